@@ -1,6 +1,7 @@
 """Fixtures that most tests want, and hypothesis set so that every run tries the same examples."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import trio.testing
 from hypothesis import HealthCheck, settings
 from support.clocks import jumping_clock
 from support.depth import DEPTH, NOT_RUN, depth
-from support.derived_keys import remembered
+from support.derived_keys import make_cheap, remembered
 from support.peft_folders import write_adapter
 
 from openledger_node import keystore_v3
@@ -23,7 +24,11 @@ os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"  # no tes
 # Kernels run on Triton's interpreter, or on the card of `make test-gpu`. PEFT imports Triton, so it is said here.
 os.environ["TRITON_INTERPRET"] = "0" if os.environ.get("GPU_FOR_TESTS") == "1" else "1"
 
+if shutil.which("g++"):
+    os.environ.setdefault("CXX", str(Path(__file__).parent / "support" / "compiler" / "g++"))
+
 keystore_v3._derived_key = remembered(keystore_v3._derived_key)
+make_cheap()
 
 FRAMES_MAX = 1_000
 """Python's own limit of recursion, as in the node: libraries that tests use raise it for the whole process."""

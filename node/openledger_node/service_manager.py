@@ -54,8 +54,13 @@ class ServiceManager:
         return cls(datagrams_to(address), watchdog_s=int(period) / USEC_PER_S if is_watched else None)
 
     def load(self, step: str) -> None:
-        """Tell a step of the start, or of loading another base; the next one may take its time."""
+        """Tell a step of the start; the next one may take its time."""
         self._send(f"{_status(step)}\n{_extend(LOADING_S)}")
+
+    @property
+    def is_ready(self) -> bool:
+        """True once the node accepts requests."""
+        return bool(self._serving)
 
     def be_ready(self, text: str) -> None:
         """Tell that the node accepts requests; `text` says what it serves."""

@@ -71,7 +71,7 @@ def shares_from_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> lis
 def shares_from_signal_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> list[Share]:
     """Turn scores by signals into shares that change little where the scores do; ascending by account.
 
-    A cluster counts once, with its best row: by what its score has over a quarter of the best of all, squared. No
+    A cluster counts once, with its best row: by what its score has over an eighth of the best of all, squared. No
     number of clusters is cut off, since rounding would decide between equals. The part for rows grows evenly with the
     best score, up to the whole at SURE_SCORE, and the treasury gets the rest. A receipt has no room for more than
     SIGNAL_ACCOUNTS_MAX accounts. Of more, each is paid for what it has over the first that finds none.

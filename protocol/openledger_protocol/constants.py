@@ -90,10 +90,10 @@ COSINE_ONE: Final = 2**15
 
 SURE_SCORE: Final = COSINE_ONE**3 // 10
 """The score by signals from which rows get the whole pay. A lower best score leaves a part to the treasury, so that
-rounding moves little. Right answers of the sample Datanets score at least 0.13 of COSINE_ONE³."""
+rounding moves little. Nearly all right answers of the bench score more."""
 
-SIGNAL_FLOOR_PARTS: Final = 4
-"""By signals, a row is paid for what its score has over this part of the best one: a quarter."""
+SIGNAL_FLOOR_PARTS: Final = 8
+"""By signals, a row is paid for what its score has over this part of the best one: an eighth."""
 
 SIGNAL_ACCOUNTS_MAX: Final = 31
 """Accounts that a Datanet pays by signals, beside its treasury: a receipt carries 256 shares of up to 8 Datanets."""

@@ -166,7 +166,7 @@ def measure(home: Home, *, is_quick: bool) -> dict[str, Any]:
         bar("owner_first", sum(ppm > PPM // 2 for ppm in owners) / len(owners), "ratio", 0.84, 1, better="higher"),
         bar("owner_share", statistics.mean(owners) / PPM, "ratio", 0.8, 0.95, better="higher", why=tokenised),
         bar("signals_ms", signals["signals_ms"], "ms", 100, 50, better="lower", why="256 tokens, 336 numbers"),
-        bar("cosines_ms", signals["cosines_ms"], "ms", 50, 20, better="lower", why="100,000 rows; quick: 2,000"),
+        bar("evidence_ms", signals["evidence_ms"], "ms", 50, 20, better="lower", why="100,000 rows; quick: 2,000"),
         bar("signal_bytes_per_row", signals["bytes_a_row"], "bytes", 1_000, 860, better="lower"),
     ]
     if found := rules.get("poa-v3"):

@@ -29,7 +29,7 @@ from openledger_node.engine.tokenizer import Tokenizer
 from openledger_protocol.constants import COSINE_ONE, PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, checksum_address
-from openledger_protocol.signals import signal_cosine
+from openledger_protocol.signals import signal_cosine, signal_cosines
 
 Floats = NDArray[np.float64]
 
@@ -141,7 +141,9 @@ class ScoredCase:
         """Scores (answers, rows) by parts of poa-v3, to show where it gains and loses."""
         signals = self.datanet.index.signals
         assert signals is not None
-        cosines = np.array([signals.cosines(each.signals[self._root]) for each in self.exchanges]) / COSINE_ONE
+        rows = [signals.row(number) for number in range(len(self.rows))]
+        answers = [each.signals[self._root] for each in self.exchanges]
+        cosines = np.array([[signal_cosines(answer, row) for row in rows] for answer in answers]) / COSINE_ONE
         text = np.array([TEXT_RULES["suffix-v1"].score(each, self.datanet.index) for each in self.exchanges])
         error, label, activation = (cosines[:, :, part] for part in range(3))
         product, factor = error * label * activation, 4 * text + np.maximum(text.max(axis=1, keepdims=True), 1)

@@ -23,7 +23,13 @@ from openledger_node.attribution.attributors.uniform import SizeAttributor
 from openledger_node.attribution.index import DatanetIndex, build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import attribute, exchange_of
-from openledger_node.attribution.signals.files import build_signals, open_signals
+from openledger_node.attribution.signals.files import (
+    MANIFEST_FILE,
+    RowSignals,
+    build_signals,
+    open_signals,
+    read_manifest,
+)
 from openledger_node.attribution.signals.sketches import CODE_WIDTH, Sketches, seed_of
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import Trace, replayed_taps, trace_of
@@ -38,7 +44,9 @@ from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_node.factory.samples import SAMPLES
 from openledger_node.factory.trainers.examples import encode_rows
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.bases import file_digest
 from openledger_protocol.attribution import Share
+from openledger_protocol.codec import canonical_digest, canonical_json
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import AdapterId, DatanetId, Digest
@@ -99,7 +107,7 @@ def median_ms(work: Callable[[], object]) -> float:
 
 
 def measure_signal_times(*, num_rows: int) -> dict[str, float]:
-    """Times of an answer of 256 tokens: its signals, and their cosines with all rows; random numbers throughout."""
+    """Times of an answer of 256 tokens: its signals, and their evidence beside all rows, of random numbers."""
     random, sketches = np.random.default_rng(1), Sketches(1, d_model=D_MODEL, is_residual=IS_RESIDUAL)
     taps = Taps(
         activations=random.normal(size=(ANSWER_TOKENS, NUMBERS)).astype(np.float32),
@@ -108,28 +116,37 @@ def measure_signal_times(*, num_rows: int) -> dict[str, float]:
         top_logits=np.log(np.full((ANSWER_TOKENS, TOP_TOKENS), 1 / TOP_TOKENS, np.float32)),
     )
     head: Any = Head()
-    traces = [_random_trace(random, sketches) for _ in range(8)]
-    rows = [Row(prompt=str(n), completion=str(n), contributor=str(n % 50)) for n in range(num_rows)]
     with tempfile.TemporaryDirectory() as name:
-        folder, root = Path(name), Digest("0x" + "22" * 32)
-        built = build_signals(folder, [(root, rows[:8])], sketches, lambda row: traces[int(row.prompt)])
-        index = open_signals(folder, built)[root]
+        index = open_random_signals(Path(name), Digest("0x" + "22" * 32), num_rows=num_rows)
         ids = random.integers(0, 49_152, ANSWER_TOKENS).tolist()
 
         def signals() -> Any:
             return signals_of(trace_of(taps, ids, head, sketches), index.statistics, sketches)
 
-        many = replace(
-            index,
-            vectors=random.integers(-127, 128, (num_rows, index.vectors.shape[1]), np.int8),
-            squares=np.full((num_rows, 3), 10_000, np.int64),
-        )
         answer = signals()
         return {
             "signals_ms": median_ms(signals),
-            "cosines_ms": median_ms(lambda: many.cosines(answer)),
+            "evidence_ms": median_ms(lambda: index.evidence(answer)),
             "bytes_a_row": float(index.vectors.shape[1]),
         }
+
+
+def open_random_signals(folder: Path, root: Digest, *, num_rows: int) -> RowSignals:
+    """Write an index of random signals as a trainer does, and open it, which checks and maps its files.
+
+    Its least evidence is 0, so that an eighth of all rows counts.
+    """
+    random, sketches = np.random.default_rng(1), Sketches(1, d_model=D_MODEL, is_residual=IS_RESIDUAL)
+    traces = [_random_trace(random, sketches) for _ in range(8)]
+    few = [Row(prompt=str(n), completion=str(n), contributor=str(n)) for n in range(len(traces))]
+    build_signals(folder, [(root, few)], sketches, lambda row: traces[int(row.prompt)])
+    manifest = read_manifest(folder)
+    vectors = folder / "vectors-0.i8"
+    vectors.write_bytes(random.integers(-127, 128, (num_rows, 2 * 256 + manifest.width), np.int8).tobytes())
+    entry = replace(manifest.datanets[0], rows=num_rows, vectors=file_digest(vectors), evidence_min=0)
+    manifest = replace(manifest, datanets=(entry,))
+    (folder / MANIFEST_FILE).write_bytes(canonical_json(manifest) + b"\n")
+    return open_signals(folder, canonical_digest(manifest))[root]
 
 
 def _random_trace(random: np.random.Generator, sketches: Sketches) -> Trace:

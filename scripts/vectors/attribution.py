@@ -58,8 +58,8 @@ SURE, HALF = SURE_SCORE, SURE_SCORE // 2
 SIGNAL_SCORES: list[Case] = [
     ("a sure row", "the rows get the whole", rows((1, ANN, SURE))),
     ("half as sure", "the treasury gets the other half", rows((1, ANN, HALF))),
-    ("over a quarter of the best", "3 and 1 weigh 9 and 1", rows((1, ANN, 2 * SURE), (2, BEN, SURE))),
-    ("a quarter of the best", "is nothing", rows((1, ANN, 4 * SURE), (2, BEN, SURE))),
+    ("over an eighth of the best", "60 and 25 weigh 9 and 1", rows((1, ANN, 60 * SURE), (2, BEN, 25 * SURE))),
+    ("an eighth of the best", "is nothing", rows((1, ANN, 8 * SURE), (2, BEN, SURE))),
     ("a cluster", "counts once, with its best row", rows((1, ANN, HALF), (1, ANN, SURE), (2, BEN, SURE))),
     ("eleven clusters", "all count", rows(*((number, ANN, SURE) for number in range(1, 11)), (11, BEN, SURE))),
     (

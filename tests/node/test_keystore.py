@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.derived_keys import SCRYPT_CHOSEN
 
 from openledger_node import keystore
 from openledger_node.errors import KeyFileError
@@ -295,9 +296,12 @@ def test_a_foreign_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read_key(file, lambda: PUBLISHED_PASSWORD)
 
 
-def test_a_chosen_password_costs_a_guesser_a_second_and_other_wallets_open_the_file(tmp_path: Path) -> None:
+def test_a_chosen_password_costs_a_guesser_a_second_and_other_wallets_open_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from eth_account import Account
 
+    monkeypatch.setattr(keystore, "SCRYPT_CHOSEN", SCRYPT_CHOSEN)
     write_key_file(tmp_path / "exported.json", key_from_private(KNOWN), Password(text="näher zu dir"))
     content = json.loads((tmp_path / "exported.json").read_text())
     assert content["crypto"]["kdfparams"]["n"] == 2**18

@@ -10,6 +10,8 @@ import trio
 from support.notify_socket import open_notify_socket
 from trio.testing import MockClock
 
+from openledger_node.cli.node import note_step
+from openledger_node.home import note_doing
 from openledger_node.node_events import EventKind, NodeEvent
 from openledger_node.service_manager import STOP_MARGIN_S, ServiceManager
 
@@ -44,6 +46,19 @@ def test_a_node_tells_its_start_by_the_socket_that_it_is_given(tmp_path: Path, i
             "READY=1\nSTATUS=serving at http://127.0.0.1:8420",
         ]
     assert environment == {"HOME": "/"}  # a child process can't answer in the node's name
+
+
+def test_a_load_after_the_start_leaves_the_words_of_a_node_that_serves(tmp_path: Path) -> None:
+    said: list[str] = []
+    manager = ServiceManager(said.append)
+    with (tmp_path / "node.lock").open("a+") as lock:
+        note_step(lock, manager, "loading the base, 40 %")
+        assert "loading the base, 40 %" in (tmp_path / "node.lock").read_text()
+        note_doing(lock, "")
+        manager.be_ready("serving at http://127.0.0.1:8420")
+        note_step(lock, manager, "loading the base, 89 %")
+    assert said[-1] == "READY=1\nSTATUS=serving at http://127.0.0.1:8420"
+    assert "loading" not in (tmp_path / "node.lock").read_text()
 
 
 def test_a_manager_that_is_gone_ends_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from openledger_protocol.constants import (
     PPM,
     SHARES_DISTANCE_PPM_MAX,
     SIGNAL_ACCOUNTS_MAX,
+    SIGNAL_FLOOR_PARTS,
     SIGNAL_SKETCH_BYTES,
     SURE_SCORE,
 )
@@ -57,9 +58,9 @@ def test_the_part_for_rows_grows_evenly_until_the_best_score_is_sure(best: int, 
     assert found.get(ZERO_ADDRESS, 0) == PPM - found[A]
 
 
-def test_a_row_counts_by_what_it_has_over_a_quarter_of_the_best_squared() -> None:
-    best = 2 * SURE_SCORE
-    assert shares_of(row(1, A, best), row(2, B, best // 2), row(3, C, best // 4)) == {A: 900_000, B: 100_000}
+def test_a_row_counts_by_what_it_has_over_an_eighth_of_the_best_squared() -> None:
+    unit = SURE_SCORE  # 8 · 60 − 60 is 3 times 8 · 25 − 60
+    assert shares_of(row(1, A, 60 * unit), row(2, B, 25 * unit), row(3, C, 7 * unit)) == {A: 900_000, B: 100_000}
 
 
 def test_no_number_of_clusters_is_cut_off() -> None:
@@ -77,7 +78,7 @@ def test_a_receipt_has_room_and_who_finds_none_takes_its_part_from_all() -> None
     many = [row(n, account(n + 1), SURE_SCORE) for n in range(SIGNAL_ACCOUNTS_MAX)]
     assert len(shares_of(*many)) == SIGNAL_ACCOUNTS_MAX
     last = account(99)
-    weak = row(99, last, SURE_SCORE // 4 + SURE_SCORE // 100)
+    weak = row(99, last, SURE_SCORE // SIGNAL_FLOOR_PARTS + SURE_SCORE // 100)
     found = shares_of(*many, weak)
     assert len(found) == SIGNAL_ACCOUNTS_MAX + 1
     assert last not in found
@@ -116,13 +117,13 @@ def test_shares_move_by_no_more_than_a_bound_times_the_change_of_any_score(
 ) -> None:
     """Whatever the scores: also between equals, at the floor, at no evidence, and where a receipt has no room.
 
-    Each row counts by y = 4·score − best, which moves by 5 times as much. Half of what moves among rows is at most
-    10·Σy/Σy², and Σy/Σy² is at most (1 + √rows)/2 by the best row's y, which is 3 times its score. The part for rows
+    Each row counts by y = 8·score − best, which moves by 9 times as much. Half of what moves among rows is at most
+    18·Σy/Σy², and Σy/Σy² is at most (1 + √rows)/2 by the best row's y, which is 7 times its score. The part for rows
     moves by one more. Accounts without room take as much from all others as they move.
     """
     random = Random(seed)
     moved = [max(score + random.randint(-most, most), 0) for score in scores]
-    each = 1 + (1 + sqrt(len(scores))) * 10 / 6
+    each = 1 + (1 + sqrt(len(scores))) * (SIGNAL_FLOOR_PARTS + 1) / (SIGNAL_FLOOR_PARTS - 1)
     bound = each * (1 + (len(scores) > SIGNAL_ACCOUNTS_MAX) * SIGNAL_ACCOUNTS_MAX) * most / SURE_SCORE
     shares = of_owners(scores), of_owners(moved)
     for found in shares:

@@ -57,6 +57,7 @@ LINES = {
     "stakes": "NodeStaking._requests.amount",
     "slashes": "NodeStaking._totals.slashed",
     "adapter-bonds": "ModelRegistry._adapters.bond",
+    "contributor-bonds": "DatanetRegistry._bonds.held",
     "case-bonds": "Disputes._sides.bond",
     "case-credits": "Disputes._totals.bondsOut",
     "case-balances": "Disputes._totals.paidOut",

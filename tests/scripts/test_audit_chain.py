@@ -98,9 +98,9 @@ def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.
     printed = json.loads(Ran(capsys, url, file, "--json").stdout)
     ids = [line["id"] for line in printed["lines"]]
     assert ids[:6] == ["channels", "lanes", "claims", "releases", "credits", "fees"]
-    assert ids[6:9] == ["stakes", "slashes", "adapter-bonds"]
-    assert ids[9:15] == ["case-bonds", "case-credits", "case-balances", "verdicts", "treasury", "supply"]
-    assert ids[15:] == [*(f"tokens.{name}" for name in CONTRACTS if name != "Timelock"), "terms"]
+    assert ids[6:10] == ["stakes", "slashes", "adapter-bonds", "contributor-bonds"]
+    assert ids[10:16] == ["case-bonds", "case-credits", "case-balances", "verdicts", "treasury", "supply"]
+    assert ids[16:] == [*(f"tokens.{name}" for name in CONTRACTS if name != "Timelock"), "terms"]
 
 
 def test_the_terms_are_wei_as_texts(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFi
     assert ran.status == 0
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert ["line", "left", "wei", "right", "wei"] in rows
-    assert sum(row[-1:] == ["ok"] for row in rows) == 15 + len(CONTRACTS)
+    assert sum(row[-1:] == ["ok"] for row in rows) == 16 + len(CONTRACTS)
     assert rows[-1] == ["every", "line", "holds", "to", "the", "wei"]
 
 

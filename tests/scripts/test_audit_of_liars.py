@@ -35,7 +35,14 @@ SAID = {
         "Held",
         "RolesWired",
     ),
-    "DatanetRegistry": ("DatanetCreated", "DatanetOwnerChanged"),
+    "DatanetRegistry": (
+        "DatanetCreated",
+        "DatanetOwnerChanged",
+        "BondPosted",
+        "BondLeaving",
+        "BondTakenBack",
+        "BondForfeited",
+    ),
     "ModelRegistry": ("AdapterRegistered", "BondReclaimed"),
     "PaymentChannels": (
         "ChannelOpened",
@@ -79,6 +86,7 @@ OTHER_NUMBERS = {
     "Drawn": "drawBlock",
     "Paused": "until",
     "Held": "until",
+    "BondLeaving": "leaving",
     "SignerRevoked": "punishableUntil",
     "Judged": "slashed",
     "MinDelayChange": "newDuration",

@@ -10,6 +10,9 @@ from openledger_node.cli.earnings import COLUMNS
 from openledger_node.cli.units import amount, open_amount, rounded_amount
 
 LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake")
+BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.RELAY)
+"""Lines that are in no balance of AttributionRewards."""
+
 LOCKED = {"staked": "stake", "adapter bonds": "adapters", "channel deposits": "channels"}
 
 
@@ -18,7 +21,7 @@ def figures_of_json(found: dict[str, Any]) -> dict[str, int]:
     assert found["books"]["holds"]
     lines = {each["line"]: int(each["final_wei"]) for each in found["lines"]}
     assert sum(lines.values()) == int(found["total"]["final_wei"])
-    out = sum(int(found[name]) for name in ("spent_wei", "lost_wei", "gas_open_wei"))
+    out = sum(int(found[name]) for name in ("spent_wei", "lost_wei", "relay_fees_wei", "gas_open_wei"))
     assert int(found["total"]["final_wei"]) + int(found["total"]["under_way_wei"]) - out == int(found["net_wei"])
     locked = {each["what"]: int(each["locked_wei"]) for each in found["books"]["locked"]}
     return {
@@ -40,7 +43,7 @@ def figures_of_csv(text: str) -> dict[str, int]:
     for row in rows:
         sums[row["kind"]] += int(row["amount_wei"])
         assert open_amount(row["amount_wei"]).replace(",", "") == f"{row['amount_open']} OPEN"
-    credited = sum(sums[line] for line in BookLine if line not in (BookLine.STAKE, BookLine.CASES))
+    credited = sum(sums[line] for line in BookLine if line not in BESIDE)
     return {
         **{line: sums[line] for line in LINES},
         "spent": -sums["answer"],

@@ -154,6 +154,9 @@ def serve(path: str) -> None:
     """Fork a process for each connection, until stdin is closed. What still runs then is ended."""
     from openledger_node.cli.app import build_app
 
+    from .derived_keys import make_cheap
+
+    make_cheap()
     build_app()
     running: set[int] = set()
     with socket.socket(socket.AF_UNIX) as listener:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 from support.pages import Seen, is_command, show
 from support.processes.nodes import EMBEDDED, Node, command_json, operator_of
 
@@ -99,7 +99,7 @@ def _with_roles(route: Route) -> None:
     found = response.json()
     nothing = ("claimed_wei", "settled_wei", "gas_open_wei", "royalty_wei", "datanet_wei", "stake_wei", "other_wei")
     for day in found["days"] or []:
-        day.update(dict.fromkeys((*nothing, "spent_wei", "lost_wei"), "0"))
+        day.update(dict.fromkeys((*nothing, "spent_wei", "lost_wei", "relay_fees_wei"), "0"))
     for day in (found["days"] or [])[-1:]:
         day.update(royalty_wei=str(5 * WEI), datanet_wei=str(2 * WEI))
         day.update(stake_wei=str(WEI // 2), other_wei=str(WEI // 2), spent_wei=str(WEI), lost_wei=str(WEI))
@@ -153,13 +153,51 @@ def _with_gateway(route: Route) -> None:
         "gateway": {"charged_wei": str(2 * WEI), "cost_wei": "0"},
         "x402": {"charged_wei": str(3 * WEI), "unclaimed_wei": str(WEI), "cost_wei": "0"},
     }
-    route.fulfill(response=response, body=json.dumps({**response.json(), **changes}))
+    _change_figures(route, response, changes)
+
+
+def _change_figures(route: Route, response: APIResponse, changes: dict[str, Any]) -> None:
+    """Change figures in a report and in all its periods."""
+    found = response.json()
+    periods = [{**each, **changes} for each in found["periods"]]
+    route.fulfill(response=response, body=json.dumps({**found, **changes, "periods": periods}))
 
 
 def _with_pending(route: Route) -> None:
     response = route.fetch()
-    changes = {"pending_wei": str(5 * WEI), "settled_wei": str(3 * WEI)}
-    route.fulfill(response=response, body=json.dumps({**response.json(), **changes}))
+    _change_figures(route, response, {"pending_wei": str(5 * WEI), "settled_wei": str(3 * WEI)})
+
+
+def test_home_asks_for_one_report_of_all_periods(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner, "peers")
+    asked: list[Any] = []
+    page.on("request", lambda each: asked.append(each.post_data_json) if "money/earnings" in each.url else None)
+    page.reload()
+    show(page, "home")
+    expect(page.locator(".tile .value").first).not_to_have_text("–")
+    (question,) = asked
+    assert question["periods"][1:] == ["7d", "30d", None]
+
+
+def test_home_names_the_devices_that_answered_if_there_are_several(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    work = page.get_by_label("Work and power", exact=True)
+    expect(work).to_contain_text("Answering")
+    expect(work).not_to_contain_text("By device")
+    page.context.route("**/operator/money/work", _with_two_devices)
+    page.reload()
+    expect(work.locator("dd", has_text="cuda:1")).to_have_text(
+        "2.000000 OPEN gross for 3 answers on cuda:1 · 1.000000 OPEN gross for 1 answer on cuda:0"
+    )
+
+
+def _with_two_devices(route: Route) -> None:
+    response = route.fetch()
+    devices = [
+        {"device": f"cuda:{number}", "receipts": answers, "tokens_out": 9, "amount_wei": str(wei)}
+        for number, answers, wei in ((1, 3, 2 * WEI), (0, 1, WEI))
+    ]
+    route.fulfill(response=response, body=json.dumps({**response.json(), "devices": devices}))
 
 
 def test_home_has_the_node_count_and_asks_only_for_the_jobs_that_it_shows(earner: Node, open_page: OpenPage) -> None:

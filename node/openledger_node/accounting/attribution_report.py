@@ -3,7 +3,7 @@
 Shares are the receipt's own. Spans are for reading; the attributor that computed the shares also ranks the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,10 +73,11 @@ def teaching_of(
     division = division_of(session, row)
     found = [datanet_name(session.ledger.events, part.datanet_id) for part in division.datanets]
     owned = registered.owned if registered else ()
-    people = people_of(division, row.shares, names_of(home, [name for name in found if name], owned))
+    known = [known_rows(home, datanet) for datanet in owned]  # once: a Datanet may have many rows
+    people = people_of(division, row.shares, names_of(home, [name for name in found if name], owned, known))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:
-        shown = AttributionReport(home, session, registered.owned, people, texts, attributor, tokenizer).show()
+        shown = AttributionReport(session, owned, known, people, texts, attributor, tokenizer).show()
     return {
         **state_of(row),
         "algorithm": ALGORITHMS.get(row.receipt.algo_id, str(row.receipt.algo_id)),
@@ -123,17 +124,17 @@ class AttributionReport:
 
     def __init__(
         self,
-        home: Home,
         session: NetworkSession,
         owned: Sequence[OwnedDatanet],
+        known: Sequence[Mapping[Digest, Row]],
         people: Sequence[Person],
         texts: Texts,
         attributor: Attributor,
         tokenizer: Tokenizer,
     ) -> None:
-        self._home = home
         self._session = session
         self._owned = owned
+        self._known = known  # rows that are stored here: an index does not separate question and answer
         self._people = {person.account: person for person in people}
         self._texts = texts
         self._attributor = attributor
@@ -270,11 +271,6 @@ class AttributionReport:
             word = whole_words(text, *(at + (question_end is not None and at >= question_end) for at in ends))
             marks += [{"begin": word[0], "end": word[1]}] if word else []
         return text, _apart(marks)
-
-    @cached_property
-    def _known(self) -> list[dict[Digest, Row]]:
-        """Rows that are stored here: an index does not separate question and answer."""
-        return [known_rows(self._home, datanet) for datanet in self._owned]
 
     @cached_property
     def _datanet_names(self) -> list[str]:

@@ -200,7 +200,7 @@ def _deciding(session: NetworkSession, found: DatanetId) -> tuple[Address, tuple
 def _terms(
     session: NetworkSession, found: DatanetId, whose: Address, deciding: tuple[Address, tuple[Address, ...], int]
 ) -> tuple[str, ...]:
-    """The terms of a bond for those who are about to post it: who can take it, for what, and the way back."""
+    """Terms of a bond before it is posted: who can forfeit it, for what, and the way back."""
     owner, curators, need = deciding
     name = datanet_name(session.ledger.events, found) or found
     decides = f"its owner {owner}"

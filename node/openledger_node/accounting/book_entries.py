@@ -26,6 +26,7 @@ class BookLine(StrEnum):
     CASES = "cases"
     PROTOCOL = "protocol"
     OTHER_NODES = "other_nodes"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,17 +4,16 @@ Three contracts credit accounts: AttributionRewards for claims, NodeStaking for 
 each, what it credited must be what was withdrawn and what it still holds, to the wei.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import Address, Digest
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
 from ..ledger.events import EventRows
-from ..ledger.sums import ChargedAnswer
 from ..settlement.session import NetworkSession
 from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, accounts_of
 from .credits import credits_under_way, final_credits
@@ -35,7 +34,8 @@ class TakenOut:
     at_s: float
     account: Address
     to: Address
-    transaction_hash: str
+    transaction_hash: Digest
+    is_fee: bool = False  # paid to a node that sent the withdrawal of an account without gas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class AccountBooks:
     forfeited: tuple[Event, ...]  # of our accounts' bonds at Datanets
     given: tuple[Event, ...]  # bonds that we have posted for accounts of others, whose money that is now
     withdrawals: tuple[TakenOut, ...]
-    purchases: tuple[ChargedAnswer, ...]
+    relayed: tuple[Entry, ...]  # fees for withdrawals of other accounts, paid to the wallet itself
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -114,6 +114,10 @@ class AccountBooks:
                 if bond.ended and bond.is_returned
             ),
         ]
+
+    def relay_fees(self) -> list[tuple[float, int]]:
+        """Fees that other nodes took for sending withdrawals of these accounts, each with its time."""
+        return [(each.at_s, each.amount_wei) for each in self.withdrawals if each.is_fee]
 
     def slashes(self) -> list[tuple[float, int]]:
         """Stake that cases have taken, each with its time."""
@@ -166,8 +170,8 @@ class BookReader:
                 for event in _of_each(events, "BondPosted", "poster", accounts.own)
                 if text(event, "account") not in accounts.own
             ),
-            withdrawals=tuple(self._withdrawals(accounts, when)),
-            purchases=tuple(session.ledger.sums.bought(accounts.wallet)),
+            withdrawals=tuple(_with_fees(self._withdrawals(accounts, when), session.ledger.sums.mined_s())),
+            relayed=tuple(self._relayed(accounts, when)),
             held_wei=_held(accounts, views),
         )
 
@@ -206,6 +210,22 @@ class BookReader:
             for of, account, event in found
         ]
 
+    def _relayed(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
+        """Withdrawals of other accounts to these, in transactions that this node has sent for a fee."""
+        relays = self._session.ledger.sums.relays()
+        return [
+            Entry(
+                line=BookLine.RELAY,
+                amount_wei=amount_of(event),
+                at_s=when(event),
+                account=account,
+                transaction_hash=event.transaction_hash,
+            )
+            for account in (accounts.own if relays else ())
+            for event in self._find("Withdrawn", {"to": account}, "claims")
+            if event.transaction_hash in relays and text(event, "account") not in accounts.roles
+        ]
+
     def _taken(self, account: Address, of: str) -> Sequence[Event]:
         return self._find("Withdrawn", {"account": account}, of)
 
@@ -234,6 +254,18 @@ class BookReader:
 
 def _of_each(events: EventRows, name: str, argument: str, accounts: Sequence[Address]) -> list[Event]:
     return [event for account in accounts for event in events.find(name, {argument: account})]
+
+
+def _with_fees(taken: Sequence[TakenOut], own: Container[Digest]) -> list[TakenOut]:
+    """Mark the fees: what an account withdrew second in another node's transaction, after its payout."""
+    paid: set[tuple[Digest, Address]] = set()
+    found = []
+    for each in taken:
+        key = each.transaction_hash, each.account
+        is_relayed = each.of == "claims" and each.transaction_hash not in own
+        found.append(replace(each, is_fee=is_relayed and key in paid))
+        paid.add(key)
+    return found
 
 
 def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:

@@ -7,7 +7,10 @@ from math import ceil
 from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Wei
 
+from ..keystore import Account
+from ..ledger.sums import SpentDay
 from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
@@ -23,9 +26,13 @@ STAKE_FIELD: Final = "stake_wei"
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
-    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES),
+    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.RELAY),
 }
 """The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
+
+
+PERIODS_MAX: Final = 8
+"""Periods that one question can ask for; Home shows four."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,7 @@ class _Claims:
 
     views: Sequence[tuple[ClaimView, int]]  # with the time of each claim
     credits: Mapping[int, Entry]  # by the claim's number
+    unclaimed_wei: Wei  # of receipts that are in no claim
 
     @property
     def under_way(self) -> list[tuple[ClaimView, int]]:
@@ -44,16 +52,23 @@ class _Claims:
 class EarningsReports:
     """Reports the earnings of one session; it remembers the times of blocks."""
 
-    def __init__(self, session: NetworkSession, names_of: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        session: NetworkSession,
+        names_of: Callable[[], Mapping[str, str]] = dict,
+        accounts_of: Callable[[], Sequence[Account]] = tuple,
+    ) -> None:
         self._session = session
         self._names_of = names_of  # names of adapters in the library, by id
+        self._accounts_of = accounts_of  # of the data directory, on this network
         self._reader = BookReader(session)
 
     def report(self, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
         """Report earnings since `given["since"]`, or all, and by day if asked.
 
         By day, only whole days of UTC count: `30d` begins at a midnight, and its last day is today. With
-        `given["movements"]`, every movement of money is listed, too.
+        `given["movements"]`, every movement of money is listed, too. `given["periods"]` is a list of further times:
+        the figures since each of them come with the report, of the same block and without its lists.
 
         A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
         Charges to prepaid keys are the owner's own business, and charges to x402 payers reach the
@@ -65,40 +80,60 @@ class EarningsReports:
             MalformedError: an argument is invalid.
             ChainError: the chain can't be asked.
         """
-        session = self._session
         since_s, is_by_day = since_of(given.get("since"), now_s=now_s), _is_by_day(given)
         if is_by_day:
             since_s = first_midnight(since_s, now_s=now_s)
-        seen, books = session.treasury.earnings(), self._reader.read()
+        periods = [since_of(since, now_s=now_s) for since in _periods(given)]
+        seen, books = self._session.treasury.earnings(), self._reader.read()
         claims = _Claims(
             views=list(zip(seen.settlements, seen.claimed_at_s, strict=True)),
             credits={each.seq: each for each in books.credits if each.line is BookLine.NODE and each.seq is not None},
+            unclaimed_wei=seen.unclaimed_wei,
         )
-        parts = self._parts(books, claims, given, since_s, now_s)
-        balances, locked = books.balances(since_s), self._reader.locked(books)
+        parts = self._parts(books, claims, since_s, by_day_until_s=now_s if is_by_day else None)
+        return {
+            **self._figures(books, claims, parts, since_s),
+            "adapter_bonds": self._bonds(self._reader.locked(books).adapters()),
+            "settlements": _settlements(claims, since_s),
+            "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
+            "movements": list_movements(self._session, books, since_s) if given.get("movements") else None,
+            "periods": [
+                self._figures(books, claims, self._parts(books, claims, each_s), each_s) for each_s in periods
+            ],
+        }
+
+    def _figures(self, books: AccountBooks, claims: _Claims, parts: DayParts, since_s: float) -> dict[str, Any]:
+        """The sums of a report, without its lists."""
+        balances, spent = books.balances(since_s), self._spent(books, since_s)
         return {
             "since": None if not since_s else rfc3339(since_s),
-            "pending_wei": str(seen.unclaimed_wei),
-            "unclaimed_wei": str(seen.unclaimed_wei),
+            "pending_wei": str(claims.unclaimed_wei),
+            "unclaimed_wei": str(claims.unclaimed_wei),
             "withdrawn_wei": str(balances[0].withdrawn_wei),
             "balance_wei": str(balances[0].balance_wei),
             **_sums(books, parts, since_s),
             "fees_wei": str(_sum(_since(self._fees(books, claims), since_s))),
-            "num_bought": sum(each.issued_at_s >= since_s for each in books.purchases),
-            "books": books_to_plain(books, balances, locked.all()),
-            "adapter_bonds": self._bonds(locked.adapters()),
+            "num_bought": sum(day.num_answers for day in spent),
+            "books": {
+                **books_to_plain(books, balances, self._reader.locked(books).all()),
+                "left_out": [
+                    {"account": each.address, "name": each.name}
+                    for each in self._accounts_of()
+                    if each.address not in books.accounts.roles
+                ],
+            },
             **self._gateway(since_s),
-            "settlements": _settlements(claims, since_s),
-            "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
-            "movements": list_movements(session, books, since_s) if given.get("movements") else None,
         }
 
+    def _spent(self, books: AccountBooks, since_s: float) -> list[SpentDay]:
+        return self._session.ledger.sums.spent_by_day(books.accounts.wallet, since_s=since_s)
+
     def _parts(
-        self, books: AccountBooks, claims: _Claims, given: Mapping[str, Any], since_s: float, now_s: float
+        self, books: AccountBooks, claims: _Claims, since_s: float, *, by_day_until_s: float | None = None
     ) -> DayParts:
-        session, is_by_day = self._session, _is_by_day(given)
+        session, is_by_day = self._session, by_day_until_s is not None
         stake, times = books.stake, books.times
-        found = (*books.credits, *books.under_way, *books.case_results())
+        found = (*books.credits, *books.under_way, *books.case_results(), *books.relayed)
         fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
             settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
@@ -110,11 +145,14 @@ class EarningsReports:
                     name: _since(((each.at_s, each.amount_wei) for each in found if each.line in lines), since_s)
                     for name, lines in DAY_LINES.items()
                 },
-                STAKE_FIELD: stake.by_day(since_s, times, now_s=now_s) if is_by_day else stake.since(since_s, times),
+                STAKE_FIELD: stake.since(since_s, times)
+                if by_day_until_s is None
+                else stake.by_day(since_s, times, now_s=by_day_until_s),
             },
             costs={
-                "spent_wei": _since(((each.issued_at_s, each.amount_wei) for each in books.purchases), since_s),
+                "spent_wei": [(float(each.day * DAY_S), each.amount_wei) for each in self._spent(books, since_s)],
                 "lost_wei": _since((*books.lost_bonds(), *books.slashes()), since_s),
+                "relay_fees_wei": _since(books.relay_fees(), since_s),
             },
             charged=_charged_by_day(session, since_s) if is_by_day else (),
             x402=_x402_by_day(session, since_s) if is_by_day else (),
@@ -176,7 +214,7 @@ def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[st
     under_way, final = Counter[BookLine](), Counter[BookLine]()
     for entry in books.under_way:
         under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
-    for entry in (*books.credits, *books.case_results()):
+    for entry in (*books.credits, *books.case_results(), *books.relayed):
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     under_way[BookLine.NODE] = _sum(parts.settled)
     final[BookLine.STAKE] = _sum(parts.income[STAKE_FIELD])
@@ -210,6 +248,13 @@ def _is_by_day(given: Mapping[str, Any]) -> bool:
     if given.get("by") not in (None, "day"):
         raise MalformedError(f"earnings are listed by day, not by {given['by']!r}: write `day`, or leave it out")
     return given.get("by") == "day"
+
+
+def _periods(given: Mapping[str, Any]) -> Sequence[str | None]:
+    asked = given.get("periods") or ()
+    if not isinstance(asked, list | tuple) or len(asked) > PERIODS_MAX:
+        raise MalformedError(f'periods is a list of at most {PERIODS_MAX} times, such as ["7d", null]')
+    return asked
 
 
 def _settlements(claims: _Claims, since_s: float) -> list[dict[str, Any]]:

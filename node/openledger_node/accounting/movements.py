@@ -54,8 +54,14 @@ class Moved:
 
 def list_movements(session: NetworkSession, books: AccountBooks, since_s: float) -> list[dict[str, Any]]:
     """List the movements since a time for JSON, oldest first."""
-    found = [*_earned(books), *_bought(session, books), *_withdrawn(books), *_locked(session, books), *_cases(books)]
-    found += _posted(session, books)
+    found = [
+        *_earned(books),
+        *_bought(session, books, since_s),
+        *_withdrawn(books),
+        *_locked(session, books),
+        *_cases(books),
+        *_posted(session, books),
+    ]
     moved = sorted((each for each in found if each.at_s >= since_s), key=lambda each: each.at_s)
     return [
         {"at": rfc3339(each.at_s), **{name: value for name, value in plain_of(each).items() if name != "at_s"}}
@@ -64,7 +70,7 @@ def list_movements(session: NetworkSession, books: AccountBooks, since_s: float)
 
 
 def _earned(books: AccountBooks) -> Iterator[Moved]:
-    for entry in books.credits:
+    for entry in (*books.credits, *books.relayed):
         yield Moved(
             at_s=entry.at_s,
             flow=INCOME,
@@ -87,8 +93,8 @@ def _earned(books: AccountBooks) -> Iterator[Moved]:
             )
 
 
-def _bought(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
-    for bought in books.purchases:
+def _bought(session: NetworkSession, books: AccountBooks, since_s: float) -> Iterator[Moved]:
+    for bought in session.ledger.sums.bought(books.accounts.wallet, since_s=since_s):
         yield Moved(
             at_s=float(bought.issued_at_s),
             flow=COST,
@@ -99,7 +105,7 @@ def _bought(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
             transaction=bought.receipt,
         )
     for account in books.accounts.own:
-        for fee in session.ledger.sums.fees(account):
+        for fee in session.ledger.sums.fees(account, since_s=since_s):
             yield Moved(
                 at_s=fee.at_s,
                 flow=COST,
@@ -122,9 +128,9 @@ def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
         if taken.of != "stake":
             yield Moved(
                 at_s=taken.at_s,
-                flow=TRANSFER,
-                kind="withdrawn",
-                amount_wei=taken.amount_wei,
+                flow=COST if taken.is_fee else TRANSFER,
+                kind="relay_fee" if taken.is_fee else "withdrawn",
+                amount_wei=-taken.amount_wei if taken.is_fee else taken.amount_wei,
                 account=taken.to,
                 transaction=taken.transaction_hash,
             )

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from types import MappingProxyType
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import canonical_digest
@@ -75,10 +76,16 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
     ]
 
 
-def names_of(home: Home, datanets: Sequence[str], owned: Sequence[OwnedDatanet] = ()) -> dict[Address, str]:
+def names_of(
+    home: Home,
+    datanets: Sequence[str],
+    owned: Sequence[OwnedDatanet] = (),
+    known: Sequence[Mapping[Digest, Row]] = (),
+) -> dict[Address, str]:
     """Names of contributors by account, as far as they are known here.
 
     They come from Datanets owned here, from the rows of an adapter that are here, and from the package's samples.
+    `known` has the `known_rows` of each of `owned`.
     """
     own, names = OwnDatanets(home), dict[Address, str]()
     for datanet in datanets:
@@ -88,20 +95,20 @@ def names_of(home: Home, datanets: Sequence[str], owned: Sequence[OwnedDatanet] 
             continue
         for name, account in (found.accounts if found else {}).items():
             names.setdefault(account, name)
-    for each in owned:
-        rows = known_rows(home, each)
+    for each, rows in zip(owned, known, strict=True):
         for account, first in zip(each.accounts, each.firsts, strict=True):
             if first in rows and not rows[first].contributor.startswith("0x"):
                 names.setdefault(account, rows[first].contributor)
     return {**sample_people(), **names}
 
 
-def known_rows(home: Home, datanet: OwnedDatanet) -> dict[Digest, Row]:
+def known_rows(home: Home, datanet: OwnedDatanet) -> Mapping[Digest, Row]:
     """The rows that taught an adapter, by digest, as far as they are here; an index alone has only their tokens."""
-    for find in (_pulled_rows, _own_rows, _sample_rows):
+    for find in (_pulled_rows, _own_rows):
         if rows := find(home, datanet):
             return {canonical_digest(row): row for row in rows}
-    return {}
+    wanted = set(datanet.index.row_digests)
+    return next((rows for rows in map(_sample_rows, SAMPLE_SEEDS.values()) if wanted <= rows.keys()), {})
 
 
 def _pulled_rows(home: Home, datanet: OwnedDatanet) -> Sequence[Row]:
@@ -120,10 +127,9 @@ def _made_rows(home: Home, made: DatanetVersion) -> Sequence[Row]:
     return OwnDatanets(home).version_rows(made.id, made.version)[1]
 
 
-def _sample_rows(_: Home, datanet: OwnedDatanet) -> Sequence[Row]:
-    wanted = set(datanet.index.row_digests)
-    samples = (draw_sample(seed).rows for seed in SAMPLE_SEEDS.values())
-    return next((rows for rows in samples if wanted <= {canonical_digest(row) for row in rows}), ())
+@cache  # every query about a receipt asks, and the samples never change
+def _sample_rows(seed: int) -> Mapping[Digest, Row]:
+    return MappingProxyType({canonical_digest(row): row for row in draw_sample(seed).rows})
 
 
 def _or_none(read: Callable[[], Sequence[Row]]) -> Sequence[Row]:

@@ -10,6 +10,7 @@ from openledger_protocol.primitives import ZERO_ADDRESS, check_address
 from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
+from ..keystore import list_accounts
 from ..ledger.receipts import ReceiptRow
 from ..models.library import list_adapters
 from ..payments.bought_texts import open_bought_texts
@@ -65,7 +66,11 @@ class MoneyQueries:
         self._planner = planner
         self._checker = checker
         submissions = Submissions(session)
-        earnings = EarningsReports(session, lambda: {each.id: each.full_name for each in list_adapters(home)})
+        earnings = EarningsReports(
+            session,
+            lambda: {each.id: each.full_name for each in list_adapters(home)},
+            lambda: list_accounts(home.network_keys(session.network.network)),
+        )
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import BASE_ONLY
+from openledger_protocol.primitives import BASE_ONLY, AdapterId
 
 from ..config import load_config
 from ..home import Home
-from ..ledger.activity import Activity, Sold
+from ..ledger.activity import Activity, Sold, added
 from ..power import PowerConfig, read_mean_power
 from ..settlement.session import NetworkSession
 from ..text import since_of
@@ -33,7 +33,7 @@ def work_report(
 
     By day, the work is that of the same whole days as the earnings.
 
-    The amounts of `sold` are gross and sum to the receipts that the node has issued since then.
+    The amounts of `sold` and of `devices` are gross. Both sum to the receipts that the node has issued since then.
 
     Raises:
         MalformedError: an argument is invalid.
@@ -47,7 +47,8 @@ def work_report(
     return {
         "duty": duty_to_plain(activity, now_s=now_s),
         "power": power_to_plain(home, given, busy_ns=busy_ns),
-        "sold": [sold_to_plain(each) for each in sold],
+        "sold": [sold_to_plain(each) for each in _by_model(sold)],
+        "devices": devices_to_plain(sold),
         "sold_wei": str(sum(each.amount_wei for each in sold)),
         "forecast": _forecast(activity, earnings, now_s) if given.get("forecast") else None,
     }
@@ -90,6 +91,31 @@ def power_to_plain(home: Home, given: Mapping[str, Any], *, busy_ns: int) -> dic
         "currency": config.currency or None,
         "cost": round(kwh * price, 6),
     }
+
+
+def _by_model(sold: Sequence[Sold]) -> list[Sold]:
+    """The receipts of each model on all devices, those that brought most first."""
+    found: dict[tuple[str | None, AdapterId], Sold] = {}
+    for each in sold:
+        key = each.base, each.adapter_id
+        found[key] = added(found[key], each) if key in found else each
+    return sorted(found.values(), key=lambda each: -each.amount_wei)
+
+
+def devices_to_plain(sold: Sequence[Sold]) -> list[dict[str, Any]]:
+    """The receipts of each device for JSON, those that brought most first; null is a device that is not known."""
+    found: dict[str | None, Sold] = {}
+    for each in sold:
+        found[each.device] = added(found[each.device], each) if each.device in found else each
+    return [
+        {
+            "device": each.device,
+            "receipts": each.num_receipts,
+            "tokens_out": each.tokens_out,
+            "amount_wei": str(each.amount_wei),
+        }
+        for each in sorted(found.values(), key=lambda each: -each.amount_wei)
+    ]
 
 
 def sold_to_plain(sold: Sold) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The index contains the rows but not their owners: those are named by the Datanet
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -54,6 +54,8 @@ class DatanetIndex:
     starts: Positions  # (rows + 1,); the last is the end of the tokens
     suffix_rows: NDArray[np.int32]  # the row of each suffix
     signals: RowSignals | None = None
+    rows_with: dict[int, int] = field(default_factory=dict)
+    """The number of rows with a token, by where its suffixes begin; counted when an answer has the token first."""
 
     @classmethod
     def of(

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from functools import cache
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
+from itertools import compress
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
@@ -16,6 +17,9 @@ from ..plugs import load_plug
 from .attributor import Attributor, Exchange
 from .owners import OwnedDatanet
 from .registry import Registered
+
+CANDIDATES = 16
+"""Rows that are looked at first for each paid cluster, because a cluster may have several of the best rows."""
 
 
 @cache
@@ -52,10 +56,21 @@ def share_out(attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[in
 def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None = None) -> list[int]:
     """The best row of each cluster with a score above 0, best first (ties: lower cluster), at most `count`."""
     best: dict[int, int] = {}
-    for row, (score, cluster) in enumerate(zip(scores, clusters, strict=True)):
-        if score and score > scores[best.setdefault(cluster, row)]:
-            best[cluster] = row
+    for row in _candidates(scores, clusters, count):
+        if scores[row] > scores[best.setdefault(clusters[row], row)]:
+            best[clusters[row]] = row
     return nsmallest(count or len(best), best.values(), key=lambda row: (-scores[row], clusters[row]))
+
+
+def _candidates(scores: Sequence[int], clusters: Sequence[int], count: int | None) -> list[int]:
+    """Rows among which the best of the `count` best clusters are, ascending: few of many rows."""
+    earning = list(compress(range(len(scores)), scores))
+    if count and count * CANDIDATES < len(earning):
+        least = nlargest(count * CANDIDATES, map(scores.__getitem__, earning))[-1]
+        found = [row for row in earning if scores[row] >= least]
+        if len({clusters[row] for row in found}) >= count:
+            return found
+    return earning
 
 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:

@@ -254,7 +254,8 @@ def _move_bond(bond: dict[str, int], event: Event) -> None:
         case "BondLeaving":
             bond["leaving"], bond["readyAt"] = integer(event, "leaving"), integer(event, "readyAt")
         case "BondTakenBack":
-            bond["held"], bond["leaving"] = bond["held"] - amount_of(event), 0
+            bond["held"] -= amount_of(event)
+            bond["leaving"] -= amount_of(event)  # all of it, if every announcement is in the logs
         case "BondForfeited":
             bond["held"] -= amount_of(event)
             bond["leaving"] = min(bond["leaving"], bond["held"])

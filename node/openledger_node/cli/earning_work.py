@@ -1,5 +1,6 @@
 """The lines of `earnings` about work: duty cycle, power, the models that were sold, and the range of a week."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import InputError
@@ -48,7 +49,18 @@ def work_lines(found: dict[str, Any]) -> dict[str, str]:
         )
     if (left := len(found["sold"]) - SOLD_SHOWN) > 0:
         lines["sold, rest"] = f"{counted(left, 'model')} more, in --json"
-    return lines | _forecast_lines(found["forecast"])
+    return lines | _device_lines(found["devices"]) | _forecast_lines(found["forecast"])
+
+
+def _device_lines(devices: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The answers of each device, if there is more than one; one alone has all that was sold."""
+    if sum(each["device"] is not None for each in devices) < 2:
+        return {}
+    return {
+        f"on {each['device'] or 'an unknown device'}": f"{open_amount(each['amount_wei'])} gross for "
+        f"{counted(each['receipts'], 'answer')}"
+        for each in devices
+    }
 
 
 def _forecast_lines(forecast: dict[str, Any] | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..text import counted
 from .earning_work import check_power, work_lines
 from .payers import x402_line
-from .render import emit_json, show_lines, show_table
+from .render import emit_json, plain, show_lines, show_table
 from .rewards import claim_words
 from .transactions import open_money
 from .units import check_since, open_amount, rounded_amount
@@ -36,7 +36,7 @@ COLUMNS: Final = (
 
 DAY_COLUMNS = ("day (UTC)", "final", "claimed", "others", "spent", "gas", "net", "sum")
 OTHERS: Final = ("royalty_wei", "datanet_wei", "stake_wei", "other_wei")
-SPENT: Final = ("spent_wei", "lost_wei")
+SPENT: Final = ("spent_wei", "lost_wei", "relay_fees_wei")
 FIGURES: Final = ("settled_wei", "claimed_wei", "gas_open_wei", *OTHERS, *SPENT)
 
 LINES: Final = {
@@ -49,6 +49,7 @@ LINES: Final = {
     "cases": "rewards of cases",
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
+    "relay": "fees for withdrawals that you sent",
 }
 LOCKED: Final = {
     "stake": "stake",
@@ -160,6 +161,8 @@ def _print(found: dict[str, Any]) -> None:
         )
     if int(found["lost_wei"]):
         lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, in cases"
+    if int(found["relay_fees_wei"]):
+        lines["relay fees"] = f"{open_amount(found['relay_fees_wei'])} to nodes that sent your withdrawals"
     lines |= {
         "gas": f"{open_amount(found['gas_wei'], 'coins')}, worth {open_amount(found['gas_open_wei'])}",
         "net": f"{open_amount(found['net_wei'])}, claimed and final, less what was spent, lost and paid for gas",
@@ -168,6 +171,9 @@ def _print(found: dict[str, Any]) -> None:
         "locked": _locked(found),
         "books": _books(found),
     }
+    if left_out := found["books"]["left_out"]:
+        names = ", ".join(plain(each["name"]) for each in left_out)
+        lines["left out"] = f"{names}: these are the books of the node's own accounts, and of none chosen by --wallet"
     gateway = found["gateway"]
     if int(gateway["charged_wei"]) or int(gateway["cost_wei"]):
         lines["gateway"] = (

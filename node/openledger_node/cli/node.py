@@ -121,7 +121,13 @@ def noting_failure() -> Iterator[None]:
 
 
 def note_step(lock: IO[str], manager: ServiceManager, step: str) -> None:
-    """Tell a step of the start to `status` and to the service manager."""
+    """Tell a step of the start to `status` and to the service manager.
+
+    Later loads, after a crash of the engine or for another base, are told by the node itself. Nothing would take
+    these words back, and a node that serves would be said to load its base for ever.
+    """
+    if manager.is_ready:
+        return
     note_doing(lock, step)
     manager.load(step)
 

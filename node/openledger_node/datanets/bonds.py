@@ -19,7 +19,7 @@ from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import Ledger
 from .about import about_from_metadata
-from .commitments import is_chain_of
+from .commitments import LIFETIME_S, is_chain_of, time_of_commitment
 from .ledgers import read_ledgers
 
 BOND_EVENTS: Final = ("BondPosted", "BondLeaving", "BondTakenBack", "BondForfeited")
@@ -70,10 +70,10 @@ def read_deciders(events: EventRows, datanet_id: DatanetId, *, last: int | None 
     return deciders_hash(owner, tuple(map(Address, given["curators"])), given["need"])
 
 
-def check_bond(home: Home, offer: RowOffer, least_wei: int) -> None:
+def check_bond(home: Home, offer: RowOffer, least_wei: int, *, now_s: float) -> None:
     """Require a bond behind a signed batch that comes in now.
 
-    A batch with a commitment needs no more than the Datanet asked for when it was committed.
+    A batch with a commitment needs no more than the Datanet asked for when it was committed, as long as that counts.
 
     Raises:
         NodeError: there is none, or too little, in the final blocks of the offer's chain as they were read here.
@@ -83,7 +83,9 @@ def check_bond(home: Home, offer: RowOffer, least_wei: int) -> None:
         return
 
     def read(network: str, ledger: Ledger) -> str | None:
-        return _lack(ledger.events, offer, least_wei) if is_chain_of(home, network, offer) else None
+        if not is_chain_of(home, network, offer):
+            return None
+        return _lack(ledger.events, offer, _owed_wei(ledger.events, offer, least_wei, now_s=now_s))
 
     found = [each for each in read_ledgers(home, read) if each is not None]
     if "" in found:
@@ -95,20 +97,20 @@ def check_bond(home: Home, offer: RowOffer, least_wei: int) -> None:
     )
 
 
-def least_then_wei(events: EventRows, datanet_id: DatanetId, at: Event) -> int | None:
-    """The least bond that a Datanet asked for at the time of an event; None if it had no description then."""
-    described = events.find("DatanetDescribed", {"id": datanet_id})
-    earlier = [each for each in described if _place(each) < _place(at)]
+def _owed_wei(events: EventRows, offer: RowOffer, least_wei: int, *, now_s: float) -> int:
+    """The bond that an offer needs: the least one now, or at its commitment if that was less."""
+    committed = events.find("RowsCommitted", {"commitment": offer_commitment(offer)}, last=events.finalized_number())
+    if not committed or now_s > time_of_commitment(committed[0]) + LIFETIME_S:
+        return least_wei
+    described = events.find("DatanetDescribed", {"id": offer.datanet_id})
+    earlier = [each for each in described if _place(each) < _place(committed[0])]
     about = about_from_metadata(str(earlier[-1].arguments["metadata"])) if earlier else None
-    return about.policy.least_bond_wei if about else None
+    return min(least_wei, about.policy.least_bond_wei if about else 0)
 
 
 def _lack(events: EventRows, offer: RowOffer, least_wei: int) -> str:
     """The reason why a bond does not cover a batch, with the command that helps; empty if it does."""
     last = events.finalized_number()
-    committed = events.find("RowsCommitted", {"commitment": offer_commitment(offer)}, last=last)
-    if committed:
-        least_wei = min(least_wei, least_then_wei(events, offer.datanet_id, committed[0]) or 0)
     bond = read_bond(events, offer.datanet_id, offer.account, last=last)
     deciders = read_deciders(events, offer.datanet_id, last=last)
     missing_wei = least_wei - bond.covers_wei(deciders)

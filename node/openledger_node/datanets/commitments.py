@@ -102,7 +102,8 @@ def without_unknown(
     return tuple(
         each
         for each in shown
-        if each.commitment not in ours or each.committed_at_s in map(_time_of, _events(events, each.commitment))
+        if each.commitment not in ours
+        or each.committed_at_s in map(time_of_commitment, _events(events, each.commitment))
     )
 
 
@@ -142,14 +143,17 @@ def _read(events: EventRows, offer: RowOffer, published: Mapping[Digest, int]) -
         return None
     versions = events.find("DatanetVersion", {"id": offer.datanet_id}, last=last)
     earlier = [Digest(str(each.arguments["rowsRoot"])) for each in versions if _is_before(each, found[0])]
-    return Committed(at_s=_time_of(found[0]), after=max((published.get(root, 0) for root in earlier), default=0))
+    return Committed(
+        at_s=time_of_commitment(found[0]), after=max((published.get(root, 0) for root in earlier), default=0)
+    )
 
 
 def _events(events: EventRows, commitment: Digest, last: int | None = None) -> list[Event]:
     return events.find("RowsCommitted", {"commitment": commitment}, last=last)
 
 
-def _time_of(event: Event) -> int:
+def time_of_commitment(event: Event) -> int:
+    """The second of the block that has a commitment."""
     given: Any = event.arguments["committedAt"]
     return int(given)
 

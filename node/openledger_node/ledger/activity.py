@@ -1,8 +1,6 @@
 """The work of this node by its rows: the time of answering, the answers that it sold, and their payers."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Wei
 
@@ -14,14 +12,26 @@ DAY_NS = 86_400 * 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sold:
-    """The receipts that a node issued for one model; amounts are gross, with the parts of others."""
+    """The receipts that a node issued for one model on one device; amounts are gross, with the parts of others."""
 
     base: str | None  # None: the request's row is of an older ledger
     adapter_id: AdapterId  # zero: the base alone
     adapter_name: str | None
+    device: str | None  # that answered; None: not known
     num_receipts: int
     tokens_out: int
     amount_wei: Wei
+
+
+def added(sold: Sold, more: Sold) -> Sold:
+    """The sums of both, under the names of the first."""
+    return replace(
+        sold,
+        adapter_name=sold.adapter_name or more.adapter_name,
+        num_receipts=sold.num_receipts + more.num_receipts,
+        tokens_out=sold.tokens_out + more.tokens_out,
+        amount_wei=Wei(sold.amount_wei + more.amount_wei),
+    )
 
 
 class Activity:
@@ -52,51 +62,39 @@ class Activity:
         """
         if since_ns >= until_ns:
             return 0
-        rows = self._store.rows(
-            "SELECT MAX(received_ns, ?) AS begun_ns, MIN(COALESCE(ended_ns, ?), ?) AS ended_ns FROM job"
-            " WHERE received_ns BETWEEN ? AND ? AND (ended_ns IS NOT NULL OR state = 'running') ORDER BY received_ns",
-            (since_ns, until_ns, until_ns, since_ns - DAY_NS, until_ns),
+        (row,) = self._store.rows(
+            "WITH span AS (SELECT received_ns, MAX(received_ns, ?1) AS begun_ns, MIN(COALESCE(ended_ns, ?2), ?2) AS"
+            " ended_ns FROM job WHERE received_ns BETWEEN ?3 AND ?2 AND (ended_ns IS NOT NULL OR state = 'running')),"
+            " uncovered AS (SELECT ended_ns, MAX(begun_ns, COALESCE(MAX(ended_ns) OVER earlier, ?1)) AS begun_ns FROM"
+            " span WINDOW earlier AS (ORDER BY received_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"
+            " SELECT SUM(MAX(0, ended_ns - begun_ns)) AS busy_ns FROM uncovered",
+            (since_ns, until_ns, since_ns - DAY_NS),
         )
-        busy_ns, covered_ns = 0, since_ns
-        for row in rows:
-            busy_ns += max(0, row["ended_ns"] - max(row["begun_ns"], covered_ns))
-            covered_ns = max(covered_ns, row["ended_ns"])
+        busy_ns: int = row["busy_ns"] or 0
         return busy_ns
 
     def sold(self, node: Address, *, since_s: float = 0) -> list[Sold]:
-        """The receipts that `node` has issued since then by base and adapter, those that brought most first."""
-        found: dict[tuple[str | None, AdapterId], list[tuple[str | None, int, int]]] = {}
-        for base, adapter, name, tokens, wei in self._receipts(node, since_s):
-            found.setdefault((base, adapter), []).append((name, tokens, wei))
-        sums = [
-            Sold(
-                base=base,
-                adapter_id=adapter,
-                adapter_name=next((name for name, _, _ in rows if name), None),
-                num_receipts=len(rows),
-                tokens_out=sum(tokens for _, tokens, _ in rows),
-                amount_wei=Wei(sum(wei for _, _, wei in rows)),
-            )
-            for (base, adapter), rows in found.items()
-        ]
-        return sorted(sums, key=lambda each: (-each.amount_wei, each.base or "", each.adapter_id))
-
-    def _receipts(
-        self, node: Address, since_s: float
-    ) -> Iterator[tuple[str | None, AdapterId, str | None, int, int]]:
+        """The receipts of `node` since then by base, adapter and device, those that brought most first."""
         rows = self._store.rows(
-            "SELECT base, adapter_name, receipt.adapter_id AS adapter_id, body FROM receipt"
-            " JOIN channel USING (channel_id) LEFT JOIN job USING (request_id)"
-            " WHERE node = ? AND issued_at_s >= ? ORDER BY receipt_id DESC",
+            # MAX makes SQLite take `adapter_name` from the newest row that has one.
+            "SELECT base, receipt.adapter_id AS adapter_id, device, adapter_name, COUNT(*) AS num_receipts,"
+            " SUM(receipt.tokens_out) AS tokens_out, sum_wei(amount_wei) AS wei,"
+            " MAX(CASE WHEN adapter_name IS NOT NULL THEN receipt_id END)"
+            " FROM receipt LEFT JOIN job USING (request_id)"
+            " WHERE channel_id IN (SELECT channel_id FROM channel WHERE node = ?) AND issued_at_s >= ?"
+            " GROUP BY base, receipt.adapter_id, device",
             (node, since_s),
         )
-        for row in rows:
-            # SQLite's JSON functions would turn an integer of more than 64 bits into a float.
-            body = json.loads(row["body"])
-            yield (
-                row["base"],
-                AdapterId(row["adapter_id"] or BASE_ONLY),
-                row["adapter_name"],
-                int(body["work"]["tokens_out"]),
-                int(body["amount_wei"]),
+        sums = [
+            Sold(
+                base=row["base"],
+                adapter_id=AdapterId(row["adapter_id"] or BASE_ONLY),
+                adapter_name=row["adapter_name"],
+                device=row["device"],
+                num_receipts=row["num_receipts"],
+                tokens_out=row["tokens_out"],
+                amount_wei=Wei(int(row["wei"])),
             )
+            for row in rows
+        ]
+        return sorted(sums, key=lambda each: (-each.amount_wei, each.base or "", each.adapter_id, each.device or ""))

@@ -1,5 +1,6 @@
 """Migrations, append only: tables of channels with a lane for each adapter, and of what a payer keeps."""
 
+import json
 import sqlite3
 
 from ..errors import ConfigError
@@ -170,3 +171,21 @@ def bound_gone_texts(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX text_gone_at ON text_gone (gone_ns)")
     connection.execute("CREATE TABLE leftover (what TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
     connection.execute("INSERT INTO leftover SELECT 'texts' WHERE EXISTS (SELECT 1 FROM receipt)")
+
+
+def note_work(connection: sqlite3.Connection) -> None:
+    """Keep each receipt's amount and length beside its body, so that SQL can sum them, and each job's device.
+
+    It is not known which device answered the jobs of an older ledger.
+    """
+    connection.execute("ALTER TABLE job ADD COLUMN device TEXT")
+    connection.execute("ALTER TABLE receipt ADD COLUMN amount_wei TEXT NOT NULL DEFAULT '0'")
+    connection.execute("ALTER TABLE receipt ADD COLUMN tokens_out INTEGER NOT NULL DEFAULT 0")
+    # SQLite's JSON functions would turn an amount of more than 64 bits into a float.
+    connection.create_function("amount_of", 1, lambda body: str(json.loads(body)["amount_wei"]))
+    connection.execute(
+        "UPDATE receipt SET amount_wei = amount_of(body), tokens_out = json_extract(body, '$.work.tokens_out')"
+    )
+    # Bodies are long, so that sums read this index alone.
+    columns = "channel_id, issued_at_s, adapter_id, amount_wei, tokens_out, request_id"
+    connection.execute(f"CREATE INDEX receipt_sum ON receipt ({columns})")

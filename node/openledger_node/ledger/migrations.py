@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from .key_day_tables import sum_key_days
-from .lane_tables import bound_gone_texts, create_audits, create_gone_texts, open_lanes
+from .lane_tables import bound_gone_texts, create_audits, create_gone_texts, note_work, open_lanes
 
 
 def create_jobs(connection: sqlite3.Connection) -> None:
@@ -380,4 +380,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     note_event_kinds,
     create_gone_texts,
     bound_gone_texts,
+    note_work,
 )

@@ -1,6 +1,5 @@
 """Sums over the ledger's rows, folded in SQL: for /metrics and for the reports of earnings."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +7,8 @@ from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address, Digest, Wei
 
 from .store import Store
+
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,15 @@ class ChargedAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpentDay:
+    """The answers that this node has paid for on one day of UTC."""
+
+    day: int  # since 1970
+    num_answers: int
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaidFee:
     """The fee of one transaction that was mined."""
 
@@ -93,15 +103,15 @@ class Sums:
 
     def unclaimed(self, node: Address) -> Unclaimed:
         """Totals of the receipts that `node` has issued and not claimed."""
-        rows = self._store.rows(
-            "SELECT signature, body FROM receipt JOIN channel USING (channel_id) WHERE node = ? AND claim_id IS NULL",
+        (row,) = self._store.rows(
+            "SELECT COUNT(*) AS num_receipts, COUNT(*) - COUNT(signature) AS num_unsigned, sum_wei(amount_wei) AS wei"
+            " FROM receipt JOIN channel USING (channel_id) WHERE node = ? AND claim_id IS NULL",
             (node,),
         )
         return Unclaimed(
-            num_receipts=len(rows),
-            num_unsigned=sum(row["signature"] is None for row in rows),
-            # SQLite's JSON functions would turn an integer of more than 64 bits into a float.
-            amount_wei=Wei(sum(int(json.loads(row["body"])["amount_wei"]) for row in rows)),
+            num_receipts=row["num_receipts"],
+            num_unsigned=row["num_unsigned"],
+            amount_wei=Wei(int(row["wei"] or 0)),
         )
 
     def credits(self, node: Address, account: Address) -> list[Movement]:
@@ -140,24 +150,38 @@ class Sums:
         rows = self._store.rows("SELECT mined_hash, mined_s FROM outbox WHERE mined_s IS NOT NULL")
         return {Digest(row["mined_hash"]): row["mined_s"] for row in rows}
 
+    def relays(self) -> set[Digest]:
+        """The transactions by which this node has sent withdrawals that other accounts signed."""
+        rows = self._store.rows("SELECT mined_hash FROM outbox WHERE kind = 'relay' AND mined_hash IS NOT NULL")
+        return {Digest(row["mined_hash"]) for row in rows}
+
     def bought(self, payer: Address, *, since_s: float = 0) -> list[ChargedAnswer]:
         """The answers that `payer` was charged for since then, oldest first, by the receipts of their sellers."""
         rows = self._store.rows(
-            "SELECT digest, request_id, body, node FROM receipt JOIN channel USING (channel_id)"
-            " WHERE payer = ? AND receipt.issued_at_s >= ? ORDER BY receipt_id",
+            "SELECT digest, request_id, receipt.issued_at_s AS issued_at_s, amount_wei, node FROM receipt"
+            " JOIN channel USING (channel_id) WHERE payer = ? AND receipt.issued_at_s >= ? ORDER BY receipt_id",
             (payer, since_s),
         )
-        bodies = [(row, json.loads(row["body"])) for row in rows]
         return [
             ChargedAnswer(
                 receipt=Digest(row["digest"]),
                 request_id=row["request_id"],
                 node=Address(row["node"]),
-                issued_at_s=body["issued_at_s"],
-                amount_wei=Wei(int(body["amount_wei"])),
+                issued_at_s=row["issued_at_s"],
+                amount_wei=Wei(int(row["amount_wei"])),
             )
-            for row, body in bodies
+            for row in rows
         ]
+
+    def spent_by_day(self, payer: Address, *, since_s: float = 0) -> list[SpentDay]:
+        """The answers of `bought` summed by day, oldest first."""
+        rows = self._store.rows(
+            f"SELECT issued_at_s / {DAY_S} AS day, COUNT(*) AS number, sum_wei(amount_wei) AS wei FROM receipt"
+            " WHERE channel_id IN (SELECT channel_id FROM channel WHERE payer = ?) AND issued_at_s >= ?"
+            " GROUP BY day ORDER BY day",
+            (payer, since_s),
+        )
+        return [SpentDay(day=row["day"], num_answers=row["number"], amount_wei=Wei(int(row["wei"]))) for row in rows]
 
     def _movements(
         self, name: str, arguments: Mapping[str, str], *, contract: Address | None = None

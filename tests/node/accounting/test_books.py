@@ -10,12 +10,14 @@ import pytest
 from support.books import check_text, figures_of_csv, figures_of_json
 from support.chain_world.contract_world import OPEN
 from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
+from support.contributors import ADA
 
 from openledger_node.accounting.earnings import EarningsReports, earnings_report
 from openledger_node.cli.earnings import _print, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.cli.units import open_amount
 from openledger_node.errors import NodeError
+from openledger_node.keystore import Account
 from openledger_node.settlement.actions import (
     CloseChannel,
     RemoveStake,
@@ -27,6 +29,7 @@ from openledger_node.settlement.actions import (
 )
 from openledger_node.text import rfc3339
 from openledger_protocol.constants import PPM
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.events import BLOCKS_KEPT
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Wei
@@ -157,6 +160,28 @@ def test_since_a_time_the_opening_balance_makes_the_books_hold(one: OneWallet) -
     assert int(found["net_wei"]) == int(whole["net_wei"]) - int(all_before["net_wei"])
 
 
+def test_several_periods_come_with_one_report_and_are_those_of_each_alone(one: OneWallet) -> None:
+    one.sell(ODD), one.buy(ODD)
+    one.settle()
+    one.world.wait(2 * 86_400)
+    one.buy(ODD // 3)
+    asked = [rfc3339(one.world.now_s), "1d", "30d", None]
+    found = report(one, since="30d", by="day", periods=asked)
+    for since, period in zip(asked, found["periods"], strict=True):
+        alone = report(one, since=since)
+        assert period == {name: alone[name] for name in period}
+        assert {"lines", "total", "net_wei", "pending_wei", "spent_wei", "books", "x402"} <= set(period)
+    assert [each["num_bought"] for each in found["periods"]] == [1, 1, 2, 2]
+    assert found["days"] == report(one, since="30d", by="day")["days"]
+    assert report(one)["periods"] == []
+
+
+@pytest.mark.parametrize("periods", ["7d", 7, ["7d"] * 9, ["someday"]])
+def test_periods_that_are_none_are_refused(one: OneWallet, periods: object) -> None:
+    with pytest.raises(MalformedError, match=r"periods is a list of at most 8 times|not a time"):
+        report(one, periods=periods)
+
+
 def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
     one.sell(ODD), one.buy(ODD)
     one.settle()
@@ -167,12 +192,21 @@ def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
         found = report(one, since=since, by="day")
         sums = {name: sum(int(day[name]) for day in found["days"]) for name in found["days"][0] if name != "day"}
         both = {line["line"]: int(line["under_way_wei"]) + int(line["final_wei"]) for line in found["lines"]}
-        for name in ("settled_wei", "claimed_wei", "spent_wei", "lost_wei", "gas_wei", "gas_open_wei", "net_wei"):
+        for name in (
+            "settled_wei",
+            "claimed_wei",
+            "spent_wei",
+            "lost_wei",
+            "relay_fees_wei",
+            "gas_wei",
+            "gas_open_wei",
+            "net_wei",
+        ):
             assert sums[name] == int(found[name]), (name, since)
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
         assert sums["stake_wei"] == both["stake"]
-        assert sums["other_wei"] == both["cases"] + both["protocol"] + both["other_nodes"]
+        assert sums["other_wei"] == both["cases"] + both["protocol"] + both["other_nodes"] + both["relay"]
         assert found["days"][-1]["total_wei"] == found["net_wei"]
     assert len({day["stake_wei"] for day in report(one, by="day")["days"]} - {"0"}) >= 1
 
@@ -241,6 +275,20 @@ def test_command_and_csv_say_what_the_json_says_to_the_wei(one: OneWallet, monke
     check_text(printed.getvalue(), figures)
     assert "royalties of your adapters" in printed.getvalue()
     assert open_amount(found["net_wei"]) in printed.getvalue()
+
+
+def test_accounts_that_are_chosen_with_wallet_are_named_as_left_out(
+    one: OneWallet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, other = (Account(name=name, address=at, file=Path()) for name, at in (("wallet", one.wallet), ("ada", ADA)))
+    reports = EarningsReports(one.world.node, accounts_of=lambda: [own, other])
+    found = reports.report({}, now_s=float(one.world.now_s))
+    assert found["books"]["left_out"] == [{"account": ADA, "name": "ada"}]
+    _print(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "ada: these are the books of the node's own accounts, and of none chosen by --wallet" in said
+    _print(report(one))
+    assert "--wallet" not in capsys.readouterr().out
 
 
 def test_books_that_do_not_add_up_say_what_to_do(one: OneWallet, capsys: pytest.CaptureFixture[str]) -> None:

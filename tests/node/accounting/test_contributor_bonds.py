@@ -20,6 +20,7 @@ from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.deployment import Deployment
 from openledger_node.cli.datanet_chain import bond_here
 from openledger_node.datanets.bonds import PostedBond, read_bond, read_deciders
+from openledger_node.datanets.commitments import LIFETIME_S
 from openledger_node.datanets.review import reject
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
 from openledger_node.datanets.store import OwnDatanets
@@ -188,7 +189,9 @@ def test_a_rejected_batch_costs_its_contributor_the_bond_and_brings_the_owner_no
         take(owner, signed(owner, giver(owner), CONTRIBUTED[0]))
 
 
-def test_a_raise_leaves_batches_that_are_submitted_or_committed_alone(owner: DatanetOwner) -> None:
+def test_a_raise_leaves_batches_that_are_submitted_or_committed_alone(
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     act(owner, post_bond, amount_wei=str(LEAST))
     waiting, late = signed(owner, giver(owner)), signed(owner, giver(owner), CONTRIBUTED[2])
     take(owner, waiting)
@@ -204,6 +207,10 @@ def test_a_raise_leaves_batches_that_are_submitted_or_committed_alone(owner: Dat
     owner.do("datanet describe", datanet="lake", about={"policy": {"bond_wei_min": str(2 * LEAST)}})
     owner.finish()
     assert take(owner, waiting) == owner.own.get("lake").batches[0].digest
+    with monkeypatch.context() as later:
+        later.setattr(OwnDatanets, "now_s", lambda _: owner.world.now_s + LIFETIME_S + 1)
+        with pytest.raises(NodeError, match="under a bond of 10 OPEN"):
+            take(owner, committed)
     assert take(owner, committed)
     with pytest.raises(NodeError, match="under a bond of 10 OPEN"):
         take(owner, late)

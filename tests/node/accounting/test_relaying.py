@@ -9,6 +9,7 @@ from support.chain_world.contract_world import OPEN
 from support.chain_world.world import World
 from support.signed import NODE_KEY, PAYER_KEY, account
 
+from openledger_node.accounting.earnings import EarningsReports
 from openledger_node.accounting.publishing import Publication
 from openledger_node.accounting.queries import open_queries
 from openledger_node.accounting.relaying import RELAY_GAS, relay_withdrawal
@@ -230,3 +231,64 @@ def test_a_node_that_does_not_know_the_price_of_gas_quotes_nothing(real: World, 
     queries = open_queries(Home(tmp_path), real.node, registry=None, tokenizer=None)  # type: ignore[arg-type]
     with pytest.raises(NodeError, match=r"settlement\.coin_price_wei"):
         queries.answer("relay_quote", {})
+
+
+# ---- in the books of both
+
+
+def books(session: NetworkSession, world: World, **given: Any) -> dict[str, Any]:
+    return EarningsReports(session).report({"movements": True, **given}, now_s=float(world.now_s))
+
+
+def test_a_fee_is_income_of_the_node_that_sent_the_withdrawal(earned: World, tmp_path: Path) -> None:
+    relay, planner = earned.payer, planner_of(earned.payer, PAYER_KEY, tmp_path / "payer")
+    before = tokens(earned, relay.accounts.wallet)
+    planner.act(plan(planner, signed(earned))["plan"])
+    earned.run(lambda: relay.ledger.events.find("Withdrawn") and not relay.ledger.outbox.unfinished())
+    found = books(relay, earned)
+    lines = {each["line"]: int(each["final_wei"]) for each in found["lines"]}
+    assert lines["relay"] == FEE == tokens(earned, relay.accounts.wallet) - before
+    assert [int(each["amount_wei"]) for each in found["movements"] if each["kind"] == "relay"] == [FEE]
+    assert (int(found["relay_fees_wei"]), int(found["withdrawn_wei"])) == (0, 0)
+    assert found["books"]["holds"]
+    days = books(relay, earned, by="day")["days"]
+    assert sum(int(day["net_wei"]) for day in days) == int(found["net_wei"])
+
+
+def test_a_fee_from_the_own_payout_account_is_neither_income_nor_cost(
+    earned: World, planner: TransactionPlanner
+) -> None:
+    planner.act(plan(planner, signed(earned))["plan"])
+    earned.run(lambda: earned.node.ledger.events.find("Withdrawn"))
+    found = books(earned.node, earned)
+    assert {each["line"]: each["final_wei"] for each in found["lines"]}["relay"] == found["relay_fees_wei"] == "0"
+
+
+def test_a_fee_is_a_cost_of_the_account_whose_withdrawal_was_sent(world: World, tmp_path: Path) -> None:
+    channel, owner = world.open_channel(), world.node.accounts.wallet
+    world.earn(channel, OPEN)
+    world.run(lambda: world.balance(owner))
+    credited = world.balance(owner)
+    relay = planner_of(world.payer, PAYER_KEY, tmp_path / "payer")
+    relays = (world.payer.accounts.wallet,)
+    sign = {"account": owner, "sign": lambda digest: sign_digest(NODE_KEY, digest), "relays": relays}
+    relay.act(plan(relay, signed(world, amount_wei=Wei(credited - FEE), **sign))["plan"])
+    world.run(lambda: world.node.ledger.events.find("Withdrawn"))
+    found = books(world.node, world)
+    assert (int(found["relay_fees_wei"]), int(found["withdrawn_wei"])) == (FEE, credited)
+    assert int(found["net_wei"]) == int(found["total"]["final_wei"]) - FEE
+    moved = {each["kind"]: (each["flow"], int(each["amount_wei"])) for each in found["movements"]}
+    assert moved["relay_fee"] == ("cost", -FEE)
+    assert moved["withdrawn"] == ("transfer", credited - FEE)
+    assert found["books"]["holds"]
+    assert sum(int(day["relay_fees_wei"]) for day in books(world.node, world, by="day")["days"]) == FEE
+
+
+def test_a_gift_to_the_wallet_is_no_fee(earned: World) -> None:
+    """Another account can withdraw to this wallet in a transaction of its own."""
+    earned.chain.fund(ADA)
+    receipt = earned.chain.send("AttributionRewards", "withdraw", earned.node.accounts.wallet, 5, key=KEY)
+    assert receipt.is_ok
+    earned.run(lambda: earned.node.ledger.events.find("Withdrawn"))
+    lines = {each["line"]: each["final_wei"] for each in books(earned.node, earned)["lines"]}
+    assert lines["relay"] == "0"

@@ -2,17 +2,21 @@
 
 from typing import Any
 
+import pytest
 from support.chain_world.seller import Seller
 from support.contributors import ADA, BEN, TREASURY
 
+from openledger_node.accounting import payees
 from openledger_node.accounting.money_trail import follow
 from openledger_node.accounting.queries import open_queries
 from openledger_node.attribution.registry import AdapterRegistry
+from openledger_node.datanets.version import DatanetVersion
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.settlement.actions import WithdrawRewards
 from openledger_protocol.constants import PPM
-from openledger_protocol.primitives import ZERO_ADDRESS, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, Digest, Wei
 
 QUESTION = "What does Odile keep?"
 STEPS = ["deposit", "voucher", "receipt", "claim", "payout list", "draw", "withdrawal"]
@@ -67,6 +71,22 @@ async def test_rows_carry_all_of_their_peoples_shares_and_spans_are_words_of_the
     for row in found["rows"]:
         for mark in row["marks"]:
             assert row["text"][mark["begin"] : mark["end"]] in answer
+
+
+async def test_the_rows_of_a_datanet_are_read_once_for_an_answer(
+    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of people and texts of rows come from the same rows, of which there may be many."""
+    bought = await seller.ask(QUESTION, model="lake")
+    find, read = payees.find_made_here, list[Digest]()
+
+    def find_noted(home: Home, rows_root: Digest) -> list[DatanetVersion]:
+        read.append(rows_root)
+        return find(home, rows_root)
+
+    monkeypatch.setattr(payees, "find_made_here", find_noted)
+    assert shown(seller, bought.digest)["teaching"]["rows"]
+    assert len(read) == 1
 
 
 async def test_a_base_answer_names_nobody_and_says_so(seller: Seller) -> None:

@@ -39,7 +39,9 @@ def report(world: World, home: Home, **given: Any) -> dict[str, Any]:
     )
 
 
-def add_job(ledger: Ledger, number: int, received_s: float, ended_s: float | None) -> None:
+def add_job(
+    ledger: Ledger, number: int, received_s: float, ended_s: float | None, *, device: str | None = None
+) -> None:
     id = RequestId(f"0x{number:064x}")
     ledger.jobs.start(
         Job(
@@ -55,7 +57,8 @@ def add_job(ledger: Ledger, number: int, received_s: float, ended_s: float | Non
     if ended_s is not None:
         with ledger._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE job SET state = 'completed', ended_ns = ? WHERE request_id = ?", (int(ended_s * NS), id)
+                "UPDATE job SET state = 'completed', ended_ns = ?, device = ? WHERE request_id = ?",
+                (int(ended_s * NS), device, id),
             )
 
 
@@ -112,6 +115,20 @@ async def test_the_models_that_were_sold_sum_to_the_receipts_to_the_wei(
     assert sum(int(each["gross_wei"]) for each in claimed) == gross_wei
     assert world.node.ledger.activity.answers_by_payer(world.node.accounts.wallet) == {world.payer.accounts.wallet: 2}
     assert report(world, home, since="2100-01-01")["sold"] == []
+
+
+def test_answers_are_summed_by_the_device_that_gave_them(world: World, home: Home) -> None:
+    channel = world.open_channel()
+    for number, device in enumerate(("cuda:0", "cuda:1", "cuda:0", None), start=1):
+        row = world.earn(channel, 10**18 + number)
+        add_job(world.node.ledger, number, NOW_S, NOW_S + 1, device=device)
+        assert row.receipt.work.request_id == f"0x{number:064x}"
+    found = report(world, home)
+    devices = [(each["device"], each["receipts"], int(each["amount_wei"])) for each in found["devices"]]
+    assert devices == [("cuda:0", 2, 2 * 10**18 + 4), (None, 1, 10**18 + 4), ("cuda:1", 1, 10**18 + 2)]
+    assert sum(wei for _, _, wei in devices) == int(found["sold_wei"])
+    assert sum(each["tokens_out"] for each in found["devices"]) == found["sold"][0]["tokens_out"]
+    assert [(each["base"], each["receipts"]) for each in found["sold"]] == [("fake", 4)], "a model is one row"
 
 
 async def test_a_report_has_no_forecast_unless_asked_and_none_for_a_new_node(
@@ -194,6 +211,7 @@ WORK: dict[str, Any] = {
         {"base": "fake", "adapter_id": None, "adapter": None, "receipts": 1, "tokens_out": 3, "amount_wei": "5"}
     ],
     "sold_wei": "5",
+    "devices": [{"device": "cpu", "receipts": 1, "tokens_out": 3, "amount_wei": "5"}],
     "forecast": {"history_days": 3, "history_days_min": 14, "window_days": 7, "low_wei": None, "high_wei": None},
 }
 
@@ -204,6 +222,17 @@ def test_the_lines_say_what_is_missing_for_a_range_and_never_round_up() -> None:
     assert "1 answer of fake" in lines["sold"]
     assert lines["a week"] == "no range yet: 11 whole days of history missing"
     assert "power" not in lines
+
+
+def test_devices_are_named_when_there_is_more_than_one() -> None:
+    of = {"receipts": 2, "tokens_out": 3, "amount_wei": str(10**18)}
+    unknown, first, second = ({"device": name, **of} for name in (None, "cuda:0", "cuda:1"))
+    for devices in ([], [first], [unknown, first]):
+        assert not [label for label in work_lines({**WORK, "devices": devices}) if label.startswith("on ")]
+    lines = work_lines({**WORK, "devices": [first, second, unknown]})
+    assert [lines[f"on {name}"] for name in ("cuda:0", "cuda:1", "an unknown device")] == [
+        "1 OPEN gross for 2 answers"
+    ] * 3
 
 
 def test_a_range_names_its_history_and_promises_nothing() -> None:

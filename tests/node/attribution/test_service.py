@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import UniformAttributor, proportional_shares
 from openledger_node.attribution.index import build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
-from openledger_node.attribution.service import attribute, exchange_of, share_out, treasury_shares
+from openledger_node.attribution.service import attribute, best_rows, exchange_of, share_out, treasury_shares
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
@@ -72,6 +73,20 @@ def test_the_best_rows_give_the_shares_that_all_rows_give(rows: list[tuple[int, 
     every = [RowScore(cluster=cluster, account=account, score=score) for cluster, account, score in found]
     assert share_out(SUFFIX, datanet, scores) == shares_from_scores(LAKE_ID, every)
     assert share_out(UniformAttributor(), datanet, scores) == proportional_shares(LAKE_ID, every)
+
+
+@pytest.mark.parametrize("num_clusters", [3, 12, 1_000])
+@pytest.mark.parametrize("greatest", [1, 40, 2**80])
+def test_the_best_of_many_rows_are_those_of_a_sort(num_clusters: int, greatest: int) -> None:
+    random = Random(num_clusters)
+    clusters = [random.randrange(num_clusters) for _ in range(1_000)]
+    scores = [random.randrange(greatest + 1) if cluster % 2 else 0 for cluster in clusters]
+    scores[100:400], clusters[100:400] = [greatest] * 300, [1] * 300  # one cluster has all of the best
+    ranked = sorted(range(1_000), key=lambda row: (-scores[row], clusters[row], row))
+    firsts = dict(reversed([(clusters[row], row) for row in ranked if scores[row]]))
+    expected = sorted(firsts.values(), key=ranked.index)
+    assert best_rows(scores, clusters, 10) == expected[:10]
+    assert best_rows(scores, clusters) == expected
 
 
 def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import sys
 import pytest
 from support.verbs import Ran, Run
 
-from openledger_node import keystore
 from openledger_node.cli.main import main
 from openledger_node.home import Home
 
@@ -17,7 +16,6 @@ def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     for name in [name for name in os.environ if name.startswith("OPENLEDGER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
-    monkeypatch.setattr(keystore, "SCRYPT_CHOSEN", keystore.SCRYPT_DRAWN)  # else each password takes a second
 
     def run_verb(*words: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["openledger-node", *words])

@@ -1,6 +1,7 @@
 """`backup` and `restore` as an operator types them."""
 
 import json
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from support.verbs import Run
 
 from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.operator.background import installation
 from openledger_node.operator.background.definition import service_name
 from openledger_node.operator.background.systemd import Systemd
 from openledger_node.operator.backup import sealed
@@ -76,7 +76,7 @@ def test_a_restore_names_the_command_that_starts_the_service(
 ) -> None:
     home = elsewhere(tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(installation.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     unit = Systemd().file(service_name(home))
     unit.parent.mkdir(parents=True)
     unit.touch()

@@ -67,6 +67,7 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
                 "languages": [],
                 "rows_per_contributor_max": None,
                 "takes_unsigned": True,
+                "bond_wei_min": "0",
             },
         },
     }

@@ -14,7 +14,6 @@ from support.chain_world.deployed import deploy_over
 from support.chain_world.ways import served_chain
 from support.verbs import Run, type_on_terminal
 
-from openledger_node import keystore
 from openledger_node.chain.dev.faucet import fund
 from openledger_node.cli.chain import open_endpoint
 from openledger_node.home import Home
@@ -69,9 +68,8 @@ def password_file(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def address(run: Run, password_file: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The node's wallet, locked by a person's password, at the cost of a drawn one."""
-    monkeypatch.setattr(keystore, "SCRYPT_CHOSEN", keystore.SCRYPT_DRAWN)
+def address(run: Run, password_file: str) -> str:
+    """The node's wallet, locked by a person's password."""
     made: str = run("wallet", "create", "--password-file", password_file, "--json").json["address"]
     return made
 

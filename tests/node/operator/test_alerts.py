@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -414,10 +415,9 @@ async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
 async def test_a_new_release_makes_one_alert_whatever_restarts_and_the_next_one_another(
     home: Home, autojump_clock: object
 ) -> None:
-    inbox, found = Inbox(), {"release": ""}
+    inbox = Inbox()
     for release in ("", "9.0.0", "9.0.0", "", "9.0.0", "9.1.0"):
-        found["release"] = release
-        await live(service(home, inbox, lambda: replace(FINE, **found)), 100.0)
+        await live(service(home, inbox, partial(replace, FINE, release=release)), 100.0)
         note_stopped(home)
     assert inbox.got == [("release", "once")] * 2
     old = json.loads((home.root / "alerts.json").read_text())

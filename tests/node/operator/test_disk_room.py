@@ -1,9 +1,11 @@
 """A disk is low below one mark, by which both the event of the log and the alert go."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from openledger_node.node_events import EventKind
 from openledger_node.operator.alerts.causes import AlertSigns, CauseWatch
 from openledger_node.operator.disk_room import GIB, DiskRoom, low_mark_bytes, read_disk_room
 from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
@@ -20,12 +22,12 @@ def test_the_event_and_the_alert_begin_at_the_same_free_byte(size_gib: int) -> N
     mark = low_mark_bytes(size_gib * GIB)
     for free_bytes, is_low in ((mark, False), (mark - 1, True)):
         room = DiskRoom(free_bytes=free_bytes, size_bytes=size_gib * GIB)
-        events: list[str] = []
-        EventWatch(Path("/home"), note=lambda kind, _, to=events: to.append(kind)).look(
-            SeenTroubles(disk=room), LOOK_S
-        )
+        events: list[tuple[EventKind, str]] = []
+        watch = EventWatch(Path("/home"), note=partial(_note, events))
+        watch.look(SeenTroubles(disk=room), LOOK_S)
         changes = CauseWatch(AlertsConfig(), set()).judge(AlertSigns(disk=room), LOOK_S)
-        assert (events == ["disk_low"], [each.cause for each in changes] == ["disk"]) == (is_low, is_low)
+        assert [kind for kind, _ in events] == [EventKind.DISK_LOW] * is_low
+        assert [each.cause for each in changes] == ["disk"] * is_low
 
 
 def test_the_room_is_of_what_this_user_may_write(tmp_path: Path) -> None:
@@ -36,3 +38,7 @@ def test_the_room_is_of_what_this_user_may_write(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone_has_no_known_room(tmp_path: Path) -> None:
     assert read_disk_room(tmp_path / "gone") is None
+
+
+def _note(events: list[tuple[EventKind, str]], kind: EventKind, text: str) -> None:
+    events.append((kind, text))

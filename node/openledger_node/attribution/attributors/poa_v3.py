@@ -11,12 +11,12 @@ import numpy as np
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
 from openledger_protocol.primitives import DatanetId
-from openledger_protocol.signals import poa_v3_score
+from openledger_protocol.signals import TEXT_FACTOR
 
 from ...errors import NodeError
 from ..attributor import Exchange
 from ..index import DatanetIndex
-from .suffix import SuffixAttributor
+from .suffix import text_scores
 
 ALGO_ID = 7
 
@@ -33,9 +33,6 @@ class PoaV3Attributor:
     clusters_max = None
     needs_signals = True
 
-    def __init__(self) -> None:
-        self._text = SuffixAttributor()
-
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score as `openledger_protocol.signals.poa_v3_scores` does, but all rows at once."""
         answer = exchange.signals.get(index.rows_root)
@@ -45,15 +42,13 @@ class PoaV3Attributor:
                 f"poa-v3 needs signals, and there are none of {missing} for Datanet {index.id}: "
                 "attribute this answer by suffix-v1"
             )
-        text_scores = self._text.score(exchange, index)
-        most = max(text_scores)
-        cosines = index.signals.cosines(answer)
-        scores = [0] * index.num_rows
-        evidence_min = index.signals.evidence_min
-        for row in np.flatnonzero(cosines.prod(axis=1) > evidence_min).tolist():
-            error, label, activation = cosines[row].tolist()
-            scores[row] = poa_v3_score(text_scores[row], most, (error, label, activation), evidence_min)
-        return tuple(scores)
+        texts = text_scores(exchange, index)
+        evidence = index.signals.evidence(answer) - index.signals.evidence_min  # (rows,)
+        earning = np.flatnonzero(evidence > 0)
+        factors = TEXT_FACTOR * texts[earning].astype(object) + max(int(texts.max()), 1)
+        scores = np.zeros(index.num_rows, object)  # Python's integers, because a product exceeds 64 bits
+        scores[earning] = factors * evidence[earning]
+        return tuple(scores.tolist())
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
         """Pay all clusters near the best one, and the treasury where even that one has little evidence."""

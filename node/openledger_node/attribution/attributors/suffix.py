@@ -8,6 +8,7 @@ with the prompt as well.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ ALGO_ID = 1
 PRODUCT_BITS = 16
 RARITY_ONE = 256
 """The rarity of a token that half of the rows contain."""
+INT64_MAX = 2**63 - 1
 
 
 def open_attributor() -> "SuffixAttributor":
@@ -41,20 +43,31 @@ class SuffixAttributor:
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score by runs of up to eight tokens."""
-        by_prompt, by_answer = _credit(_weigh_patterns(exchange, index), index)
-        lengths = index.row_lengths
-        average = max(1, int(lengths.sum()) // index.num_rows)
-        scores = [0] * index.num_rows
-        earning = np.flatnonzero(by_answer)
-        columns = (earning, by_answer[earning], by_prompt[earning], lengths[earning])
-        for row, answer, prompt, length in zip(*(column.tolist() for column in columns), strict=True):
-            # Python integers: the product of a long answer and a long prompt exceeds 64 bits
-            scores[row] = (answer * (answer + prompt) >> PRODUCT_BITS) * 2 * average // (average + length)
-        return tuple(scores)
+        return tuple(text_scores(exchange, index).tolist())
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
         """Pay the ten best clusters by the squares of their scores."""
         return shares_from_scores(datanet_id, scores)
+
+
+def text_scores(exchange: Exchange, index: DatanetIndex) -> NDArray[Any]:
+    """Score each row by suffix-v1: (rows,) of 64 bits, or of Python's integers where these don't fit."""
+    by_prompt, by_answer = _credit(_weigh_patterns(exchange, index), index)
+    lengths = index.row_lengths
+    average = max(1, int(lengths.sum()) // index.num_rows)
+    return _balanced(by_answer, by_prompt, lengths, average)
+
+
+def _balanced(by_answer: Positions, by_prompt: Positions, lengths: Positions, average: int) -> NDArray[Any]:
+    """The score of what rows (rows,) share with the answer, more with the prompt's, and less for long rows."""
+    most = int(by_answer.max())
+    product = most * (most + int(by_prompt.max()))
+    numbers: tuple[NDArray[Any], ...] = (by_answer, by_prompt, lengths)
+    if max(product, (product >> PRODUCT_BITS) * 2 * average) > INT64_MAX:
+        numbers = tuple(each.astype(object) for each in numbers)
+    answer, prompt, length = numbers
+    scores: NDArray[Any] = (answer * (answer + prompt) >> PRODUCT_BITS) * (2 * average) // (average + length)
+    return scores
 
 
 @dataclass(slots=True)
@@ -93,13 +106,13 @@ def _weigh_patterns(exchange: Exchange, index: DatanetIndex) -> Iterable[_Patter
 
 def _rarities(begin: Positions, count: Positions, is_used: NDArray[np.bool_], index: DatanetIndex) -> list[int]:
     """The rarity of each token of the text, 0 where unused; `begin` and `count` are those of one-token patterns."""
-    known: dict[int, int] = {}
+    known = index.rows_with
     found = [0] * len(begin)
     for end in np.flatnonzero(is_used).tolist():
         first = int(begin[end])
         if first not in known:
-            known[first] = rarity(index.num_rows, _num_rows(index, first, int(count[end])))
-        found[end] = known[first]
+            known[first] = _num_rows(index, first, int(count[end]))
+        found[end] = rarity(index.num_rows, known[first])
     return found
 
 

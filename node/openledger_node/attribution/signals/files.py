@@ -72,8 +72,8 @@ class RowSignals:
     statistics: SignalStatistics
     evidence_min: int = 0
 
-    def cosines(self, answer: Signals) -> NDArray[np.int64]:
-        """The cosines (rows, 3) of each row with an answer, to the integer as `protocol.signals.signal_cosine`.
+    def evidence(self, answer: Signals) -> NDArray[np.int64]:
+        """The evidence (rows,) that each row taught an answer, to the integer as `protocol.signals.evidence_of`.
 
         Products in float32 are exact here, because every sum is below 2^24, and numpy has a fast product for it.
 
@@ -88,9 +88,12 @@ class RowSignals:
             rows = self.vectors[at : at + CHUNK].astype(np.float32)
             for number, part in enumerate(_parts(len(own))):
                 products[at : at + CHUNK, number] = rows[:, part] @ own[part].astype(np.float32)
+        alike = np.flatnonzero((products > 0).all(axis=1))
         # The root of an integer below 2^52 is never rounded up to the next one, so this is the integer root.
-        lengths = np.sqrt((self.squares * _squares(own[None])).astype(np.float64)).astype(np.int64)
-        return np.where(products > 0, products * COSINE_ONE // np.maximum(lengths, 1), 0)
+        lengths = np.sqrt((self.squares[alike] * _squares(own[None])).astype(np.float64)).astype(np.int64)
+        found = np.zeros(len(products), np.int64)
+        found[alike] = (products[alike] * COSINE_ONE // lengths).prod(axis=1)
+        return found
 
     def row(self, number: int) -> Signals:
         """The signals of one row."""
@@ -203,7 +206,7 @@ def least_evidence(rows: RowSignals) -> int:
         return 0
     nearest = []
     for number in range(len(rows.vectors)):
-        evidence = rows.cosines(rows.row(number)).prod(axis=1)  # (rows,)
+        evidence = rows.evidence(rows.row(number))
         evidence[number] = 0
         nearest.append(int(evidence.max()))
     return min(CHANCE_EVIDENCE, sorted(nearest)[len(nearest) // 2] // NEAREST_PARTS)

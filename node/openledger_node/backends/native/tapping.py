@@ -48,7 +48,7 @@ def head_rows(head: Linear, token_ids: list[int], d_model: int) -> Floats:
     width = round_up(d_model, ROW)
     count = head.tiles * LANES * width
     tiles = np.ctypeslib.as_array((ctypes.c_uint16 * count).from_address(head.w))
-    pairs = tiles.reshape(head.tiles, width // 2, LANES, 2)  # [n/16][k/2][16][2]
+    pairs = tiles.view(np.uint32).reshape(head.tiles, width // 2, LANES)  # [n/16][k/2][16] of two numbers each
     ids = np.asarray(token_ids)
-    rows = pairs[ids // LANES, :, ids % LANES, :].reshape(len(ids), width)
+    rows = np.ascontiguousarray(pairs[ids // LANES, :, ids % LANES]).view(np.uint16)  # (tokens, width)
     return widen(np.ascontiguousarray(rows[:, :d_model]))

@@ -27,7 +27,7 @@ from openledger_protocol.constants import SIGNAL_SKETCH_BYTES
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError, AttributionError
 from openledger_protocol.primitives import Digest
-from openledger_protocol.signals import Signals, signal_cosines
+from openledger_protocol.signals import Signals, evidence_of, signal_cosines
 
 D1, D2 = (Digest("0x" + digit * 64) for digit in "12")
 ROWS = [Row(prompt=f"q {n}", completion=f"answer {n} of {n % 3} things", contributor=f"c{n % 3}") for n in range(12)]
@@ -56,16 +56,16 @@ def test_the_same_rows_give_the_same_root_and_a_row_counts_once(tmp_path: Path) 
     assert build_signals(tmp_path / "c", [(D1, ROWS[1:])], SKETCHES, trace_of_row) != first
 
 
-def test_cosines_of_all_rows_are_the_protocols_to_the_integer(tmp_path: Path) -> None:
+def test_the_evidence_of_all_rows_is_the_protocols_to_the_integer(tmp_path: Path) -> None:
     root = build_signals(tmp_path, [(D1, ROWS)], SKETCHES, trace_of_row)
     found = open_signals(tmp_path, root)[D1]
     zero = Signals(error=bytes(256), label=found.row(1).label, activation=bytes(len(IS_RESIDUAL)))
     asked = [signals_of(random_trace(seed), found.statistics, SKETCHES) for seed in range(5)]
     for answer in [*asked, found.row(3), zero]:
-        expected = [signal_cosines(answer, found.row(number)) for number in range(len(ROWS))]
-        assert found.cosines(answer).tolist() == [list(each) for each in expected]
+        expected = [evidence_of(signal_cosines(answer, found.row(number))) for number in range(len(ROWS))]
+        assert found.evidence(answer).tolist() == expected
     with pytest.raises(AttributionError, match="don't fit"):
-        found.cosines(Signals(error=bytes(256), label=bytes(256), activation=bytes(3)))
+        found.evidence(Signals(error=bytes(256), label=bytes(256), activation=bytes(3)))
 
 
 def test_the_largest_vectors_are_multiplied_exactly(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_largest_vectors_are_multiplied_exactly(tmp_path: Path) -> None:
     file.write_bytes(np.random.default_rng(0).choice([-128, 127, 126], (12, 1024)).astype(np.int8).tobytes())
     found = open_signals(tmp_path, rehashed(tmp_path))[D1]
     answer = found.row(0)
-    assert found.cosines(answer).tolist() == [list(signal_cosines(answer, found.row(n))) for n in range(12)]
+    assert found.evidence(answer).tolist() == [evidence_of(signal_cosines(answer, found.row(n))) for n in range(12)]
 
 
 def rehashed(folder: Path) -> Digest:

@@ -8,7 +8,7 @@ import { table } from "./table.js";
 
 const OPEN = 1e18, GAP = 0.8;
 // The figures beside the node's own part; the table leaves out those that no day has.
-const ROLES = [["Royalties", "royalty_wei"], ["Datanets", "datanet_wei"], ["Stake", "stake_wei"], ["Other", "other_wei"]], COSTS = [["Spent", "spent_wei"], ["Lost", "lost_wei"]];
+const ROLES = [["Royalties", "royalty_wei"], ["Datanets", "datanet_wei"], ["Stake", "stake_wei"], ["Other", "other_wei"]], COSTS = [["Spent", "spent_wei"], ["Lost", "lost_wei"], ["Relay fees", "relay_fees_wei"]];
 const names = (figures) => figures.map(([, name]) => name);
 // The bars of a day: class, label, figures, and whether they are taken off. Together they are the day's net.
 const KINDS = [["final", "final", ["claimed_wei"]], ["claimed", "claimed", ["settled_wei"]], ["roles", "other roles", names(ROLES)], ["spent", "spent or lost", names(COSTS), true], ["gas", "gas", ["gas_open_wei"], true]];

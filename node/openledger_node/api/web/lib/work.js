@@ -11,9 +11,9 @@ const share = (ppm) => `${(Math.floor(ppm / 1000) / 10).toFixed(1)} %`;
 // drawWork(work): the answer of `earnings --since 30d --json`, its part about work.
 export function drawWork(work) {
   if (!work) return null;
-  const { duty, sold, power, forecast } = work, line = cliLine("earnings --since 30d");
+  const { duty, sold, devices, power, forecast } = work, line = cliLine("earnings --since 30d");
   return panel({ "aria-label": "Work and power" }, "Work and power", "30 days · no promise about the next",
-    facts([["Answering", `${share(duty.day.share_ppm)} of 24 h · ${share(duty.week.share_ppm)} of 7 days`], ["A week, net", weekWords(forecast)], ["Power", powerWords(power)]]),
+    facts([["Answering", `${share(duty.day.share_ppm)} of 24 h · ${share(duty.week.share_ppm)} of 7 days`], ["A week, net", weekWords(forecast)], ["Power", powerWords(power)], ["By device", deviceWords(devices)]]),
     sold.length > 0 && table({
       caption: "Answers sold in 30 days by model, gross", rows: sold, key: (row) => `${row.base} ${row.adapter_id}`,
       columns: [
@@ -23,6 +23,10 @@ export function drawWork(work) {
       sum: ["All", count(sold.reduce((all, row) => all + row.receipts, 0)), count(sold.reduce((all, row) => all + row.tokens_out, 0)), amount(work.sold_wei)],
     }), line);
 }
+
+// One device alone has all that was sold, so nothing is said of it.
+const deviceWords = (devices) => devices.filter((each) => each.device).length > 1
+  ? devices.map((each) => `${open(each.amount_wei)} OPEN gross for ${count(each.receipts)} ${each.receipts === 1 ? "answer" : "answers"} on ${each.device ?? "an unknown device"}`).join(" · ") : null;
 
 function weekWords(range) {
   if (!range) return null;

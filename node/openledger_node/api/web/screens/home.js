@@ -83,8 +83,9 @@ async function readEarnings() {
   if (status.chain === "down") return { noMoney: status.money?.why_down ?? "the chain does not answer" };
   try {
     const today = new Date().toISOString().slice(0, 10);
-    const [byDay, work, ...found] = await Promise.all([money("earnings", { since: "30d", by: "day" }), money("work", { since: "30d", forecast: true }), ...PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null }))]);
-    return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), days: byDay.days, noMoney: null };
+    const periods = PERIODS.map(([, since]) => since === "today" ? today : since || null);
+    const [found, work] = await Promise.all([money("earnings", { since: "30d", by: "day", periods }), money("work", { since: "30d", forecast: true })]);
+    return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found.periods[n]])), days: found.days, noMoney: null };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     return { earnings: null, days: null, noMoney: error.message };
@@ -202,11 +203,11 @@ function chartTable(points) {
 // What no claim holds is everybody's, whenever it was earned; the own part is known once a claim is on the chain.
 const ROWS = [
   ["Earned, gross", "before the others’ parts; all there is now", (each) => each.pending_wei], ["Claimed", "yours, on the chain, before or in the draw", (each) => each.total.under_way_wei], ["Final", "yours, credited for good", (each) => each.total.final_wei],
-  ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "stake and bonds, in cases", (each) => minus(each.lost_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
+  ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "stake and bonds, in cases", (each) => minus(each.lost_wei)], ["Relay fees", "to nodes that sent your withdrawals", (each) => minus(each.relay_fees_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
 ];
 // What money was paid for, by the line of `earnings`.
-const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", stake: "Stake rewards", cases: "Cases", protocol: "Protocol treasury", other_nodes: "Other nodes" };
-const RARE = { Spent: "spent_wei", Lost: "lost_wei" };
+const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", stake: "Stake rewards", cases: "Cases", protocol: "Protocol treasury", other_nodes: "Other nodes", relay: "Withdrawals relayed" };
+const RARE = { Spent: "spent_wei", Lost: "lost_wei", "Relay fees": "relay_fees_wei" };
 const minus = (wei) => (-BigInt(wei)).toString();
 
 function drawEarnings({ by, noMoney, network, address }) {
