@@ -16,9 +16,6 @@ from ..contributors import ACCOUNTS, CONTRIBUTED, key_of
 from ..fake_trained import train_indexed_adapter
 from .world import OPEN, World
 
-OWNER_KEY = key_of("owner")
-"""Always the same: an adapter's id holds its owner, and by its id the fake backend answers."""
-
 
 @dataclass
 class DatanetOwner:
@@ -69,11 +66,15 @@ class DatanetOwner:
         return train_indexed_adapter(self.home, version.label, rows, self.account if is_owned else None)
 
 
-def open_owner(home: Home, world: World) -> DatanetOwner:
-    """An owner with 100 OPEN."""
-    account = OWNER_KEY.address
+def open_owner(home: Home, world: World, name: str = "owner") -> DatanetOwner:
+    """An owner with 100 OPEN, whose wallet depends on nothing but the name.
+
+    An adapter's id holds its owner, and by its id the fake backend answers.
+    """
+    key = key_of(name)
+    account = key.address
     keys = home.network_keys(world.node.network.network)
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    import_account(keys, WALLET, OWNER_KEY, ensure_node_password(keys))
+    import_account(keys, WALLET, key, ensure_node_password(keys))
     world.chain.fund(account, open_wei=100 * OPEN)
     return DatanetOwner(home=home, world=world, planner=TransactionPlanner(home, world.node), account=account)
