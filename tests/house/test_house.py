@@ -281,3 +281,17 @@ def test_every_module_and_folder_says_shortly_what_it_is_for() -> None:
     bad = {"a/__init__.py": long, "a/b.py": "x = 1", "c/d.py": '"""One."""'}
     assert [each.split()[0] for each in unexplained(bad)] == ["a/b.py", "c/__init__.py", "a/__init__.py"]
     check(unexplained(SOURCES))
+
+
+def numbered_placeholders(source: str) -> list[str]:
+    """The texts of a module that look like queries with `?1`; a docstring names it between backticks."""
+    texts = [each.value for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Constant)]
+    return [text for text in texts if isinstance(text, str) and re.search(r"(?<!`)\?[1-9]", text)]
+
+
+def test_no_query_has_numbered_placeholders() -> None:
+    """Python 3.12 warns of `?1` beside a sequence of values, and 3.14 refuses it."""
+    assert numbered_placeholders('rows("SELECT * FROM job WHERE at < ?1", (now,))')
+    ledger = sorted((ROOT / "node" / "openledger_node" / "ledger").rglob("*.py"))
+    assert ledger
+    assert {path.name: found for path in ledger if (found := numbered_placeholders(path.read_text()))} == {}

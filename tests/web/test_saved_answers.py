@@ -50,6 +50,7 @@ def test_the_marks_come_while_the_base_still_writes(asked: Page) -> None:
 
 
 def test_no_figure_changes_in_an_open_tab_when_the_text_goes(asked: Page) -> None:
+    expect(asked.locator(PEOPLE)).not_to_have_count(0)  # they come behind the marks
     before = texts(asked, PEOPLE), texts(asked, ".answer.adapter .mark"), texts(asked, ".person.row")
     assert all(before)
     answers: list[dict[str, Any]] = []

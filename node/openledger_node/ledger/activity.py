@@ -63,12 +63,13 @@ class Activity:
         if since_ns >= until_ns:
             return 0
         (row,) = self._store.rows(
-            "WITH span AS (SELECT received_ns, MAX(received_ns, ?1) AS begun_ns, MIN(COALESCE(ended_ns, ?2), ?2) AS"
-            " ended_ns FROM job WHERE received_ns BETWEEN ?3 AND ?2 AND (ended_ns IS NOT NULL OR state = 'running')),"
-            " uncovered AS (SELECT ended_ns, MAX(begun_ns, COALESCE(MAX(ended_ns) OVER earlier, ?1)) AS begun_ns FROM"
-            " span WINDOW earlier AS (ORDER BY received_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"
+            "WITH span AS (SELECT received_ns, MAX(received_ns, :since) AS begun_ns,"
+            " MIN(COALESCE(ended_ns, :until), :until) AS ended_ns"
+            " FROM job WHERE received_ns BETWEEN :before AND :until AND (ended_ns IS NOT NULL OR state = 'running')),"
+            " uncovered AS (SELECT ended_ns, MAX(begun_ns, COALESCE(MAX(ended_ns) OVER earlier, :since)) AS begun_ns"
+            " FROM span WINDOW earlier AS (ORDER BY received_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"
             " SELECT SUM(MAX(0, ended_ns - begun_ns)) AS busy_ns FROM uncovered",
-            (since_ns, until_ns, since_ns - DAY_NS),
+            {"since": since_ns, "until": until_ns, "before": since_ns - DAY_NS},
         )
         busy_ns: int = row["busy_ns"] or 0
         return busy_ns

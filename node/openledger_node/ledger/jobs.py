@@ -123,10 +123,11 @@ class Jobs:
     ) -> list[Job]:
         """The newest jobs, newest first, filtered by state, by the name of an adapter or base, and by time."""
         rows = self._store.rows(
-            "SELECT * FROM job WHERE received_ns >= ?1 AND (?2 IS NULL OR state = ?2)"
-            " AND (?3 IS NULL OR adapter_name = ?3 OR adapter_id = ?3 OR (adapter_id IS NULL AND base = ?3))"
-            " ORDER BY received_ns DESC LIMIT ?4",
-            (since_ns, state, model, limit),
+            "SELECT * FROM job WHERE received_ns >= :since_ns AND (:state IS NULL OR state = :state)"
+            " AND (:model IS NULL OR adapter_name = :model OR adapter_id = :model"
+            " OR (adapter_id IS NULL AND base = :model))"
+            " ORDER BY received_ns DESC LIMIT :limit",
+            {"since_ns": since_ns, "state": state, "model": model, "limit": limit},
         )
         return [Job(**dict(row)) for row in rows]
 

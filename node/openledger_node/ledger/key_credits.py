@@ -201,9 +201,9 @@ class KeyCredits:
         rows = self._store.rows(
             "SELECT sum_wei(charge.charged_wei) AS charged_wei, sum_wei(charge.cost_wei) AS cost_wei"
             " FROM key_day CROSS JOIN key_charge AS charge ON charge.key = key_day.key"
-            " WHERE key_day.day = ?1 / ?3 AND charge.began_s >= ?1 AND charge.began_s < ?2"
+            " WHERE key_day.day = :since_s / :day_s AND charge.began_s >= :since_s AND charge.began_s < :until_s"
             " AND charge.charged_wei IS NOT NULL GROUP BY key_day.key",
-            (since_s, until_s, DAY_S),
+            {"since_s": since_s, "until_s": until_s, "day_s": DAY_S},
         )
         return [Income(charged_wei=Wei(int(row["charged_wei"])), cost_wei=Wei(int(row["cost_wei"]))) for row in rows]
 

@@ -13,10 +13,10 @@ FROM_ROWS: Final = f"""
     FROM (
         SELECT key, day, COUNT(*) AS num_requests, MAX(began_s) AS last_s, sum_wei(spent_wei) AS spent_wei,
                SUM(COALESCE(tokens, 0)) AS tokens, NULL AS charged_wei, NULL AS cost_wei
-        FROM key_use WHERE day >= ?1 AND spent_wei IS NOT NULL GROUP BY key, day
+        FROM key_use WHERE day >= :since_day AND spent_wei IS NOT NULL GROUP BY key, day
         UNION ALL
         SELECT key, began_s / {DAY_S}, 0, NULL, NULL, 0, sum_wei(charged_wei), sum_wei(cost_wei)
-        FROM key_charge WHERE began_s >= ?1 * {DAY_S} AND charged_wei IS NOT NULL
+        FROM key_charge WHERE began_s >= :since_day * {DAY_S} AND charged_wei IS NOT NULL
         GROUP BY key, began_s / {DAY_S}
     )
     GROUP BY key, day
@@ -57,4 +57,4 @@ def sum_key_days(connection: sqlite3.Connection) -> None:
 def add_up(connection: sqlite3.Connection) -> None:
     """Fill `key_day` from the rows, in place of what it held."""
     connection.execute("DELETE FROM key_day")
-    connection.execute(f"INSERT INTO key_day ({COLUMNS}) {FROM_ROWS}", (0,))
+    connection.execute(f"INSERT INTO key_day ({COLUMNS}) {FROM_ROWS}", {"since_day": 0})

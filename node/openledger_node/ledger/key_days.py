@@ -137,12 +137,12 @@ class KeyDays:
         One statement reads both as of one moment, since a daemon may settle requests meanwhile.
         """
         both = (
-            f"SELECT 0 AS is_added, {COLUMNS} FROM key_day WHERE day >= ?1"
+            f"SELECT 0 AS is_added, {COLUMNS} FROM key_day WHERE day >= :since_day"
             f" UNION ALL SELECT 1, {COLUMNS} FROM ({FROM_ROWS})"
         )
         stored: dict[tuple[str, int], tuple[Any, ...]] = {}
         added: dict[tuple[str, int], tuple[Any, ...]] = {}
-        for row in self._store.rows(both, (since_day,)):
+        for row in self._store.rows(both, {"since_day": since_day}):
             (added if row["is_added"] else stored)[row["key"], row["day"]] = tuple(row)[1:]
         return sorted(place for place in stored.keys() | added.keys() if stored.get(place) != added.get(place))
 

@@ -85,9 +85,9 @@ class KeyUses:
     def last_s(self, key: str) -> int | None:
         """The time at which the newest request of a key began."""
         row = self._store.row(
-            "SELECT MAX(last_s) AS last_s FROM (SELECT last_s FROM key_day WHERE key = ?1 UNION ALL"
-            " SELECT began_s FROM key_use WHERE key = ?1 AND spent_wei IS NULL)",
-            (key,),
+            "SELECT MAX(last_s) AS last_s FROM (SELECT last_s FROM key_day WHERE key = :key UNION ALL"
+            " SELECT began_s FROM key_use WHERE key = :key AND spent_wei IS NULL)",
+            {"key": key},
         )
         return row["last_s"] if row else None
 

@@ -90,11 +90,11 @@ class OutboxRows:
     def num_paid_failures(self, kind: str) -> int:
         """Count the transactions of a kind that were reverted since the last one that was not."""
         query = (
-            "SELECT COUNT(*) AS count FROM outbox WHERE kind = ?1 AND state IN ('reverted', 'failed')"
+            "SELECT COUNT(*) AS count FROM outbox WHERE kind = :kind AND state IN ('reverted', 'failed')"
             " AND is_forgiven = 0 AND id > COALESCE("
-            "(SELECT MAX(id) FROM outbox WHERE kind = ?1 AND state IN ('mined', 'final')), 0)"
+            "(SELECT MAX(id) FROM outbox WHERE kind = :kind AND state IN ('mined', 'final')), 0)"
         )
-        (row,) = self._store.rows(query, (kind,))
+        (row,) = self._store.rows(query, {"kind": kind})
         count: int = row["count"]
         return count
 
@@ -104,20 +104,24 @@ class OutboxRows:
 
     def forgive(self, kind: str) -> int:
         """Count the failures of a kind no longer; return how many they were."""
-        return self._forgive("kind = ?", kind)
+        return self._forgive("kind = :value", kind)
 
     def forgive_reached(self, key_prefix: str) -> int:
         """Count failures no longer whose goal another transaction has reached; return how many they were."""
-        return self._forgive("substr(key, 1, length(?1)) = ?1", key_prefix)
+        return self._forgive("substr(key, 1, length(:value)) = :value", key_prefix)
 
     def hasten(self, transaction_id: int, *, deadline_s: int, value_at_risk_wei: Wei) -> None:
         """Give a transaction under way a deadline, and the larger of both values at risk: others wait for it."""
         with self._store.transaction() as transaction:
             (row,) = self._store.rows("SELECT value_at_risk_wei FROM outbox WHERE id = ?", (transaction_id,))
             transaction.execute(
-                "UPDATE outbox SET deadline_s = MIN(COALESCE(deadline_s, ?1), ?1), value_at_risk_wei = ?2"
-                " WHERE id = ?3",
-                (deadline_s, str(max(int(row["value_at_risk_wei"]), value_at_risk_wei)), transaction_id),
+                "UPDATE outbox SET deadline_s = MIN(COALESCE(deadline_s, :deadline_s), :deadline_s),"
+                " value_at_risk_wei = :risk WHERE id = :id",
+                {
+                    "deadline_s": deadline_s,
+                    "risk": str(max(int(row["value_at_risk_wei"]), value_at_risk_wei)),
+                    "id": transaction_id,
+                },
             )
 
     def refuse(self, transaction_id: int, error: str) -> None:
@@ -208,10 +212,10 @@ class OutboxRows:
 
     def _forgive(self, condition: str, value: str) -> int:
         those = f"WHERE {condition} AND state IN ('reverted', 'failed') AND is_forgiven = 0"
-        if not self._store.rows(f"SELECT 1 FROM outbox {those} LIMIT 1", (value,)):
+        if not self._store.rows(f"SELECT 1 FROM outbox {those} LIMIT 1", {"value": value}):
             return 0  # mostly so, and then nothing is written
         with self._store.transaction() as transaction:
-            return transaction.execute(f"UPDATE outbox SET is_forgiven = 1 {those}", (value,)).rowcount
+            return transaction.execute(f"UPDATE outbox SET is_forgiven = 1 {those}", {"value": value}).rowcount
 
     def _move(
         self,

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,9 @@ COPIES = 3
 
 INSTRUCTIONS = 10_000
 """Steps of SQLite's machine after which a limit is looked at, a few milliseconds."""
+
+Values = Sequence[object] | Mapping[str, object]
+"""Values of a statement: in order for `?`, by name for `:name`. Numbered ones, `?1`, end with Python 3.14."""
 
 PRIMARY_CODE = 0xFF  # SQLite's extended error codes keep the primary code in their lowest byte
 
@@ -69,7 +72,7 @@ class Store:
             if mark:
                 self.witness.write(mark)
 
-    def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+    def rows(self, query: str, values: Values = ()) -> list[sqlite3.Row]:
         """Run a query; it sees the current transaction's own writes, and none of another thread's open transaction.
 
         Raises:
@@ -78,11 +81,11 @@ class Store:
         with self._lock, _explained():
             return self._connection.execute(query, values).fetchall()
 
-    def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
+    def row(self, query: str, values: Values = ()) -> sqlite3.Row | None:
         """The first row of a query's result, if there is one."""
         return next(iter(self.rows(query, values)), None)
 
-    def sum_wei(self, column: str, rows: str, values: Sequence[object] = ()) -> Wei:
+    def sum_wei(self, column: str, rows: str, values: Values = ()) -> Wei:
         """The exact sum of a column of decimal texts; `rows` is a query's `FROM … WHERE …`."""
         (row,) = self.rows(f"SELECT sum_wei({column}) AS wei {rows}", values)
         return Wei(int(row["wei"] or 0))  # over no rows SQLite calls no aggregate

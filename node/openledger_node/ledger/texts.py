@@ -113,8 +113,9 @@ class SealedTexts:
             return
         with self._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE text SET kept_ns = ?1, until_ns = max(0, until_ns - (kept_ns - ?1)) WHERE kept_ns > ?1",
-                (now_ns,),
+                "UPDATE text SET kept_ns = :now_ns, until_ns = max(0, until_ns - (kept_ns - :now_ns))"
+                " WHERE kept_ns > :now_ns",
+                {"now_ns": now_ns},
             )
 
     def make_room(self, bytes_max: int, *, now_ns: int) -> None:
