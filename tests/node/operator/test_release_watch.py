@@ -257,6 +257,30 @@ async def test_what_failed_is_not_tried_again_unless_the_release_had_no_part_in_
     assert (str(broken) if isinstance(broken, NodeError) else "is full: free some space") in node.says
 
 
+async def test_a_release_that_the_owner_rolls_back_before_it_has_started_stays_away(node: Node) -> None:
+    node.config, node.newest = AUTO, "9.0.0"
+    await node.start()
+    while not node.installs:
+        await node.live(1_800.0)
+    fall_back(node.home, "its owner has rolled it back", now_s=NOW_S)
+    await node.live(3 * DAY_S)
+    assert (node.installs, node.num_stops) == (["9.0.0"], 0)
+    assert "the node has left it, because its owner has rolled it back" in node.says
+
+
+async def test_a_later_release_that_the_owner_has_installed_is_started_and_not_replaced(node: Node) -> None:
+    node.config, node.newest, node.is_idle = AUTO, "9.0.0", False
+    await node.start()
+    await node.live(DAY_S)
+    switch_to(node.home, release(node.home, "9.1.0"), release(node.home, __version__))
+    node.is_idle = True
+    await node.live(DAY_S)
+    assert (node.installs, node.num_stops, take_restart(node.home)) == ([], 1, True)
+    choice = read_choice(node.home)
+    assert choice is not None
+    assert choice.current.version == "9.1.0"
+
+
 async def test_a_release_whose_manifest_expires_before_an_idle_moment_is_looked_for_again(node: Node) -> None:
     soon = datetime.fromtimestamp(NOW_S + 1.5 * DAY_S, UTC).isoformat()
     node.config, node.newest, node.is_idle, node.fields = AUTO, "9.0.0", False, {"expires": soon}
@@ -423,6 +447,28 @@ async def test_a_node_and_a_command_never_update_at_once(tmp_path: Path) -> None
         await trio.to_thread.run_sync(
             offer_steps.install_offer, home, offered(home, "9.0.0"), lambda _: None, _agree_to_all
         )
+
+
+async def test_an_offer_that_is_older_than_what_was_installed_since_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    offer = offered(home, "9.0.0")
+    switch_to(home, release(home, "9.1.0"), release(home, __version__))
+    with pytest.raises(NetworkError, match=r"9\.1\.0 was installed here before"):
+        await trio.to_thread.run_sync(offer_steps.install_offer, home, offer, lambda _: None, _agree_to_all)
+
+
+async def test_a_release_that_nobody_agrees_to_leaves_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NodeError("it changes the ledger")
+
+    home = Home(tmp_path)
+    monkeypatch.setattr(offer_steps, "fetch_file", lambda file, into: into / file.name)
+    monkeypatch.setattr(offer_steps, "install_release", lambda home, *_: release(home, "9.0.0"))
+    with pytest.raises(NodeError, match="it changes the ledger"):
+        await trio.to_thread.run_sync(offer_steps.install_offer, home, offered(home, "9.0.0"), lambda _: None, refuse)
+    assert (list((tmp_path / "releases").glob("9*")), read_choice(home)) == ([], None)
 
 
 def _agree_to_all(*_: object) -> None: ...

@@ -121,10 +121,7 @@ class ReleaseWatch:
         self._kept = kept = await trio.to_thread.run_sync(read_look, self._file)
         if kept.newest and Version(kept.newest) <= Version(__version__):
             kept.newest = kept.notes = kept.tried = kept.why_not = ""
-        choice = self._read_choice()
-        if kept.newest and choice and choice.fallen_back and choice.fallen_back.version == kept.newest:
-            self._give_up(_why_left(choice))
-        self._note_choice(choice)
+        self._note_choice(self._read_choice())
         if not kept.next_s:
             kept.next_s = self._now_s() + self._draw(*FIRST_LOOK_S)
         await self._save()
@@ -159,8 +156,6 @@ class ReleaseWatch:
         kept.newest, kept.notes = (offer.version, offer.manifest.notes) if offer.is_newer else ("", "")
         if kept.tried != kept.newest or kept.may_retry:
             kept.tried, kept.why_not, kept.may_retry = "", "", False
-        if offer.is_newer and offer.choice and offer.was_left:
-            self._give_up(_why_left(offer.choice))
         self._note_choice(offer.choice)
         if is_news:
             await self._save()
@@ -172,7 +167,9 @@ class ReleaseWatch:
         """Install the release at an idle moment, and start it at another one."""
         if not self._is_idle():
             return
-        self._note_choice(self._read_choice())
+        self._note_choice(self._read_choice())  # its owner may have updated or rolled back meanwhile
+        if self._kept.tried == self._kept.newest:
+            return
         if self._is_installed:
             self._restart()
         elif why := why_not_here():
@@ -231,7 +228,17 @@ class ReleaseWatch:
             return None
 
     def _note_choice(self, choice: ReleaseChoice | None) -> None:
-        self._is_installed = bool(choice and choice.current.version == self._kept.newest)
+        """Judge the newest release by the choice: it may be installed, or left, or the owner has a later one."""
+        kept, self._is_installed = self._kept, False
+        if choice is None or not kept.newest:
+            return
+        if Version(choice.current.version) > Version(kept.newest):
+            kept.newest, kept.notes = choice.current.version, ""
+        self._is_installed = choice.current.version == kept.newest
+        if choice.fallen_back and choice.fallen_back.version == kept.newest and not self._is_installed:
+            self._give_up(
+                f"the node has left it, because {choice.fallen_back.why}. `openledger-node update` tries it again"
+            )
 
     def _give_up(self, why: str, *, may_retry: bool = False) -> None:
         """Leave the release to the owner."""
@@ -303,8 +310,3 @@ def _agree(new: InstalledRelease, running: InstalledRelease) -> None:
             "it changes the ledger, so there is no way back from it. Make a backup with `openledger-node backup "
             "FILE`, and run `openledger-node update`"
         )
-
-
-def _why_left(choice: ReleaseChoice) -> str:
-    assert choice.fallen_back, "the release was left"
-    return f"the node has left it, because {choice.fallen_back.why}. `openledger-node update` tries it again"
