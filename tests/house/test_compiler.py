@@ -55,3 +55,8 @@ def test_a_source_that_does_not_compile_fails_and_leaves_nothing(compile_source:
         compile_source(1, "-Dint=)")
     assert b"error" in failed.value.stderr
     assert not list(kept.iterdir())
+
+
+def test_where_nothing_can_be_kept_it_compiles_all_the_same(compile_source: Compile, kept: Path) -> None:
+    kept.write_text("a file in its way")
+    assert compile_source(1).startswith(b"\x7fELF")

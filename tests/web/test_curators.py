@@ -208,7 +208,7 @@ def test_a_bond_is_named_before_rows_are_signed_and_posted_and_taken_back(earner
     terms = panel(page, "weir").first
     expect(terms).to_contain_text("at least 2.500000 OPEN behind your batches; you have 0.000000", timeout=LONG_MS)
     files = drop(page, "mill.csv", MILL.encode())
-    expect(files).to_contain_text("It asks for a bond: at least 2.500000 OPEN", timeout=LONG_MS)
+    expect(files).to_contain_text("Its bond: at least 2.500000 OPEN", timeout=LONG_MS)
     files.get_by_role("button", name="Sign 1 row…").click(timeout=LONG_MS)
     expect(dialog).to_contain_text("Those who decide can forfeit it for rows that you sign.")
     page.keyboard.press("Escape")
@@ -223,3 +223,8 @@ def test_a_bond_is_named_before_rows_are_signed_and_posted_and_taken_back(earner
     carry_out(page, "Take back")
     expect(terms).to_contain_text("you have 0.000000", timeout=LONG_MS)
     expect(terms.get_by_role("button", name="Post the bond…")).to_be_visible()
+    command_json(earner.home, "datanet", "describe", "weir", "--bond", "0", "--yes", **EMBEDDED)
+    page.get_by_role("button", name="Open another…").click()
+    dialog.get_by_label("Id on the chain").fill(found["id"])
+    dialog.get_by_role("button", name="Open", exact=True).click()
+    expect(terms).to_contain_text("none now; you have 0.000000", timeout=LONG_MS)

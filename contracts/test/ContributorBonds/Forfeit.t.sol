@@ -194,6 +194,15 @@ contract ForfeitByCuratorsTest is Bonded {
         _forfeitBy(curator, "rows", OPEN, signed);
     }
 
+    /// @dev F: an owner tells everybody another reason than the curators have signed.
+    function test_approvals_are_for_one_reason() public {
+        bytes[] memory signed = _approvals(0, 1, "rows");
+        SignedBatch memory batch = _batch("rows");
+        vm.expectPartialRevert(Registry.NotCurator.selector);
+        vm.prank(curator);
+        bonds.forfeitBond(first, giver, batch, OPEN, "spam", signed);
+    }
+
     /// @dev F: approvals that were used once take what the account posts later.
     function test_approvals_are_used_once() public {
         bytes[] memory signed = _approvals(0, 1, "rows");

@@ -1,9 +1,10 @@
 """Plans about bonds of contributors: to post one, to take it back, and to forfeit it for a rejected batch."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
+from openledger_protocol.bond import Forfeit, deciders_hash, forfeit_digest, reason_hash
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import RowOffer, offer_rows_root
 from openledger_protocol.primitives import (
@@ -19,6 +20,7 @@ from openledger_protocol.signatures import recover_address, signature_from_hex
 
 from ..chain.bonds import CONTRACT, ContributorBond, ContributorBonds
 from ..chain.contracts import SELECTOR_BYTES
+from ..chain.deployment import Deployment
 from ..chain.refusals import open_text, time_text
 from ..datanets.about import datanet_name
 from ..datanets.held import is_datanet_id
@@ -26,7 +28,7 @@ from ..datanets.own import find_batch
 from ..datanets.store import OwnDatanets
 from ..errors import NodeError
 from ..home import Home
-from ..settlement.bond_actions import ForfeitBond, PostBond, StartTakeBack, TakeBackBond
+from ..settlement.bond_actions import POST, ForfeitBond, PostBond, StartTakeBack, TakeBackBond
 from ..settlement.session import NetworkSession
 from ..text import duration_text
 from .publishing import Planner, Publication, is_under_way
@@ -41,10 +43,11 @@ def post_bond(home: Home, session: NetworkSession, account: Address, arguments: 
         NodeError: there is no such Datanet, or the network takes no bonds.
         MalformedError: the account is none.
     """
-    bonds, found = _bonds(session), _datanet(home, session, account, arguments)
+    bonds, found = bonds_of(session.deployment), _datanet(home, session, account, arguments)
     whose = check_address(arguments["for"]) if arguments.get("for") else account
     amount_wei = wei_from_text(arguments["amount_wei"])
-    deciders, held = bonds.deciders(found), bonds.bond(found, whose)
+    deciding, held = _deciding(session, found), bonds.bond(found, whose)
+    deciders = deciders_hash(*deciding)  # of those who are named below, so that the chain refuses any others
     if not amount_wei:
         if whose != account or not held.held_wei:
             raise NodeError("there is no bond to agree for: name an amount of OPEN above 0")
@@ -58,7 +61,7 @@ def post_bond(home: Home, session: NetworkSession, account: Address, arguments: 
     if _is_posting(session, bonds, found, whose):
         return Publication(note=f"a bond of {whose} is on its way already")
     action = PostBond(datanet_id=found, account=whose, amount_wei=amount_wei, deciders=deciders)
-    return Publication(actions=(action,), details=_terms(session, found, whose))
+    return Publication(actions=(action,), details=_terms(session, found, whose, deciding))
 
 
 def take_back(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
@@ -67,14 +70,14 @@ def take_back(home: Home, session: NetworkSession, account: Address, arguments: 
     Raises:
         NodeError: there is no bond, or the network takes none.
     """
-    bonds, found = _bonds(session), _datanet(home, session, account, arguments)
+    bonds, found = bonds_of(session.deployment), _datanet(home, session, account, arguments)
     bond = bonds.bond(found, account)
     if not bond.held_wei:
         raise NodeError(f"{account} has no bond at Datanet {found}: choose its account with --wallet")
     given = arguments.get("amount_wei")
-    if given is None and bond.leaving_wei:
-        return _finish(session, bonds, found, bond)
     amount_wei = bond.held_wei if given is None else wei_from_text(given)
+    if bond.leaving_wei and (given is None or amount_wei == bond.leaving_wei):  # else the wait would begin anew
+        return _finish(session, bonds, found, bond)
     if amount_wei > bond.held_wei:
         raise NodeError(f"the bond is {open_text(bond.held_wei)}, less than {open_text(amount_wei)}: name less")
     action = StartTakeBack(datanet_id=found, amount_wei=amount_wei)
@@ -82,10 +85,14 @@ def take_back(home: Home, session: NetworkSession, account: Address, arguments: 
         return Publication(note="this announcement is on its way already")
     if not amount_wei:
         return Publication(actions=(action,), details=("nothing is leaving any more, and it stands behind batches",))
-    wait = duration_text(session.windows.unbonding_s)
+    wait, leaving = duration_text(session.windows.unbonding_s), open_text(bond.leaving_wei)
+    anew = (
+        (f"{leaving} is leaving already; this takes its place, and the wait begins anew",) if bond.leaving_wei else ()
+    )
     return Publication(
         actions=(action,),
         details=(
+            *anew,
             "what is leaving stands behind no new batch, and can be forfeited until you have taken it back",
             f"run this again in {wait} to take it back",
         ),
@@ -100,7 +107,7 @@ def forfeit_bond(home: Home, session: NetworkSession, account: Address, argument
             present owner and curators, or too few curators have signed.
         MalformedError: an approval is no signature.
     """
-    name, bonds = str(arguments["datanet"]), _bonds(session)
+    name, bonds = str(arguments["datanet"]), bonds_of(session.deployment)
     offer, reason = rejected_offer(OwnDatanets(home), name, str(arguments["batch"]))
     found = datanet_id(account, name)
     if (offer.datanet_id, offer.contract) != (found, session.deployment.addresses[CONTRACT]):
@@ -156,12 +163,17 @@ def rejected_offer(own: OwnDatanets, name: str, beginning: str) -> tuple[RowOffe
     return offer, batch.gate.rejected_because
 
 
-def _bonds(session: NetworkSession) -> ContributorBonds:
-    bonds = ContributorBonds(session.deployment)
+def bonds_of(deployment: Deployment) -> ContributorBonds:
+    """The bonds of a network.
+
+    Raises:
+        NodeError: its registry is an earlier one, which takes none.
+    """
+    bonds = ContributorBonds(deployment)
     if not bonds.are_known:
         raise NodeError(
-            "the contracts of this network are of an earlier release, and take no bonds of contributors: make a new "
-            "network with `openledger-node network init`"
+            "the contracts of this network are of an earlier release, and take no bonds of contributors: leave the "
+            "bond out, or make a new network with `openledger-node network init`"
         )
     return bonds
 
@@ -178,13 +190,20 @@ def _datanet(home: Home, session: NetworkSession, account: Address, arguments: M
     return found
 
 
-def _terms(session: NetworkSession, found: DatanetId, whose: Address) -> tuple[str, ...]:
-    """Terms of a bond before it is posted: who can forfeit it, for what, and the way back."""
+def _deciding(session: NetworkSession, found: DatanetId) -> tuple[Address, tuple[Address, ...], int]:
+    """The owner and the curators who can forfeit bonds, and how many of the curators it takes."""
     terms = session.deployment.datanet(found)
     assert terms is not None, "its registration was checked before"
-    curators, need = session.deployment.curators_of(found)
+    return terms.owner, *session.deployment.curators_of(found)
+
+
+def _terms(
+    session: NetworkSession, found: DatanetId, whose: Address, deciding: tuple[Address, tuple[Address, ...], int]
+) -> tuple[str, ...]:
+    """Terms of a bond before it is posted: who can forfeit it, for what, and the way back."""
+    owner, curators, need = deciding
     name = datanet_name(session.ledger.events, found) or found
-    decides = f"its owner {terms.owner}"
+    decides = f"its owner {owner}"
     if need:
         decides += f" with the signatures of {need} of {', '.join(curators)}"
     wait = duration_text(session.windows.unbonding_s)
@@ -211,10 +230,10 @@ def _finish(session: NetworkSession, bonds: ContributorBonds, found: DatanetId, 
 def _is_posting(session: NetworkSession, bonds: ContributorBonds, found: DatanetId, whose: Address) -> bool:
     """True if a post for this account waits to be mined; the rest can't be compared, because permits differ."""
     call = bonds.post(found, whose, Wei(0), ZERO_DIGEST, None)
-    words = call.data[SELECTOR_BYTES : SELECTOR_BYTES + 2 * WORD_BYTES]
-    return is_under_way(
-        session,
-        lambda sent: sent.to == call.to and sent.data[SELECTOR_BYTES : SELECTOR_BYTES + 2 * WORD_BYTES] == words,
+    words = slice(SELECTOR_BYTES, SELECTOR_BYTES + 2 * WORD_BYTES)  # other calls begin with the same two
+    return any(
+        (sent.kind, sent.call.to, sent.call.data[words]) == (POST, call.to, call.data[words])
+        for sent in (each.intent for each in session.ledger.outbox.unfinished())
     )
 
 
@@ -250,7 +269,7 @@ def _approvals(
         raise NodeError(
             f"this needs the signatures of {need} of the {len(curators)} curators, and {len(signed)} are given: send "
             f"each of them the signed batch, for `openledger-node datanet sign-forfeit FILE --most {most} --because "
-            f"{reason!r}`, and give what that prints with --approval"
+            f"{shlex.quote(reason)}`, and give what that prints with --approval"
         )
     return tuple(signed[each] for each in sorted(signed, key=str.lower))
 

@@ -25,6 +25,7 @@ from ..home import Home
 from ..keystore import list_accounts
 from ..settlement.actions import CreateDatanet, DescribeDatanet, SetCurators
 from ..settlement.session import NetworkSession
+from .bond_plans import bonds_of
 from .publishing import SELECTOR_BYTES, WORD_BYTES, Planner, Publication, is_under_way
 
 
@@ -88,8 +89,7 @@ def describe_datanet(
     keep = partial(own.change, name, about=about)
     if read_about(session.ledger.events, found) == about:
         return Publication(note=f"the network has this description of Datanet {name} already", keep=keep)
-    _check_knows_curators(session.deployment)
-    metadata = metadata_text(about)
+    metadata = _known_metadata(session.deployment, about)
     action = DescribeDatanet(datanet_id=found, name=name, metadata=metadata)
     call = session.deployment.describe_datanet(found, metadata)
     if is_under_way(session, lambda sent: sent == call):
@@ -176,7 +176,18 @@ def _metadata(deployment: Deployment, about: DatanetAbout, *, is_asked: bool) ->
         return None
     if not is_asked and not deployment.has_curators:
         return None
+    return _known_metadata(deployment, about)
+
+
+def _known_metadata(deployment: Deployment, about: DatanetAbout) -> str:
+    """The document for the chain.
+
+    Raises:
+        NodeError: the registry knows no descriptions, or takes no bonds and the policy asks for one.
+    """
     _check_knows_curators(deployment)
+    if about.policy.least_bond_wei:
+        bonds_of(deployment)
     return metadata_text(about)
 
 

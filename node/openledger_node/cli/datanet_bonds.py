@@ -23,12 +23,12 @@ from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .datanet import Name
-from .datanet_curators import typed_account
 from .datanet_sign import app as app
 from .prompts import STORED_PASSWORD_HELP, confirm
 from .render import emit_json, out_console, plain, say
 from .signing import sign_with_account, signer_of
 from .transactions import Json, open_amount, transaction_command, wei_of
+from .units import address_of, datanet_of
 
 Datanet = Annotated[str, typer.Argument(metavar="DATANET", help="Id of the Datanet on the chain.")]
 Most = Annotated[str, typer.Option(metavar="OPEN", help="Most to forfeit; less if less is held.")]
@@ -49,7 +49,7 @@ def bond(
 
     Example: `openledger-node datanet bond 0x1c9f… 5`
     """
-    return {"datanet": datanet, "amount_wei": wei_of(amount), "for": for_ and typed_account(for_)}
+    return {"datanet": datanet_of(datanet), "amount_wei": wei_of(amount), "for": for_ and address_of(for_)}
 
 
 @transaction_command(app, "datanet unbond")
@@ -63,7 +63,7 @@ def unbond(
 
     Example: `openledger-node datanet unbond 0x1c9f…`
     """
-    return {"datanet": datanet, "amount_wei": None if amount is None else wei_of(amount)}
+    return {"datanet": datanet_of(datanet), "amount_wei": None if amount is None else wei_of(amount)}
 
 
 @transaction_command(app, "datanet forfeit")

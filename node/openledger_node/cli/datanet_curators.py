@@ -15,8 +15,7 @@ from openledger_protocol.curation import (
     decision_typed_data,
 )
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.errors import MalformedError, ProtocolError
-from openledger_protocol.primitives import Address, check_address
+from openledger_protocol.errors import ProtocolError
 
 from ..datanets.curated import CollectedVersion
 from ..datanets.curated import collect as collect_decisions
@@ -47,6 +46,7 @@ from .prompts import STORED_PASSWORD_HELP, confirm
 from .render import emit_json, out_console, plain, say
 from .signing import sign_with_account, signer_of
 from .transactions import Json, transaction_command
+from .units import address_of
 
 ROWS_SHOWN: Final = 10
 TEXT_SHOWN: Final = 200
@@ -69,7 +69,7 @@ def curators(
     """
     if none == (accounts is not None) or none == (need is not None):
         raise InputError("give --set and --need, or --none: `openledger-node datanet curators --help`")
-    found = list(dict.fromkeys(typed_account(each) for each in (accounts or "").split(",") if each.strip()))
+    found = list(dict.fromkeys(address_of(each.strip()) for each in (accounts or "").split(",") if each.strip()))
     if not none and (need or 0) > len(found):
         raise InputError(f"of {counted(len(found), 'curator')} {need} can't approve: choose a smaller --need")
     return {"datanet": name, "curators": found, "need": need or 0}
@@ -239,18 +239,6 @@ def _show_collected(name: str, found: CollectedVersion, need: int, *, among: int
             f"[yellow]your rows have changed since you proposed it[/], so nothing is approved: propose it again with "
             f"`openledger-node datanet propose {plain(name)}`"
         )
-
-
-def typed_account(text: str) -> Address:
-    """Read an address that was typed.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        return check_address(text.strip())
-    except MalformedError as error:
-        raise InputError(str(error)) from error
 
 
 def _place(home: Home, network: Network, name: str) -> DatanetPlace:

@@ -15,6 +15,8 @@ WIDTH_MAX: Final = 100
 LEFT_MAX: Final = 24
 """Names longer than this stand on a line of their own."""
 
+USAGE_INDENT: Final = " " * len("Usage: ")
+
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 HELP_OPTION: Final = Parameter(names=("-h", "--help"), help="Show this help.")
 ROOT_OPTIONS: Final = (
@@ -33,7 +35,8 @@ def render_help(command: Command, *, width: int, is_styled: bool = False) -> str
     """Render the help of a command or a group for a screen of `width` columns."""
     width = min(width, WIDTH_MAX)
     about = "\n\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in command.help.split("\n\n"))
-    sections = [about, f"{_head('Usage', is_styled)} {' '.join(usage(command))}"]
+    words = textwrap.wrap(" ".join(usage(command)), width - len(USAGE_INDENT), break_on_hyphens=False)
+    sections = [about, f"{_head('Usage', is_styled)} " + f"\n{USAGE_INDENT}".join(words)]
     sections += [_section(head, rows, width, is_styled) for head, rows in _tables(command)]
     if command.path == PROGRAM:
         sections.append(f"`{PROGRAM} help COMMAND` shows the options and examples of a command.")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, check_address
+from openledger_protocol.primitives import UINT128_MAX, Address, check_address, check_digest, check_name
 
 from ..errors import InputError
 from ..text import DURATION_S_MAX, UNITS_S, since_of, size_text
@@ -50,14 +50,17 @@ def wei_of(text: str) -> str:
     """Parse a typed amount such as `12` or `0.5` into wei, as a decimal string for JSON.
 
     Raises:
-        InputError: the text is not an amount, or has more decimals than wei.
+        InputError: the text is not an amount, has more decimals than wei, or is too large for the contracts.
     """
     if re.fullmatch(r"\d{1,30}\.\d{19,}", text):
         raise InputError(f"{text!r} is finer than one wei: give at most {DECIMALS} digits after the point")
     if not re.fullmatch(r"\d{1,30}(\.\d{1,18})?", text):
         raise InputError(f"{text!r} is not an amount: give a number such as 12 or 0.5")
     whole, _, rest = text.partition(".")
-    return str(int(whole + rest.ljust(DECIMALS, "0")))
+    wei = int(whole + rest.ljust(DECIMALS, "0"))
+    if wei > UINT128_MAX:
+        raise InputError(f"{text!r} is more than a contract can count: give a smaller amount")
+    return str(wei)
 
 
 def bytes_of(text: str) -> int:
@@ -136,6 +139,18 @@ def address_of(text: str) -> Address:
         return check_address(text)
     except MalformedError as error:
         raise InputError(str(error)) from error
+
+
+def datanet_of(text: str) -> str:
+    """Parse a typed Datanet: its id on the chain, or the name of one of this data directory.
+
+    Raises:
+        InputError: the text is neither.
+    """
+    try:
+        return check_digest(text) if text.startswith("0x") else check_name(text)
+    except MalformedError as error:
+        raise InputError(f"{text!r} is neither the id of a Datanet, 0x and 64 hex digits, nor a name") from error
 
 
 # ---- Percentages

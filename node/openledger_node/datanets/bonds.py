@@ -125,7 +125,8 @@ def _lack(events: EventRows, offer: RowOffer, least_wei: int) -> str:
             f"{offer.datanet_id} 0`"
         )
     leaving = (
-        f", and {open_text(bond.leaving_wei)} of it is leaving, free at {time_text(bond.ready_at_s)}"
+        f", and {open_text(bond.leaving_wei)} of it is leaving, free at {time_text(bond.ready_at_s)} "
+        f"(`openledger-node datanet unbond {offer.datanet_id} --amount 0` keeps it)"
         if bond.leaving_wei
         else ""
     )

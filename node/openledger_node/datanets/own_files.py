@@ -99,6 +99,16 @@ class DatanetFiles:
         digests = [batch.digest for batch in datanet.batches]
         return {digest for digest in digests if self._offer_file(datanet.name, digest).exists()}
 
+    def _is_offered(self, name: str, digest: Digest, offer: RowOffer) -> bool:
+        """True if a batch was signed here before, for the same registry."""
+        file = self._offer_file(name, digest)
+        if not file.exists():
+            return False
+        with contextlib.suppress(NodeError):  # a damaged one is written again
+            found = _read_offer(file)
+            return (found.chain_id, found.contract) == (offer.chain_id, offer.contract)
+        return True
+
     def _offer_file(self, name: str, digest: Digest) -> Path:
         return self._folder(name) / f"{digest[2:]}.offer.json"
 

@@ -111,7 +111,7 @@ class OwnDatanets(DatanetFiles):
         """
         with self.locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            if offer is not None and not self._offer_file(name, rows_digest(rows)).exists():
+            if offer is not None and not self._is_offered(name, rows_digest(rows), offer):
                 check_bond(self._home, offer, datanet.about.policy.least_bond_wei, now_s=self.now_s())
             committed = None if offer is None else self._find_committed(datanet, offer, self.now_s())
             changed = add_batch(

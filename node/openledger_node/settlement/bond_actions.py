@@ -1,6 +1,7 @@
 """Actions about bonds of contributors: to post one, to take it back, and to forfeit it."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.offer import RowOffer
@@ -10,6 +11,9 @@ from ..chain.bonds import ContributorBonds
 from ..chain.deployment import Deployment
 from ..chain.refusals import open_text
 from ..chain.token import Allowance
+
+POST: Final = "bond"
+"""Kind of the transaction that posts a bond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +64,8 @@ def bond_call(
         case PostBond(datanet_id=id_, account=account, amount_wei=amount):
             call = bonds.post(id_, account, amount, action.deciders, allowance)
             if not amount:
-                return "bond", f"agree to who can forfeit the bond at Datanet {id_[:10]}…", call
-            return "bond", f"post {open_text(amount)} as the bond of {account} at Datanet {id_[:10]}…", call
+                return POST, f"agree to who can forfeit the bond at Datanet {id_[:10]}…", call
+            return POST, f"post {open_text(amount)} as the bond of {account} at Datanet {id_[:10]}…", call
         case StartTakeBack(datanet_id=id_, amount_wei=amount):
             summary = f"announce to take back {open_text(amount)} of the bond at Datanet {id_[:10]}…"
             return "unbond", summary, bonds.start_take_back(id_, amount)

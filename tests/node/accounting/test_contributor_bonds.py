@@ -1,5 +1,7 @@
 """Bonds behind signed batches: asked for at the gate, taken back to the wei, or forfeited for a rejected batch."""
 
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from openledger_node.accounting.bond_plans import post_bond, take_back
 from openledger_node.accounting.earnings import earnings_report
 from openledger_node.accounting.publishing import Publication
 from openledger_node.chain.bonds import ContributorBonds
+from openledger_node.chain.deployment import Deployment
 from openledger_node.cli.datanet_chain import bond_here
 from openledger_node.datanets.bonds import PostedBond, read_bond, read_deciders
 from openledger_node.datanets.commitments import LIFETIME_S
@@ -147,7 +150,9 @@ def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOw
     act(owner, take_back)
     assert bond(owner).leaving_wei == LEAST
     assert "leaving, and free at" in str(act(owner, take_back).note)
-    with pytest.raises(NodeError, match=r"5 OPEN in final blocks, and 5 OPEN of it is leaving, free at"):
+    with pytest.raises(
+        NodeError, match=r"5 OPEN in final blocks, and 5 OPEN of it is leaving, free at .*unbond .* --amount 0` keeps"
+    ):
         take(owner, signed(owner, giver(owner), CONTRIBUTED[0]))
     owner.world.wait(UNBONDING_S)
     act(owner, take_back)
@@ -271,6 +276,7 @@ def test_the_owner_sees_the_bond_behind_a_batch(owner: DatanetOwner) -> None:
     said = bond_here(owner.home, offer)["bond"]
     assert said.startswith("5 OPEN of its contributor, 2 OPEN of it leaving, free at ")
     assert "out of reach, because its account has not agreed to the present owner and curators" in said
+    assert bond_here(owner.home, replace(offer, contract=key_of("ada").address)) == {}  # a bond is of one network
 
 
 def test_a_bond_in_a_block_that_is_not_final_covers_nothing(owner: DatanetOwner) -> None:
@@ -289,3 +295,81 @@ def test_an_earlier_registry_takes_no_bonds(owner: DatanetOwner, monkeypatch: py
     monkeypatch.setattr(ContributorBonds, "are_known", False)
     with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
         act(owner, post_bond, amount_wei="1")
+    higher = {"policy": {"bond_wei_min": str(2 * LEAST)}}
+    with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
+        owner.planner.plan("datanet describe", {"datanet": "lake", "about": higher}, None)
+    with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
+        owner.planner.plan("datanet create", {"datanet": "pond", "about": higher, **TERMS}, None)
+    owner.do("datanet describe", datanet="lake", about={"policy": {"bond_wei_min": "0"}})
+
+
+def test_an_account_agrees_to_those_who_were_named_and_to_nobody_else(
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F: an endpoint names one owner and a hash of others, or they change between both answers."""
+    asked = {"datanet": lake(owner), "amount_wei": str(LEAST)}
+    assert owner.planner.plan("datanet bond", asked, None)["steps"]
+    monkeypatch.setattr(Deployment, "curators_of", lambda *_: ((key_of("ada").address,), 1))
+    with pytest.raises(RevertedError, match="the owner or the curators of this Datanet have changed"):
+        owner.planner.plan("datanet bond", asked, None)
+
+
+def test_the_same_words_again_never_begin_the_wait_anew(owner: DatanetOwner) -> None:
+    act(owner, post_bond, amount_wei=str(LEAST))
+    act(owner, take_back, amount_wei=str(2 * OPEN))
+    ready_at_s = bond(owner).ready_at_s
+    found = act(owner, take_back, amount_wei=str(2 * OPEN))
+    assert (found.actions, bond(owner).ready_at_s) == ((), ready_at_s)
+    assert "2 OPEN of it is leaving, and free at" in str(found.note)
+    other = take_back(owner.home, owner.world.node, giver(owner).address, {"datanet": lake(owner), "amount_wei": "1"})
+    assert "2 OPEN is leaving already; this takes its place, and the wait begins anew" in other.details
+    owner.world.wait(UNBONDING_S)
+    act(owner, take_back, amount_wei=str(2 * OPEN))
+    assert (bond(owner).held_wei, bond(owner).leaving_wei) == (LEAST - 2 * OPEN, 0)
+
+
+def test_a_forfeit_on_its_way_is_no_post_and_a_post_is(owner: DatanetOwner) -> None:
+    act(owner, post_bond, amount_wei=str(LEAST))
+    digest, key = take(owner, signed(owner, giver(owner))), giver(owner).address
+    reject(owner.own, "lake", digest, JUNK)
+    more = {"datanet": lake(owner), "amount_wei": "1"}
+    forfeit = owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+    owner.planner.act(forfeit["plan"])
+    found = post_bond(owner.home, owner.world.node, key, more)
+    assert (len(found.actions), found.note) == (1, None)
+    owner.world.act(*found.actions)
+    assert "is on its way already" in str(post_bond(owner.home, owner.world.node, key, more).note)
+
+
+def test_the_command_for_curators_can_be_pasted_whatever_the_reason_is(owner: DatanetOwner) -> None:
+    reason = 'it\'s $(a copy), says "nobody"'
+    act(owner, post_bond, amount_wei=str(LEAST))
+    digest = take(owner, signed(owner, giver(owner)))
+    owner.do("datanet curators", datanet="lake", curators=[owner.account], need=1)
+    act(owner, post_bond, amount_wei="0")
+    reject(owner.own, "lake", digest, reason)
+    with pytest.raises(NodeError) as refused:
+        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+    (command,) = re.findall(r"`openledger-node (datanet sign-forfeit .*)`", str(refused.value))
+    assert shlex.split(command)[-2:] == ["--because", reason]
+
+
+def test_a_batch_that_is_signed_again_for_another_network_needs_a_bond_there(owner: DatanetOwner) -> None:
+    """F: the rows wait here already, and their signature for a network with a bond stands in for one without."""
+    act(owner, post_bond, amount_wei=str(LEAST))
+    batch, key = signed(owner, giver(owner)), giver(owner)
+    take(owner, batch)
+    moved = replace(batch.offer, contract=key_of("ada").address, signature="")
+    moved = replace(moved, signature="0x" + sign_digest(key.private_key, offer_digest(moved)).hex())
+    with pytest.raises(NodeError, match="its chain was not read here"):
+        take(owner, replace(batch, offer=moved))
+    (kept,) = owner.own.offers_of(owner.own.get("lake"), only_approved=False).values()
+    assert kept == batch.offer
+
+
+def test_agreeing_anew_moves_no_money(owner: DatanetOwner) -> None:
+    act(owner, post_bond, amount_wei=str(LEAST))
+    owner.do("datanet curators", datanet="lake", curators=[owner.account], need=1)
+    act(owner, post_bond, amount_wei="0")
+    posted = [each for each in report(owner, movements=True)["movements"] if each["kind"] == "contributor_bond"]
+    assert [each["amount_wei"] for each in posted] == [str(-LEAST)]

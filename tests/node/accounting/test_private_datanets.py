@@ -74,7 +74,7 @@ async def test_an_adapter_of_a_pulled_datanet_is_registered_with_it_and_pays_its
     owner.do("datanet publish", datanet="lake")
     lake = datanet_id(owner.account, "lake")
     version, rows = owner.own.version_rows("lake")
-    other = open_owner(Home(tmp_path / "other"), world)
+    other = open_owner(Home(tmp_path / "other"), world, "other")
     assert other.account != owner.account
     write_published(other.home, lake, version)
     write_canonical(rows_file(other.home, lake, version.rows_root), rows)

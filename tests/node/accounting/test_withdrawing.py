@@ -158,7 +158,7 @@ def test_a_contributor_withdraws_their_rows_and_nobody_elses(
     tmp_path: Path, owner: DatanetOwner, world: World
 ) -> None:
     lake = datanet_id(owner.account, "lake")
-    contributor = open_owner(Home(tmp_path / "other"), world)
+    contributor = open_owner(Home(tmp_path / "other"), world, "other")
     theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
     owner.approve((theirs,))
     owner.do("datanet publish", datanet="lake")
@@ -180,7 +180,7 @@ def read_chain(owner: DatanetOwner) -> None:
 
 
 def test_an_owner_learns_what_a_contributor_has_withdrawn(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
-    contributor = open_owner(Home(tmp_path / "other"), world)
+    contributor = open_owner(Home(tmp_path / "other"), world, "other")
     theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
     owner.approve((theirs,))
     owner.do("datanet publish", datanet="lake")
@@ -237,7 +237,7 @@ def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world:
     write_signed(file, replace(batch, offer=replace(batch.offer, signature=signature)))
     owner.approve(batch.rows)
     owner.do("datanet publish", datanet="lake")
-    stranger = open_owner(Home(tmp_path / "other"), world)  # no version is there
+    stranger = open_owner(Home(tmp_path / "other"), world, "other")  # no version is there
     with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
         stranger.do("datanet withdraw", datanet=lake, file=str(file))
     withdraw(owner, file=str(file))

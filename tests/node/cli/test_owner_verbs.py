@@ -106,7 +106,7 @@ def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
         "no base is called 'smolm' here: give smollm2-135m-instruct, OWNER/NAME",
         "'developmnt' is not a network: give development, local, or the FILE or URL",
         "'0,01' is not an amount: give a number such as 12 or 0.5, or none to serve nothing",
-        "is too large for a price: give OPEN for 1,000 tokens, such as 0.005",
+        "is more than a contract can count: give a smaller amount, or none to serve nothing",
     ):
         assert ran.stdout.count(refused) == 1, refused
     assert settings(home)["market"] == {"price_in_wei": 2 * 10**15, "price_out_wei": 8 * 10**15}
@@ -124,7 +124,7 @@ def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
         (("--price", "cheap"), "such as 12 or 0.5, or none to serve nothing"),
         (("--day-max", "cheap"), "such as 12 or 0.5"),
         (("--vram", "all"), "such as 20GB"),
-        (("--price", "9" * 30), "is too large for a price"),
+        (("--price", "9" * 30), "is more than a contract can count"),
     ],
 )
 def test_setup_refuses_a_flag_with_what_is_right_and_changes_nothing(

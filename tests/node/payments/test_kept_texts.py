@@ -268,9 +268,8 @@ def leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store.open_store(file, is_writer=True).close()
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("PRAGMA secure_delete = OFF")
-        body = '{"amount_wei": "1", "work": {"tokens_out": 1}}'
         receipt = "INSERT INTO receipt VALUES (1, ?, 'c', 'a', 1, 1, 'r', ?, '[]', NULL, NULL, NULL)"
-        connection.execute(receipt, (digest_of(1), body))
+        connection.execute(receipt, (digest_of(1), '{"amount_wei": "1", "work": {"tokens_out": 1}}'))
         for number in range(40):  # small ones, and some with pages of their own
             text = CANARY * (1 + 300 * (number % 2))
             row = (digest_of(number), text, 1, 0, 1, len(text))

@@ -7,12 +7,12 @@ from typing import Any
 from openledger_node.accounting.transactions import TransactionPlanner
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
-from openledger_node.keystore import ensure_development_wallet
+from openledger_node.keystore import WALLET, ensure_node_password, import_account
 from openledger_node.models.adapters import Adapter
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address
 
-from ..contributors import ACCOUNTS, CONTRIBUTED
+from ..contributors import ACCOUNTS, CONTRIBUTED, key_of
 from ..fake_trained import train_indexed_adapter
 from .world import OPEN, World
 
@@ -66,8 +66,15 @@ class DatanetOwner:
         return train_indexed_adapter(self.home, version.label, rows, self.account if is_owned else None)
 
 
-def open_owner(home: Home, world: World) -> DatanetOwner:
-    """An owner with 100 OPEN."""
-    account = ensure_development_wallet(home, world.node.network.network).address
+def open_owner(home: Home, world: World, name: str = "owner") -> DatanetOwner:
+    """An owner with 100 OPEN, whose wallet depends on nothing but the name.
+
+    An adapter's id holds its owner, and by its id the fake backend answers.
+    """
+    key = key_of(name)
+    account = key.address
+    keys = home.network_keys(world.node.network.network)
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    import_account(keys, WALLET, key, ensure_node_password(keys))
     world.chain.fund(account, open_wei=100 * OPEN)
     return DatanetOwner(home=home, world=world, planner=TransactionPlanner(home, world.node), account=account)

@@ -9,8 +9,8 @@ export const retireBond = (name, wei, done) => order("retire", `Retire ${name}`,
 
 export const reclaimBond = (name, wei, done) => order("reclaim", `Take back ${openAmount(wei)} OPEN`, "Take back", `The bond of ${name} goes to the account that registered it.`, "The OPEN are in the wallet.", name, done);
 
-// The bond that a Datanet asks for, in a sentence; null if it asks for none.
-export const bondTerms = (bond) => !bond || bond.least_wei === "0" ? null : `at least ${openAmount(bond.least_wei)} OPEN behind your batches; you have ${openAmount(bond.covers_wei)}`;
+// The bond that a Datanet asks for and the wallet's own, in a sentence; null without either.
+export const bondTerms = (bond) => bond && `${bond.least_wei === "0" ? "none now" : `at least ${openAmount(bond.least_wei)} OPEN behind your batches`}; you have ${openAmount(bond.covers_wei)}`;
 
 const typed = (wei) => openAmount(wei, 18).replaceAll(",", "").replace(/\.?0+$/, "");
 

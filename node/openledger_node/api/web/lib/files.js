@@ -126,7 +126,7 @@ function drawPaste(held, { paste }) {
     h("div", { class: "field above" }, h("label", { for: text.id }, "Rows or text"), text), h("div", { class: "field" }, h("label", { for: kind.id }, "Read as"), kind), h("div", { class: "buttons" }, go));
 }
 
-const bondSaid = (bond) => { const asks = bondTerms(bond); return asks ? ` It asks for a bond: ${asks}. Those who decide can forfeit it for rows that you sign.` : ""; };
+const bondSaid = (bond) => { const asks = bondTerms(bond); return asks ? ` Its bond: ${asks}. Those who decide can forfeit it for rows that you sign.` : ""; };
 
 function wordsOf({ file, report, taken, datanet, contributor, columns, encoding, keep }) {
   if (report?.kind === "proposal") return `datanet review ${quoted(file.name)}`;
