@@ -45,7 +45,7 @@ from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
 from .lasting_parts import LastingParts, lasting_parts
-from .ledger.ledger import Ledger, open_ledger
+from .ledger.ledger import Ledger
 from .listeners import read_networks, read_origins
 from .market.router import Router
 from .models.adapter_hub import discard_stale_partials
@@ -60,6 +60,7 @@ from .operator.prepaid_keys import PrepaidKeys
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .operator.x402_payers import X402Payers
+from .payments.kept_texts import open_clean_ledger
 from .payments.x402_open import open_x402
 from .serving.pinning import AdapterPins
 from .serving.service import Serving
@@ -111,7 +112,7 @@ async def run_daemon(
         NodeError: the node can't start; the message says what to do.
     """
     with open_home_network(home, config, begun_chain) as home_network:
-        ledger = open_ledger(home.ledger(home_network.network_id))
+        ledger = open_clean_ledger(home, home_network.network_id, output.tell)
         try:
             with ExitStack() as open_parts:
                 lasting = lasting_parts(home, config, output.tell, start_engine, open_parts)
@@ -163,8 +164,7 @@ class Daemon:
         output: OperatorOutput,
         lasting: LastingParts,
     ) -> None:
-        self._home = home
-        self._config = config
+        self._home, self._config = home, config
         self._output = output
         self._switch, self._releases = lasting.switch, lasting.releases
         self._devnet = home_network.devnet

@@ -97,7 +97,8 @@ class RpcClient:
         expected = self._chain_id = found if self._chain_id is None else self._chain_id
         if found != expected:
             raise ChainError(
-                f"{self._endpoint.name} is on chain {found}, not {expected}: name another one in network.json"
+                f"{self._endpoint.name} is on chain {found}, not {expected}: set [chain] rpc to an endpoint of chain "
+                f"{expected}"
             )
         self._has_told_id = True
         return found
@@ -281,7 +282,7 @@ class RpcClient:
     def _garbled(self, method: str, what: str) -> ChainError:
         return ChainError(
             f"{self._endpoint.name} answers {method} as no chain does ({what[:200]}): "
-            "try again, and if it happens again, name another endpoint in network.json"
+            "try again, and if it happens again, set [chain] rpc to another endpoint"
         )
 
 

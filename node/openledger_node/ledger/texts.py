@@ -145,13 +145,18 @@ class SealedTexts:
         """True if what was deleted is in no file any more."""
         return self._is_folded
 
+    @property
+    def has_leftovers(self) -> bool:
+        """True if free pages may have texts that an earlier release deleted."""
+        return self._store.row("SELECT 1 FROM leftover LIMIT 1") is not None
+
     def overwrite_leftovers(self, *, within_s: float) -> str | None:
         """Overwrite the texts that earlier releases left in free pages, once; return why that was not done.
 
         Raises:
             LedgerError: the file can't be written.
         """
-        if self._store.row("SELECT 1 FROM leftover LIMIT 1") is None:
+        if not self.has_leftovers:
             return None
         if why_not := self._store.rebuild(within_s=within_s):
             return why_not

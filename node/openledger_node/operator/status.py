@@ -217,8 +217,9 @@ class StatusReport:
         return "training" if is_training(parts.home) else "idle"
 
     def is_idle(self) -> bool:
-        """Return True if a restart would interrupt nobody."""
-        return self.state() in ("idle", "paused")
+        """Return True if a restart would interrupt nobody: a paused node may train, or finish or buy answers."""
+        is_at_rest = self.state() in ("idle", "paused")
+        return is_at_rest and not self._num_live and not is_training(self._parts.home)
 
     @property
     def is_starting(self) -> bool:

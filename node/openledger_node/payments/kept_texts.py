@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from openledger_protocol.opening import Opening, opening_from_json, opening_to_json
 from openledger_protocol.primitives import Digest
 
-from ..errors import KeyFileError, LedgerError
+from ..errors import KeyFileError, LedgerError, NodeError
 from ..home import Home, write_private
 from ..ledger.ledger import Ledger, open_ledger
 from ..network_file import Network
@@ -27,8 +27,8 @@ FORGET_EACH_S = 60
 BYTES_MAX = 64 * 10**6
 """Of all sealed texts of a ledger; the oldest go first."""
 
-REBUILD_S_MAX = 5.0
-"""For writing a ledger anew, once; whatever needs the ledger waits so long."""
+REBUILD_S_MAX = 300.0
+"""For writing a ledger anew, once, at a start. About 28 MB/s were measured on a busy machine, so 8 GB fit in."""
 
 log = logging.getLogger(__name__)
 
@@ -107,27 +107,12 @@ class KeptTexts:
         self._rows.shorten(now_ns=self._now_ns(), keep_ns=self._keep_ns)
         self.forget()
 
-    def overwrite_leftovers(self) -> None:
-        """Overwrite what earlier releases have deleted and left in the ledger's file, once."""
-        if why_not := self._rows.overwrite_leftovers(within_s=REBUILD_S_MAX):
-            log.warning(
-                "texts that an earlier release deleted may still be in free pages of the ledger, sealed. They could "
-                "not be overwritten, because %s; the next start tries again",
-                why_not,
-            )
-
     async def forget_in_time(self) -> None:
-        """Delete each text when its time is over, also if nothing is bought; runs until cancelled.
-
-        The leftovers of earlier releases go a minute after the start, when the node has long been ready.
-        """
-        chores = iter((self.overwrite_leftovers,))
+        """Delete each text when its time is over, also if nothing is bought; runs until cancelled."""
         while True:
             await trio.sleep(FORGET_EACH_S)
             try:
                 await trio.to_thread.run_sync(self.forget)
-                for chore in chores:  # once, whatever comes of it
-                    await trio.to_thread.run_sync(chore)
             except LedgerError as error:
                 log.warning("texts whose time is over could not be deleted: %s", error)
 
@@ -166,9 +151,40 @@ def forget_texts_of_guest(home: Home, network: Network, *, setting_s: float) -> 
     if not file.exists():
         return None
     with closing(open_ledger(file)) as ledger:
-        texts = open_texts(file.parent, ledger, setting_s=setting_s, is_development=network.is_development)
-        texts.overwrite_leftovers()
+        open_texts(file.parent, ledger, setting_s=setting_s, is_development=network.is_development)
         return ledger.texts.next_end_ns() if ledger.texts.is_folded else 0
+
+
+def open_clean_ledger(home: Home, network_id: str, tell: Callable[[str], None]) -> Ledger:
+    """Open the node's ledger for a start. Overwrite what earlier releases have deleted in it and the guest's, once.
+
+    That blocks, so it comes before anything is served: whatever needs the ledger would wait, running answers too.
+
+    Raises:
+        ConfigError, LedgerError: the node's ledger is damaged, or can't be written.
+    """
+    ledger = open_ledger(home.ledger(network_id))
+    _overwrite(ledger, tell)
+    guest_file = home.guest_ledger(network_id)
+    if guest_file.exists():
+        try:
+            with closing(open_ledger(guest_file)) as guest:
+                _overwrite(guest, tell)
+        except (NodeError, OSError) as error:
+            log.warning("the ledger of the guest can't be opened: %s", error)
+    return ledger
+
+
+def _overwrite(ledger: Ledger, tell: Callable[[str], None]) -> None:
+    if not ledger.texts.has_leftovers:
+        return
+    tell("writing the ledger anew, once, since earlier releases left deleted texts in its file, sealed")
+    try:
+        why_not = ledger.texts.overwrite_leftovers(within_s=REBUILD_S_MAX)
+    except LedgerError as error:
+        why_not = str(error)
+    if why_not:
+        log.warning("the deleted texts stay in free pages of the ledger: %s; the next start tries again", why_not)
 
 
 def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:

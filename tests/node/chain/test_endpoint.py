@@ -173,7 +173,10 @@ BROKEN = {
         saying(http(b'{"id":1,"error":{"code":-32601,"message":"not here"}}')),
         "refuses eth_chainId: not here",
     ),
-    "a wrong type": (answering({"id": 7}), "as no chain does"),
+    "a wrong type": (
+        answering({"id": 7}),
+        r"as no chain does .*: try again, and if it happens again, set \[chain\] rpc to another",
+    ),
     "no number": (answering("seven"), "as no chain does"),
 }
 
@@ -208,7 +211,7 @@ def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_endpoint_of_another_chain_is_found_out_at_the_first_head() -> None:
     with serving(answering("0x1")) as server, closing(open_client(server.url, timeout_s=1, chain_id=7)) as client:
-        with pytest.raises(ChainError, match=r"is on chain 1, not 7"):
+        with pytest.raises(ChainError, match=r"is on chain 1, not 7: set \[chain\] rpc to an endpoint of chain 7"):
             client.head()
         assert [question["method"] for question in server.asked] == ["eth_chainId"]
 

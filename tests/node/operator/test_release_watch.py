@@ -1,8 +1,10 @@
 """A node that looks for releases asks seldom, tells once, and updates itself only if that is safe and wanted."""
 
+import errno
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import trio
 from support.release_site import manifest_fields, new_key, public, release_site, signed_manifest
 
 from openledger_node import __version__
-from openledger_node.errors import ConfigError, NetworkError, NodeError
+from openledger_node.errors import ConfigError, NetworkError, NodeError, explain_disk
 from openledger_node.home import Home
 from openledger_node.node_events import EventKind, NodeEvent, listening_to_events
 from openledger_node.operator.updates import offer as offer_steps
@@ -191,6 +193,7 @@ async def test_a_release_is_installed_and_started_at_idle_moments(node: Node) ->
     node.is_idle = True
     await node.live(1_800.0)
     assert (node.installs, node.num_stops) == (["9.0.0"], 0)
+    assert node.says == "version 9.0.0 is installed; the node starts it when it is idle"
     node.is_idle = False
     await node.live(DAY_S)
     assert (node.installs, node.num_stops, take_restart(node.home)) == (["9.0.0"], 0, False)
@@ -208,7 +211,10 @@ async def test_a_node_that_does_not_go_by_the_choice_is_restarted_once(node: Nod
         await node.start()  # the same release runs again
         await node.live(2 * DAY_S)
     assert (node.installs, node.num_stops) == (["9.0.0"], 1)
-    assert node.says.endswith("by itself: it is installed, and this node was started from another installation")
+    assert node.says == (
+        "version 9.0.0 is installed, and the node does not start it by itself: it was started from another "
+        "installation"
+    )
 
 
 async def test_a_release_that_the_node_has_left_is_not_tried_again_and_the_next_one_is(node: Node) -> None:
@@ -233,10 +239,12 @@ async def test_a_release_that_the_node_has_left_is_not_tried_again_and_the_next_
         (NodeError("pip can't install the release"), 1),
         (NetworkError("x.example can't be reached"), 5),
         (ConfigError("another update runs on this data directory"), 5),
+        (explain_disk(OSError(errno.ENOSPC, "no space"), "releases"), 5),
+        (OSError(errno.ENOSPC, "No space left on device"), 5),
     ],
 )
 async def test_what_failed_is_not_tried_again_unless_the_release_had_no_part_in_it(
-    node: Node, broken: NodeError, num_installs: int
+    node: Node, broken: NodeError | OSError, num_installs: int
 ) -> None:
     node.config, node.newest, node.broken = AUTO, "9.0.0", broken
     await node.start()
@@ -246,7 +254,91 @@ async def test_what_failed_is_not_tried_again_unless_the_release_had_no_part_in_
     assert len(node.installs) == pytest.approx(num_installs, abs=1 if num_installs > 1 else 0)
     assert len(node.looks) <= 7
     assert node.num_stops == 0
-    assert str(broken) in node.says
+    assert (str(broken) if isinstance(broken, NodeError) else "is full: free some space") in node.says
+
+
+async def test_a_release_that_the_owner_rolls_back_before_it_has_started_stays_away(node: Node) -> None:
+    node.config, node.newest = AUTO, "9.0.0"
+    await node.start()
+    while not node.installs:
+        await node.live(1_800.0)
+    fall_back(node.home, "its owner has rolled it back", now_s=NOW_S)
+    await node.live(3 * DAY_S)
+    assert (node.installs, node.num_stops) == (["9.0.0"], 0)
+    assert "the node has left it, because its owner has rolled it back" in node.says
+
+
+async def test_a_later_release_that_the_owner_has_installed_is_started_and_not_replaced(node: Node) -> None:
+    node.config, node.newest, node.is_idle = AUTO, "9.0.0", False
+    await node.start()
+    await node.live(DAY_S)
+    switch_to(node.home, release(node.home, "9.1.0"), release(node.home, __version__))
+    node.is_idle = True
+    await node.live(DAY_S)
+    assert (node.installs, node.num_stops, take_restart(node.home)) == ([], 1, True)
+    choice = read_choice(node.home)
+    assert choice is not None
+    assert choice.current.version == "9.1.0"
+
+
+async def test_a_release_whose_manifest_expires_before_an_idle_moment_is_looked_for_again(node: Node) -> None:
+    soon = datetime.fromtimestamp(NOW_S + 1.5 * DAY_S, UTC).isoformat()
+    node.config, node.newest, node.is_idle, node.fields = AUTO, "9.0.0", False, {"expires": soon}
+    await node.start()
+    await node.live(0.8 * DAY_S)
+    node.failure = NetworkError("the manifest expired")
+    await node.live(DAY_S)
+    node.is_idle = True
+    await node.live(DAY_S)
+    assert (node.installs, "its manifest has expired since the last look" in node.says) == ([], True)
+    node.failure, node.fields = None, {}
+    await node.live(2 * DAY_S)
+    assert (node.installs, node.num_stops) == (["9.0.0"], 1)
+
+
+@pytest.mark.parametrize("full", ["order_restart", "write_private"])
+async def test_a_full_disk_at_the_restart_ends_nothing_and_is_tried_again(
+    node: Node, full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise explain_disk(OSError(errno.ENOSPC, "no space"), "releases")
+
+    node.config, node.newest = AUTO, "9.0.0"
+    await node.start()
+    while not node.installs:
+        await node.live(1_800.0)
+    with monkeypatch.context() as tight:
+        tight.setattr(watch, full, fail)
+        await node.live(3_600.0)
+        assert (node.num_stops, take_restart(node.home)) == (0, False)
+        assert "is installed, and the node does not start it by itself: it can't be started again" in node.says
+    await node.live(2 * DAY_S)
+    assert (node.installs, node.num_stops, take_restart(node.home)) == (["9.0.0"], 1, True)
+
+
+async def test_a_choice_that_was_damaged_meanwhile_ends_no_node(node: Node) -> None:
+    node.config, node.newest = AUTO, "9.0.0"
+    (node.home.root / "releases").mkdir()
+    (node.home.root / "releases" / "current.json").write_text("{")
+    node.find = lambda *_: offer_of(node)  # type: ignore[method-assign]
+    await node.start()
+    await node.live(DAY_S)
+    assert (node.installs, node.num_stops) == (["9.0.0"], 0)
+    assert "current.json can't be read" in node.says
+
+
+async def offer_of(node: Node) -> ReleaseOffer:
+    """The offer as it was before the file was damaged."""
+    return replace(offered(Home(node.home.root / "elsewhere"), node.newest), choice=None)
+
+
+async def test_a_release_that_the_owner_has_installed_is_not_said_to_be_there_to_install(node: Node) -> None:
+    node.newest = "9.0.0"
+    await node.start()
+    await node.live(DAY_S)
+    switch_to(node.home, release(node.home, "9.0.0"), release(node.home, __version__))
+    await node.start()
+    assert node.says == "version 9.0.0 is installed; the next start runs it"
 
 
 async def test_a_crash_in_the_middle_counts_as_a_failure(node: Node) -> None:
@@ -355,6 +447,28 @@ async def test_a_node_and_a_command_never_update_at_once(tmp_path: Path) -> None
         await trio.to_thread.run_sync(
             offer_steps.install_offer, home, offered(home, "9.0.0"), lambda _: None, _agree_to_all
         )
+
+
+async def test_an_offer_that_is_older_than_what_was_installed_since_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    offer = offered(home, "9.0.0")
+    switch_to(home, release(home, "9.1.0"), release(home, __version__))
+    with pytest.raises(NetworkError, match=r"9\.1\.0 was installed here before"):
+        await trio.to_thread.run_sync(offer_steps.install_offer, home, offer, lambda _: None, _agree_to_all)
+
+
+async def test_a_release_that_nobody_agrees_to_leaves_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NodeError("it changes the ledger")
+
+    home = Home(tmp_path)
+    monkeypatch.setattr(offer_steps, "fetch_file", lambda file, into: into / file.name)
+    monkeypatch.setattr(offer_steps, "install_release", lambda home, *_: release(home, "9.0.0"))
+    with pytest.raises(NodeError, match="it changes the ledger"):
+        await trio.to_thread.run_sync(offer_steps.install_offer, home, offered(home, "9.0.0"), lambda _: None, refuse)
+    assert (list((tmp_path / "releases").glob("9*")), read_choice(home)) == ([], None)
 
 
 def _agree_to_all(*_: object) -> None: ...

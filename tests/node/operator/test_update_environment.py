@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_a_release_is_installed_beside_the_running_one(home: Home, tmp_path: Pat
 
 BROKEN = {**SOUND, "openledger_node/daemon.py": "raise RuntimeError('broken on this machine')\n"}
 REFUSING = {**SOUND, "openledger_node/config.py": "def load_config(file): raise ValueError('unknown key')\n"}
+MUTE = {**SOUND, "openledger_node/daemon.py": "import io, sys\nsys.stdout = io.StringIO()\n"}
 
 
 @pytest.mark.slow
@@ -82,6 +84,7 @@ REFUSING = {**SOUND, "openledger_node/config.py": "def load_config(file): raise 
     [
         ("0.2.0", BROKEN, "fails its own check.*broken on this machine"),
         ("0.2.0", REFUSING, "fails its own check.*unknown key"),
+        ("0.2.0", MUTE, "fails its own check: it does not say which version it is"),
         ("0.3.0", SOUND, "the wheel holds version 0.3.0, and the manifest says 0.2.0"),
     ],
 )
@@ -90,6 +93,21 @@ def test_a_release_that_fails_its_check_leaves_nothing(
 ) -> None:
     with pytest.raises(NodeError, match=words):
         install_release(home, *offered(tmp_path, version, modules), lambda _: None, running=running)
+    assert list(releases_folder(home).glob("0*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_installed", [0, 2])
+def test_an_environment_with_no_program_or_two_is_not_copied(
+    home: Home, tmp_path: Path, running: Path, num_installed: int
+) -> None:
+    (record,) = (running / "lib" / PYTHON / "site-packages").glob("openledger_node-*.dist-info")
+    if num_installed:
+        shutil.copytree(record, record.with_name("openledger_node-0.0.9.dist-info"))
+    else:
+        shutil.rmtree(record)
+    with pytest.raises(NodeError, match=f"holds {num_installed} installations of openledger-node: remove them"):
+        install_release(home, *offered(tmp_path, "0.2.0", SOUND), lambda _: None, running=running)
     assert list(releases_folder(home).glob("0*")) == []
 
 

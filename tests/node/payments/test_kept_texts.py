@@ -14,6 +14,7 @@ import trio.testing
 from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
 
+from openledger_node.errors import LedgerError
 from openledger_node.home import Home
 from openledger_node.ledger import store
 from openledger_node.ledger import texts as texts_module
@@ -24,7 +25,7 @@ from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.network.guest import GuestTexts
 from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
-from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, REBUILD_S_MAX, KeptTexts, open_seal
+from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, KeptTexts, open_clean_ledger, open_seal
 from openledger_protocol.primitives import Digest
 
 S = 10**9
@@ -282,35 +283,41 @@ def leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def at_home(folder: Path, ledger_file: Path) -> Home:
+    """A data directory whose node has this ledger."""
+    home = Home(folder / "home")
+    home.ledger("dev-1").parent.parent.mkdir(parents=True)
+    ledger_file.parent.rename(home.ledger("dev-1").parent)
+    return home
+
+
 def bytes_beside(file: Path) -> bytes:
     """Every byte of a ledger: its file, and what SQLite keeps beside it."""
     return b"".join(each.read_bytes() for each in file.parent.iterdir() if each.is_file())
 
 
-def test_texts_that_an_earlier_release_deleted_are_overwritten_once(
-    leftover: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("whose", ["the node's", "the guest's"])
+def test_texts_that_an_earlier_release_deleted_are_overwritten_once_at_a_start(
+    tmp_path: Path, leftover: Path, clock: Clock, whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rebuilt: list[float] = []
-    rebuild = store.Store.rebuild
-
-    def note(opened: store.Store, *, within_s: float) -> str | None:
-        rebuilt.append(within_s)
-        return rebuild(opened, within_s=within_s)
-
-    monkeypatch.setattr(store.Store, "rebuild", note)
-    with closing(open_ledger(leftover)) as ledger:
-        assert CANARY in bytes_beside(leftover)  # a start takes no time for it
-        kept = KeptTexts(ledger, open_seal(leftover.parent), keep_s=DAY_S, now_ns=clock)
-        kept.keep(digest_of(50), opening_of("the answer"))
+    told: list[str] = []
+    home = Home(tmp_path / "home")
+    file = home.ledger("dev-1") if whose == "the node's" else home.guest_ledger("dev-1")
+    file.parent.parent.mkdir(parents=True)
+    leftover.parent.rename(file.parent)
+    with closing(open_ledger(file)) as ledger:
+        KeptTexts(ledger, open_seal(file.parent), keep_s=DAY_S, now_ns=clock).keep(digest_of(50), opening_of("kept"))
         before = ledger.generations.current
-        kept.overwrite_leftovers()
-        assert CANARY not in bytes_beside(leftover)
+    assert CANARY in bytes_beside(file)
+    for _ in range(2):
+        open_clean_ledger(home, "dev-1", told.append).close()
+        assert CANARY not in bytes_beside(file)
+        monkeypatch.delattr(store.Store, "rebuild", raising=False)  # the second start does without
+    with closing(open_ledger(file)) as ledger:
+        kept = KeptTexts(ledger, open_seal(file.parent), keep_s=DAY_S, now_ns=clock)
         assert kept.find(digest_of(50)) is not None
-        kept.overwrite_leftovers()
-    with closing(open_ledger(leftover)) as ledger:
-        KeptTexts(ledger, open_seal(leftover.parent), keep_s=DAY_S, now_ns=clock).overwrite_leftovers()
         assert ledger.generations.current.generation == before.generation
-    assert rebuilt == [REBUILD_S_MAX]
+    assert len(told) == 1
 
 
 def test_a_new_ledger_is_not_written_anew(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +334,7 @@ def test_a_new_ledger_is_not_written_anew(ledger: Ledger, monkeypatch: pytest.Mo
     ids=["room", "time"],
 )
 def test_leftovers_without_room_or_time_stay_for_the_next_start(
+    tmp_path: Path,
     leftover: Path,
     free_bytes: int,
     within_s: float,
@@ -334,16 +342,33 @@ def test_leftovers_without_room_or_time_stay_for_the_next_start(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with closing(open_ledger(leftover)) as ledger, monkeypatch.context() as tight:
+    home = at_home(tmp_path, leftover)
+    with monkeypatch.context() as tight:
         tight.setattr("openledger_node.ledger.store.shutil.disk_usage", lambda _: SimpleNamespace(free=free_bytes))
         tight.setattr(store, "INSTRUCTIONS", 1)
         tight.setattr(kept_texts, "REBUILD_S_MAX", within_s)
-        KeptTexts(ledger, open_seal(leftover.parent), keep_s=0, now_ns=Clock()).overwrite_leftovers()
+        open_clean_ledger(home, "dev-1", lambda _: None).close()
         assert re.search(why, caplog.text)
-        assert CANARY in bytes_beside(leftover)
-    with closing(open_ledger(leftover)) as ledger:
-        assert ledger.texts.overwrite_leftovers(within_s=60.0) is None
-        assert CANARY not in bytes_beside(leftover)
+        assert CANARY in bytes_beside(home.ledger("dev-1"))
+    open_clean_ledger(home, "dev-1", lambda _: None).close()
+    assert CANARY not in bytes_beside(home.ledger("dev-1"))
+
+
+def test_a_ledger_that_can_not_be_written_anew_and_a_damaged_one_of_the_guest_stop_no_start(
+    tmp_path: Path, leftover: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LedgerError("the ledger can't be written: free some space")
+
+    home = at_home(tmp_path, leftover)
+    guest_file = home.guest_ledger("dev-1")
+    guest_file.parent.mkdir(parents=True)
+    guest_file.write_bytes(b"no ledger")
+    monkeypatch.setattr(store.Store, "rebuild", fail)
+    with closing(open_clean_ledger(home, "dev-1", lambda _: None)) as ledger:
+        assert ledger.texts.has_leftovers
+    assert "stay in free pages of the ledger: the ledger can't be written" in caplog.text
+    assert "the ledger of the guest can't be opened" in caplog.text
 
 
 def test_a_command_that_reads_meanwhile_delays_the_end_of_the_log(leftover: Path, clock: Clock) -> None:
@@ -352,25 +377,21 @@ def test_a_command_that_reads_meanwhile_delays_the_end_of_the_log(leftover: Path
         with closing(sqlite3.connect(leftover)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT * FROM receipt").fetchall()
-            kept.overwrite_leftovers()
+            assert ledger.texts.overwrite_leftovers(within_s=60.0) is None
             assert CANARY in bytes_beside(leftover)
         kept.forget()  # a minute later
         assert CANARY not in bytes_beside(leftover)
 
 
-async def test_leftovers_are_overwritten_a_minute_after_the_start_and_once(
-    leftover: Path, clock: Clock, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+async def test_a_text_goes_in_its_time_also_if_nothing_is_bought(
+    ledger: Ledger, tmp_path: Path, clock: Clock, autojump_clock: trio.testing.MockClock
 ) -> None:
-    tried: list[float] = []
-    start_s = trio.current_time()
-    monkeypatch.setattr(KeptTexts, "overwrite_leftovers", lambda _: tried.append(trio.from_thread.run_sync(now_s)))
-
-    def now_s() -> float:
-        return trio.current_time() - start_s
-
-    with closing(open_ledger(leftover)) as ledger, trio.move_on_after(600):
-        await KeptTexts(ledger, open_seal(leftover.parent), keep_s=0, now_ns=clock).forget_in_time()
-    assert tried == [FORGET_EACH_S]
+    kept = KeptTexts(ledger, open_seal(tmp_path), keep_s=600, now_ns=clock)
+    kept.keep(digest_of(1), opening_of("a"))
+    clock.now_ns += 601 * S
+    with trio.move_on_after(2 * FORGET_EACH_S):
+        await kept.forget_in_time()
+    assert end_of(ledger.texts, 1, clock).why_gone == "time"
 
 
 NETWORK = Network(

@@ -119,9 +119,18 @@ def _packages(environment: Path) -> Path:
 
 
 def _own_names(packages: Path) -> set[str]:
-    """The files and folders that belong to the program, and to what its wheel brings along."""
-    (record,) = packages.glob("openledger_node-*.dist-info/RECORD")
-    paths = (line.rpartition(",")[0].rpartition(",")[0] for line in record.read_text("utf-8").splitlines())
+    """The files and folders that belong to the program, and to what its wheel brings along.
+
+    Raises:
+        NodeError: the program is there twice, as after an installation that was cut off, or not at all.
+    """
+    records = list(packages.glob("openledger_node-*.dist-info/RECORD"))
+    if len(records) != 1:
+        raise NodeError(
+            f"{packages} holds {len(records)} installations of {DISTRIBUTION}: remove them and install it again, "
+            "with `uv tool install` or `pipx install`"
+        )
+    paths = (line.rpartition(",")[0].rpartition(",")[0] for line in records[0].read_text("utf-8").splitlines())
     return {first for path in paths if (first := path.strip('"').partition("/")[0]) not in ("", "..")}
 
 
@@ -142,10 +151,14 @@ def _checked(home: Home, folder: Path, manifest: ReleaseManifest) -> InstalledRe
     """
     python, program = folder / "bin" / "python", folder / "bin" / PROGRAM
     output = _run([str(python), "-c", CHECK, str(home.config_file)], CHECK_S, "the new release fails its own check")
-    found = json.loads(output.strip().splitlines()[-1])
-    if found["version"] != str(manifest.version) or not program.exists():
-        raise NodeError(f"the wheel holds version {found['version']}, and the manifest says {manifest.version}")
-    return InstalledRelease(version=found["version"], program=str(program), ledger=int(found["ledger"]))
+    try:
+        found = json.loads(output.strip().splitlines()[-1])
+        version, ledger = str(found["version"]), int(found["ledger"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise NodeError("the new release fails its own check: it does not say which version it is") from error
+    if version != str(manifest.version) or not program.exists():
+        raise NodeError(f"the wheel holds version {version}, and the manifest says {manifest.version}")
+    return InstalledRelease(version=version, program=str(program), ledger=ledger)
 
 
 def _run(command: Sequence[str], timeout_s: float, what: str) -> str:

@@ -1,7 +1,7 @@
 """The signed manifest of a release: its files by digest, and the keys that may sign it.
 
 A signature counts once for each trusted key. The expiry keeps a server from hiding later releases for ever, and a
-version below one that was seen before is refused, so a server can't bring back an old one.
+version below one that was installed before is refused, so a server can't bring back an old one.
 """
 
 import hashlib

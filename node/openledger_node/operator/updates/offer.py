@@ -1,5 +1,6 @@
 """The newest release beside the running one, and its installation, as the command and the node itself need them."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,11 +70,7 @@ async def find_offer(home: Home, config: UpdateConfig) -> ReleaseOffer:
     """
     manifest = await find_manifest(config)
     choice = read_choice(home)
-    if choice and manifest.version < Version(choice.highest):
-        raise NetworkError(
-            f"the manifest names version {manifest.version}, and {choice.highest} was installed here before: its "
-            "server shows an old one"
-        )
+    _check_not_older(manifest, choice)
     return ReleaseOffer(manifest=manifest, choice=choice)
 
 
@@ -84,14 +81,28 @@ def install_offer(home: Home, offer: ReleaseOffer, tell: Tell, agree: Agree) -> 
 
     Raises:
         ConfigError: another update runs.
+        NetworkError: a later release was installed since the offer.
         NodeError: the files can't be downloaded, or the release can't be installed.
     """
     manifest = offer.manifest
     with one_update(home) as downloads:
+        _check_not_older(manifest, read_choice(home))
         remove_unused(home)
         tell(f"downloading {manifest.wheel.name}")
         wheel, lock = fetch_file(manifest.wheel, downloads), fetch_file(manifest.lock, downloads)
         new, running = install_release(home, manifest, wheel, lock, tell), running_release()
-        agree(new, running)
+        try:
+            agree(new, running)
+        except BaseException:  # also an owner's Ctrl-C at the question
+            shutil.rmtree(new.folder, ignore_errors=True)
+            raise
         switch_to(home, new, running)
         return new
+
+
+def _check_not_older(manifest: ReleaseManifest, choice: ReleaseChoice | None) -> None:
+    if choice and manifest.version < Version(choice.highest):
+        raise NetworkError(
+            f"the manifest names version {manifest.version}, and {choice.highest} was installed here before: its "
+            "server shows an old one"
+        )

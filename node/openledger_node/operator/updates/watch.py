@@ -4,6 +4,7 @@ Without `[update] check` or `auto` nothing is asked of any server. What was foun
 that restarts often asks no more often.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -20,7 +21,7 @@ from packaging.version import Version
 
 from ... import __version__
 from ...beats import sleep_to_beat
-from ...errors import ConfigError, NetworkError, NodeError
+from ...errors import ConfigError, DiskError, NetworkError, NodeError, explain_disk
 from ...home import Home, write_private
 from ...node_events import EventKind, note_event
 from ...text import rfc3339
@@ -76,6 +77,7 @@ class ReleaseWatch:
         self._saved: KeptLook | None = None
         self._why_unseen = ""  # why the last look has failed
         self._has_looked = self._is_installing = False
+        self._is_installed = False  # the newest release is chosen, and runs after the next start
         self._is_idle: Callable[[], bool] = lambda: False
         self._stop: Callable[[], None] = lambda: None
 
@@ -119,9 +121,7 @@ class ReleaseWatch:
         self._kept = kept = await trio.to_thread.run_sync(read_look, self._file)
         if kept.newest and Version(kept.newest) <= Version(__version__):
             kept.newest = kept.notes = kept.tried = kept.why_not = ""
-        choice = read_choice(self._home)
-        if kept.newest and choice and choice.fallen_back and choice.fallen_back.version == kept.newest:
-            self._give_up(_why_left(choice))
+        self._note_choice(self._read_choice())
         if not kept.next_s:
             kept.next_s = self._now_s() + self._draw(*FIRST_LOOK_S)
         await self._save()
@@ -156,8 +156,7 @@ class ReleaseWatch:
         kept.newest, kept.notes = (offer.version, offer.manifest.notes) if offer.is_newer else ("", "")
         if kept.tried != kept.newest or kept.may_retry:
             kept.tried, kept.why_not, kept.may_retry = "", "", False
-        if offer.is_newer and offer.choice and offer.was_left:
-            self._give_up(_why_left(offer.choice))
+        self._note_choice(offer.choice)
         if is_news:
             await self._save()
             note_event(EventKind.RELEASE_AVAILABLE, self._sentence())
@@ -168,8 +167,10 @@ class ReleaseWatch:
         """Install the release at an idle moment, and start it at another one."""
         if not self._is_idle():
             return
-        choice = read_choice(self._home)
-        if choice and choice.current.version == self._kept.newest:
+        self._note_choice(self._read_choice())  # its owner may have updated or rolled back meanwhile
+        if self._kept.tried == self._kept.newest:
+            return
+        if self._is_installed:
             self._restart()
         elif why := why_not_here():
             self._give_up(why)
@@ -178,6 +179,8 @@ class ReleaseWatch:
                 await self._look()
         elif not self._offer.can_update:
             self._give_up(f"it can be reached only from {self._offer.manifest.minimum}, so install it by hand")
+        elif self._offer.manifest.expires_s < self._now_s():  # its maker may have withdrawn it since the look
+            self._give_up("its manifest has expired since the last look", may_retry=True)
         else:
             await self._install_now(self._offer)
 
@@ -192,23 +195,50 @@ class ReleaseWatch:
                 abandon_on_cancel=True,
             )
             self._give_up("")
-            self._kept.tried = ""
-        except NodeError as error:
-            self._give_up(str(error), may_retry=isinstance(error, NetworkError | ConfigError))
+            self._kept.tried, self._is_installed = "", True
+        except (NodeError, OSError) as failure:  # neither may end a node that serves
+            error = failure if isinstance(failure, NodeError) else explain_disk(failure)
+            self._give_up(str(error), may_retry=isinstance(error, NetworkError | ConfigError | DiskError))
             log.warning("version %s was not installed: %s", offer.version, error)
         except trio.Cancelled:
             self._kept.tried = ""
-            self._write()
+            with contextlib.suppress(NodeError, OSError):
+                self._write()
             raise
         finally:
             self._is_installing = False
 
     def _restart(self) -> None:
         """Have the node start again under the chosen release. This is ordered once for each release."""
-        self._give_up("it is installed, and this node was started from another installation")
-        self._write()
-        order_restart(self._home)
+        self._give_up("it was started from another installation")
+        try:
+            self._write()
+            order_restart(self._home)
+        except (NodeError, OSError) as error:  # without the file it would be ordered after each start
+            self._give_up(f"it can't be started again ({error})", may_retry=True)
+            return
         self._stop()
+
+    def _read_choice(self) -> ReleaseChoice | None:
+        """Read the choice; a file that was damaged while the node runs is the next start's to report."""
+        try:
+            return read_choice(self._home)
+        except ConfigError as error:
+            log.warning("the chosen release is not known: %s", error)
+            return None
+
+    def _note_choice(self, choice: ReleaseChoice | None) -> None:
+        """Judge the newest release by the choice: it may be installed, or left, or the owner has a later one."""
+        kept, self._is_installed = self._kept, False
+        if choice is None or not kept.newest:
+            return
+        if Version(choice.current.version) > Version(kept.newest):
+            kept.newest, kept.notes = choice.current.version, ""
+        self._is_installed = choice.current.version == kept.newest
+        if choice.fallen_back and choice.fallen_back.version == kept.newest and not self._is_installed:
+            self._give_up(
+                f"the node has left it, because {choice.fallen_back.why}. `openledger-node update` tries it again"
+            )
 
     def _give_up(self, why: str, *, may_retry: bool = False) -> None:
         """Leave the release to the owner."""
@@ -223,26 +253,35 @@ class ReleaseWatch:
             return f"the last look for a release has failed: {self._why_unseen}" if self._why_unseen else ""
         if self._is_installing:
             return f"version {kept.newest} is being installed"
-        found = f"version {kept.newest} is available"
         if kept.tried == kept.newest:
-            return f"{found}, and the node does not install it by itself: {kept.why_not}"
+            state, does = ("installed", "start") if self._is_installed else ("available", "install")
+            return f"version {kept.newest} is {state}, and the node does not {does} it by itself: {kept.why_not}"
+        if self._is_installed:
+            by_itself = "the node starts it when it is idle" if self._config.auto else "the next start runs it"
+            return f"version {kept.newest} is installed; {by_itself}"
         if self._config.auto:
-            return f"{found}; the node installs it when it is idle"
-        return f"{found}: `openledger-node update` installs it"
+            return f"version {kept.newest} is available; the node installs it when it is idle"
+        return f"version {kept.newest} is available: `openledger-node update` installs it"
 
     # ---- the file
 
     async def _save(self) -> None:
-        if self._kept != self._saved:
-            await trio.to_thread.run_sync(self._write)
-
-    def _write(self) -> None:
-        """Write the file. A full disk costs a look more after the next start."""
+        """Keep what is known now. A full disk costs a look more after the next start."""
+        if self._kept == self._saved:
+            return
         try:
-            write_private(self._file, json.dumps({"schema": SCHEMA, **asdict(self._kept)}) + "\n", is_new=False)
-            self._saved = replace(self._kept)
+            await trio.to_thread.run_sync(self._write)
         except (NodeError, OSError) as error:
             log.info("the last look for a release can't be kept: %s", error)
+
+    def _write(self) -> None:
+        """Write the file.
+
+        Raises:
+            DiskError: the disk is full or read-only.
+        """
+        write_private(self._file, json.dumps({"schema": SCHEMA, **asdict(self._kept)}) + "\n", is_new=False)
+        self._saved = replace(self._kept)
 
 
 def read_look(file: Path) -> KeptLook:
@@ -271,8 +310,3 @@ def _agree(new: InstalledRelease, running: InstalledRelease) -> None:
             "it changes the ledger, so there is no way back from it. Make a backup with `openledger-node backup "
             "FILE`, and run `openledger-node update`"
         )
-
-
-def _why_left(choice: ReleaseChoice) -> str:
-    assert choice.fallen_back, "the release was left"
-    return f"the node has left it, because {choice.fallen_back.why}. `openledger-node update` tries it again"
