@@ -45,9 +45,12 @@ class PoaV3Attributor:
         texts = text_scores(exchange, index)
         evidence = index.signals.evidence(answer) - index.signals.evidence_min  # (rows,)
         earning = np.flatnonzero(evidence > 0)
-        factors = TEXT_FACTOR * texts[earning].astype(object) + max(int(texts.max()), 1)
-        scores = np.zeros(index.num_rows, object)  # Python's integers, because a product exceeds 64 bits
-        scores[earning] = factors * evidence[earning]
+        most = int(texts.max())
+        least = max(most, 1)
+        # Python's integers, because a product exceeds 64 bits; a score does not
+        factors = TEXT_FACTOR * texts[earning].astype(object) + least
+        scores = np.zeros(index.num_rows, np.int64)
+        scores[earning] = evidence[earning] * factors // (TEXT_FACTOR * most + least)
         return tuple(scores.tolist())
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
