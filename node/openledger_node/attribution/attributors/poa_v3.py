@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
+from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores, signal_weights
 from openledger_protocol.primitives import DatanetId
 from openledger_protocol.signals import TEXT_FACTOR
 
@@ -56,3 +56,7 @@ class PoaV3Attributor:
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
         """Pay all clusters near the best one, and the treasury where even that one has little evidence."""
         return shares_from_signal_scores(datanet_id, scores)
+
+    def weights(self, scores: Sequence[int]) -> list[int]:
+        """Square what each score has over an eighth of the best."""
+        return signal_weights(scores)
