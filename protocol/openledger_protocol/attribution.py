@@ -80,17 +80,22 @@ def shares_from_signal_scores(datanet_id: DatanetId, scores: Iterable[RowScore])
         AttributionError: as `shares_from_scores`.
     """
     rows = _best_rows(scores)
-    most = max((row.score for row in rows), default=0)
     weights: dict[Address, int] = {}
-    for row in rows:
-        if (over := SIGNAL_FLOOR_PARTS * row.score - most) > 0:
-            weights[row.account] = weights.get(row.account, 0) + over**2
+    for row, weight in zip(rows, signal_weights([row.score for row in rows]), strict=True):
+        if weight:
+            weights[row.account] = weights.get(row.account, 0) + weight
     left_out = sorted(weights.values(), reverse=True)[SIGNAL_ACCOUNTS_MAX : SIGNAL_ACCOUNTS_MAX + 1]
     least = left_out[0] if left_out else 0
-    sure = min(most, SURE_SCORE)
+    sure = min(max((row.score for row in rows), default=0), SURE_SCORE)
     paid = {account: (weight - least) * sure for account, weight in weights.items() if weight > least}
     rest = sum(weights.values()) * SURE_SCORE - sum(paid.values())
     return _shares(datanet_id, {**paid, ZERO_ADDRESS: paid.get(ZERO_ADDRESS, 0) + rest})
+
+
+def signal_weights(scores: Sequence[int]) -> list[int]:
+    """The weights of a Datanet's best rows by signals, one of each cluster: what each has over an eighth, squared."""
+    most = max(scores, default=0)
+    return [max(SIGNAL_FLOOR_PARTS * score - most, 0) ** 2 for score in scores]
 
 
 def _best_rows(scores: Iterable[RowScore]) -> list[RowScore]:

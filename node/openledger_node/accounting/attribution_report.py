@@ -6,19 +6,19 @@ Shares are the receipt's own. Spans are for reading; the attributor that compute
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nlargest
 from typing import Any
 
-from openledger_protocol.constants import CLUSTER_POWER, CLUSTERS_MAX
 from openledger_protocol.datanet import Row
 from openledger_protocol.division import Division, apportion
 from openledger_protocol.governance import ALGORITHMS
-from openledger_protocol.primitives import Address, Digest
+from openledger_protocol.primitives import Address, DatanetId, Digest
 
 from ..attribution.attributor import Attributor, Exchange
 from ..attribution.owners import OwnedDatanet
 from ..attribution.registry import Registered
 from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
-from ..attribution.service import best_rows
+from ..attribution.service import row_parts
 from ..datanets.about import datanet_name
 from ..datanets.sharing import is_private
 from ..engine.tokenizer import Tokenizer
@@ -30,6 +30,9 @@ from .payees import Person, division_of, known_rows, names_of, people_of, state_
 from .plain import plain_of
 
 ALSO_IN_MAX = 8
+
+PAID_ROWS_MAX = 100
+"""Paid rows that are shown; `poa-v3` may pay thousands."""
 
 Place = tuple[int, int]
 """A row: its Datanet's place in the report, and its own place in the index."""
@@ -76,17 +79,15 @@ def teaching_of(
     known = [known_rows(home, datanet) for datanet in owned]  # once: a Datanet may have many rows
     people = people_of(division, row.shares, names_of(home, [name for name in found if name], owned, known))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
+    report = None
     if registered and texts and tokenizer:
-        shown = AttributionReport(session, owned, known, people, texts, attributor, tokenizer).show()
+        report = AttributionReport(session, owned, known, people, division, texts, attributor, tokenizer)
+        shown = report.show()
     return {
         **state_of(row),
         "algorithm": ALGORITHMS.get(row.receipt.algo_id, str(row.receipt.algo_id)),
         "people": [
-            {
-                **plain_of(person),
-                "rows": _num_rows(person, shown["rows"]) if shown["tokens"] is not None else None,
-            }
-            for person in people
+            {**plain_of(person), "rows": report.num_paid(person.account) if report else None} for person in people
         ],
         **shown,
         "datanets": _datanets(home, division, found, owned),
@@ -94,10 +95,6 @@ def teaching_of(
         "part_ppm": division.contributors_wei * 1_000_000 // (division.amount_wei or 1),
         "dust_wei": str(sum(part.dust_wei for part in division.datanets)),
     }
-
-
-def _num_rows(person: Person, rows: Sequence[dict[str, Any]]) -> int:
-    return sum(row["account"] == person.account and row["ppm"] > 0 for row in rows)
 
 
 def _datanets(
@@ -128,6 +125,7 @@ class AttributionReport:
         owned: Sequence[OwnedDatanet],
         known: Sequence[Mapping[Digest, Row]],
         people: Sequence[Person],
+        division: Division,
         texts: Texts,
         attributor: Attributor,
         tokenizer: Tokenizer,
@@ -136,6 +134,7 @@ class AttributionReport:
         self._owned = owned
         self._known = known  # rows that are stored here: an index does not separate question and answer
         self._people = {person.account: person for person in people}
+        self._division = division
         self._texts = texts
         self._attributor = attributor
         self._tokenizer = tokenizer
@@ -145,7 +144,7 @@ class AttributionReport:
         exchange, texts = self._texts.exchange, self._texts
         spans = self._spans(exchange.answer, texts.answer)
         asked = self._spans(exchange.prompt, texts.question)
-        places = list(dict.fromkeys([*self._paid, *(each.place for each, _, _ in [*spans, *asked])]))
+        places = list(dict.fromkeys([*self._shown, *(each.place for each, _, _ in [*spans, *asked])]))
         return {
             "tokens": len(exchange.answer),
             "tokens_matched": num_covered([run for runs in self._runs for run in runs]),
@@ -162,19 +161,33 @@ class AttributionReport:
 
     @cached_property
     def _paid(self) -> dict[Place, int]:
-        """The paid rows, one for each of the best clusters, and their parts of all shares in ppm."""
-        count = self._attributor.clusters_max or CLUSTERS_MAX
-        found = [
-            (at, row)
+        """The paid rows, one for each cluster, and their parts of all shares in ppm."""
+        return {
+            (at, row): ppm
             for at, datanet in enumerate(self._owned)
-            for row in best_rows(self._scores[at], datanet.clusters, count)
-        ]
-        ppm: dict[Place, int] = {}
-        for account, person in self._people.items():
-            own = [place for place in found if self._account(place) == account]
-            weights = [self._scores[at][row] ** CLUSTER_POWER for at, row in own]
-            ppm |= zip(own, apportion(person.ppm, weights), strict=True)
-        return {place: ppm.get(place, 0) for place in found}
+            for row, ppm in row_parts(self._attributor, datanet, self._scores[at], self._ppm_in(datanet)).items()
+            if ppm
+        }
+
+    @property
+    def _shown(self) -> list[Place]:
+        return nlargest(PAID_ROWS_MAX, self._paid, key=self._paid.__getitem__)
+
+    def _ppm_in(self, datanet: OwnedDatanet) -> dict[Address, int]:
+        """Each person's part in one Datanet; a person's parts in all of them sum to what the person has."""
+        weights: dict[Address, dict[DatanetId, int]] = {account: {} for account in self._people}
+        for part in self._division.datanets:
+            for payee in part.payees:
+                weights[payee.account][part.datanet_id] = payee.ppm * part.weight_ppm
+        parts = {
+            account: dict(zip(found, apportion(self._people[account].ppm, list(found.values())), strict=True))
+            for account, found in weights.items()
+        }
+        return {account: found[datanet.id] for account, found in parts.items() if datanet.id in found}
+
+    def num_paid(self, account: Address) -> int:
+        """The number of rows for which an account is paid."""
+        return sum(self._account(place) == account for place in self._paid)
 
     def _account(self, place: Place) -> Address:
         at, row = place

@@ -49,3 +49,6 @@ class Attributor(Protocol):
 
         Rows without evidence, and clusters that are not paid, may be left out.
         """
+
+    def weights(self, scores: Sequence[int]) -> list[int]:
+        """Weigh the scores of a Datanet's best rows, one of each paid cluster, as `share` adds them up by account."""

@@ -1,14 +1,16 @@
 """Attribution of one answer: each contributor's share of its data fee."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cache
 from heapq import nlargest, nsmallest
 from itertools import compress
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
+from openledger_protocol.division import apportion
 from openledger_protocol.inference import Message
-from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
 from openledger_protocol.rules import DATANET_RULES, TEXT_RULE, rule_names
 
 from ..engine.tokenizer import Tokenizer
@@ -71,6 +73,44 @@ def _candidates(scores: Sequence[int], clusters: Sequence[int], count: int | Non
         if len({clusters[row] for row in found}) >= count:
             return found
     return earning
+
+
+def row_parts(
+    attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int], ppm_of: Mapping[Address, int]
+) -> dict[int, int]:
+    """Divide each account's part of a Datanet among its rows, one of each cluster, as the algorithm weighs them.
+
+    What the treasury gets for want of evidence belongs to no row, so withdrawn rows carry only what they took there.
+    """
+    rows = best_rows(scores, datanet.clusters, attributor.clusters_max)
+    weights = attributor.weights([scores[row] for row in rows])
+    own: defaultdict[Address, dict[int, int]] = defaultdict(dict)
+    for row, weight in zip(rows, weights, strict=True):
+        own[datanet.accounts[row]][row] = weight
+    parts: dict[int, int] = {}
+    for account, ppm in ppm_of.items():
+        if account == ZERO_ADDRESS and account in own:
+            taken, rest = _withdrawn_ppm(attributor, datanet, scores, rows)
+            ppm = ppm * taken // max(taken + rest, 1)
+        parts |= zip(own[account], apportion(ppm, list(own[account].values())), strict=True)
+    return parts
+
+
+def _withdrawn_ppm(
+    attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int], rows: Sequence[int]
+) -> tuple[int, int]:
+    """What rows without an account take of a Datanet, and what its treasury gets beside them."""
+    apart = {ZERO_ADDRESS: Address("withdrawn")}
+    found = [
+        RowScore(
+            cluster=datanet.clusters[row],
+            account=apart.get(datanet.accounts[row], datanet.accounts[row]),
+            score=scores[row],
+        )
+        for row in rows
+    ]
+    ppm_of = {share.account: share.ppm for share in attributor.share(datanet.id, found)}
+    return ppm_of.get(apart[ZERO_ADDRESS], 0), ppm_of.get(ZERO_ADDRESS, 0)
 
 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:

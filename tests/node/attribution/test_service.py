@@ -23,20 +23,29 @@ from support.indexes import (
 )
 from support.processes.nodes import TEST_HOME
 
+from openledger_node.attribution.attributor import Attributor
+from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import UniformAttributor, proportional_shares
 from openledger_node.attribution.index import build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
-from openledger_node.attribution.service import attribute, best_rows, exchange_of, share_out, treasury_shares
+from openledger_node.attribution.service import (
+    attribute,
+    best_rows,
+    exchange_of,
+    row_parts,
+    share_out,
+    treasury_shares,
+)
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_protocol.attribution import RowScore, check_shares, shares_from_scores
-from openledger_protocol.constants import DEMO_BASE_NAME, PPM
+from openledger_protocol.constants import DEMO_BASE_NAME, PPM, SURE_SCORE
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import Message
-from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
 
 HILL_ID = DatanetId("0x" + "00" * 31 + "99")
 SUFFIX = SuffixAttributor()
@@ -87,6 +96,54 @@ def test_the_best_of_many_rows_are_those_of_a_sort(num_clusters: int, greatest: 
     expected = sorted(firsts.values(), key=ranked.index)
     assert best_rows(scores, clusters, 10) == expected[:10]
     assert best_rows(scores, clusters) == expected
+
+
+def of_rows(*rows: tuple[int, Address]) -> OwnedDatanet:
+    """A Datanet whose rows have these clusters and accounts."""
+    index = index_of_tokens([[0]] * len(rows))
+    clusters, accounts = zip(*rows, strict=True)
+    return OwnedDatanet(id=LAKE_ID, index=index, clusters=clusters, accounts=accounts, firsts=index.row_digests)
+
+
+def parts_of(attributor: Attributor, datanet: OwnedDatanet, scores: list[int]) -> dict[int, int]:
+    """Parts of rows where the receipt's shares are those of the same scores."""
+    ppm_of = {share.account: share.ppm for share in share_out(attributor, datanet, scores)}
+    return row_parts(attributor, datanet, scores, ppm_of)
+
+
+@pytest.mark.parametrize("attributor", [SUFFIX, PoaV3Attributor(), UniformAttributor()])
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2 * SURE_SCORE)), min_size=1, max_size=20))
+def test_rows_carry_what_their_accounts_have(attributor: Attributor, rows: list[tuple[int, int]]) -> None:
+    datanet = of_rows(*((cluster, (ADA, BO, CY)[cluster % 3]) for cluster, _ in rows))
+    scores = [score for _, score in rows]
+    parts = parts_of(attributor, datanet, scores)
+    for share in share_out(attributor, datanet, scores):
+        own = [ppm for row, ppm in parts.items() if datanet.accounts[row] == share.account]
+        assert sum(own) == (0 if share.account == ZERO_ADDRESS else share.ppm)
+
+
+def test_a_row_under_the_floor_of_its_rule_carries_nothing_of_its_owners_share() -> None:
+    datanet, scores = of_rows((0, ADA), (1, ADA), (2, BO)), [8 * SURE_SCORE, SURE_SCORE, 8 * SURE_SCORE]
+    assert parts_of(PoaV3Attributor(), datanet, scores) == {0: 500_000, 1: 0, 2: 500_000}
+    assert parts_of(SUFFIX, datanet, scores)[1] > 0
+
+
+def test_all_paid_rows_of_a_rule_without_a_cut_carry_their_parts() -> None:
+    datanet = of_rows(*((cluster, ADA) for cluster in range(25)))
+    assert parts_of(PoaV3Attributor(), datanet, [SURE_SCORE] * 25) == dict.fromkeys(range(25), PPM // 25)
+
+
+def test_withdrawn_rows_carry_what_they_took_and_not_what_the_treasury_gets_for_want_of_evidence() -> None:
+    datanet, scores = of_rows((0, ZERO_ADDRESS), (1, ADA)), [SURE_SCORE // 2] * 2
+    (zero, ada) = share_out(PoaV3Attributor(), datanet, scores)
+    assert (zero.account, zero.ppm, ada.ppm) == (ZERO_ADDRESS, 750_000, 250_000)
+    assert parts_of(PoaV3Attributor(), datanet, scores) == {0: 250_000, 1: 250_000}
+    assert parts_of(SUFFIX, datanet, scores) == {0: 500_000, 1: 500_000}
+
+
+def test_a_receipts_own_shares_are_divided_and_not_those_of_the_scores() -> None:
+    datanet = of_rows((0, ADA), (1, ADA), (2, BO))
+    assert row_parts(SUFFIX, datanet, [3, 1, 9], {ADA: 1_000, CY: 999_000}) == {0: 900, 1: 100}
 
 
 def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:

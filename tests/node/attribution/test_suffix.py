@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from support.indexes import index_of_tokens
 from support.naive_suffix import naive_scores
 
 from openledger_node.attribution.attributor import Exchange
-from openledger_node.attribution.attributors.suffix import SuffixAttributor, rarity
+from openledger_node.attribution.attributors.suffix import INT64_MAX, SuffixAttributor, _balanced, rarity
 from openledger_node.attribution.manifest import SUFFIX_V1
 
 Tokens = list[int]
@@ -100,3 +101,19 @@ def test_scores_pass_64_bits_without_harm() -> None:
     average = 1500 // 501
     assert by_answer**2 * 2 * average > 2**64
     assert score(rows, [], text)[0] == (by_answer**2 >> 16) * 2 * average // (average + 1000)
+
+
+@given(st.data())
+def test_no_product_wraps_around_whatever_is_shared_and_however_long_rows_are(data: st.DataObject) -> None:
+    """The largest product is drawn around the last one of 64 bits, where a bound one short would be wrong."""
+    average = 2 ** data.draw(st.integers(0, 25))
+    most = data.draw(st.integers(2, 2**36))
+    around = st.integers(-3, 3).map(lambda off: max(0, INT64_MAX // most - most + off))
+    prompt_most = data.draw(st.one_of(st.integers(0, 2**36), around))
+    drawn = st.tuples(st.integers(0, most), st.integers(0, prompt_most), st.integers(0, 2**25))
+    rows = [(most, prompt_most, 0), *data.draw(st.lists(drawn, max_size=5))]
+    found = _balanced(*(np.array(column, np.int64) for column in zip(*rows, strict=True)), average)
+    assert found.tolist() == [
+        (answer * (answer + prompt) // 2**16) * 2 * average // (average + length) for answer, prompt, length in rows
+    ]
+    assert all(type(score) is int for score in found.tolist())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
+from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores, signal_weights
 from openledger_protocol.primitives import DatanetId
 from openledger_protocol.signals import TEXT_FACTOR
 
@@ -45,11 +45,18 @@ class PoaV3Attributor:
         texts = text_scores(exchange, index)
         evidence = index.signals.evidence(answer) - index.signals.evidence_min  # (rows,)
         earning = np.flatnonzero(evidence > 0)
-        factors = TEXT_FACTOR * texts[earning].astype(object) + max(int(texts.max()), 1)
-        scores = np.zeros(index.num_rows, object)  # Python's integers, because a product exceeds 64 bits
-        scores[earning] = factors * evidence[earning]
+        most = int(texts.max())
+        least = max(most, 1)
+        # Python's integers, because a product exceeds 64 bits; a score does not
+        factors = TEXT_FACTOR * texts[earning].astype(object) + least
+        scores = np.zeros(index.num_rows, np.int64)
+        scores[earning] = evidence[earning] * factors // (TEXT_FACTOR * most + least)
         return tuple(scores.tolist())
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
         """Pay all clusters near the best one, and the treasury where even that one has little evidence."""
         return shares_from_signal_scores(datanet_id, scores)
+
+    def weights(self, scores: Sequence[int]) -> list[int]:
+        """Square what each score has over an eighth of the best."""
+        return signal_weights(scores)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores
-from openledger_protocol.constants import CLUSTERS_MAX
+from openledger_protocol.constants import CLUSTER_POWER, CLUSTERS_MAX
 from openledger_protocol.primitives import DatanetId
 
 from ..attributor import Exchange
@@ -48,6 +48,10 @@ class SuffixAttributor:
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
         """Pay the ten best clusters by the squares of their scores."""
         return shares_from_scores(datanet_id, scores)
+
+    def weights(self, scores: Sequence[int]) -> list[int]:
+        """Square the scores."""
+        return [score**CLUSTER_POWER for score in scores]
 
 
 def text_scores(exchange: Exchange, index: DatanetIndex) -> NDArray[Any]:

@@ -38,6 +38,10 @@ class UniformAttributor:
         """Pay every cluster by its score."""
         return proportional_shares(datanet_id, scores)
 
+    def weights(self, scores: Sequence[int]) -> list[int]:
+        """Take the scores as they are."""
+        return list(scores)
+
 
 class SizeAttributor(UniformAttributor):
     """Twice as much text earns twice as much."""
