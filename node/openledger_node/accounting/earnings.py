@@ -251,8 +251,14 @@ def _is_by_day(given: Mapping[str, Any]) -> bool:
 
 
 def _periods(given: Mapping[str, Any]) -> Sequence[str | None]:
-    asked = given.get("periods") or ()
-    if not isinstance(asked, list | tuple) or len(asked) > PERIODS_MAX:
+    asked = given.get("periods")
+    if asked is None:
+        return ()
+    if (
+        not isinstance(asked, list)
+        or len(asked) > PERIODS_MAX
+        or not all(isinstance(each, str | None) for each in asked)
+    ):
         raise MalformedError(f'periods is a list of at most {PERIODS_MAX} times, such as ["7d", null]')
     return asked
 

@@ -160,7 +160,7 @@ def _print(found: dict[str, Any]) -> None:
             f"{open_amount(found['spent_wei'])} for {counted(found['num_bought'], 'answer')} that you bought"
         )
     if int(found["lost_wei"]):
-        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, in cases"
+        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, taken or posted for others"
     if int(found["relay_fees_wei"]):
         lines["relay fees"] = f"{open_amount(found['relay_fees_wei'])} to nodes that sent your withdrawals"
     lines |= {

@@ -176,7 +176,7 @@ def test_several_periods_come_with_one_report_and_are_those_of_each_alone(one: O
     assert report(one)["periods"] == []
 
 
-@pytest.mark.parametrize("periods", ["7d", 7, ["7d"] * 9, ["someday"]])
+@pytest.mark.parametrize("periods", ["7d", "", 7, 0, {}, False, ["7d"] * 9, [7], [["7d"]], [True], ["someday"]])
 def test_periods_that_are_none_are_refused(one: OneWallet, periods: object) -> None:
     with pytest.raises(MalformedError, match=r"periods is a list of at most 8 times|not a time"):
         report(one, periods=periods)
