@@ -10,7 +10,7 @@ from openledger_node.cli.earnings import COLUMNS
 from openledger_node.cli.units import amount, open_amount, rounded_amount
 
 LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake", "relay")
-BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.RELAY)
+BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.RELAY, BookLine.BONDS)
 """Lines that are in no balance of AttributionRewards."""
 
 LOCKED = {"staked": "stake", "adapter bonds": "adapters", "bonds": "contributors", "channel deposits": "channels"}

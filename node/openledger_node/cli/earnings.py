@@ -50,6 +50,7 @@ LINES: Final = {
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
     "relay": "fees for withdrawals that you sent",
+    "bonds": "bonds that others posted for you",
 }
 LOCKED: Final = {
     "stake": "stake",
