@@ -94,9 +94,14 @@ UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 DURATION_S_MAX = 10 * 365 * 86_400
 """The longest time that can be ordered; a much later moment has no date."""
 
+MOMENT_S_MAX = 9_223_372_036
+"""The last second whose nanoseconds fit into 64 bits, in the year 2262; the ledger compares times in nanoseconds."""
+
 
 def since_of(text: object, *, now_s: float) -> float:
     """Convert `30d`, `12h`, `2026-01-31` or RFC 3339 into seconds since 1970; 0 without a text.
+
+    A moment before 1970 is 0, and one after `MOMENT_S_MAX` is that.
 
     Raises:
         MalformedError: the text is none of these.
@@ -109,4 +114,5 @@ def since_of(text: object, *, now_s: float) -> float:
         at = datetime.fromisoformat(str(text))
     except ValueError as error:
         raise MalformedError(f"{text!r} is not a time: write `30d`, `12h` or `2026-01-31`") from error
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    at_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return min(max(at_s, 0.0), MOMENT_S_MAX)

@@ -9,11 +9,11 @@ from openledger_node.accounting.book_entries import BookLine
 from openledger_node.cli.earnings import COLUMNS
 from openledger_node.cli.units import amount, open_amount, rounded_amount
 
-LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake")
-BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.RELAY)
+LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake", "relay")
+BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.RELAY, BookLine.BONDS)
 """Lines that are in no balance of AttributionRewards."""
 
-LOCKED = {"staked": "stake", "adapter bonds": "adapters", "channel deposits": "channels"}
+LOCKED = {"staked": "stake", "adapter bonds": "adapters", "bonds": "contributors", "channel deposits": "channels"}
 
 
 def figures_of_json(found: dict[str, Any]) -> dict[str, int]:
@@ -27,6 +27,8 @@ def figures_of_json(found: dict[str, Any]) -> dict[str, int]:
     return {
         **{line: lines[line] for line in LINES},
         "spent": int(found["spent_wei"]),
+        "lost": int(found["lost_wei"]),
+        "relay fees": int(found["relay_fees_wei"]),
         "withdrawn": int(found["withdrawn_wei"]),
         "balance": int(found["balance_wei"]),
         **{name: locked[what] for name, what in LOCKED.items()},
@@ -44,13 +46,17 @@ def figures_of_csv(text: str) -> dict[str, int]:
         sums[row["kind"]] += int(row["amount_wei"])
         assert open_amount(row["amount_wei"]).replace(",", "") == f"{row['amount_open']} OPEN"
     credited = sum(sums[line] for line in BookLine if line not in BESIDE)
+    withdrawn = sums["withdrawn"] - sums["relay_fee"]
     return {
         **{line: sums[line] for line in LINES},
         "spent": -sums["answer"],
-        "withdrawn": sums["withdrawn"],
-        "balance": credited - sums["withdrawn"],
+        "lost": -sums["slashed"] - sums["forfeited"] - sums["bond_for_others"],
+        "relay fees": -sums["relay_fee"],
+        "withdrawn": withdrawn,
+        "balance": credited - withdrawn,
         "staked": -sums["stake_added"] - sums["stake_returned"],
         "adapter bonds": -sums["adapter_bond"] - sums["adapter_bond_returned"],
+        "bonds": -sums["contributor_bond"] - sums["contributor_bond_returned"] + sums["forfeited"],
         "channel deposits": -sums["channel_deposit"] - sums["channel_returned"] + sums["answer"],
         "gas": -sum(int(row["coin_wei"]) for row in rows),
     }

@@ -16,8 +16,15 @@ PAID_FOR: Final = {
     "Rows, as contributor": "contributor",
     "Datanet treasury": "treasury",
     "Stake rewards": "stake",
+    "Withdrawals relayed": "relay",
 }
-LOCKED: Final = {"Stake": "staked", "Bonds of adapters": "adapter bonds", "Deposits of channels": "channel deposits"}
+COSTS: Final = {"Spent": "spent", "Lost": "lost", "Relay fees": "relay fees"}
+LOCKED: Final = {
+    "Stake": "staked",
+    "Bonds of adapters": "adapter bonds",
+    "Bonds at Datanets": "bonds",
+    "Deposits of channels": "channel deposits",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,8 @@ def test_home_and_money_show_the_contracts_figures(lived: LivedWallet, node: Nod
     page = open_page(node, "home")
     for label, name in PAID_FOR.items():
         check_row(page, "Claimed and final, by what they were paid for", label, figures[name])
-    check_row(page, "Earnings by how far they have come", "Spent", -figures["spent"])
+    for label, name in COSTS.items():
+        check_row(page, "Earnings by how far they have come", label, -figures[name])
     page = open_page(node, "money")
     credited = figures["withdrawn"] + figures["balance"]
     for column, wei in enumerate((credited, figures["withdrawn"], figures["balance"])):

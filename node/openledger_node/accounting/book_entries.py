@@ -27,6 +27,7 @@ class BookLine(StrEnum):
     PROTOCOL = "protocol"
     OTHER_NODES = "other_nodes"
     RELAY = "relay"
+    BONDS = "bonds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

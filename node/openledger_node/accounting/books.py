@@ -71,7 +71,7 @@ class AccountBooks:
     forfeited: tuple[Event, ...]  # of our accounts' bonds at Datanets
     given: tuple[Event, ...]  # bonds that we have posted for accounts of others, whose money that is now
     withdrawals: tuple[TakenOut, ...]
-    relayed: tuple[Entry, ...]  # fees for withdrawals of other accounts, paid to the wallet itself
+    beside: tuple[Entry, ...]  # income in no balance: fees for withdrawals, and bonds that others posted for us
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -171,7 +171,7 @@ class BookReader:
                 if text(event, "account") not in accounts.own
             ),
             withdrawals=tuple(_with_fees(self._withdrawals(accounts, when), session.ledger.sums.mined_s())),
-            relayed=tuple(self._relayed(accounts, when)),
+            beside=(*self._relayed(accounts, when), *self._received(accounts, when)),
             held_wei=_held(accounts, views),
         )
 
@@ -224,6 +224,20 @@ class BookReader:
             for account in (accounts.own if relays else ())
             for event in self._find("Withdrawn", {"to": account}, "claims")
             if event.transaction_hash in relays and text(event, "account") not in accounts.roles
+        ]
+
+    def _received(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
+        """Bonds at Datanets that others have posted for these accounts, whose money that is since."""
+        return [
+            Entry(
+                line=BookLine.BONDS,
+                amount_wei=amount_of(event),
+                at_s=when(event),
+                account=Address(text(event, "account")),
+                transaction_hash=event.transaction_hash,
+            )
+            for event in _of_each(self._session.ledger.events, "BondPosted", "account", accounts.own)
+            if text(event, "poster") not in accounts.own
         ]
 
     def _taken(self, account: Address, of: str) -> Sequence[Event]:

@@ -26,7 +26,7 @@ STAKE_FIELD: Final = "stake_wei"
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
-    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.RELAY),
+    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.RELAY, BookLine.BONDS),
 }
 """The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
 
@@ -133,7 +133,7 @@ class EarningsReports:
     ) -> DayParts:
         session, is_by_day = self._session, by_day_until_s is not None
         stake, times = books.stake, books.times
-        found = (*books.credits, *books.under_way, *books.case_results(), *books.relayed)
+        found = (*books.credits, *books.under_way, *books.case_results(), *books.beside)
         fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
             settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
@@ -214,7 +214,7 @@ def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[st
     under_way, final = Counter[BookLine](), Counter[BookLine]()
     for entry in books.under_way:
         under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
-    for entry in (*books.credits, *books.case_results(), *books.relayed):
+    for entry in (*books.credits, *books.case_results(), *books.beside):
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     under_way[BookLine.NODE] = _sum(parts.settled)
     final[BookLine.STAKE] = _sum(parts.income[STAKE_FIELD])
@@ -251,8 +251,14 @@ def _is_by_day(given: Mapping[str, Any]) -> bool:
 
 
 def _periods(given: Mapping[str, Any]) -> Sequence[str | None]:
-    asked = given.get("periods") or ()
-    if not isinstance(asked, list | tuple) or len(asked) > PERIODS_MAX:
+    asked = given.get("periods")
+    if asked is None:
+        return ()
+    if (
+        not isinstance(asked, list)
+        or len(asked) > PERIODS_MAX
+        or not all(isinstance(each, str | None) for each in asked)
+    ):
         raise MalformedError(f'periods is a list of at most {PERIODS_MAX} times, such as ["7d", null]')
     return asked
 

@@ -70,7 +70,7 @@ def list_movements(session: NetworkSession, books: AccountBooks, since_s: float)
 
 
 def _earned(books: AccountBooks) -> Iterator[Moved]:
-    for entry in (*books.credits, *books.relayed):
+    for entry in (*books.credits, *books.beside):
         yield Moved(
             at_s=entry.at_s,
             flow=INCOME,

@@ -294,7 +294,7 @@ def _write_new(file: Path, text: str) -> None:
             partial.write(text)
             partial.close()
             Path(partial.name).replace(file)
-        except OSError:
+        except BaseException:  # an interrupt, too, leaves no part of an answer behind
             Path(partial.name).unlink()
             raise
 

@@ -50,6 +50,7 @@ LINES: Final = {
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
     "relay": "fees for withdrawals that you sent",
+    "bonds": "bonds that others posted for you",
 }
 LOCKED: Final = {
     "stake": "stake",
@@ -160,7 +161,7 @@ def _print(found: dict[str, Any]) -> None:
             f"{open_amount(found['spent_wei'])} for {counted(found['num_bought'], 'answer')} that you bought"
         )
     if int(found["lost_wei"]):
-        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, in cases"
+        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, taken or posted for others"
     if int(found["relay_fees_wei"]):
         lines["relay fees"] = f"{open_amount(found['relay_fees_wei'])} to nodes that sent your withdrawals"
     lines |= {

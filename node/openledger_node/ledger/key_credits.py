@@ -14,8 +14,8 @@ from openledger_protocol.primitives import RequestId, Wei
 from ..errors import InputError
 from ..text import open_text
 from .bought import STILL_DUE
-from .key_day_tables import DAY_S
 from .key_days import Income, KeyDays
+from .key_tables import DAY_S
 from .store import Store
 
 

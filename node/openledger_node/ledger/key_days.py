@@ -10,7 +10,7 @@ from typing import Any
 
 from openledger_protocol.primitives import Wei
 
-from .key_day_tables import COLUMNS, FROM_ROWS, add_up
+from .key_tables import COLUMNS, FROM_ROWS, add_up
 from .store import Store
 
 NO_SUMS = {"num_requests": 0, "last_s": None, "spent_wei": "0", "tokens": 0, "charged_wei": "0", "cost_wei": "0"}

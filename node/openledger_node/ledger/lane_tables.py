@@ -176,16 +176,27 @@ def bound_gone_texts(connection: sqlite3.Connection) -> None:
 def note_work(connection: sqlite3.Connection) -> None:
     """Keep each receipt's amount and length beside its body, so that SQL can sum them, and each job's device.
 
-    It is not known which device answered the jobs of an older ledger.
+    It is not known which device answered the jobs of an older ledger. A receipt whose body can't be read counts as
+    nothing in the sums, because one such row must not keep a node from ever starting again.
     """
     connection.execute("ALTER TABLE job ADD COLUMN device TEXT")
     connection.execute("ALTER TABLE receipt ADD COLUMN amount_wei TEXT NOT NULL DEFAULT '0'")
     connection.execute("ALTER TABLE receipt ADD COLUMN tokens_out INTEGER NOT NULL DEFAULT 0")
     # SQLite's JSON functions would turn an amount of more than 64 bits into a float.
-    connection.create_function("amount_of", 1, lambda body: str(json.loads(body)["amount_wei"]))
-    connection.execute(
-        "UPDATE receipt SET amount_wei = amount_of(body), tokens_out = json_extract(body, '$.work.tokens_out')"
-    )
+    connection.create_function("amount_of", 1, lambda body: str(_number_of(body, "amount_wei")))
+    connection.create_function("tokens_of", 1, lambda body: _number_of(body, "work", "tokens_out"))
+    connection.execute("UPDATE receipt SET amount_wei = amount_of(body), tokens_out = tokens_of(body)")
     # Bodies are long, so that sums read this index alone.
     columns = "channel_id, issued_at_s, adapter_id, amount_wei, tokens_out, request_id"
     connection.execute(f"CREATE INDEX receipt_sum ON receipt ({columns})")
+
+
+def _number_of(body: str, *names: str) -> int:
+    """A whole number of a receipt's body; 0 if it is not there."""
+    try:
+        found = json.loads(body)
+        for name in names:
+            found = found[name]
+        return int(str(found))
+    except (ValueError, LookupError, TypeError):
+        return 0

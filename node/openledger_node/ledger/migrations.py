@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 
-from .key_day_tables import sum_key_days
+from .key_tables import create_key_credits, create_key_uses, sum_key_days
 from .lane_tables import bound_gone_texts, create_audits, create_gone_texts, note_work, open_lanes
 
 
@@ -262,59 +262,6 @@ def tell_generations_apart(connection: sqlite3.Connection) -> None:
         """
     )
     connection.execute("ALTER TABLE channel ADD COLUMN is_retired INTEGER NOT NULL DEFAULT 0")
-
-
-def create_key_uses(connection: sqlite3.Connection) -> None:
-    """Create `key_use`: one row for each request of a named API key; `spent_wei` is NULL while it runs."""
-    connection.execute(
-        """
-        CREATE TABLE key_use (
-            request_id  TEXT PRIMARY KEY,
-            key         TEXT NOT NULL,
-            day         INTEGER NOT NULL,
-            began_s     INTEGER NOT NULL,
-            held_wei    TEXT NOT NULL,
-            held_tokens INTEGER NOT NULL,
-            spent_wei   TEXT,
-            tokens      INTEGER
-        ) STRICT
-        """
-    )
-    connection.execute("CREATE INDEX key_use_day ON key_use (key, day)")
-    connection.execute("CREATE INDEX key_use_open ON key_use (request_id) WHERE spent_wei IS NULL")
-
-
-def create_key_credits(connection: sqlite3.Connection) -> None:
-    """Create `key_credit` and `key_charge`; `charged_wei` is NULL while a request runs."""
-    connection.execute(
-        """
-        CREATE TABLE key_credit (
-            key        TEXT NOT NULL,
-            added_s    INTEGER NOT NULL,
-            amount_wei TEXT NOT NULL,
-            note       TEXT NOT NULL
-        ) STRICT
-        """
-    )
-    connection.execute("CREATE INDEX key_credit_key ON key_credit (key)")
-    connection.execute(
-        """
-        CREATE TABLE key_charge (
-            request_id    TEXT PRIMARY KEY,
-            key           TEXT NOT NULL,
-            began_s       INTEGER NOT NULL,
-            is_bought     INTEGER NOT NULL,
-            price_in_wei  TEXT NOT NULL,
-            price_out_wei TEXT NOT NULL,
-            margin_ppm    INTEGER NOT NULL,
-            held_wei      TEXT NOT NULL,
-            charged_wei   TEXT,
-            cost_wei      TEXT
-        ) STRICT
-        """
-    )
-    connection.execute("CREATE INDEX key_charge_key ON key_charge (key, began_s)")
-    connection.execute("CREATE INDEX key_charge_open ON key_charge (request_id) WHERE charged_wei IS NULL")
 
 
 def create_x402_channels(connection: sqlite3.Connection) -> None:

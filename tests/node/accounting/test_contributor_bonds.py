@@ -262,6 +262,33 @@ def test_a_bond_that_somebody_else_posts_is_the_accounts_money_and_their_cost(ow
         act(owner, post_bond, amount_wei="0", **{"for": ada.address})
 
 
+@pytest.mark.parametrize("is_forfeited", [False, True])
+def test_a_bond_that_somebody_else_posts_for_you_is_your_income_whatever_becomes_of_it(
+    owner: DatanetOwner, is_forfeited: bool
+) -> None:
+    world, node, key = owner.world, owner.world.node, giver(owner)
+    before = open_of(owner)
+    deciders = ContributorBonds(node.deployment).deciders(lake(owner))
+    gift = PostBond(datanet_id=lake(owner), account=key.address, amount_wei=Wei(LEAST), deciders=deciders)
+    world.act(gift, by=world.payer)
+    world.run(lambda: node.ledger.events.find("BondPosted"))
+    owner.finish()
+    if is_forfeited:
+        digest = take(owner, signed(owner, key))
+        reject(owner.own, "lake", digest, JUNK)
+        owner.do("datanet forfeit", datanet="lake", batch=digest, amount_wei=str(LEAST))
+    else:
+        act(owner, take_back)
+        world.wait(UNBONDING_S)
+        act(owner, take_back)
+    found = report(owner, movements=True)
+    assert {each["line"]: each["final_wei"] for each in found["lines"]}["bonds"] == str(LEAST)
+    assert [each["flow"] for each in found["movements"] if each["kind"] == "bonds"] == ["income"]
+    assert int(found["net_wei"]) == open_of(owner) - before == (0 if is_forfeited else LEAST)
+    days = report(owner, by="day")["days"]
+    assert sum(int(day["net_wei"]) for day in days) == int(found["net_wei"])
+
+
 def test_the_owner_sees_the_bond_behind_a_batch(owner: DatanetOwner) -> None:
     offer = signed(owner, giver(owner)).offer
     assert bond_here(owner.home, None) == {}

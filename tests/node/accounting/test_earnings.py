@@ -18,7 +18,7 @@ from openledger_node.cli.render import out_console
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold
 from openledger_node.ledger.x402_channels import X402Charge
 from openledger_node.settlement.records import record_of
-from openledger_node.text import rfc3339, since_of
+from openledger_node.text import MOMENT_S_MAX, rfc3339, since_of
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, RequestId, Wei
 from openledger_protocol.settlement import EpochClaim
@@ -253,6 +253,9 @@ def test_the_table_of_days_fits_80_columns_and_leaves_empty_days_out(
         ("2w", NOW_S - 14 * 86_400),
         ("1970-01-02", 86_400.0),
         ("1970-01-02T01:00:00+01:00", 86_400.0),
+        ("1600-01-01", 0.0),
+        ("0001-01-01T00:00:00+23:00", 0.0),
+        ("9999-12-31T23:59:59-23:00", MOMENT_S_MAX),
     ],
 )
 def test_a_moment_is_said_as_people_say_it(text: str | None, at_s: float) -> None:

@@ -114,7 +114,9 @@ async def test_the_models_that_were_sold_sum_to_the_receipts_to_the_wei(
     claimed = earnings_report(world.node, {}, now_s=float(world.node.client.head().timestamp_s))["settlements"]
     assert sum(int(each["gross_wei"]) for each in claimed) == gross_wei
     assert world.node.ledger.activity.answers_by_payer(world.node.accounts.wallet) == {world.payer.accounts.wallet: 2}
-    assert report(world, home, since="2100-01-01")["sold"] == []
+    for late in ("2100-01-01", "9999-12-31"):
+        assert report(world, home, since=late)["sold"] == []
+    assert report(world, home, since="1600-01-01")["sold"] == found["sold"], "no time is too long ago for the ledger"
 
 
 def test_answers_are_summed_by_the_device_that_gave_them(world: World, home: Home) -> None:

@@ -79,3 +79,15 @@ def test_a_disk_that_is_full_keeps_no_part_of_an_answer(tmp_path: Path, monkeypa
     with small_files(), pytest.raises(NodeError, match=refusal):
         attribution.show(receipt="0x25", html=tmp_path / "answer.html", follow=False, limit=20, as_json=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_whose_writing_is_interrupted_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        attribution._write_new(tmp_path / "answer.html", "text")
+    assert list(tmp_path.iterdir()) == []

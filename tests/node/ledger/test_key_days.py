@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold
-from openledger_node.ledger.key_day_tables import sum_key_days
 from openledger_node.ledger.key_days import KeySums
+from openledger_node.ledger.key_tables import sum_key_days
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.migrations import MIGRATIONS
 from openledger_protocol.primitives import RequestId, Wei

@@ -1,19 +1,13 @@
 """Sums that SQL folds are what a reader who goes through every row would find, to the wei."""
 
-import json
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openledger_node.ledger import store as store_module
-from openledger_node.ledger.lane_tables import note_work
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.migrations import MIGRATIONS
 from openledger_protocol.chain import ContractCall, TransactionReceipt
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payouts import CreditRole
@@ -143,35 +137,3 @@ def test_the_events_of_claims_are_those_of_one_node_from_a_number_on_and_the_has
         assert ledger.claims.mined_hashes() == {"0": word(0), "1": word(1)}
         assert ledger.claims.mined_hashes(limit=2) == {"1": word(1)}
         assert len(ledger.claims.newest()) == 3
-
-
-def test_receipts_of_an_older_ledger_are_summed_to_the_wei_and_its_devices_are_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "MIGRATIONS", MIGRATIONS[: MIGRATIONS.index(note_work)])
-    store_module.open_store(tmp_path / "ledger.db", is_writer=True).close()
-    monkeypatch.undo()
-    amounts = {1: 2**128 - 1, 86_399: 1, 86_400: 7}
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.execute("INSERT INTO job VALUES ('r1', 1, 'fake', NULL, NULL, 'running', 1, 2, NULL, NULL, 3, 4)")
-        columns = [row[1] for row in connection.execute("PRAGMA table_info(channel)")]
-        given = {"channel_id": "c", "payer": ADA, "node": BEN}
-        values = [given.get(column, 0) for column in columns]
-        connection.execute(f"INSERT INTO channel VALUES ({', '.join('?' * len(columns))})", values)
-        for issued_at_s, wei in amounts.items():
-            body = json.dumps({"amount_wei": wei, "work": {"tokens_out": 5}})
-            connection.execute(
-                "INSERT INTO receipt (digest, channel_id, adapter_id, seq, issued_at_s, request_id, body, shares)"
-                " VALUES (?, 'c', 'a', ?, ?, 'r1', ?, '[]')",
-                (word(issued_at_s), issued_at_s, issued_at_s, body),
-            )
-        connection.commit()
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        days = ledger.sums.spent_by_day(ADA)
-        assert [(each.day, each.num_answers, each.amount_wei) for each in days] == [(0, 2, 2**128), (1, 1, 7)]
-        assert [each.amount_wei for each in ledger.sums.spent_by_day(ADA, since_s=2)] == [1, 7]
-        assert ledger.sums.spent_by_day(BEN) == []
-        assert [each.amount_wei for each in ledger.sums.bought(ADA)] == list(amounts.values())
-        (sold,) = ledger.activity.sold(BEN)
-        assert (sold.base, sold.device, sold.tokens_out, sold.amount_wei) == ("fake", None, 15, 2**128 + 7)
-        assert ledger.sums.unclaimed(BEN).amount_wei == 2**128 + 7

@@ -1,6 +1,8 @@
-"""A wallet in every role: node, adapter owner, Datanet owner and treasury, contributor, staker and payer.
+"""A wallet in every role: node, adapter owner, Datanet owner and treasury, contributor, staker, payer and relay.
 
-A second node sells the wallet's adapter, too: to the wallet itself. So the wallet earns in claims of both nodes.
+A second node sells the wallet's adapter, too: to the wallet itself. So the wallet earns in claims of both nodes. The
+wallet posts a bond at the second node's Datanet and loses a part of it. Each node sends a withdrawal for a fee: the
+wallet one of Ada's, and the second node one of the wallet's.
 """
 
 from collections import Counter
@@ -12,14 +14,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from openledger_node.chain.bonds import ContributorBonds
+from openledger_node.keystore import Key
+from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.receipts import Draft, ReceiptRow
-from openledger_node.settlement.actions import CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
+from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
+from openledger_node.settlement.bond_actions import ForfeitBond, PostBond
 from openledger_node.settlement.open import prepare_development
+from openledger_node.settlement.relay_actions import RelayWithdrawal
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.bond import reason_hash
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import digest_word, hex_digest
+from openledger_protocol.inference import Completion
+from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.payments import (
     ChannelConfig,
     Receipt,
@@ -41,8 +51,10 @@ from openledger_protocol.primitives import (
     RequestId,
     Wei,
 )
+from openledger_protocol.relayed import sign_withdrawal
+from openledger_protocol.signatures import sign_digest
 
-from ..contributors import ADA
+from ..contributors import ADA, TREASURY, key_of
 from ..signed import WORK, digest
 from .contract_world import OPEN
 from .kept import KeptChain, KeptLedger, keep_chain, keep_ledger
@@ -54,6 +66,9 @@ ODD: Final = 123_456_789_012_345_677
 """An amount that no share divides."""
 
 WITHDRAWN_WEI: Final = Wei(9)
+EARNED_FEE_WEI, PAID_FEE_WEI = Wei(1_000_003), Wei(1_000_007)
+BOND_WEI, FORFEITED_WEI = Wei(ODD), Wei(ODD // 3)
+DEVICES: Final = ("cuda:0", "cuda:1")
 ROYALTY_PPM: Final = 100_000
 
 
@@ -86,13 +101,60 @@ class OneWallet:
         self.world.run(lambda: all(_is_settled(side) for side in sides))
 
     def live(self) -> None:
-        """Earn and spend in every role, settle, and take a part of the credits and all rewards of the stake."""
+        """Earn and spend in every role, settle, take some of the credits, relay, and lose a part of a bond."""
         self.sell(ODD), self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
         self.settle()
         self.world.act(WithdrawRewards(amount_wei=WITHDRAWN_WEI, to=self.wallet))
         self.world.act(TakeStakerRewards())
         events = self.world.node.ledger.events
         self.world.run(lambda: events.find("RewardsPaid") and not self.world.node.ledger.outbox.unfinished())
+        self.relay(key_of("ada"), EARNED_FEE_WEI, by=self.world.node)
+        self.relay(self.world.node.ring.keys[self.wallet], PAID_FEE_WEI, by=self.world.payer)
+        self.lose_bond()
+
+    def relay(self, key: Key, fee_wei: Wei, *, by: NetworkSession) -> None:
+        """Have a node send a withdrawal of an account for a fee."""
+        withdrawal = sign_withdrawal(
+            network=by.network.network,
+            domain=self.world.rewards,
+            account=key.address,
+            to=TREASURY,
+            amount_wei=WITHDRAWN_WEI,
+            nonce=by.deployment.rewards_nonce(key.address),
+            deadline_s=self.world.now_s + 86_400,
+            fee_wei=fee_wei,
+            relays=(by.accounts.wallet,),
+            sign=lambda digest: sign_digest(key.private_key, digest),
+        )
+        self._do(RelayWithdrawal(withdrawal=withdrawal, relay=by.accounts.wallet), by)
+
+    def lose_bond(self) -> None:
+        """Post a bond at the other node's Datanet, which forfeits a part of it for a batch that the wallet signed."""
+        node, payer = self.world.node, self.world.payer
+        terms = {"treasury": TREASURY, "owner_ppm": 0, "licence": "CC-BY-4.0"}
+        self._do(CreateDatanet(name="pond", **terms), payer)  # type: ignore[arg-type]
+        deciders = ContributorBonds(node.deployment).deciders(self.pond)
+        self._do(PostBond(datanet_id=self.pond, account=self.wallet, amount_wei=BOND_WEI, deciders=deciders), node)
+        offer = RowOffer(
+            chain_id=node.network.chain_id,
+            contract=node.network.contracts["DatanetRegistry"],
+            datanet_id=self.pond,
+            account=self.wallet,
+            licence="CC-BY-4.0",
+            rows=(digest("7"),),
+        )
+        signature = "0x" + node.ring.sign(self.wallet, offer_digest(offer)).hex()
+        signed, reason = replace(offer, signature=signature), reason_hash("copied from a site")
+        self._do(ForfeitBond(offer=signed, amount_max_wei=FORFEITED_WEI, reason=reason), payer)
+
+    @property
+    def pond(self) -> DatanetId:
+        """The other node's Datanet."""
+        return datanet_id(self.world.payer.accounts.wallet, "pond")
+
+    def _do(self, action: Action, by: NetworkSession) -> None:
+        self.world.act(action, by=by)
+        self.world.run(lambda: not by.ledger.outbox.unfinished())
 
     def credits(self) -> Counter[tuple[CreditRole, Address]]:
         """The credits of claims to the wallet that the chain itself tells of, by role and by the claim's node."""
@@ -104,38 +166,41 @@ class OneWallet:
         return sums
 
     def figures(self) -> dict[str, int]:
-        """The figures of the wallet's books as the chain has them, once all is final; its ledger is not asked."""
+        """The figures of the wallet's books, without gas, as the chain has them once all is final."""
         read, credits, wallet = self.world.chain.read, self.credits(), self.wallet
         of_role = {role: sum(wei for (each, _), wei in credits.items() if each is role) for role in CreditRole}
         royalties = 2 * (ODD * ROYALTY_PPM // PPM)
         stake = read("NodeStaking", "nodeOf", wallet)
-        bought = read("PaymentChannels", "channelOf", self.bought)
+        bought, other = read("PaymentChannels", "channelOf", self.bought), self.world.payer.accounts.wallet
         return {
             "node": of_role[CreditRole.NODE],
             "royalty": royalties,
             "datanet_owner": of_role[CreditRole.OWNER] - royalties,
             "contributor": of_role[CreditRole.CONTRIBUTOR],
             "treasury": of_role[CreditRole.TREASURY],
-            "stake": stake["rewards_"] + self._told("NodeStaking", "RewardsPaid", "node"),
+            "stake": stake["rewards_"] + self._told("NodeStaking", "RewardsPaid", node=wallet),
+            "relay": self._told("AttributionRewards", "Withdrawn", account=ADA, to=wallet),
             "spent": bought["claimed"],
-            "withdrawn": self._told("AttributionRewards", "Withdrawn", "account"),
+            "lost": self._told("DatanetRegistry", "BondForfeited", account=wallet),
+            "relay fees": self._told("AttributionRewards", "Withdrawn", account=wallet, to=other),
+            "withdrawn": self._told("AttributionRewards", "Withdrawn", account=wallet),
             "balance": read("AttributionRewards", "balanceOf", wallet),
             "staked": stake["bonded"],
             "adapter bonds": read("ModelRegistry", "adapterOf", self.adapter_id)["bond"],
+            "bonds": read("DatanetRegistry", "bondOf", self.pond, wallet)["held"],
             "channel deposits": bought["deposit"] - bought["claimed"],
-            "gas": self._gas_wei(),
         }
 
-    def _told(self, contract: str, name: str, argument: str) -> int:
+    def _told(self, contract: str, name: str, **arguments: Address) -> int:
         events: list[Any] = self.world.chain.events(contract)
         return sum(
             int(event.arguments["amount"])
             for event in events
-            if event.name == name and event.arguments[argument] == self.wallet
+            if event.name == name and arguments.items() <= event.arguments.items()
         )
 
-    def _gas_wei(self) -> int:
-        """The fees of every transaction that the wallet and its hot keys have in a block."""
+    def gas_wei(self) -> int:
+        """The fees of every transaction that the wallet and its hot keys have in a block, by the chain's endpoint."""
         client, accounts = self.world.chain.client, self.world.node.accounts
         own = {account.lower() for account in (accounts.wallet, accounts.signer, accounts.authorizer)}
         hashes = [
@@ -201,12 +266,38 @@ class OneWallet:
         signed = replace(kept, signature=seller.ring.sign(seller.accounts.signer, word))
         assert signed.signature is not None
         seller.ledger.receipts.sign(kept.digest, signed.signature)
+        self._note_job(seller, request_id)
         if is_countersigned:
             signed = replace(signed, countersignature=buyer.ring.sign(buyer.accounts.authorizer, word))
             assert signed.countersignature is not None
             seller.ledger.receipts.countersign(kept.digest, signed.countersignature)
         buyer.ledger.receipts.insert(signed)
         return signed
+
+    def _note_job(self, seller: NetworkSession, request_id: RequestId) -> None:
+        """Note the job of an answer, as by the seller's devices in turn."""
+        ns, jobs = self.world.now_s * 10**9, seller.ledger.jobs
+        job = Job(
+            request_id=request_id,
+            received_ns=ns,
+            base="fake",
+            adapter_id=None,
+            adapter_name=None,
+            state="running",
+            tokens_in=WORK.tokens_in,
+        )
+        jobs.start(job)
+        done = Completion(
+            request_id=request_id,
+            base="fake",
+            adapter_id=None,
+            text="",
+            ids=(),
+            finish_reason="stop",
+            tokens_in=WORK.tokens_in,
+            tokens_out=WORK.tokens_out,
+        )
+        jobs.complete(done, first_token_ns=ns, ended_ns=ns + 1, device=DEVICES[self.num_answers % len(DEVICES)])
 
 
 @contextmanager

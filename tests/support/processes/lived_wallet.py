@@ -55,7 +55,7 @@ def open_lived_wallet(way: str, folder: Path) -> Iterator[LivedWallet]:
     with tamed_chain(way, folder) as client:
         with open_one_wallet(folder, client) as one:
             one.live()
-            figures, chain = one.figures(), one.world.chain
+            figures, chain = {**one.figures(), "gas": one.gas_wei()}, one.world.chain
             network = network_of(client, chain.contracts, chain.deploy_block, client.url)
         home = _home_of("node", folder / "node.db", network, folder / "home")
         yield LivedWallet(home=home, network=network, figures=figures)

@@ -1,4 +1,4 @@
-"""Table of day sums of named keys, and the query that adds them up from the rows."""
+"""Migrations, append only: tables of named keys with their credit and day sums, and the query that adds these up."""
 
 import sqlite3
 from typing import Final
@@ -22,6 +22,59 @@ FROM_ROWS: Final = f"""
     GROUP BY key, day
 """
 """The sums over the settled rows of each key and day since a day. Rows of running requests are not in it."""
+
+
+def create_key_uses(connection: sqlite3.Connection) -> None:
+    """Create `key_use`: one row for each request of a named API key; `spent_wei` is NULL while it runs."""
+    connection.execute(
+        """
+        CREATE TABLE key_use (
+            request_id  TEXT PRIMARY KEY,
+            key         TEXT NOT NULL,
+            day         INTEGER NOT NULL,
+            began_s     INTEGER NOT NULL,
+            held_wei    TEXT NOT NULL,
+            held_tokens INTEGER NOT NULL,
+            spent_wei   TEXT,
+            tokens      INTEGER
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX key_use_day ON key_use (key, day)")
+    connection.execute("CREATE INDEX key_use_open ON key_use (request_id) WHERE spent_wei IS NULL")
+
+
+def create_key_credits(connection: sqlite3.Connection) -> None:
+    """Create `key_credit` and `key_charge`; `charged_wei` is NULL while a request runs."""
+    connection.execute(
+        """
+        CREATE TABLE key_credit (
+            key        TEXT NOT NULL,
+            added_s    INTEGER NOT NULL,
+            amount_wei TEXT NOT NULL,
+            note       TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX key_credit_key ON key_credit (key)")
+    connection.execute(
+        """
+        CREATE TABLE key_charge (
+            request_id    TEXT PRIMARY KEY,
+            key           TEXT NOT NULL,
+            began_s       INTEGER NOT NULL,
+            is_bought     INTEGER NOT NULL,
+            price_in_wei  TEXT NOT NULL,
+            price_out_wei TEXT NOT NULL,
+            margin_ppm    INTEGER NOT NULL,
+            held_wei      TEXT NOT NULL,
+            charged_wei   TEXT,
+            cost_wei      TEXT
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX key_charge_key ON key_charge (key, began_s)")
+    connection.execute("CREATE INDEX key_charge_open ON key_charge (request_id) WHERE charged_wei IS NULL")
 
 
 def sum_key_days(connection: sqlite3.Connection) -> None:
