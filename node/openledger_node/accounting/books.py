@@ -211,19 +211,26 @@ class BookReader:
         ]
 
     def _relayed(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
-        """Withdrawals of other accounts to these, in transactions that this node has sent for a fee."""
+        """Fees that other accounts have paid to these, in transactions that this node has sent.
+
+        A fee comes after its payout, which can go to the same wallet and is no income of this node.
+        """
         relays = self._session.ledger.sums.relays()
+        last = {
+            (event.transaction_hash, text(event, "account")): event
+            for account in (accounts.own if relays else ())
+            for event in self._find("Withdrawn", {"to": account}, "claims")
+            if event.transaction_hash in relays and text(event, "account") not in accounts.roles
+        }
         return [
             Entry(
                 line=BookLine.RELAY,
                 amount_wei=amount_of(event),
                 at_s=when(event),
-                account=account,
+                account=Address(text(event, "to")),
                 transaction_hash=event.transaction_hash,
             )
-            for account in (accounts.own if relays else ())
-            for event in self._find("Withdrawn", {"to": account}, "claims")
-            if event.transaction_hash in relays and text(event, "account") not in accounts.roles
+            for event in last.values()
         ]
 
     def _received(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:

@@ -166,7 +166,7 @@ def _print(found: dict[str, Any]) -> None:
         lines["relay fees"] = f"{open_amount(found['relay_fees_wei'])} to nodes that sent your withdrawals"
     lines |= {
         "gas": f"{open_amount(found['gas_wei'], 'coins')}, worth {open_amount(found['gas_open_wei'])}",
-        "net": f"{open_amount(found['net_wei'])}, claimed and final, less what was spent, lost and paid for gas",
+        "net": f"{open_amount(found['net_wei'])}, claimed and final, less all spent and lost, gas and relay fees",
         "withdrawn": open_amount(_of_balances(found, "withdrawn_wei")),
         "balance": f"{open_amount(_of_balances(found, 'balance_wei'))} ready to withdraw",
         "locked": _locked(found),

@@ -284,6 +284,18 @@ def test_a_fee_is_a_cost_of_the_account_whose_withdrawal_was_sent(world: World, 
     assert sum(int(day["relay_fees_wei"]) for day in books(world.node, world, by="day")["days"]) == FEE
 
 
+def test_a_withdrawal_to_the_wallet_that_sends_it_is_no_fee_beside_the_fee(earned: World, tmp_path: Path) -> None:
+    """An owner whose other account has no gas can have the node send its withdrawal to the node's own wallet."""
+    relay, planner = earned.payer, planner_of(earned.payer, PAYER_KEY, tmp_path / "payer")
+    before = tokens(earned, relay.accounts.wallet)
+    planner.act(plan(planner, signed(earned, to=relay.accounts.wallet, amount_wei=Wei(5 * FEE)))["plan"])
+    earned.run(lambda: relay.ledger.events.find("Withdrawn") and not relay.ledger.outbox.unfinished())
+    found = books(relay, earned)
+    assert tokens(earned, relay.accounts.wallet) == before + 6 * FEE
+    assert {each["line"]: int(each["final_wei"]) for each in found["lines"]}["relay"] == FEE
+    assert [int(each["amount_wei"]) for each in found["movements"] if each["kind"] == "relay"] == [FEE]
+
+
 def test_a_gift_to_the_wallet_is_no_fee(earned: World) -> None:
     """Another account can withdraw to this wallet in a transaction of its own."""
     earned.chain.fund(ADA)
