@@ -256,9 +256,8 @@ def test_a_real_backend_without_a_base_says_what_to_set() -> None:
         load_plug("backend", "torch_lora")(settings)
 
 
-def test_a_tapped_row_gets_taps_exactly_from_a_backend_that_has_them(open_plug: Open, tiny: Path) -> None:
+def test_a_tapped_row_gets_taps_exactly_from_a_backend_that_has_them(open_plug: Open) -> None:
     backend = open_plug()
-    load(backend, source_of(tiny, AdapterId("0xaa")))
     backend.join("s", AdapterId("0xaa"))
     draw = replace(drawing(3), is_tapped=True)
     rows = (BatchRow(sequence_id="s", token_ids=(5, 6, 7), position=0, blocks=(0,), draw=draw),)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.batches import GREEDY, Orders, generate, load, source_of
@@ -17,7 +18,8 @@ from openledger_node.backends.cuda.selfcheck import KernelEngine
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import BFLOAT16_CAPABILITY, DTYPES, Placement
 from openledger_node.backends.torch_lora.selfcheck import check_device, fault_of
-from openledger_node.engine.backend import Backend, BackendSettings
+from openledger_node.engine.backend import Backend, BackendSettings, BatchRow, Drawn
+from openledger_node.engine.taps import Taps, joined_taps
 from openledger_protocol.primitives import AdapterId
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -123,6 +125,67 @@ def test_a_recorded_step_gives_the_bits_of_plain_launches(root: Path) -> None:
         for backend in (recorded, launched):
             for name in dict.fromkeys(filter(None, adapters)):
                 backend.unload_adapter(name)
+
+
+def test_recorded_steps_and_replays_have_the_taps_of_the_cpu(root: Path) -> None:
+    """Greedy in float32, so that both draw the same tokens; a graph of tapped steps beside that of others."""
+    names = [NAMES[0], None, NAMES[2], NAMES[9]]
+    card, cpu = open_on_card(settings_of(root / "base")), TorchLoraBackend(settings_of(root / "base"))
+    found, wanted = (tapped_answers(backend, root, names) for backend in (card, cpu))
+    assert found.keys() == wanted.keys()
+    for name, taps in found.items():
+        assert taps.is_residual.tolist() == wanted[name].is_residual.tolist()
+        np.testing.assert_allclose(taps.activations, wanted[name].activations, atol=1e-3)
+        np.testing.assert_allclose(taps.top_logits, wanted[name].top_logits, atol=1e-3)
+    assert np.array_equal(card.unembedding((3, 200)), cpu.unembedding((3, 200)))
+
+
+def tapped_answers(backend: Any, root: Path, adapters: list[AdapterId | None], count: int = 4) -> dict[str, Taps]:
+    """The taps of steps, in which every second row with an adapter is tapped, and of a replay of each answer."""
+    for adapter_id in filter(None, adapters):
+        load(backend, source_of(root, adapter_id))
+    orders = orders_for(adapters)
+    tapping = _Taps(backend, [name for name, (_, adapter_id) in orders.items() if adapter_id][::2])
+    drawn = generate(tapping, orders, count=count)
+    found = {name: joined_taps(parts[:count]) for name, parts in tapping.taps.items()}
+    assert len(found) == len(orders) // 2
+    for name, (prompt, adapter_id) in orders.items():
+        if adapter_id:
+            backend.join(name, adapter_id)
+            ids = (*prompt, *drawn[name][:-1])
+            row = BatchRow(sequence_id=name, token_ids=ids, position=0, blocks=(0, 1))
+            found[f"{name} again"] = backend.replay(row, tuple(drawn[name])).taps
+            backend.leave(name)
+    for name in tapping.taps:
+        np.testing.assert_allclose(found[name].activations, found[f"{name} again"].activations, atol=1e-3)
+    return found
+
+
+class _Taps:
+    """A backend that runs every step twice, and the second time taps some of its sequences."""
+
+    def __init__(self, backend: Backend, names: list[str]) -> None:
+        self._backend = backend
+        self.taps: dict[str, list[Taps]] = {name: [] for name in names}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
+        plain = self._backend.step(rows)
+        asked = [
+            replace(row, draw=replace(row.draw, is_tapped=row.sequence_id in self.taps)) if row.draw else row
+            for row in rows
+        ]
+        found = self._backend.step(tuple(asked))
+        assert {name: each.token for name, each in plain.items()} == {
+            name: each.token for name, each in found.items()
+        }
+        for name, each in found.items():
+            if name in self.taps:
+                assert each.taps is not None
+                self.taps[name].append(each.taps)
+        return found
 
 
 def test_an_adapter_that_comes_while_others_answer_disturbs_nobody(root: Path) -> None:

@@ -122,6 +122,10 @@ class Draw:
         return how.temperature == 0 and self.allowed is None and how.logprobs is None and not has_penalties(how)
 
 
+REPLAYED: Final = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0, is_tapped=True)
+"""Of a token that is known: none is drawn, but logits and taps are handed out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
     """A drawn token, with the log probabilities that were requested."""

@@ -42,6 +42,9 @@ ARENA_SHARE = 64
 LOW_RANKS, LOW_PIECES, LOW_PIECES_TOKENS = 3 * RANK_MAX, 8, 512
 """Low-rank products of a row, of three maps. In steps of so many tokens they are summed in pieces."""
 
+FUSED_MAPS, KNOWN_TOKENS = 4, 16
+"""Fused maps of a layer, whose low-rank products a tapped step keeps, and tokens of a replay with logits at once."""
+
 SPLITS_MIN, SPLIT_PROGRAMS, SPLIT_KEYS_MIN = 32, 256, 256
 """Limits of the splits in which the kernels read a sequence's keys; their results are merged in float32."""
 
@@ -181,7 +184,8 @@ def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_
     A recorded step keeps memory of its own.
     """
     recorded = min(settings.batch_max, GRAPH_ROWS_MAX)
-    steps = [(settings.prefill_tokens_max + settings.batch_max, settings.batch_max), (recorded, recorded)]
+    drawn = max(settings.batch_max, KNOWN_TOKENS)
+    steps = [(settings.prefill_tokens_max + settings.batch_max, drawn), (recorded, recorded)]
     step_bytes = sum(_kernel_pass_bytes(config, number_bytes, tokens=each[0], drawn=each[1]) for each in steps)
     splits, _ = attention_splits(_context(config, settings), config.num_kv_heads)
     merged = max(settings.batch_max, recorded) * config.num_heads * splits * (config.head_dim + 1) * 4
@@ -189,7 +193,9 @@ def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_
     num_ropes = 2 if config.rope_sliding else 1
     turns = num_ropes * 2 * _context(config, settings) * config.rotary_dim * number_bytes
     arena_bytes = settings.adapter_cache_bytes // ARENA_SHARE + MIB
-    return (step_bytes + merged + drawing + turns) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
+    tapped = max(recorded, KNOWN_TOKENS) * config.num_layers * FUSED_MAPS * LOW_RANKS * 4
+    tapped += recorded * config.vocab_size * 4  # a recorded step that is tapped has logits of its own
+    return (step_bytes + merged + drawing + turns + tapped) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
 
 
 def attention_splits(context: int, num_kv_heads: int) -> tuple[int, int]:

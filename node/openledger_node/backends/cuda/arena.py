@@ -170,9 +170,22 @@ class Arena:
         """The numbers of a fused map's input."""
         return self._config.site_dims[self._config.groups[group][0]][0]
 
+    @property
+    def num_maps(self) -> int:
+        """The fused maps of all layers."""
+        return self._config.num_layers * len(GROUPS)
+
+    def map_at(self, layer: int, group: str) -> int:
+        """The number of a fused map among those of all layers, in the order in which they run."""
+        return layer * len(GROUPS) + list(GROUPS).index(group)
+
     def site_at(self, layer: int, group: str) -> int:
         """The place of a group's fields within a row of `sites`."""
-        return (layer * len(GROUPS) + list(GROUPS).index(group)) * FIELDS
+        return self.map_at(layer, group) * FIELDS
+
+    def ranks_of(self, adapter_id: AdapterId) -> NDArray[np.int64]:
+        """The ranks of a loaded adapter in each fused map, (num_maps,)."""
+        return self._loaded[adapter_id].layout.fields.reshape(-1, FIELDS)[:, A + 1]
 
     def _check_room(self, wanted_bytes: int) -> None:
         if wanted_bytes > self.size_bytes:

@@ -1,9 +1,12 @@
 """The backend over Triton's kernels: one arena of adapters, and keys and values in what the card has left."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from openledger_node.backends.torch_lora.adapter_reader import AdapterReader
@@ -13,8 +16,10 @@ from openledger_node.backends.torch_lora.drawing import in_order_of
 from openledger_node.backends.torch_lora.kv_cache import block_bytes
 from openledger_node.backends.torch_lora.loading import load_weights
 from openledger_node.backends.torch_lora.placement import Placement
+from openledger_node.backends.torch_lora.tapping import head_rows, logprobs_of
 from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
+from openledger_node.engine.taps import ReplayedTokens, joined_taps
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig
@@ -24,8 +29,9 @@ from openledger_protocol.primitives import AdapterId
 from .arena import Arena, ArenaAdapter
 from .decoder import empty_cache
 from .draw import Drawer
-from .forward import Forward
+from .forward import KNOWN_MAX, Forward
 from .graph import Capture, capture_for
+from .tapping import known_pieces, read_taps
 from .worst_step import free_bytes, worst_step_bytes
 
 log = logging.getLogger(__name__)
@@ -34,7 +40,7 @@ log = logging.getLogger(__name__)
 class CudaBackend:
     """Serves one base on one card."""
 
-    has_taps = False
+    has_taps = True
 
     def __init__(self, settings: BackendSettings, placement: Placement, *, capture: Capture | None = None) -> None:
         base = choose_base(settings, placement)
@@ -43,6 +49,7 @@ class CudaBackend:
         torch.set_num_threads(threads)
         weights = load_weights(base.folder, base.config, placement, base.quantisation, None)
         self._arena = Arena(base.config, placement, num_bytes=settings.adapter_bytes)
+        self._head = weights.head
         self._drawer = Drawer(placement.device, vocab_size=base.config.vocab_size, rows_max=settings.batch_max)
         context_max = min(settings.context_max, base.config.context_max)
         num_blocks = _num_blocks(settings, base.config, weights, self._arena, placement, context_max=context_max)
@@ -93,15 +100,42 @@ class CudaBackend:
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run one ragged forward pass and draw; the host waits for the device once, at the end."""
-        self._drawer.launch(*self._forward.logits(rows))
-        return self._drawer.finish()
+        found = self._forward.run(rows)
+        taps = read_taps(found, self._ranks_of)  # before a token is drawn, while the device is busy with the step
+        self._drawer.launch(found.drawn, found.logits)
+        drawn = self._drawer.finish()
+        tapped = taps.of_rows() if taps else {}
+        return drawn | {name: replace(drawn[name], taps=own) for name, own in tapped.items() if name in drawn}
+
+    @torch.inference_mode()
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
+        """Run the row of a sequence with an adapter, and read the outputs before each of `next_ids`."""
+        assert self._forward.adapter_of(row.sequence_id) is not None, "the bare base has no taps"
+        parts, logprobs = [], []
+        for piece, known in known_pieces(row, next_ids, KNOWN_MAX):
+            found = self._forward.run((piece,), num_known=len(known))
+            taps = read_taps(found, self._ranks_of)
+            assert taps is not None, "it is tapped"
+            parts.append(taps.of_all())
+            logprobs.append(logprobs_of(found.logits, known))
+        return ReplayedTokens(taps=joined_taps(parts), logprobs=np.concatenate(logprobs))
+
+    def unembedding(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Look up rows of the output head, widened."""
+        return head_rows(self._head, token_ids)
 
     def logits(self, rows: tuple[BatchRow, ...]) -> Tensor:
         """Run a step and return the logits of each row that has `draw`, (drawn, vocabulary) in float32.
 
         For tests and benchmarks; the rows keep their order.
         """
-        return in_order_of(rows, *self._forward.logits(rows))
+        found = self._forward.run(rows)
+        return in_order_of(rows, found.drawn, found.logits)
+
+    def _ranks_of(self, sequence_id: str) -> NDArray[np.int64] | None:
+        """The ranks of a sequence's adapter in each fused map; None on the bare base."""
+        adapter_id = self._forward.adapter_of(sequence_id)
+        return None if adapter_id is None else self._arena.ranks_of(adapter_id)
 
 
 def _num_blocks(

@@ -4,7 +4,7 @@ It computes what `torch_lora/decoder.py` computes, and rounds where that rounds.
 in the tables, only on their sizes, so all launches of a pass can be captured once and replayed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,9 +22,6 @@ from openledger_node.models.decoder_config import DecoderConfig
 from .arena import Arena
 from .kernels import attention, lora, narrow, rows
 from .step import Sizes
-
-Taps = Callable[[int, str, Tensor], None]
-"""Receives a layer's number, the name of a fused map and its low-rank products (tokens, ranks) in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +81,6 @@ class Decoder:
             device=self.device,
         )
         self._beside = SideStream(self.device)
-        self.taps: Taps | None = None
 
     @property
     def hidden_dtype(self) -> torch.dtype:
@@ -102,14 +98,16 @@ class Decoder:
         hidden = look_up(self._weights.embedding, ids).to(self.hidden_dtype)
         return hidden if self._embedding_scale == 1.0 else hidden * self._embedding_scale
 
-    def logits(self, hidden: Tensor, step: StepTables, cache: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, step: StepTables, cache: Tensor, products: Tensor | None = None) -> Tensor:
         """Run a step over its embeddings `hidden`, which it changes, and write its keys and values to `cache`.
+
+        `products` (maps, drawn, RANKS_MAX) in float32 receives what `lora.products` says of the rows that draw.
 
         Returns:
             (drawn, vocabulary) in float32.
         """
         config = self._config
-        buffers = Buffers.of(config, len(hidden), self.dtype, self.device)
+        buffers = Buffers.of(config, len(hidden), self.dtype, self.device, products)
         added = Added()
         for number, layer in enumerate(self._weights.layers):
             self._add_norm(hidden, added, buffers.normed, layer.attention_norm)
@@ -176,6 +174,8 @@ class Decoder:
             grown_by = torch.empty(len(buffers.gated), 1, device=self.device)
         rows.gate(buffers.gate_up, buffers.gated, activation=self._config.activation, shrunk_by=grown_by)
         rows_added = self._project(number, layer, "down", buffers.gated, buffers.added, buffers, step)
+        if grown_by is not None and buffers.products is not None:
+            buffers.products[self._arena.map_at(number, "down")] *= grown_by.index_select(0, step.drawn_at)
         return Added(rows=rows_added, post_norm=layer.mlp_post_norm, grown_by=grown_by)
 
     def _project(
@@ -196,10 +196,10 @@ class Decoder:
         low = buffers.low
         with self._beside():
             lora.shrink(inputs, self._arena, step.segments, low, number, group)
+            if buffers.products is not None:
+                lora.products(low, inputs, step.drawn_at, buffers.products[self._arena.map_at(number, group)])
         narrow.product(inputs, fused.weight, outputs, fused.bias)
         self._beside.join()
-        if self.taps is not None:
-            self.taps(number, group, lora.products(low, inputs))
         columns = self._columns[group]
         lora.expand(low, self._arena, step.segments, outputs, number, group, columns=columns, bias=fused.bias)
         return outputs
@@ -230,9 +230,17 @@ class Buffers:
     gate_up: Tensor  # (tokens, 2 · d_mlp)
     gated: Tensor  # (tokens, d_mlp)
     low: Tensor  # float32; `lora.products` finds (tokens, ranks) in it
+    products: Tensor | None  # (maps, drawn, RANKS_MAX) of a tapped step, in which each map has its own
 
     @classmethod
-    def of(cls, config: DecoderConfig, num_tokens: int, dtype: torch.dtype, device: torch.device) -> "Buffers":
+    def of(
+        cls,
+        config: DecoderConfig,
+        num_tokens: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        products: Tensor | None,
+    ) -> "Buffers":
         """Buffers for a step of so many tokens."""
 
         def rows_of(width: int) -> Tensor:
@@ -246,6 +254,7 @@ class Buffers:
             gate_up=rows_of(2 * config.d_mlp),
             gated=rows_of(config.d_mlp),
             low=torch.empty(lora.scratch_numbers(num_tokens), device=device),
+            products=products,
         )
 
 

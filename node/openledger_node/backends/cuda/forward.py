@@ -1,5 +1,8 @@
 """From the rows of a step to logits: tables on the host, one copy to the card, and a pass or a graph of it."""
 
+from dataclasses import dataclass
+from typing import Final
+
 import torch
 from torch import Tensor
 
@@ -9,11 +12,23 @@ from openledger_node.models.decoder_config import DecoderConfig
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
-from .arena import Arena
+from .arena import RANKS_MAX, Arena
 from .decoder import Decoder, StepTables
 from .graph import Capture, Graphs
 from .kernels.attention import QUERY_TOKENS
 from .step import BARE, Sizes, StepLayout, bucket_of, lay_out
+
+KNOWN_MAX: Final = 16
+"""Known tokens of a replay whose logits are in memory at once, as those of a batch of 16 rows are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """A step's results for the rows that draw, in memory that the next step reuses."""
+
+    drawn: tuple[BatchRow, ...]
+    logits: Tensor  # (drawn, vocabulary) in float32
+    products: Tensor | None  # (maps, drawn, RANKS_MAX) of a tapped step, see `lora.products`
 
 
 class Forward:
@@ -36,6 +51,8 @@ class Forward:
         sequences = bucket_of(batch_max) or batch_max
         self.decoder = Decoder(config, weights, arena, context_max=context_max, batch_max=sequences)
         self._graphs = Graphs(self._pass, capture)
+        shape = (arena.num_maps, max(sequences, KNOWN_MAX), RANKS_MAX)
+        self._products = torch.empty(shape, device=self.decoder.device)  # at one address, for all graphs
         self._width = -(-context_max // BLOCK_TOKENS)
         self._adapters: dict[str, AdapterId | None] = {}
         self._numbers, self._embeddings = Upload(self.decoder.device), Upload(self.decoder.device)
@@ -54,25 +71,32 @@ class Forward:
         """Forget a sequence."""
         del self._adapters[sequence_id]
 
-    @torch.inference_mode()
-    def logits(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], Tensor]:
-        """Run a step.
+    def adapter_of(self, sequence_id: str) -> AdapterId | None:
+        """The adapter of a joined sequence; None for the bare base."""
+        return self._adapters[sequence_id]
 
-        Returns:
-            The rows that draw, and their logits (drawn, vocabulary) in float32, in memory that the next step reuses.
+    @torch.inference_mode()
+    def run(self, rows: tuple[BatchRow, ...], *, num_known: int = 1) -> Outcome:
+        """Run a step, which is tapped if a row with an adapter is.
+
+        `num_known`: of a replay, the last tokens of its only row that count as drawn.
         """
-        step = lay_out(rows, self._slot_of, width=self._width, tile_tokens=QUERY_TOKENS)
-        return step.drawn, self._run(step)[: len(step.drawn)]
+        step = lay_out(rows, self._slot_of, width=self._width, tile_tokens=QUERY_TOKENS, num_known=num_known)
+        is_tapped = any(row.draw and row.draw.is_tapped and self._adapters[row.sequence_id] for row in rows)
+        products = self._products[:, : step.sizes.drawn] if is_tapped else None
+        logits, count = self._run(step, products), len(step.drawn)
+        kept = None if products is None else products[:, :count]
+        return Outcome(drawn=step.drawn, logits=logits[:count], products=kept)
 
     def _slot_of(self, sequence_id: str) -> int:
         adapter_id = self._adapters[sequence_id]
         return BARE if adapter_id is None else self._arena.slot_of(adapter_id)
 
-    def _run(self, step: StepLayout) -> Tensor:
+    def _run(self, step: StepLayout, products: Tensor | None) -> Tensor:
         decoder, sizes = self.decoder, step.sizes
         if step.is_graphed:
             held = self._graphs.hold(
-                sizes, d_model=self._config.d_model, dtype=decoder.hidden_dtype, device=decoder.device
+                sizes, products, d_model=self._config.d_model, dtype=decoder.hidden_dtype, device=decoder.device
             )
             self._fill(step, held.packed, held.hidden)
             held.launch()
@@ -80,7 +104,7 @@ class Forward:
         packed = torch.empty(sizes.numbers, dtype=torch.int32, device=decoder.device)
         hidden = torch.empty(sizes.tokens, self._config.d_model, dtype=decoder.hidden_dtype, device=decoder.device)
         self._fill(step, packed, hidden)
-        return self._pass(packed, hidden, sizes)
+        return self._pass(packed, hidden, sizes, products)
 
     def _fill(self, step: StepLayout, packed: Tensor, hidden: Tensor) -> None:
         """Bring a step's tables and embeddings to the device."""
@@ -90,8 +114,8 @@ class Forward:
         else:
             hidden.copy_(self.decoder.embed(packed[step.sizes.places["ids"]]))
 
-    def _pass(self, packed: Tensor, hidden: Tensor, sizes: Sizes) -> Tensor:
-        return self.decoder.logits(hidden, StepTables.of(packed, sizes), self.cache)
+    def _pass(self, packed: Tensor, hidden: Tensor, sizes: Sizes, products: Tensor | None) -> Tensor:
+        return self.decoder.logits(hidden, StepTables.of(packed, sizes), self.cache, products)
 
 
 class Upload:

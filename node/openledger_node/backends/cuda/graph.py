@@ -32,8 +32,8 @@ class Held:
     launch: Launch = lambda: None
 
 
-Forward = Callable[[Tensor, Tensor, Sizes], Tensor]
-"""Runs a step from its packed tables and its embeddings to logits."""
+Forward = Callable[[Tensor, Tensor, Sizes, Tensor | None], Tensor]
+"""Runs a step from its packed tables and its embeddings to logits; the last argument receives what is tapped."""
 
 
 class Graphs:
@@ -42,22 +42,29 @@ class Graphs:
     def __init__(self, forward: Forward, capture: Capture) -> None:
         self._forward = forward
         self._capture = capture
-        self._held: dict[Sizes, Held] = {}
+        self._held: dict[tuple[Sizes, bool], Held] = {}
 
-    def hold(self, sizes: Sizes, *, d_model: int, dtype: torch.dtype, device: torch.device) -> Held:
-        """The inputs of a bucket, to be filled before `launch`."""
-        if (held := self._held.get(sizes)) is None:
+    def hold(
+        self, sizes: Sizes, products: Tensor | None, *, d_model: int, dtype: torch.dtype, device: torch.device
+    ) -> Held:
+        """The inputs of a bucket, to be filled before `launch`.
+
+        `products`: memory for those of a tapped step, the same for all steps of these sizes. Such steps have a graph
+        of their own.
+        """
+        key = sizes, products is not None
+        if (held := self._held.get(key)) is None:
             held = Held(
                 packed=torch.from_numpy(idle(sizes)).to(device),
                 hidden=torch.zeros(sizes.tokens, d_model, dtype=dtype, device=device),
             )
-            held.launch = self._captured(held, sizes)
-            self._held[sizes] = held
+            held.launch = self._captured(held, sizes, products)
+            self._held[key] = held
         return held
 
-    def _captured(self, held: Held, sizes: Sizes) -> Launch:
+    def _captured(self, held: Held, sizes: Sizes, products: Tensor | None) -> Launch:
         def launch() -> None:
-            held.logits = self._forward(held.packed, held.hidden, sizes)
+            held.logits = self._forward(held.packed, held.hidden, sizes, products)
 
         try:
             return self._capture(launch)

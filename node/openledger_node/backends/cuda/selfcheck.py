@@ -121,7 +121,8 @@ class KernelEngine:
 
     def logits(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], Tensor]:
         """Run a step."""
-        return self._forward.logits(rows)
+        found = self._forward.run(rows)
+        return found.drawn, found.logits
 
 
 def main(folder: str, device: str, dtype: str, quantisation: str) -> None:

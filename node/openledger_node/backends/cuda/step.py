@@ -89,11 +89,13 @@ class StepLayout:
         return self.packed[self.sizes.places[name]].reshape(self.sizes.shapes[name])
 
 
-def lay_out(rows: tuple[BatchRow, ...], slot_of: Callable[[str], int], *, width: int, tile_tokens: int) -> StepLayout:
+def lay_out(
+    rows: tuple[BatchRow, ...], slot_of: Callable[[str], int], *, width: int, tile_tokens: int, num_known: int = 1
+) -> StepLayout:
     """Lay out a step: decoding rows first, then prompts, each sorted by the slots of their adapters.
 
     `slot_of`: of a sequence, or BARE. `width`: blocks of the longest sequence. `tile_tokens`: tokens of a prompt that
-    attention takes at once.
+    attention takes at once. `num_known`: the last tokens of a row with `draw` whose logits are wanted.
     """
     slots = {row.sequence_id: slot_of(row.sequence_id) for row in rows}
     ordered = sorted(rows, key=lambda row: (len(row.token_ids) > 1, slots[row.sequence_id]))
@@ -101,7 +103,8 @@ def lay_out(rows: tuple[BatchRow, ...], slot_of: Callable[[str], int], *, width:
     firsts = np.cumsum([0, *counts])
     segments = list(_segments(ordered, slots))
     tiles = list(_tiles(ordered, firsts, tile_tokens))
-    drawn = [(row, end - 1) for row, end in zip(ordered, firsts[1:].tolist(), strict=True) if row.draw]
+    ends = zip(ordered, firsts[1:].tolist(), strict=True)
+    drawn = [(row, at) for row, end in ends if row.draw for at in range(end - num_known, end)]
     sizes = Sizes(
         tokens=int(firsts[-1]),
         sequences=len(rows),

@@ -15,14 +15,18 @@ from openledger_protocol.primitives import AdapterId
 
 from .arena import Arena
 from .decoder import empty_cache
-from .forward import Forward
+from .forward import KNOWN_MAX, Forward
 from .graph import plain
 from .step import BUCKETS
+from .tapping import read_taps
 
 MARGIN_PERCENT = 110
 """Blocks of torch's allocator are not always where the next step can use them."""
 
 GREEDY = SamplingParams(max_tokens=1, seed=0, temperature=0)
+
+LOGIT_BYTES = 4
+"""Of a logit in float32, which is what two graphs of a bucket do not share."""
 
 NOBODYS = AdapterId("worst step")
 """An adapter of zeros, which every row has."""
@@ -37,8 +41,9 @@ def worst_step_bytes(
     *,
     context_max: int,
 ) -> int:
-    """Run the longest prompt piece beside a full batch, and a full batch alone, which a graph keeps memory for.
+    """Run the longest prompt piece beside a full batch or in a replay, and a full batch alone, which a graph keeps.
 
+    All of these are tapped, which takes more, and a tapped batch has a graph of its own beside that of others.
     What a pass keeps for good counts too: rotary tables, and room to merge the splits of attention.
     This also compiles the kernels for the base's shapes, those of adapters too, so that no request waits for it.
     """
@@ -60,8 +65,10 @@ def worst_step_bytes(
     for row in mixed:
         forward.join(row.sequence_id, NOBODYS)
     graphed = decoding[: BUCKETS[-1]]
-    forward.logits((replace(mixed[0], token_ids=(0, 0), position=context_max - 2),))  # attention has few tokens apart
-    step_bytes = sum(_peak_bytes(forward, rows) for rows in (mixed, graphed))
+    forward.run((replace(mixed[0], token_ids=(0, 0), position=context_max - 2),))  # attention has few tokens apart
+    num_known = min(KNOWN_MAX, len(mixed[0].token_ids))
+    largest = max(_peak_bytes(forward, arena, mixed), _peak_bytes(forward, arena, mixed[:1], num_known=num_known))
+    step_bytes = largest + _peak_bytes(forward, arena, graphed) + len(graphed) * config.vocab_size * LOGIT_BYTES
     arena.unload(NOBODYS)
     return GRAPHS_BYTES + kept_bytes + step_bytes * MARGIN_PERCENT // 100
 
@@ -69,7 +76,7 @@ def worst_step_bytes(
 def worst_rows(settings: BackendSettings, context_max: int) -> tuple[tuple[BatchRow, ...], tuple[BatchRow, ...]]:
     """A full batch at the end of its context, and the same with one row that brings the longest prompt piece."""
     blocks = (0,) * -(-context_max // BLOCK_TOKENS)
-    draw = Draw(sampling=GREEDY, position=context_max)
+    draw = Draw(sampling=GREEDY, position=context_max, is_tapped=True)
 
     def row(number: int, num_tokens: int) -> BatchRow:
         ids, position = (0,) * num_tokens, context_max - num_tokens
@@ -80,13 +87,13 @@ def worst_rows(settings: BackendSettings, context_max: int) -> tuple[tuple[Batch
     return decoding, (prompt, *decoding[1:])
 
 
-def _peak_bytes(forward: Forward, rows: tuple[BatchRow, ...]) -> int:
+def _peak_bytes(forward: Forward, arena: Arena, rows: tuple[BatchRow, ...], *, num_known: int = 1) -> int:
     """The most memory that a step takes besides what was there before it."""
     device = forward.decoder.device
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    forward.logits(rows)
+    read_taps(forward.run(rows, num_known=num_known), lambda _: arena.ranks_of(NOBODYS))
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before
 

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
+from openledger_node.engine.backend import (
+    BLOCK_TOKENS,
+    REPLAYED,
+    BackendSettings,
+    BatchRow,
+    Drawn,
+    HostAdapter,
+    Profile,
+)
 from openledger_node.engine.memory_plan import served_quantisation
 from openledger_node.engine.sampler import draw
 from openledger_node.engine.taps import ReplayedTokens, Taps
@@ -22,7 +30,6 @@ from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 from openledger_node.text import size_text
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 from .build import can_build, open_library
@@ -42,9 +49,6 @@ DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Of NVIDIA's driver, AMD's and WSL2's. An APU has the second, WSL2 the third on any GPU, so neither says enough."""
 
 _GPU_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= *['\"]", re.MULTILINE)
-
-REPLAYED = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0, is_tapped=True)
-"""Of a token that is known: none is drawn, but logits and taps are handed out."""
 
 log = logging.getLogger(__name__)
 

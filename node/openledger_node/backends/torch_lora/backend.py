@@ -24,15 +24,13 @@ from .chosen_base import choose_base, profile_of
 from .decoder import Decoder
 from .device_memory import available_bytes, choose_num_blocks, enforce_cap, explained
 from .drawing import draw_rows, in_order_of
-from .group_matrix import GroupMatrix
 from .kv_cache import KvCache, block_bytes
 from .loading import load_weights
 from .lora import LoraStacks
-from .matrices import look_up
 from .merging import merged_weights
 from .placement import choose_placement
 from .selfcheck import check_device
-from .tapping import TapRecorder
+from .tapping import TapRecorder, head_rows, logprobs_of
 
 log = logging.getLogger(__name__)
 
@@ -149,19 +147,15 @@ class TorchLoraBackend:
         at = range(len(row.token_ids) - len(next_ids), len(row.token_ids))
         batch = replace(batch, drawn_at=torch.tensor(at, dtype=torch.long, device=self._placement.device))
         logits = self._decoder.logits(batch, self._cache)  # (next, vocabulary)
-        chosen = torch.tensor(next_ids, dtype=torch.long, device=logits.device)[:, None]
         return ReplayedTokens(
             taps=recorder.taps(at, joined.stack.is_residual, logits),
-            logprobs=logits.log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu().numpy(),
+            logprobs=logprobs_of(logits, next_ids),
         )
 
     @torch.inference_mode()
     def unembedding(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Look up rows of the output head, widened."""
-        head = self._decoder.weights.head
-        assert isinstance(head, torch.Tensor | GroupMatrix), "it is one matrix"
-        found: NDArray[np.float32] = look_up(head, torch.tensor(token_ids, dtype=torch.long)).float().cpu().numpy()
-        return found
+        return head_rows(self._decoder.weights.head, token_ids)
 
     def _tapped(self, drawn: dict[str, Drawn], batch: Batch, logits: torch.Tensor) -> dict[str, Drawn]:
         """Add the taps of tapped rows to their tokens; `logits`: (drawn, vocabulary)."""

@@ -1,6 +1,6 @@
 """Records the shrink products of one step, and hands out those of tapped rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 from openledger_node.engine.taps import Taps, likeliest
 
 from .adapter_blob import Part
+from .group_matrix import GroupMatrix
+from .matrices import Matrix, look_up
 
 if TYPE_CHECKING:
     from .lora import LoraRows
@@ -61,3 +63,17 @@ def residual_flags(parts: Iterable[Part]) -> NDArray[np.bool_]:
     """True for each number of a row's taps whose map writes into the residual stream; `parts`: of its adapter."""
     shrunk = [part for part in parts if part.module is None]
     return np.repeat([part.group in RESIDUAL_GROUPS for part in shrunk], [part.size[1] for part in shrunk])
+
+
+def logprobs_of(logits: Tensor, next_ids: Sequence[int]) -> NDArray[np.float32]:
+    """The log probabilities (tokens,) of the tokens that came after each of `logits` (tokens, vocabulary)."""
+    chosen = torch.tensor(next_ids, dtype=torch.long, device=logits.device)[:, None]
+    found: NDArray[np.float32] = logits.log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu().numpy()
+    return found
+
+
+def head_rows(head: Matrix, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    """Rows of the output head for these tokens, (tokens, d_model), widened."""
+    assert isinstance(head, Tensor | GroupMatrix), "it is one matrix"
+    found: NDArray[np.float32] = look_up(head, torch.tensor(token_ids, dtype=torch.long)).float().cpu().numpy()
+    return found

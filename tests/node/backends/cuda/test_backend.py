@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from support.engine_events import events_in
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
@@ -18,7 +17,6 @@ from torch import Tensor
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.backends.torch_lora.decoder import rms_norm
 from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_node.engine import frames, probe
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw, Drawn
@@ -164,27 +162,6 @@ def test_narrow_formats_are_close_to_float32(dtype: str, error: float, tmp_path:
     load(backends, *adapters_for(base, tmp_path))
     found, wanted = logits_of(backends, SEQUENCES, STEPS[1])
     assert float((found - wanted).abs().max() / wanted.std()) < error
-
-
-def test_the_low_rank_products_of_each_map_can_be_tapped(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base", num_hidden_layers=1)
-    backend = on_kernels(settings_of(base))
-    folder = write_adapter(base, tmp_path / "whole", seed=1, targets=ALL)
-    load((backend, TorchLoraBackend(settings_of(base))), folder)
-    tapped: dict[tuple[int, str], Tensor] = {}
-    backend._forward.decoder.taps = lambda layer, group, low: tapped.__setitem__((layer, group), low.clone())
-    backend.join("one", AdapterId("whole"))
-    (row,) = rows_of({"one": 3}, {"one": 0})
-    backend.step((row,))
-    weights, adapter = load_file(base / "model.safetensors"), load_file(folder / "adapter_model.safetensors")
-    hidden = weights["model.embed_tokens.weight"][list(row.token_ids)]
-    normed = rms_norm(hidden, weights["model.layers.0.input_layernorm.weight"], backend._forward._config.norm_eps)
-    maps = [
-        f"base_model.model.model.layers.0.self_attn.{name}.lora_A.weight" for name in ("q_proj", "k_proj", "v_proj")
-    ]
-    wanted = torch.cat([normed @ adapter[name].T for name in maps], dim=1)  # (tokens, Σ rank)
-    assert sorted(tapped) == [(0, "down"), (0, "gate_up"), (0, "o"), (0, "qkv")]
-    assert torch.allclose(tapped[0, "qkv"][:, : wanted.shape[1]], wanted, atol=1e-5)
 
 
 # ---- Through the worker: scheduling, residency and the cache of prefixes, as a daemon drives them.

@@ -1,9 +1,11 @@
 """Graphs of a bucket: recorded once, and right for every step that fits, because its tables say all that differs."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.plain_adapter import write_adapter
@@ -18,7 +20,7 @@ from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.cuda.step import bucket_sizes
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import DeviceError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.inference import SamplingParams
@@ -101,10 +103,10 @@ def test_a_recording_would_betray_a_number_that_python_has_read(
     """The test above is worth something: what this decoder reads on the host stays as it was when recorded."""
     right = Decoder.logits
 
-    def stale(self: Decoder, hidden: Tensor, step: Any, cache: Tensor) -> Tensor:
+    def stale(self: Decoder, hidden: Tensor, step: Any, cache: Tensor, products: Tensor | None) -> Tensor:
         positions = torch.tensor(step.positions.tolist(), dtype=torch.int32)
         step.positions.set_(positions)
-        return right(self, hidden, step, cache)
+        return right(self, hidden, step, cache, products)
 
     monkeypatch.setattr(Decoder, "logits", stale)
     kernels, oracle = open_backends(tmp_path, RecordedLaunches())
@@ -119,15 +121,77 @@ def test_a_bucket_is_recorded_again_only_without_adapters(tmp_path: Path) -> Non
     assert capture.num_captures == 3  # three rows, and one row without and with an adapter
 
 
+TAPPED: tuple[dict[str, bool], ...] = (
+    {"q1": False, "mlp1": False, "bare": True},
+    {"q1": True, "dora1": False, "q2": True, "bare": True},
+    {"dora1": False, "mlp1": False, "q2": False},
+    {"mlp1": True, "q2": False, "q1": False, "dora1": True},
+)
+"""The sequences of STEPS; the bare base has no taps, so that a step with it alone is not tapped."""
+
+
+def drawn_of(backend: Any) -> list[dict[str, Drawn]]:
+    for name in SEQUENCES:
+        backend.join(name, None if name == "bare" else AdapterId(name[:-1]))
+    found = []
+    for step, tapped in zip(STEPS, TAPPED, strict=True):
+        rows = [
+            row(name, token, position=position, block=2 * SEQUENCES.index(name))
+            for name, (token, position) in step.items()
+        ]
+        found.append(backend.step(tuple(each_tapped(each, tapped[each.sequence_id]) for each in rows)))
+    for name in SEQUENCES:
+        backend.leave(name)
+    return found
+
+
+def each_tapped(given: BatchRow, is_tapped: bool) -> BatchRow:
+    assert given.draw is not None
+    return replace(given, draw=replace(given.draw, is_tapped=is_tapped))
+
+
+def test_tapped_steps_of_a_bucket_have_one_recording_and_others_keep_their_own(tmp_path: Path) -> None:
+    capture = RecordedLaunches()
+    kernels, oracle = open_backends(tmp_path, capture)
+    steps = zip(drawn_of(kernels), drawn_of(oracle), TAPPED, strict=True)
+    for number, (found, wanted, tapped) in enumerate(steps):
+        for name, is_tapped in tapped.items():
+            assert found[name].token == wanted[name].token, number
+            mine, theirs = found[name].taps, wanted[name].taps
+            assert (mine is not None) == (theirs is not None) == (is_tapped and name != "bare")
+            if mine and theirs:
+                np.testing.assert_allclose(mine.activations, theirs.activations, atol=1e-4)
+                np.testing.assert_allclose(mine.top_logits, theirs.top_logits, atol=1e-4)
+    assert capture.num_captures == 2
+    assert torch.allclose(logits_of(kernels), logits_of(oracle), atol=1e-4), "it is not tapped"
+    assert capture.num_captures == 2
+
+
+def test_taps_that_were_handed_out_stay_as_they_are(tmp_path: Path) -> None:
+    """The next step of a graph writes to the same memory."""
+    kernels, _ = open_backends(tmp_path, RecordedLaunches())
+    kernels.join("q1", AdapterId("q"))
+    taps = []
+    for position in range(2):
+        given = each_tapped(row("q1", 5 + position, position=position, block=0), True)
+        found = kernels.step((given,))["q1"].taps
+        assert found is not None
+        taps.append((found, found.activations.copy(), found.top_logits.copy()))
+    (first, numbers, logits), (second, *_) = taps
+    np.testing.assert_array_equal(first.activations, numbers)
+    np.testing.assert_array_equal(first.top_logits, logits)
+    assert not np.allclose(first.activations, second.activations)
+
+
 def test_a_card_that_can_not_record_launches_kernels_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
     sizes = bucket_sizes(2, 1, has_adapters=False)
 
     def refuse(launch: Launch) -> Launch:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    graphs = Graphs(lambda packed, hidden, _: hidden + packed[0], refuse)
+    graphs = Graphs(lambda packed, hidden, *_: hidden + packed[0], refuse)
     with caplog.at_level(logging.WARNING):
-        held = graphs.hold(sizes, d_model=3, dtype=torch.float32, device=CPU)
+        held = graphs.hold(sizes, None, d_model=3, dtype=torch.float32, device=CPU)
     held.hidden.fill_(2)
     held.packed.fill_(5)
     held.launch()
@@ -141,7 +205,7 @@ def test_a_card_that_is_lost_while_recording_is_not_taken_for_one_that_can_not_r
 
     with pytest.raises(DeviceError, match="fell off the bus"):
         Graphs(lambda *_: torch.empty(0), lose).hold(
-            bucket_sizes(1, 1, has_adapters=False), d_model=1, dtype=torch.float32, device=CPU
+            bucket_sizes(1, 1, has_adapters=False), None, d_model=1, dtype=torch.float32, device=CPU
         )
 
 
@@ -149,7 +213,7 @@ def test_what_a_bucket_is_recorded_with_stores_nothing() -> None:
     seen: list[Tensor] = []
     sizes = bucket_sizes(4, 3, has_adapters=True)
 
-    def forward(packed: Tensor, hidden: Tensor, _: Any) -> Tensor:
+    def forward(packed: Tensor, hidden: Tensor, *_: Any) -> Tensor:
         seen.append(packed.clone())
         return hidden
 
@@ -157,6 +221,6 @@ def test_what_a_bucket_is_recorded_with_stores_nothing() -> None:
         launch()
         return plain(launch)
 
-    Graphs(forward, warm).hold(sizes, d_model=1, dtype=torch.float32, device=CPU)
+    Graphs(forward, warm).hold(sizes, None, d_model=1, dtype=torch.float32, device=CPU)
     assert (seen[0][sizes.places["places"]] == -1).all()
     assert not seen[0][sizes.places["tiles"]].any()

@@ -14,7 +14,7 @@ from openledger_node.backends.cuda import worst_step
 from openledger_node.backends.cuda.arena import RANKS_MAX, Arena, extra_bytes
 from openledger_node.backends.cuda.decoder import empty_cache
 from openledger_node.backends.cuda.draw import Drawer
-from openledger_node.backends.cuda.forward import Forward
+from openledger_node.backends.cuda.forward import KNOWN_MAX, Forward
 from openledger_node.backends.cuda.graph import plain
 from openledger_node.backends.cuda.kernels import attention, lora, narrow, rows
 from openledger_node.backends.cuda.step import BUCKETS
@@ -26,7 +26,7 @@ from openledger_node.engine import memory_plan
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import fit
 from openledger_node.engine.memory_plan import CONTEXT_BYTES, GRAPHS_BYTES, MIB, attention_splits, memory_needs
-from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.decoder_config import GROUPS, DecoderConfig
 
 GB, GIB = 10**9, 1 << 30
 INFERENCE = InferenceConfig(quantisation="int4", context_max=2048)
@@ -97,9 +97,9 @@ def test_the_largest_steps_take_what_is_planned_for_them(name: str, changes: dic
         drawer = Drawer(DEVICE, vocab_size=config.vocab_size, rows_max=settings.batch_max)
         cache_bytes = forward.cache.nbytes
         decoding, mixed = worst_rows(settings, settings.context_max)
-        forward.logits(mixed)
+        forward.run(mixed)
         mixed_bytes, memory.peak_bytes = memory.peak_bytes - before - cache_bytes, 0
-        forward.logits(decoding[: BUCKETS[-1]])
+        forward.run(decoding[: BUCKETS[-1]])
         held_bytes = memory.used_bytes - before - cache_bytes
     inference = replace(INFERENCE, **changes)
     planned = memory_needs(config, inference, is_on_gpu=True, number_bytes=2, has_kernels=True).step_bytes
@@ -113,6 +113,7 @@ def test_the_plan_knows_the_kernels_numbers() -> None:
     assert memory_plan.LOW_RANKS == RANKS_MAX
     assert (memory_plan.LOW_PIECES, memory_plan.LOW_PIECES_TOKENS) == (lora.SPLITS, lora.SPLIT_TOKENS_MAX)
     assert BUCKETS[-1] == memory_plan.GRAPH_ROWS_MAX
+    assert (len(GROUPS), KNOWN_MAX) == (memory_plan.FUSED_MAPS, memory_plan.KNOWN_TOKENS)
     for context in (100, 2048, 5000, 131_072):
         for num_kv_heads in (1, 2, 8, 32):
             splits = attention.splits_for(context_max=context, num_kv_heads=num_kv_heads)
@@ -144,9 +145,9 @@ def test_eight_adapters_and_thousands_of_tokens_fit_beside_8b_in_four_bits_on_8_
         drawer = Drawer(DEVICE, vocab_size=config.vocab_size, rows_max=settings.batch_max)
         forward = forward_on(layer, weights, arena, settings)
         decoding, mixed = worst_rows(settings, settings.context_max)
-        forward.logits(mixed)
+        forward.run(mixed)
         largest_bytes, before, memory.peak_bytes = memory.peak_bytes, memory.used_bytes, 0
-        forward.logits(decoding)
+        forward.run(decoding)
     recorded_bytes = memory.peak_bytes - before  # which a graph keeps
     assert cache.nbytes == settings.kv_cache_bytes
     assert drawer.size_bytes
@@ -183,7 +184,7 @@ def test_a_measured_step_is_about_as_large_as_the_planned_one(monkeypatch: pytes
     inference = replace(INFERENCE, context_max=context)
     planned = memory_needs(config, inference, is_on_gpu=True, number_bytes=2, has_kernels=True).step_bytes
     assert 0.5 * planned < found < planned
-    assert tokens_with_adapters == {512 + 15, 16, 2}, "their kernels are compiled before a request needs them"
+    assert tokens_with_adapters == {512 + 15, 512, 16, 2}, "their kernels are compiled before a request needs them"
     assert arena.free_bytes == arena.size_bytes
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -53,7 +54,7 @@ def enlarge(file: Path) -> None:
 def row(name: str, position: int, length: int, blocks: tuple[int, ...]) -> BatchRow:
     ids = tuple((7 * at + 5) % 250 for at in range(position, position + length))
     used = blocks[: -(-(position + length) // BLOCK_TOKENS)]
-    draw = Draw(sampling=GREEDY, position=position + length)
+    draw = Draw(sampling=GREEDY, position=position + length, is_tapped=True)
     return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=used, draw=draw)
 
 
@@ -63,6 +64,8 @@ def run(backend: CudaBackend, bad: str) -> tuple[Tensor, dict[str, int]]:
         backend.join(name, AdapterId(adapter) if adapter else None)
     logits = backend.logits(tuple(row(name, 0, PROMPT, blocks) for name, blocks in WITH_BLOCKS.items())).clone()
     drawn = backend.step(tuple(row(name, PROMPT, 1, blocks) for name, blocks in WITH_BLOCKS.items()))
+    assert all((each.taps is not None) == (name != "bare") for name, each in drawn.items())
+    assert all(np.isfinite(each.taps.activations).all() for each in drawn.values() if each.taps)
     for name in WITH_BLOCKS:
         backend.leave(name)
     return logits, {name: each.token for name, each in drawn.items()}

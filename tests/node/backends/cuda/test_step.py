@@ -57,6 +57,13 @@ def test_decoding_rows_come_first_then_prompts_each_sorted_by_slot_with_the_bare
     assert not step.is_graphed
 
 
+def test_a_replayed_row_draws_at_each_of_its_last_known_tokens() -> None:
+    given = row("a1", 20, position=5)
+    step = lay_out((given,), slot_of, width=WIDTH, tile_tokens=TILE_TOKENS, num_known=3)
+    assert step.table("drawn_at").tolist() == [17, 18, 19]
+    assert step.drawn == (given,) * 3
+
+
 def test_a_token_goes_to_its_sequences_own_block() -> None:
     step = laid_out(row("a1", 20, position=10), row("b2", 1, position=33))
     blocks = [(1000 + 7 * (at // BLOCK_TOKENS)) * BLOCK_TOKENS + at % BLOCK_TOKENS for at in range(10, 30)]

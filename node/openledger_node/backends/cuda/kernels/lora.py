@@ -13,6 +13,7 @@ Sums have the same order in both cases, so a row's numbers do not depend on the 
 from collections.abc import Sequence
 from typing import Any, Final
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -110,17 +111,14 @@ def scratch_numbers(num_tokens: int) -> int:
     return max(num_tokens, min(num_tokens, SPLIT_TOKENS_MAX) * SPLITS) * RANKS_MAX
 
 
-def products(s: Tensor, x: Tensor) -> Tensor:
-    """The low-rank products (tokens, RANKS_MAX) of the last `shrink`, of `x`; a row's ranks are the first columns.
+def products(s: Tensor, x: Tensor, at: Tensor, out: Tensor) -> None:
+    """Write the low-rank products of the last `shrink`, of `x`, at its rows `at`, to `out` (rows, RANKS_MAX).
 
-    The other columns are garbage.
+    A row's ranks are the first columns; the others are garbage, as are rows of no segment.
     """
     num_splits = _num_splits(*x.shape)
     pieces = s.view(-1)[: len(x) * num_splits * RANKS_MAX].view(len(x), num_splits, RANKS_MAX)
-    total = pieces[:, 0].clone()
-    for number in range(1, num_splits):
-        total += pieces[:, number]
-    return total
+    torch.sum(pieces.index_select(0, at), dim=1, out=out)
 
 
 def _steps_each(d_in: int) -> int:

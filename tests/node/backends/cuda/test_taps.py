@@ -1,0 +1,298 @@
+"""Taps on the kernels beside plain torch's: in mixed batches, replays and narrow formats, and as shares by poa-v3."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.batches import GREEDY, load, source_of
+from support.plain_adapter import write_adapter
+from support.tiny import make_base
+
+from openledger_node.attribution.signals.files import build_signals, open_signals
+from openledger_node.attribution.signals.sketches import Sketches
+from openledger_node.attribution.signals.statistics import signals_of
+from openledger_node.attribution.signals.traces import Trace, replayed_taps, trace_of
+from openledger_node.backends.cuda.backend import CudaBackend
+from openledger_node.backends.cuda.kernels import lora
+from openledger_node.backends.cuda.tapping import known_pieces, likeliest_of
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.placement import DTYPES, Placement
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn, TappingBackend
+from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps, likeliest
+from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
+from openledger_protocol.signals import check_replay, shares_distance_ppm
+
+CPU = torch.device("cpu")
+ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+WHOLE, PART, DORA = AdapterId("whole"), AdapterId("part"), AdapterId("dora")
+KINDS: dict[AdapterId, dict[str, Any]] = {
+    WHOLE: {"targets": ALL},
+    PART: {"targets": ("k_proj", "v_proj", "down_proj"), "r": 3, "rank_pattern": {"down_proj": 17}},
+    DORA: {"targets": ("o_proj", "gate_proj"), "r": 5, "use_dora": True},
+}
+SET = AdapterId("whole+part")
+ADAPTERS = (*KINDS, SET)
+PROMPT, ANSWER = tuple(range(5, 17)), tuple((37 * at + 9) % 250 for at in range(20))
+SHARES_APART_PPM_MAX = 50_000
+
+Both = tuple[CudaBackend, TorchLoraBackend]
+
+
+@pytest.fixture(autouse=True)
+def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora, "SPLITS", 2)
+    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
+
+
+def make_root(root: Path, **changes: Any) -> Path:
+    base = make_base(root / "base", **changes)
+    for seed, (name, kind) in enumerate(KINDS.items()):
+        write_adapter(base, root / name, seed=seed, **kind)
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("taps"))
+
+
+def settings_of(root: Path, **changes: Any) -> BackendSettings:
+    given = {"device": "cpu", "dtype": "float32", "threads": 1, "batch_max": 8, "context_max": 64, **changes}
+    return BackendSettings(base_folder=str(root / "base"), adapter_bytes=1 << 20, acceleration="off", **given)
+
+
+def open_both(root: Path, dtype: str = "float32", **changes: Any) -> Both:
+    """On kernels in `dtype`, and on plain torch in float32."""
+    kernels = CudaBackend(settings_of(root, dtype=dtype, **changes), Placement(CPU, DTYPES[dtype]))
+    backends = kernels, TorchLoraBackend(settings_of(root, **changes))
+    for backend in backends:
+        for name in KINDS:
+            load(backend, source_of(root, name))
+        load(backend, source_of(root, WHOLE, PART, weight=0.5))
+    return backends
+
+
+def row(name: str, ids: tuple[int, ...], position: int, *, place: int = 0, is_tapped: bool = True) -> BatchRow:
+    end = position + len(ids)
+    draw = Draw(sampling=GREEDY, position=end, is_tapped=is_tapped)
+    blocks = tuple(range(4 * place, 4 * place + 4))
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
+
+
+SEQUENCES: dict[str, tuple[AdapterId | None, bool]] = {
+    "plain": (WHOLE, False),
+    "set": (SET, True),
+    "part": (PART, True),
+    "bare": (None, True),
+    "dora": (DORA, True),
+    "whole": (WHOLE, True),
+}
+"""Their adapters, and whether they are tapped."""
+
+
+def steps_of(*counts: tuple[int, ...]) -> list[tuple[BatchRow, ...]]:
+    """Steps in which each sequence goes on by so many tokens."""
+    seen, steps = [0] * len(SEQUENCES), []
+    for step in counts:
+        rows = []
+        for place, (name, count) in enumerate(zip(SEQUENCES, step, strict=True)):
+            ids = tuple((11 * at + 5 * place + 3) % 250 for at in range(seen[place], seen[place] + count))
+            rows.append(row(name, ids, seen[place], place=place, is_tapped=SEQUENCES[name][1]))
+            seen[place] += count
+        steps.append(tuple(rows))
+    return steps
+
+
+STEPS = steps_of((1, 4, 7, 3, 6, 2), (2, 1, 2, 1, 1, 2), (1,) * 6)
+"""Prompts, prompts beside rows that decode, and rows that decode."""
+
+
+def stepped(backend: Any) -> list[dict[str, Drawn]]:
+    for name, (adapter_id, _) in SEQUENCES.items():
+        backend.join(name, adapter_id)
+    found = [backend.step(rows) for rows in STEPS]
+    for name in SEQUENCES:
+        backend.leave(name)
+    return found
+
+
+def assert_alike(found: Taps, wanted: Taps, atol: float = 1e-4) -> None:
+    assert found.activations.shape == wanted.activations.shape
+    assert found.activations.dtype == found.top_logits.dtype == np.float32
+    assert found.is_residual.tolist() == wanted.is_residual.tolist()
+    np.testing.assert_allclose(found.activations, wanted.activations, atol=atol)
+    np.testing.assert_allclose(found.top_logits, wanted.top_logits, atol=atol)
+    assert found.top_ids.dtype == np.int32
+
+
+def test_tapped_rows_of_mixed_batches_have_the_taps_of_plain_torch(root: Path) -> None:
+    kernels, oracle = open_both(root)
+    for found, wanted in zip(stepped(kernels), stepped(oracle), strict=True):
+        assert {name: each.token for name, each in found.items()} == {
+            name: each.token for name, each in wanted.items()
+        }
+        for name, (adapter_id, is_tapped) in SEQUENCES.items():
+            mine, theirs = found[name].taps, wanted[name].taps
+            assert (mine is not None) == (theirs is not None) == (is_tapped and adapter_id is not None)
+            if mine and theirs:
+                assert_alike(mine, theirs)
+                assert mine.top_ids[0, 0] == theirs.top_ids[0, 0]
+
+
+def replayed(backend: TappingBackend, adapter_id: AdapterId, *, seen: int = 0, known: int = len(ANSWER)) -> Any:
+    """Replay the last `known` tokens of an answer whose first `seen` tokens are in the cache."""
+    ids = PROMPT + ANSWER[:-1]
+    backend.join("r", adapter_id)
+    if seen:
+        backend.step((replace(row("r", ids[:seen], 0), draw=None),))
+    found = backend.replay(replace(row("r", ids[seen:], seen), draw=None), ANSWER[-known:])
+    backend.leave("r")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("adapter_id", "seen", "known"),
+    [*((adapter_id, 0, len(ANSWER)) for adapter_id in ADAPTERS), (PART, 20, 3), (PART, 30, 1)],
+)
+def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
+    root: Path, adapter_id: AdapterId, seen: int, known: int
+) -> None:
+    """Twenty known tokens are two pieces; one alone is a decoding row, whose step is recorded."""
+    kernels, oracle = open_both(root)
+    found, wanted = (replayed(each, adapter_id, seen=seen, known=known) for each in (kernels, oracle))
+    assert found.taps.num_tokens == known
+    assert_alike(found.taps, wanted.taps)
+    np.testing.assert_allclose(found.logprobs, wanted.logprobs, atol=1e-4)
+    assert found.logprobs.dtype == np.float32
+
+
+def test_a_replay_yields_the_taps_of_the_steps(root: Path) -> None:
+    kernels, _ = open_both(root)
+    kernels.join("s", PART)
+    parts, ids, position = [], PROMPT, 0
+    for token in ANSWER[:4]:
+        taps = kernels.step((row("s", ids, position),))["s"].taps
+        assert taps is not None
+        parts.append(taps)
+        ids, position = (token,), position + len(ids)
+    kernels.leave("s")
+    kernels.join("r", PART)
+    again = kernels.replay(replace(row("r", PROMPT + ANSWER[:3], 0), draw=None), ANSWER[:4])
+    assert_alike(again.taps, joined_taps(parts))
+
+
+def test_the_bare_base_is_not_replayed(root: Path) -> None:
+    kernels, _ = open_both(root)
+    kernels.join("base", None)
+    with pytest.raises(AssertionError, match="bare base"):
+        kernels.replay(row("base", PROMPT, 0), ANSWER[:1])
+
+
+@pytest.mark.parametrize("most", [1, 3, 16])
+def test_pieces_hold_every_token_once_and_end_in_known_ones(most: int) -> None:
+    whole = row("r", PROMPT, 7)
+    pieces = list(known_pieces(whole, ANSWER[:5], most))
+    assert sum((piece.token_ids for piece, _ in pieces), ()) == PROMPT
+    assert sum((known for _, known in pieces), ()) == ANSWER[:5]
+    assert all(len(known) <= most for _, known in pieces)
+    at = 7
+    for piece, _ in pieces:
+        assert piece.position == at
+        at += len(piece.token_ids)
+    assert [len(known) for _, known in pieces[1:]] == [len(piece.token_ids) for piece, _ in pieces[1:]]
+
+
+@pytest.mark.parametrize("quantisation", ["int4", "nf4"])
+def test_a_quantised_base_has_the_taps_and_the_head_of_plain_torch(quantisation: str, tmp_path: Path) -> None:
+    root = make_root(tmp_path, hidden_size=64, intermediate_size=96, num_hidden_layers=1)
+    kernels, oracle = open_both(root, quantisation=quantisation)
+    assert kernels.profile.quantisation == quantisation
+    assert_alike(replayed(kernels, WHOLE, known=3).taps, replayed(oracle, WHOLE, known=3).taps)
+    ids = [7, 250, 7]
+    np.testing.assert_array_equal(kernels.unembedding(ids), oracle.unembedding(ids))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 0.03), ("bfloat16", 0.2)])
+def test_products_of_inputs_that_were_shrunk_have_their_own_size(dtype: str, error: float, tmp_path: Path) -> None:
+    """Gemma's MLP may have any numbers before its norm; in float16 they are divided first, and so are products."""
+    root = make_root(tmp_path, model_type="gemma2", num_hidden_layers=1, query_pre_attn_scalar=20, sliding_window=7)
+    file = root / "base" / "model.safetensors"
+    tensors = {name: 40 * each if "up_proj" in name else each for name, each in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    kernels, oracle = open_both(root, dtype)
+    found, wanted = (replayed(each, WHOLE, known=3).taps.activations for each in (kernels, oracle))
+    down = slice(-4, None)
+    assert np.abs(wanted[:, down]).max() > 100, "their inputs had to be shrunk"
+    for part in (down, slice(0, -4)):
+        assert np.abs(found[:, part] - wanted[:, part]).max() / wanted[:, part].std() < error
+
+
+@pytest.mark.parametrize("vocab_size", [5, 31, 700, 2048])
+def test_the_devices_likeliest_tokens_are_those_of_the_host(vocab_size: int) -> None:
+    """Logits of a narrow base are often equal, and then the lower id comes first."""
+    random = np.random.default_rng(vocab_size)
+    logits = (random.integers(-9, 9, (11, vocab_size)) / 4).astype(np.float32)
+    logits[1] = 0.0
+    logits[1, ::2] = -0.0
+    logits[2] = -logits[2] - 1000
+    logits[3, 3:] = -np.inf
+    ids, found = likeliest_of(torch.from_numpy(logits))
+    wanted_ids, wanted = likeliest(logits)
+    assert ids.shape == (11, min(TOP_TOKENS, vocab_size))
+    np.testing.assert_array_equal(ids.numpy(), wanted_ids)
+    np.testing.assert_array_equal(found.numpy(), wanted)
+
+
+# ---- Shares by poa-v3.
+
+ROOT, DATANET = Digest("0x" + "1" * 64), DatanetId("0x" + "2" * 64)
+TEXTS = {
+    Row(prompt="Which?", completion=f"Number {number}.", contributor=f"c{number}"): (
+        tuple((7 * number + 3 * at) % 250 for at in range(6)),
+        tuple((31 * number + 17 * at * at) % 250 for at in range(9)),
+    )
+    for number in range(6)
+}
+"""Tokens of the prompt and the completion of each row."""
+
+
+def shares(evidence: np.ndarray[Any, Any]) -> list[Share]:
+    scores = [
+        RowScore(cluster=number, account=Address(f"0x{number + 1:040x}"), score=max(0, int(each)))
+        for number, each in enumerate(evidence)
+    ]
+    return shares_from_signal_scores(DATANET, scores)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shares_by_poa_v3_are_those_of_plain_torch(dtype: str, root: Path, tmp_path: Path) -> None:
+    """An index that a contributor built without a card pays the same people when a card answers or checks."""
+    kernels, oracle = open_both(root, dtype)
+
+    def taps_of(backend: TappingBackend, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Taps:
+        return replayed_taps(backend, PART, prompt, ids)
+
+    first = next(iter(TEXTS.values()))
+    sketches = Sketches(3, d_model=48, is_residual=taps_of(oracle, *first).is_residual)
+
+    def trace(backend: TappingBackend, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Trace:
+        return trace_of(taps_of(backend, prompt, ids), ids, backend, sketches)
+
+    signals_root = build_signals(
+        tmp_path, [(ROOT, list(TEXTS))], sketches, lambda given: trace(oracle, *TEXTS[given])
+    )
+    rows = open_signals(tmp_path, signals_root)[ROOT]
+    for prompt, ids in list(TEXTS.values())[:3]:
+        found, wanted = (
+            signals_of(trace(backend, prompt, ids[:7]), rows.statistics, sketches) for backend in (kernels, oracle)
+        )
+        check_replay(found, wanted)
+        paid = [shares(rows.evidence(each) - rows.evidence_min) for each in (found, wanted)]
+        assert len(paid[1]) > 1 or int(paid[1][0].account, 16), "somebody has taught the answer"
+        assert shares_distance_ppm(*paid) <= SHARES_APART_PPM_MAX
