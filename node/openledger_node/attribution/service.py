@@ -99,7 +99,7 @@ def row_parts(
 def _withdrawn_ppm(
     attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int], rows: Sequence[int]
 ) -> tuple[int, int]:
-    """What rows without an account take of a Datanet, and what its treasury gets beside them."""
+    """The part of a Datanet that rows without an account take, and what its treasury gets beside them, in ppm."""
     apart = {ZERO_ADDRESS: Address("withdrawn")}
     found = [
         RowScore(
