@@ -69,7 +69,7 @@ contract ForfeitTest is Bonded {
         _forfeitBy(stranger, "rows", OPEN, new bytes[](0));
     }
 
-    /// @dev F: one batch would cost as often as the account posts anew.
+    /// @dev F: one batch would cost each time that the account posts again.
     function test_once_for_each_batch() public {
         _forfeit("rows", OPEN);
         _refuses(I.ForfeitedBefore.selector, abi.encode(first, giver, bytes32("rows")));

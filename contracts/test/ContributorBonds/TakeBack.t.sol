@@ -77,7 +77,7 @@ contract TakeBackTest is Bonded {
         _takeBack();
     }
 
-    /// @dev F: a stranger's wei would begin the wait of another's money anew.
+    /// @dev F: a stranger's wei would restart the wait of another's money.
     function test_a_post_of_somebody_else_delays_nothing() public {
         _startTakeBack(POSTED);
         uint64 readyAt = _held().readyAt;
