@@ -37,7 +37,7 @@ WORD_BYTES: Final = 32
 
 
 def post_bond(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
-    """Plan to post a bond for an account, or to agree anew to who can forfeit it.
+    """Plan to post a bond for an account, or to agree again to those who can forfeit it.
 
     Raises:
         NodeError: there is no such Datanet, or the network takes no bonds.
@@ -76,7 +76,7 @@ def take_back(home: Home, session: NetworkSession, account: Address, arguments: 
         raise NodeError(f"{account} has no bond at Datanet {found}: choose its account with --wallet")
     given = arguments.get("amount_wei")
     amount_wei = bond.held_wei if given is None else wei_from_text(given)
-    if bond.leaving_wei and (given is None or amount_wei == bond.leaving_wei):  # else the wait would begin anew
+    if bond.leaving_wei and (given is None or amount_wei == bond.leaving_wei):  # else the wait would restart
         return _finish(session, bonds, found, bond)
     if amount_wei > bond.held_wei:
         raise NodeError(f"the bond is {open_text(bond.held_wei)}, less than {open_text(amount_wei)}: name less")
@@ -86,13 +86,13 @@ def take_back(home: Home, session: NetworkSession, account: Address, arguments: 
     if not amount_wei:
         return Publication(actions=(action,), details=("nothing is leaving any more, and it stands behind batches",))
     wait, leaving = duration_text(session.windows.unbonding_s), open_text(bond.leaving_wei)
-    anew = (
-        (f"{leaving} is leaving already; this takes its place, and the wait begins anew",) if bond.leaving_wei else ()
+    restart = (
+        (f"{leaving} is leaving already; this replaces it, and the wait starts again",) if bond.leaving_wei else ()
     )
     return Publication(
         actions=(action,),
         details=(
-            *anew,
+            *restart,
             "what is leaving stands behind no new batch, and can be forfeited until you have taken it back",
             f"run this again in {wait} to take it back",
         ),

@@ -154,7 +154,7 @@ def _posted(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
     own = books.accounts.own
     for poster in own:
         for event in session.ledger.events.find("BondPosted", {"poster": poster}):
-            if text(event, "account") in own and amount_of(event):  # 0 only agrees anew
+            if text(event, "account") in own and amount_of(event):  # 0 only agrees again
                 yield _of_event(books, event, TRANSFER, "contributor_bond", -1, poster)
 
 

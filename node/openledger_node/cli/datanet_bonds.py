@@ -37,7 +37,7 @@ Most = Annotated[str, typer.Option(metavar="OPEN", help="Most to forfeit; less i
 @transaction_command(app, "datanet bond")
 def bond(
     datanet: Datanet,
-    amount: Annotated[str, typer.Argument(help="Amount of OPEN; 0 only agrees anew.", show_default=False)],
+    amount: Annotated[str, typer.Argument(help="Amount of OPEN; 0 only agrees again.", show_default=False)],
     for_: Annotated[
         str | None, typer.Option("--for", metavar="ADDRESS", help="Account whose bond it becomes; by default yours.")
     ] = None,

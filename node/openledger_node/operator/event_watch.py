@@ -25,7 +25,7 @@ from .disk_room import DiskRoom, read_disk_room
 
 LOOK_S: Final = 5.0
 HELD_UP_S: Final = 30.0
-"""A pause between two looks after which troubles are timed anew: the machine slept, or was held up."""
+"""A pause between two looks after which troubles are timed again: the machine slept, or was held up."""
 
 LASTS_S: Final = {
     EventKind.CHAIN_LOST: 120.0,

@@ -18,7 +18,7 @@ POST: Final = "bond"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostBond:
-    """Post a bond for an account, or agree anew to who can forfeit one's own."""
+    """Post a bond for an account, or agree again to those who can forfeit one's own."""
 
     datanet_id: DatanetId
     account: Address

@@ -349,7 +349,7 @@ def test_the_same_words_again_never_begin_the_wait_anew(owner: DatanetOwner) -> 
     assert (found.actions, bond(owner).ready_at_s) == ((), ready_at_s)
     assert "2 OPEN of it is leaving, and free at" in str(found.note)
     other = take_back(owner.home, owner.world.node, giver(owner).address, {"datanet": lake(owner), "amount_wei": "1"})
-    assert "2 OPEN is leaving already; this takes its place, and the wait begins anew" in other.details
+    assert "2 OPEN is leaving already; this replaces it, and the wait starts again" in other.details
     owner.world.wait(UNBONDING_S)
     act(owner, take_back, amount_wei=str(2 * OPEN))
     assert (bond(owner).held_wei, bond(owner).leaving_wei) == (LEAST - 2 * OPEN, 0)
