@@ -51,7 +51,7 @@ def test_a_short_training_lowers_the_loss_on_held_out_wordings_and_a_kill_change
     again = train_and_kill_the_trainer(home, words, at_step=3)
     run = Runs(home).find(2)
     assert [restart.why for restart in run.restarts] == [KILLED]
-    assert run.restarts[0].step >= 3
+    assert run.restarts[0].step >= 2, "a step is reported before its checkpoint is written"
     assert (again.artifact_digest, again.probe) == (whole.artifact_digest, whole.probe)
 
 
