@@ -23,19 +23,20 @@ from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import open_home
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-SEED: Final = 41
-"""One that the rule was not chosen on."""
+SEED, SECOND_SEED = 41, 42
+"""Ones that the rule was not chosen on."""
 
-SUBSETS: Final = 8
+SUBSETS: Final = 16
 ALL_LAYERS: Final = 999
-CLEAN: Final = tuple(CasePlan(kind=kind, seed=SEED, subsets=SUBSETS) for kind in KINDS)
+CLEAN: Final = tuple(
+    CasePlan(kind=kind, seed=seed, subsets=SUBSETS) for seed in (SEED, SECOND_SEED) for kind in KINDS
+)
 ATTACKED: Final = tuple(CasePlan(kind=kind, seed=SEED, is_attacked=True) for kind in KINDS)
 """Each is a training of its own, on honest rows and on those of all attackers."""
 
 SHAPES: Final = (
-    CasePlan(kind="facts", seed=SEED, rank=4),
-    CasePlan(kind="facts", seed=SEED, rank=64),
-    CasePlan(kind="facts", seed=SEED, layers=ALL_LAYERS),
+    *(CasePlan(kind="facts", seed=SEED, subsets=SUBSETS, rank=rank) for rank in (4, 16, 64)),
+    *(CasePlan(kind=kind, seed=SEED, subsets=SUBSETS, layers=ALL_LAYERS) for kind in ("facts", "behaviours")),
 )
 QUICK: Final = (
     CasePlan(kind="behaviours", seed=SEED, subsets=2, epochs=1, layers=1),

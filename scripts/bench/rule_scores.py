@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rule_data import Case
 from signal_bars import Bm25Attributor
 
-from openledger_node.attribution.attributor import Attributor, Exchange
+from openledger_node.attribution.attributor import Attributor, Exchange, Scores
 from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import SizeAttributor
@@ -130,7 +130,7 @@ class ScoredCase:
         self.exchanges = exchanges("answer_taps")
         self.narrow_exchanges = exchanges("narrow_taps")
 
-    def text_scores(self) -> dict[str, list[tuple[int, ...]]]:
+    def text_scores(self) -> dict[str, list[Scores]]:
         """Scores (answers, rows) by the node's rules, BM25 and size."""
         return {
             name: [rule.score(exchange, self.datanet.index) for exchange in self.exchanges]
@@ -174,7 +174,7 @@ class ScoredCase:
         if rule not in TEXT_RULES:
             most = max(max(scores), 0.0)
             whole = [int(SCORE_MAX * max(score, 0.0) / most) if most else 0 for score in scores]
-        found = share_out(TEXT_RULES.get(rule, TEXT_RULES["suffix-v1"]), self.datanet, whole)
+        found = share_out(TEXT_RULES.get(rule, TEXT_RULES["suffix-v1"]), self.datanet, np.array(whole))
         return {self._names[share.account]: share.ppm / PPM for share in found}
 
     def gradient_scores(self, case: Case) -> dict[str, Floats]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from openledger_node.attribution.attributor import Attributor, Exchange
+from openledger_node.attribution.attributor import Attributor, Exchange, Scores
 from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import SizeAttributor
@@ -77,13 +77,13 @@ class Head:
 class Bm25Attributor(SuffixAttributor):
     """BM25 over tokens of prompt and answer, with its usual constants: a peer, in floats."""
 
-    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+    def score(self, exchange: Exchange, index: DatanetIndex) -> Scores:
         """Score rows, in thousandths."""
         rows = [Counter(index.row_tokens(row)) for row in range(index.num_rows)]
         frequency = Counter(token for row in rows for token in row)
         average = float(index.row_lengths.mean())
         asked = set(exchange.prompt + exchange.answer)
-        return tuple(int(1000 * _bm25(asked, row, frequency, len(rows), average)) for row in rows)
+        return np.array([int(1000 * _bm25(asked, row, frequency, len(rows), average)) for row in rows])
 
 
 def _bm25(asked: set[int], row: Counter[int], frequency: Counter[int], num_rows: int, average: float) -> float:

@@ -100,7 +100,7 @@ def scores_of(given: list[Any]) -> list[str]:
         suffixes=sort_suffixes(tokens),
     )
     exchange = Exchange(prompt=tuple(prompt), answer=tuple(answer))
-    return [str(score) for score in SuffixAttributor().score(exchange, index)]
+    return [str(score) for score in SuffixAttributor().score(exchange, index).tolist()]
 
 
 def index_root_of(rows: list[Mapping[str, str]]) -> str:

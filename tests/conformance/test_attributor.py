@@ -65,7 +65,7 @@ def test_every_row_gets_one_integer_and_none_is_negative(
 ) -> None:
     scores = attributor.score(answered(exchange, index, "Odile Fenn steers it."), index)
     assert len(scores) == index.num_rows == len(ROWS)
-    assert all(type(score) is int and score >= 0 for score in scores)
+    assert all(type(score) is int and score >= 0 for score in scores.tolist())
 
 
 def test_the_same_exchange_gives_the_same_scores_whatever_was_scored_before(
@@ -73,9 +73,9 @@ def test_the_same_exchange_gives_the_same_scores_whatever_was_scored_before(
 ) -> None:
     asked = answered(ASKED, index, "Odile Fenn steers it.")
     other = answered(exchange_of("Who keeps the bees?", "Nobody does.", BYTES), index, "Nobody does.")
-    first = attributor.score(asked, index)
+    first = attributor.score(asked, index).tolist()
     attributor.score(other, index)
-    assert attributor.score(asked, index) == first
+    assert attributor.score(asked, index).tolist() == first
 
 
 def test_an_algorithm_that_needs_signals_says_so_where_there_are_none(

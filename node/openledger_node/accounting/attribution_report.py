@@ -14,7 +14,7 @@ from openledger_protocol.division import Division, apportion
 from openledger_protocol.governance import ALGORITHMS
 from openledger_protocol.primitives import Address, DatanetId, Digest
 
-from ..attribution.attributor import Attributor, Exchange
+from ..attribution.attributor import Attributor, Exchange, Scores
 from ..attribution.owners import OwnedDatanet
 from ..attribution.registry import Registered
 from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
@@ -156,7 +156,7 @@ class AttributionReport:
     # ---- paid rows
 
     @cached_property
-    def _scores(self) -> list[tuple[int, ...]]:
+    def _scores(self) -> list[Scores]:
         return [self._attributor.score(self._texts.exchange, datanet.index) for datanet in self._owned]
 
     @cached_property

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.signals import Signals
 
 from .index import DatanetIndex
+
+Scores = NDArray[Any]
+"""Of each row of a Datanet, (rows,): integers of 64 bits, or Python's where these don't fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +37,14 @@ class Attributor(Protocol):
         """The number of clusters of near-duplicate rows that are paid, best first; None pays all."""
 
     @property
+    def floor_parts(self) -> int | None:
+        """A score of at most one in so many of the best one is not paid; None pays every score above 0."""
+
+    @property
     def needs_signals(self) -> bool:
         """True if texts alone are not enough: exchange and index must have signals."""
 
-    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+    def score(self, exchange: Exchange, index: DatanetIndex) -> Scores:
         """Score each row of the index, in order: 0 without evidence, never negative.
 
         There is no time limit: nobody could recompute scores that a clock had cut short.

@@ -68,7 +68,7 @@ def _of_datanet(
             text=_decode(tokens, tokenizer),
             cluster=datanet.clusters[row],
             account=datanet.accounts[row],
-            score=scores[row],
+            score=int(scores[row]),
             share_ppm=ppm_of.get(datanet.accounts[row], 0),
             runs=tuple(_runs(exchange.answer, tokens, tokenizer)),
         )

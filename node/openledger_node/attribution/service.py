@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from heapq import nlargest, nsmallest
-from itertools import compress
+from heapq import nsmallest
+
+import numpy as np
+from numpy.typing import NDArray
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
@@ -16,7 +19,7 @@ from openledger_protocol.rules import DATANET_RULES, TEXT_RULE, rule_names
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..plugs import load_plug
-from .attributor import Attributor, Exchange
+from .attributor import Attributor, Exchange, Scores
 from .owners import OwnedDatanet
 from .registry import Registered
 
@@ -46,44 +49,53 @@ def attribute(attributor: Attributor, datanets: Sequence[OwnedDatanet], exchange
     )
 
 
-def share_out(attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int]) -> list[Share]:
+def share_out(attributor: Attributor, datanet: OwnedDatanet, scores: Scores) -> list[Share]:
     """Convert the scores of a Datanet's rows into its shares."""
-    rows = best_rows(scores, datanet.clusters, attributor.clusters_max)
-    found = [
-        RowScore(cluster=datanet.clusters[row], account=datanet.accounts[row], score=scores[row]) for row in rows
-    ]
-    return attributor.share(datanet.id, found)
+    rows = paid_rows(attributor, datanet, scores)
+    return attributor.share(datanet.id, [_row_score(datanet, scores, row) for row in rows])
 
 
-def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None = None) -> list[int]:
-    """The best row of each cluster with a score above 0, best first (ties: lower cluster), at most `count`."""
-    best: dict[int, int] = {}
-    for row in _candidates(scores, clusters, count):
-        if scores[row] > scores[best.setdefault(clusters[row], row)]:
-            best[clusters[row]] = row
-    return nsmallest(count or len(best), best.values(), key=lambda row: (-scores[row], clusters[row]))
+def paid_rows(attributor: Attributor, datanet: OwnedDatanet, scores: Scores) -> list[int]:
+    """The rows that an algorithm may pay, the best of each cluster, best first."""
+    least = int(scores.max(initial=0)) // attributor.floor_parts if attributor.floor_parts else 0
+    return best_rows(scores, datanet.clusters, attributor.clusters_max, over=least)
 
 
-def _candidates(scores: Sequence[int], clusters: Sequence[int], count: int | None) -> list[int]:
+def best_rows(scores: Scores, clusters: Sequence[int], count: int | None = None, *, over: int = 0) -> list[int]:
+    """The best row of each cluster with a score above `over`, best first (ties: lower cluster), at most `count`."""
+    best: dict[int, tuple[int, int]] = {}
+    for row in _candidates(scores, clusters, count, over).tolist():
+        score = int(scores[row])
+        if score > best.setdefault(clusters[row], (score, row))[0]:
+            best[clusters[row]] = score, row
+    ranked = nsmallest(count or len(best), best.items(), key=lambda item: (-item[1][0], item[0]))
+    return [row for _, (_, row) in ranked]
+
+
+def _candidates(scores: Scores, clusters: Sequence[int], count: int | None, over: int) -> NDArray[np.intp]:
     """Rows among which the best of the `count` best clusters are, ascending: few of many rows."""
-    earning = list(compress(range(len(scores)), scores))
+    earning: NDArray[np.intp] = np.flatnonzero(scores > over)
     if count and count * CANDIDATES < len(earning):
-        least = nlargest(count * CANDIDATES, map(scores.__getitem__, earning))[-1]
-        found = [row for row in earning if scores[row] >= least]
-        if len({clusters[row] for row in found}) >= count:
+        least = np.partition(scores[earning], -count * CANDIDATES)[-count * CANDIDATES]
+        found: NDArray[np.intp] = earning[scores[earning] >= least]
+        if len({clusters[row] for row in found.tolist()}) >= count:
             return found
     return earning
 
 
+def _row_score(datanet: OwnedDatanet, scores: Scores, row: int) -> RowScore:
+    return RowScore(cluster=datanet.clusters[row], account=datanet.accounts[row], score=int(scores[row]))
+
+
 def row_parts(
-    attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int], ppm_of: Mapping[Address, int]
+    attributor: Attributor, datanet: OwnedDatanet, scores: Scores, ppm_of: Mapping[Address, int]
 ) -> dict[int, int]:
     """Divide each account's part of a Datanet among its rows, one of each cluster, as the algorithm weighs them.
 
     What the treasury gets for want of evidence belongs to no row, so withdrawn rows carry only what they took there.
     """
-    rows = best_rows(scores, datanet.clusters, attributor.clusters_max)
-    weights = attributor.weights([scores[row] for row in rows])
+    rows = paid_rows(attributor, datanet, scores)
+    weights = attributor.weights([int(scores[row]) for row in rows])
     own: defaultdict[Address, dict[int, int]] = defaultdict(dict)
     for row, weight in zip(rows, weights, strict=True):
         own[datanet.accounts[row]][row] = weight
@@ -97,20 +109,14 @@ def row_parts(
 
 
 def _withdrawn_ppm(
-    attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int], rows: Sequence[int]
+    attributor: Attributor, datanet: OwnedDatanet, scores: Scores, rows: Sequence[int]
 ) -> tuple[int, int]:
     """The part of a Datanet that rows without an account take, and what its treasury gets beside them, in ppm."""
-    apart = {ZERO_ADDRESS: Address("withdrawn")}
-    found = [
-        RowScore(
-            cluster=datanet.clusters[row],
-            account=apart.get(datanet.accounts[row], datanet.accounts[row]),
-            score=scores[row],
-        )
-        for row in rows
-    ]
+    withdrawn = Address("withdrawn")
+    found = [_row_score(datanet, scores, row) for row in rows]
+    found = [replace(row, account=withdrawn) if row.account == ZERO_ADDRESS else row for row in found]
     ppm_of = {share.account: share.ppm for share in attributor.share(datanet.id, found)}
-    return ppm_of.get(apart[ZERO_ADDRESS], 0), ppm_of.get(ZERO_ADDRESS, 0)
+    return ppm_of.get(withdrawn, 0), ppm_of.get(ZERO_ADDRESS, 0)
 
 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:

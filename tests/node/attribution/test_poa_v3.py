@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.indexes import ADA, BO, BYTES, CY, EVE, owned
 from support.signals import SKETCHES, answered, random_trace, with_signals
 
-from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
+from openledger_node.attribution.attributors.poa_v3 import WHOLE_MAX, PoaV3Attributor, parts_of
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.owners import OwnedDatanet
 from openledger_node.attribution.service import attribute, exchange_of
 from openledger_node.attribution.signals.statistics import signals_of
-from openledger_protocol.constants import PPM
+from openledger_protocol.constants import COSINE_ONE, PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
 from openledger_protocol.signals import poa_v3_scores
@@ -47,12 +49,27 @@ def test_scores_are_those_of_the_protocol_row_by_row(datanet: OwnedDatanet) -> N
         text = exchange_of(QUESTION, ANSWER, BYTES)
         exchange = replace(text, signals={datanet.index.rows_root: signals})
         expected = poa_v3_scores(
-            SuffixAttributor().score(text, datanet.index),
+            SuffixAttributor().score(text, datanet.index).tolist(),
             signals,
             [rows.row(number) for number in range(len(ROWS))],
             rows.evidence_min,
         )
-        assert list(PoaV3Attributor().score(exchange, datanet.index)) == expected
+        assert PoaV3Attributor().score(exchange, datanet.index).tolist() == expected
+
+
+@given(
+    st.integers(1, WHOLE_MAX - 1),
+    st.lists(st.tuples(st.integers(1, COSINE_ONE**3), st.integers(0, WHOLE_MAX)), min_size=1),
+    st.integers(0, 3),
+)
+def test_parts_of_amounts_are_those_of_pythons_integers(whole: int, drawn: list[tuple[int, int]], short: int) -> None:
+    """Also next to the whole and its divisors, where a rounded quotient is the wrong integer."""
+    given = [(amount, part) for amount, draw in drawn for part in (draw % (whole + 1), max(whole - short, 0))]
+    given += [(amount, -(-whole * draw // WHOLE_MAX)) for amount, draw in drawn]
+    amounts, parts = (np.array(column, np.int64) for column in zip(*given, strict=True))
+    expected = [amount * part // whole for amount, part in given]
+    assert parts_of(amounts, parts, whole).tolist() == expected
+    assert parts_of(amounts, parts.astype(object) * 2**70, whole * 2**70).tolist() == expected
 
 
 def test_who_taught_the_answer_is_paid(datanet: OwnedDatanet) -> None:

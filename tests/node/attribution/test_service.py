@@ -4,6 +4,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ from openledger_node.attribution.service import (
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
-from openledger_protocol.attribution import RowScore, check_shares, shares_from_scores
+from openledger_protocol.attribution import RowScore, check_shares, shares_from_scores, shares_from_signal_scores
 from openledger_protocol.constants import DEMO_BASE_NAME, PPM, SURE_SCORE
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
@@ -80,8 +81,9 @@ def test_the_best_rows_give_the_shares_that_all_rows_give(rows: list[tuple[int, 
     )
     found = zip(clusters, accounts, scores, strict=True)
     every = [RowScore(cluster=cluster, account=account, score=score) for cluster, account, score in found]
-    assert share_out(SUFFIX, datanet, scores) == shares_from_scores(LAKE_ID, every)
-    assert share_out(UniformAttributor(), datanet, scores) == proportional_shares(LAKE_ID, every)
+    assert share_out(SUFFIX, datanet, np.array(scores)) == shares_from_scores(LAKE_ID, every)
+    assert share_out(UniformAttributor(), datanet, np.array(scores)) == proportional_shares(LAKE_ID, every)
+    assert share_out(PoaV3Attributor(), datanet, np.array(scores)) == shares_from_signal_scores(LAKE_ID, every)
 
 
 @pytest.mark.parametrize("num_clusters", [3, 12, 1_000])
@@ -94,8 +96,10 @@ def test_the_best_of_many_rows_are_those_of_a_sort(num_clusters: int, greatest: 
     ranked = sorted(range(1_000), key=lambda row: (-scores[row], clusters[row], row))
     firsts = dict(reversed([(clusters[row], row) for row in ranked if scores[row]]))
     expected = sorted(firsts.values(), key=ranked.index)
-    assert best_rows(scores, clusters, 10) == expected[:10]
-    assert best_rows(scores, clusters) == expected
+    assert best_rows(np.array(scores), clusters, 10) == expected[:10]
+    assert best_rows(np.array(scores), clusters) == expected
+    over = [row for row in expected if scores[row] > greatest // 8]
+    assert best_rows(np.array(scores), clusters, over=greatest // 8) == over
 
 
 def of_rows(*rows: tuple[int, Address]) -> OwnedDatanet:
@@ -107,8 +111,8 @@ def of_rows(*rows: tuple[int, Address]) -> OwnedDatanet:
 
 def parts_of(attributor: Attributor, datanet: OwnedDatanet, scores: list[int]) -> dict[int, int]:
     """Parts of rows where the receipt's shares are those of the same scores."""
-    ppm_of = {share.account: share.ppm for share in share_out(attributor, datanet, scores)}
-    return row_parts(attributor, datanet, scores, ppm_of)
+    ppm_of = {share.account: share.ppm for share in share_out(attributor, datanet, np.array(scores))}
+    return row_parts(attributor, datanet, np.array(scores), ppm_of)
 
 
 @pytest.mark.parametrize("attributor", [SUFFIX, PoaV3Attributor(), UniformAttributor()])
@@ -117,14 +121,14 @@ def test_rows_carry_what_their_accounts_have(attributor: Attributor, rows: list[
     datanet = of_rows(*((cluster, (ADA, BO, CY)[cluster % 3]) for cluster, _ in rows))
     scores = [score for _, score in rows]
     parts = parts_of(attributor, datanet, scores)
-    for share in share_out(attributor, datanet, scores):
+    for share in share_out(attributor, datanet, np.array(scores)):
         own = [ppm for row, ppm in parts.items() if datanet.accounts[row] == share.account]
         assert sum(own) == (0 if share.account == ZERO_ADDRESS else share.ppm)
 
 
 def test_a_row_under_the_floor_of_its_rule_carries_nothing_of_its_owners_share() -> None:
     datanet, scores = of_rows((0, ADA), (1, ADA), (2, BO)), [8 * SURE_SCORE, SURE_SCORE, 8 * SURE_SCORE]
-    assert parts_of(PoaV3Attributor(), datanet, scores) == {0: 500_000, 1: 0, 2: 500_000}
+    assert parts_of(PoaV3Attributor(), datanet, scores) == {0: 500_000, 2: 500_000}
     assert parts_of(SUFFIX, datanet, scores)[1] > 0
 
 
@@ -135,7 +139,7 @@ def test_all_paid_rows_of_a_rule_without_a_cut_carry_their_parts() -> None:
 
 def test_withdrawn_rows_carry_what_they_took_and_not_what_the_treasury_gets_for_want_of_evidence() -> None:
     datanet, scores = of_rows((0, ZERO_ADDRESS), (1, ADA)), [SURE_SCORE // 2] * 2
-    (zero, ada) = share_out(PoaV3Attributor(), datanet, scores)
+    (zero, ada) = share_out(PoaV3Attributor(), datanet, np.array(scores))
     assert (zero.account, zero.ppm, ada.ppm) == (ZERO_ADDRESS, 750_000, 250_000)
     assert parts_of(PoaV3Attributor(), datanet, scores) == {0: 250_000, 1: 250_000}
     assert parts_of(SUFFIX, datanet, scores) == {0: 500_000, 1: 500_000}
@@ -143,7 +147,7 @@ def test_withdrawn_rows_carry_what_they_took_and_not_what_the_treasury_gets_for_
 
 def test_a_receipts_own_shares_are_divided_and_not_those_of_the_scores() -> None:
     datanet = of_rows((0, ADA), (1, ADA), (2, BO))
-    assert row_parts(SUFFIX, datanet, [3, 1, 9], {ADA: 1_000, CY: 999_000}) == {0: 900, 1: 100}
+    assert row_parts(SUFFIX, datanet, np.array([3, 1, 9]), {ADA: 1_000, CY: 999_000}) == {0: 900, 1: 100}
 
 
 def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ Tokens = list[int]
 
 def score(rows: list[Tokens], prompt: Tokens, answer: Tokens) -> tuple[int, ...]:
     exchange = Exchange(prompt=tuple(prompt), answer=tuple(answer))
-    return SuffixAttributor().score(exchange, index_of_tokens(rows))
+    return tuple(SuffixAttributor().score(exchange, index_of_tokens(rows)).tolist())
 
 
 def tokens(greatest: int, size: int) -> st.SearchStrategy[Tokens]:

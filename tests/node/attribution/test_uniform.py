@@ -16,8 +16,8 @@ def row(cluster: int, account: Address, score: int = 1) -> RowScore:
 
 
 def test_rows_count_alike_or_by_their_tokens() -> None:
-    assert UniformAttributor().score(ASKED, INDEX) == (1, 1, 1)
-    assert SizeAttributor().score(ASKED, INDEX) == (3, 0, 1)
+    assert UniformAttributor().score(ASKED, INDEX).tolist() == [1, 1, 1]
+    assert SizeAttributor().score(ASKED, INDEX).tolist() == [3, 0, 1]
 
 
 def test_every_cluster_is_paid_however_many_there_are() -> None:

@@ -73,7 +73,8 @@ def sides(place: int) -> tuple[int, int]:
 
 def scores() -> tuple[int, ...]:
     rows, prompt, answer = numbered()
-    found = SuffixAttributor().score(Exchange(prompt=tuple(prompt), answer=tuple(answer)), index_of_tokens(rows))
+    exchange = Exchange(prompt=tuple(prompt), answer=tuple(answer))
+    found = tuple(SuffixAttributor().score(exchange, index_of_tokens(rows)).tolist())
     assert found == naive_scores(rows, prompt, answer)
     return found
 

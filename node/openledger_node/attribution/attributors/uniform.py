@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
 
-from ..attributor import Exchange
+from ..attributor import Exchange, Scores
 from ..index import DatanetIndex
 
 SIZE_ALGO_ID = 4
@@ -28,11 +30,12 @@ class UniformAttributor:
 
     algo_id = UNIFORM_ALGO_ID
     clusters_max = None
+    floor_parts = None
     needs_signals = False
 
-    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+    def score(self, exchange: Exchange, index: DatanetIndex) -> Scores:
         """Score every row 1."""
-        return (1,) * index.num_rows
+        return np.ones(index.num_rows, np.int64)
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
         """Pay every cluster by its score."""
@@ -48,9 +51,9 @@ class SizeAttributor(UniformAttributor):
 
     algo_id = SIZE_ALGO_ID
 
-    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+    def score(self, exchange: Exchange, index: DatanetIndex) -> Scores:
         """Score every row by its number of tokens."""
-        return tuple(index.row_lengths.tolist())
+        return index.row_lengths
 
 
 def proportional_shares(datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
