@@ -1,8 +1,8 @@
 """Attribution beside generation: what a receipt's shares add to an answer, by text and by signals.
 
 All times are of the processor, so other work on the machine hardly changes their ratios. The base is the demo base
-with the sample's adapter on `torch_lora`, one thread. `--json` prints one object on the last line; `--quick` is a
-short form whose figures mean little.
+with the sample's adapter on `torch_lora`, one thread. In bfloat16 the compiled step serves it, where the machine can
+run it. `--json` prints one object on the last line; `--quick` is a short form whose figures mean little.
 """
 
 import argparse
@@ -86,14 +86,14 @@ def generate(
     return ids[num_prompt:], times_s
 
 
-def measure_generation(base: Path, num_tokens: int) -> dict[str, float]:
+def measure_generation(base: Path, num_tokens: int, dtype: str) -> dict[str, float]:
     """Processor seconds of an answer without taps, what taps add to a token, and an answer's signals and shares.
 
     Blocks of steps are tapped in turns, so that other work on the machine weighs on both kinds alike. In each tapped
     block the taps are reduced once.
     """
     with tempfile.TemporaryDirectory() as name:
-        served = SignalledSample(base, Path(name), num_facts=QUICK_FACTS)
+        served = SignalledSample(base, Path(name), num_facts=QUICK_FACTS, dtype=dtype, threads=1)
         torch.set_num_threads(1)
 
         def opened() -> SignalReducer:
@@ -152,9 +152,9 @@ def _times_ms(asked: Sequence[Exchange], work: Callable[[Exchange], Any]) -> lis
     return sorted(1000 * cpu_s(partial(work, each)) for each in asked)
 
 
-def measure(base: Path, *, is_quick: bool) -> tuple[list[Bar], dict[str, Any]]:
+def measure(base: Path, *, dtype: str, is_quick: bool) -> tuple[list[Bar], dict[str, Any]]:
     num_tokens = QUICK_TOKENS if is_quick else ANSWER_TOKENS - PROMPT_TOKENS
-    found = measure_generation(base, num_tokens)
+    found = measure_generation(base, num_tokens, dtype)
     indexed = measure_index(ROWS)
     token_s = found["plain_s"] / num_tokens
     added_s = found["added_s"] * num_tokens + found["reducing_s"] + found["shares_s"]
@@ -174,10 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="the short form")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the base's numbers")
     words = parser.parse_args()
     load, base = os.getloadavg()[0], find_base(Home(home_folder()), DEMO_BASE_NAME).folder
     assert base is not None
-    bars, runs = measure(base, is_quick=words.quick)
+    bars, runs = measure(base, dtype=words.dtype, is_quick=words.quick)
     for entry in bars:
         print(f"{entry['id']}: {entry['value']} {entry['unit']} (goal {entry['goal']}) {entry['why']}".rstrip())
     if words.json:

@@ -33,18 +33,18 @@ from openledger_node.attribution.signals.files import (
 from openledger_node.attribution.signals.sketches import CODE_WIDTH, Sketches, seed_of
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import Trace, replayed_taps, trace_of
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.rows import rows_digest
 from openledger_node.datanets.sample import SampleDatanet, named_sample
 from openledger_node.datanets.version import VersionLabel, make_version
-from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.backend import Backend, BackendSettings
 from openledger_node.engine.taps import TOP_TOKENS, Taps
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_node.factory.samples import SAMPLES
 from openledger_node.factory.trainers.examples import encode_rows
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.bases import file_digest
+from openledger_node.plugs import load_plug
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import canonical_digest, canonical_json
 from openledger_protocol.constants import PPM
@@ -162,13 +162,21 @@ def _random_trace(random: np.random.Generator, sketches: Sketches) -> Trace:
 class SignalledSample:
     """The sample's rows with text index and signals, and its adapter on the real base."""
 
-    def __init__(self, base: Path, folder: Path, *, num_facts: int | None) -> None:
+    def __init__(
+        self, base: Path, folder: Path, *, num_facts: int | None, dtype: str = "float32", threads: int = 0
+    ) -> None:
+        """In bfloat16 the compiled step serves, where the machine can run it."""
         self.sample: SampleDatanet = named_sample(SAMPLE)
         self._base, self._root = base, rows_digest(self.sample.rows)
         self.tokenizer: Tokenizer = open_tokenizer(base)
-        self.backend = TorchLoraBackend(
+        self.backend: Backend = load_plug("backend", "torch_lora")(
             BackendSettings(
-                base_folder=str(base), device="cpu", dtype="float32", threads=0, batch_max=1, context_max=TOKENS_MAX
+                base_folder=str(base),
+                device="cpu",
+                dtype=dtype,
+                threads=threads,
+                batch_max=1,
+                context_max=TOKENS_MAX,
             )
         )
         source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(SAMPLES / SAMPLE)),))

@@ -11,11 +11,12 @@ from support.tiny import make_adapter, make_base
 from openledger_node.backends.native import build, open_accelerated
 from openledger_node.backends.native.backend import NativeBackend
 from openledger_node.backends.native.library import Linear
-from openledger_node.backends.native.tapping import head_rows, log_softmax, tap_places
+from openledger_node.backends.native.tapping import head_rows, likeliest, log_softmax, tap_places
 from openledger_node.backends.native.tensors import narrow, product_layout, widen
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine import taps as engine_taps
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
-from openledger_node.engine.taps import Taps, joined_taps
+from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
 from openledger_protocol.primitives import AdapterId
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
@@ -93,6 +94,34 @@ def cosines(left: Taps, right: Taps) -> list[float]:
 
 def _below_first(taps: Taps) -> NDArray[np.float32]:
     return taps.top_logits - taps.top_logits[:, :1]
+
+
+@needs_step
+@pytest.mark.parametrize("vocabulary", [1, 15, 31, 32, 33, 47, 48, 49, 512, 5_001])
+@pytest.mark.parametrize("distinct", [1, 7, 10_000])
+def test_the_likeliest_tokens_are_those_that_every_backend_finds(
+    folder: Path, vocabulary: int, distinct: int
+) -> None:
+    library = build.open_library(folder / "cache")
+    assert library is not None
+    random = np.random.default_rng(vocabulary)
+    drawn = random.integers(-distinct, distinct, vocabulary).astype(np.float32)
+    for logits in (drawn, np.sort(drawn), -np.sort(-drawn), np.where(drawn < 0, -np.inf, drawn)):
+        for found, expected in zip(likeliest(library, logits), engine_taps.likeliest(logits[None]), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@needs_step
+def test_each_of_the_likeliest_is_another_token_even_where_numbers_overflowed(folder: Path) -> None:
+    library = build.open_library(folder / "cache")
+    assert library is not None
+    for bad in (np.nan, np.inf, -np.inf):
+        for places in (slice(0, 5), slice(20, 90), slice(None)):
+            logits = np.arange(100, dtype=np.float32)
+            logits[places] = bad
+            ids = likeliest(library, logits)[0][0].tolist()
+            assert len(set(ids)) == TOP_TOKENS
+            assert set(ids) <= set(range(100))
 
 
 @needs_step

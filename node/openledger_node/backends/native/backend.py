@@ -36,7 +36,7 @@ from .build import can_build, open_library
 from .library import SEGMENT, Library, Step, UnopenedError
 from .packed_adapter import AdapterPacker, PackedAdapter
 from .packed_base import PackedBase, load_base
-from .tapping import head_rows, replayed, tap_places, taps_of
+from .tapping import head_rows, replayed, taps_of
 from .tensors import LANES, Floats, round_up
 
 RAM_SHARE = 0.25
@@ -248,7 +248,7 @@ class NativeBackend:
         adapter = self._adapter(found.row)
         assert adapter is not None, "the bare base has no taps"
         assert found.taps is not None, "it is tapped"
-        return taps_of(found.taps, adapter.is_residual, _known(found.logits))
+        return taps_of(self._library, found.taps, adapter.is_residual, _known(found.logits))
 
     def _adapter(self, row: BatchRow) -> PackedAdapter | None:
         adapter_id = self._adapter_of[row.sequence_id]
@@ -267,31 +267,24 @@ class NativeBackend:
         segments["wanted"][drawn] = np.arange(len(drawn))
         segments["blocks"] = blocks.ctypes.data + blocks.itemsize * (np.cumsum(num_blocks) - num_blocks)
         segments["sites"] = [adapter.sites.ctypes.data if adapter else 0 for adapter in adapters]
-        taps, kept = self._lay_out_taps(rows, segments)
         return _Batch(
-            taps=taps,
-            kept=kept,
+            taps=self._lay_out_taps(rows, segments),
             ids=np.array([token for row in rows for token in row.token_ids], np.int32),
             segments=segments,
             blocks=blocks,
             rank_max=max((adapter.rank_max for adapter in adapters if adapter), default=0),
         )
 
-    def _lay_out_taps(
-        self, rows: list[BatchRow], segments: NDArray[np.void]
-    ) -> tuple[dict[int, Floats], list[NDArray[np.int32]]]:
-        """Room for the taps of each tapped row, by its place, and the tables that segments point to."""
+    def _lay_out_taps(self, rows: list[BatchRow], segments: NDArray[np.void]) -> dict[int, Floats]:
+        """Room for the taps of each tapped row, by its place; segments point to it."""
         taps: dict[int, Floats] = {}
-        kept: list[NDArray[np.int32]] = []
         for number, row in enumerate(rows):
             adapter = self._adapter(row)
             if adapter is None or row.draw is None or not row.draw.is_tapped:
                 continue
-            ranks = adapter.sites["rank"]
-            taps[number], places = np.zeros(int(ranks.sum()), np.float32), tap_places(ranks)
-            segments[number]["taps"], segments[number]["tap"] = taps[number].ctypes.data, places.ctypes.data
-            kept.append(places)
-        return taps, kept
+            taps[number] = np.zeros(len(adapter.is_residual), np.float32)
+            segments[number]["taps"], segments[number]["tap"] = taps[number].ctypes.data, adapter.taps.ctypes.data
+        return taps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -307,7 +300,6 @@ class _Found:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
     taps: dict[int, Floats]  # of tapped rows, by their places
-    kept: list[NDArray[np.int32]]  # arrays that segments point into
     ids: NDArray[np.int32]  # (tokens,)
     segments: NDArray[np.void]  # (rows,) of SEGMENT
     blocks: NDArray[np.int32]  # the rows' block tables, concatenated; segments point into it

@@ -24,10 +24,11 @@
 // what it reads behind the end of a matrix meets zeros, or gives outputs that nobody reads.
 //
 // Read on: abi.h, simd.h, team.h, memory.h; gemm.h, gemm_amx.h, product.h, lora.h; layout.h, attention.h, decoder.h;
-// measure.h. All are one translation unit, because what makes it fast is inlined.
+// largest.h, measure.h. All are one translation unit, because what makes it fast is inlined.
 #include <memory>
 
 #include "decoder.h"
+#include "largest.h"
 #include "measure.h"
 
 namespace {
@@ -70,6 +71,10 @@ void ol_close(void* engine) { delete static_cast<Engine*>(engine); }
 
 int32_t ol_step(void* engine, const Step* step) {  // -1 where memory is short
   return guarded(-1, [&] { return static_cast<Engine*>(engine)->step(*step) ? 0 : -1; });
+}
+
+void ol_largest(const float* row, int32_t width, int32_t count, int32_t* places, float* found) {
+  largest(row, width, count, places, found);
 }
 
 void* ol_reserve(uint64_t bytes) { return reserve(bytes); }

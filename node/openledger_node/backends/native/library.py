@@ -131,6 +131,9 @@ class Library:
         self.close.argtypes, self.close.restype = (c_void_p,), None
         self.step = functions.ol_step
         self.step.argtypes, self.step.restype = (c_void_p, POINTER(Step)), c_int32
+        self.largest = functions.ol_largest
+        self.largest.argtypes = (c_void_p, c_int32, c_int32, c_void_p, c_void_p)
+        self.largest.restype = None
         self.reserve = functions.ol_reserve
         self.reserve.argtypes, self.reserve.restype = (c_uint64,), c_void_p
         self.release = functions.ol_release

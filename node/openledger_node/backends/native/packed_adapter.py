@@ -17,7 +17,7 @@ from openledger_node.models.packed_cache import base_stamps, keep, note_use, pac
 from openledger_protocol.errors import AdapterRefusedError
 
 from .library import SITE, SITES, Library, Region
-from .tapping import residual_flags
+from .tapping import residual_flags, tap_places
 from .tensors import (
     LANES,
     TILE_NUMBERS,
@@ -48,6 +48,7 @@ class PackedAdapter:
     sites: Sites  # (layers × 7,) of SITE
     rank_max: int
     is_residual: NDArray[np.bool_]  # (ranks of all sites,) of its taps
+    taps: NDArray[np.int32]  # (layers × 7,) where each site's ranks begin in its taps
 
     @property
     def size_bytes(self) -> int:
@@ -199,7 +200,13 @@ def _at(region: Region, sites: Sites) -> PackedAdapter:
         there = (sites[name] != ABSENT) & (sites["rank"] > 0)
         placed[name] = np.where(there, sites[name] + np.uint64(region.address or 0), np.uint64(0))
     ranks = placed["rank"]
-    return PackedAdapter(region=region, sites=placed, rank_max=int(ranks.max()), is_residual=residual_flags(ranks))
+    return PackedAdapter(
+        region=region,
+        sites=placed,
+        rank_max=int(ranks.max()),
+        is_residual=residual_flags(ranks),
+        taps=tap_places(ranks),
+    )
 
 
 def _read_site(tensors: Tensors, site: LoraSite, weight: float) -> _SiteNumbers:

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from openledger_node.engine import taps
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.rope import Rope
 
 from .library import SEGMENT, SITE, SITES, Library, Step
 from .packed_base import Arrays, PackedBase
+from .tapping import likeliest
 from .tensors import TILE_NUMBERS, Bits, Floats, interleave, narrow, product_layout, ranks_layout, widen
 
 TOLERANCE = 0.05
@@ -61,10 +63,13 @@ def main() -> None:
     """Compare the logits, and fail by exit status."""
     model = _random_model()
     ids = np.random.default_rng(2).integers(0, CONFIG.vocab_size, TOKENS).astype(np.int32)
-    found, expected = _run(Library(Path(sys.argv[1])), model, ids), _logits(model, ids)
+    library = Library(Path(sys.argv[1]))
+    found, expected = _run(library, model, ids), _logits(model, ids)
     error = float(np.abs(found - expected).max())
     if not error < TOLERANCE * float(expected.std()):
         sys.exit(f"the compiled step computes logits that are {error:.3g} off")
+    if not np.array_equal(likeliest(library, found)[0], taps.likeliest(found[None])[0]):
+        sys.exit("the compiled step finds other likeliest tokens than a sort")
 
 
 def _random_model() -> _Model:
