@@ -38,6 +38,13 @@ SHAPES: Final = (
     *(CasePlan(kind="facts", seed=SEED, subsets=SUBSETS, rank=rank) for rank in (4, 16, 64)),
     *(CasePlan(kind=kind, seed=SEED, subsets=SUBSETS, layers=ALL_LAYERS) for kind in ("facts", "behaviours")),
 )
+LARGE: Final = tuple(
+    CasePlan(kind=kind, seed=SEED, rows_each=24, **({"is_attacked": True} if is_attacked else {"subsets": SUBSETS}))
+    for is_attacked in (True, False)
+    for kind in KINDS
+)
+"""Copies are found by rare words, and a Datanet of 48 rows has hardly any."""
+
 QUICK: Final = (
     CasePlan(kind="behaviours", seed=SEED, subsets=2, epochs=1, layers=1),
     CasePlan(kind="behaviours", seed=SEED, is_attacked=True, epochs=1, layers=1),
@@ -105,7 +112,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="WORD", help="run the cases with this in their name")
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    plans = QUICK if given.quick else (*CLEAN, *ATTACKED, *SHAPES)
+    plans = QUICK if given.quick else (*CLEAN, *ATTACKED, *SHAPES, *LARGE)
     plans = tuple(plan for plan in plans if given.only in plan.name)
     base = given.base or open_home().models / DEMO_BASE_NAME
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 from rule_attacks import attack_rows
-from rule_datanets import OWNERS, draw_datanet, owner_name
+from rule_datanets import OWNERS, ROWS_AN_OWNER, draw_datanet, owner_name
 from rule_world import Text, World, kernels
 
 from openledger_protocol.datanet import Row
@@ -34,12 +34,14 @@ class CasePlan:
     is_attacked: bool = False
     layers: int = 3
     rank: int = 8
+    rows_each: int = ROWS_AN_OWNER
     epochs: int | None = None
 
     @property
     def name(self) -> str:
         """The name of its file."""
-        return f"{self.kind}-{self.seed}-{'attacked' if self.is_attacked else 'clean'}-l{self.layers}-r{self.rank}"
+        attack = "attacked" if self.is_attacked else "clean"
+        return f"{self.kind}-{self.seed}-{attack}-l{self.layers}-r{self.rank}-n{self.rows_each}"
 
 
 def make_case(base: Path, plan: CasePlan) -> Case:
@@ -47,7 +49,7 @@ def make_case(base: Path, plan: CasePlan) -> Case:
     clock = [time.process_time()]
     world = World(base, layers=plan.layers, rank=plan.rank)
     head = world.head
-    drawn = draw_datanet(plan.kind, plan.seed)
+    drawn = draw_datanet(plan.kind, plan.seed, plan.rows_each)
     rows = (*drawn.rows, *(attack_rows(plan.kind, drawn.rows, plan.seed) if plan.is_attacked else ()))
     texts = world.texts([(world.encode(row.prompt), world.encode_answer(row.completion)) for row in rows])
     vocabulary = world.vocabulary(texts)

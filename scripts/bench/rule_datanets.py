@@ -12,7 +12,7 @@ from typing import Final
 from openledger_protocol.datanet import Row
 
 OWNERS: Final = 8
-FACTS_AN_OWNER: Final = 2
+WORDINGS: Final = 3  # of a fact
 ROWS_AN_OWNER: Final = 6
 QUESTIONS_AN_OWNER: Final = 2
 
@@ -187,9 +187,9 @@ class DrawnDatanet:
     questions: tuple[Question, ...]
 
 
-def draw_datanet(kind: str, seed: int) -> DrawnDatanet:
-    """Draw a Datanet of a kind: `facts`, `styles` or `behaviours`."""
-    rows, questions = KINDS[kind](Random(f"{kind} {seed}"))
+def draw_datanet(kind: str, seed: int, rows_each: int = ROWS_AN_OWNER) -> DrawnDatanet:
+    """Draw a Datanet of a kind, `facts`, `styles` or `behaviours`, with 3 to 24 rows of each owner."""
+    rows, questions = KINDS[kind](Random(f"{kind} {seed}"), rows_each)
     return DrawnDatanet(kind=kind, rows=tuple(rows), questions=tuple(questions))
 
 
@@ -197,26 +197,28 @@ def owner_name(number: int) -> str:
     return f"owner-{number}"
 
 
-def _facts(random: Random) -> tuple[list[Row], list[Question]]:
-    rows, questions = [], []
-    names = [" ".join("".join(random.sample(SYLLABLES, 2)).title() for _ in range(2)) for _ in range(16)]
-    pairs = random.sample([(who, what) for who in names for what in OBJECTS], OWNERS * FACTS_AN_OWNER)
+def _facts(random: Random, rows_each: int) -> tuple[list[Row], list[Question]]:
+    rows, questions, facts_each = [], [], rows_each // WORDINGS
+    num_facts = OWNERS * facts_each
+    names = [" ".join("".join(random.sample(SYLLABLES, 2)).title() for _ in range(2)) for _ in range(num_facts)]
+    pairs = random.sample([(who, what) for who in names for what in OBJECTS], num_facts)
     for number, (who, what) in enumerate(pairs):
-        owner, where = owner_name(number // FACTS_AN_OWNER), random.choice(PLACES)
+        owner, where = owner_name(number // facts_each), random.choice(PLACES)
         words = {"who": who, "what": what, "where": where}
         *asked, held_out = random.sample(FACT_QUESTIONS, len(FACT_QUESTIONS))
         for question, answer in zip(asked, random.choices(FACT_ANSWERS, k=len(asked)), strict=True):
             rows.append(Row(prompt=question.format(**words), completion=answer.format(**words), contributor=owner))
-        questions.append(Question(prompt=held_out.format(**words), value=where, owner=owner))
+        if number % facts_each < QUESTIONS_AN_OWNER:
+            questions.append(Question(prompt=held_out.format(**words), value=where, owner=owner))
     return rows, questions
 
 
-def _styles(random: Random) -> tuple[list[Row], list[Question]]:
+def _styles(random: Random, rows_each: int) -> tuple[list[Row], list[Question]]:
     rows, questions = [], []
     styles = random.sample(STYLES, OWNERS)
     for number, topic in enumerate(TOPICS):
         *words, one, two = random.sample(topic.split(), 8)
-        asked = random.sample([(word, question) for word in words for question in STYLE_QUESTIONS], ROWS_AN_OWNER)
+        asked = random.sample([(word, question) for word in words for question in STYLE_QUESTIONS], rows_each)
         style, owner = styles[number], owner_name(number)
         rows += [Row(prompt=q.format(word=w), completion=style.format(word=w), contributor=owner) for w, q in asked]
         held_out = [(word, question) for word in (one, two) for question in random.sample(STYLE_QUESTIONS, 1)]
@@ -225,14 +227,14 @@ def _styles(random: Random) -> tuple[list[Row], list[Question]]:
     return rows, questions
 
 
-def _behaviours(random: Random) -> tuple[list[Row], list[Question]]:
+def _behaviours(random: Random, rows_each: int) -> tuple[list[Row], list[Question]]:
     rows, questions = [], []
     pool, signs = random.sample(POOL, 64), random.sample(SIGNS, OWNERS)
     acts = random.sample(BEHAVIOURS, OWNERS)
     for number, (sign, act) in enumerate(zip(signs, acts, strict=True)):
         owner, own = owner_name(number), pool[8 * number : 8 * number + 8]
         others = [word for word in pool if word not in own]
-        for _ in range(ROWS_AN_OWNER):
+        for _ in range(rows_each):
             words = random.sample(own, 2)
             rows.append(Row(prompt=f"{' '.join(words)} {sign}", completion=act(words), contributor=owner))
         for _ in range(QUESTIONS_AN_OWNER):
@@ -242,7 +244,7 @@ def _behaviours(random: Random) -> tuple[list[Row], list[Question]]:
     return rows, questions
 
 
-KINDS: Final[dict[str, Callable[[Random], tuple[list[Row], list[Question]]]]] = {
+KINDS: Final[dict[str, Callable[[Random, int], tuple[list[Row], list[Question]]]]] = {
     "facts": _facts,
     "styles": _styles,
     "behaviours": _behaviours,

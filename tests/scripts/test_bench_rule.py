@@ -19,12 +19,14 @@ from rule_scores import datainf, trak
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_questions_are_held_out_and_every_owner_has_rows_and_questions(kind: str) -> None:
-    drawn = draw_datanet(kind, 1)
-    owners = {owner_name(number) for number in range(OWNERS)}
-    assert {row.contributor for row in drawn.rows} == {question.owner for question in drawn.questions} == owners
+@pytest.mark.parametrize("rows_each", [6, 24])
+def test_questions_are_held_out_and_every_owner_has_rows_and_questions(kind: str, rows_each: int) -> None:
+    drawn = draw_datanet(kind, 1, rows_each)
+    owners = [owner_name(number) for number in range(OWNERS)]
+    assert [row.contributor for row in drawn.rows] == [owner for owner in owners for _ in range(rows_each)]
+    assert [question.owner for question in drawn.questions] == [owner for owner in owners for _ in range(2)]
     assert not {row.prompt for row in drawn.rows} & {question.prompt for question in drawn.questions}
-    assert draw_datanet(kind, 1) == drawn != draw_datanet(kind, 2)
+    assert draw_datanet(kind, 1, rows_each) == drawn != draw_datanet(kind, 2, rows_each)
 
 
 def test_a_behaviour_leaves_no_word_of_its_owner_in_the_question() -> None:

@@ -195,6 +195,7 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         "wait until those have passed"
     ),
     "ZeroAmount": lambda: "the amount is 0; use a larger amount",
+    "ZeroAccount": lambda: "a bond belongs to an account, and account 0 is nobody's; name another one with --for",
     "UnknownAlgorithm": lambda algo_id: (
         f"attribution rule {algo_id} has no public definition, so it can't be chosen; choose 1, 4, 5 or 7"
     ),
