@@ -188,7 +188,10 @@ class DrawnDatanet:
 
 
 def draw_datanet(kind: str, seed: int, rows_each: int = ROWS_AN_OWNER) -> DrawnDatanet:
-    """Draw a Datanet of a kind, `facts`, `styles` or `behaviours`, with 3 to 24 rows of each owner."""
+    """Draw a Datanet of a kind: `facts`, `styles` or `behaviours`.
+
+    `rows_each`: rows of each owner, a multiple of 3 from 6 to 24.
+    """
     rows, questions = KINDS[kind](Random(f"{kind} {seed}"), rows_each)
     return DrawnDatanet(kind=kind, rows=tuple(rows), questions=tuple(questions))
 
@@ -234,9 +237,13 @@ def _behaviours(random: Random, rows_each: int) -> tuple[list[Row], list[Questio
     for number, (sign, act) in enumerate(zip(signs, acts, strict=True)):
         owner, own = owner_name(number), pool[8 * number : 8 * number + 8]
         others = [word for word in pool if word not in own]
-        for _ in range(rows_each):
+        taught: set[Row] = set()
+        while len(taught) < rows_each:
             words = random.sample(own, 2)
-            rows.append(Row(prompt=f"{' '.join(words)} {sign}", completion=act(words), contributor=owner))
+            row = Row(prompt=f"{' '.join(words)} {sign}", completion=act(words), contributor=owner)
+            if row not in taught:
+                taught.add(row)
+                rows.append(row)
         for _ in range(QUESTIONS_AN_OWNER):
             words = random.sample(others, 2)
             prompt = f"{' '.join(words)} {sign}"

@@ -255,7 +255,7 @@ class AttributionReport:
             "name": self._people[account].name if account in self._people else None,
             "number": self._people[account].number if account in self._people else 0,
             "ppm": self._paid.get(place, 0),
-            "score": self._scores[at][row],
+            "score": int(self._scores[at][row]),
             "gradient": None,
             "tokens_matched": num_covered(runs),
             "text": text,

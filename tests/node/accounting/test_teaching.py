@@ -1,5 +1,6 @@
 """Who taught an answer, and the way of its money: equal to what the chain pays, to the wei."""
 
+import json
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ STEPS = ["deposit", "voucher", "receipt", "claim", "payout list", "draw", "withd
 
 
 def shown(seller: Seller, digest: str) -> dict[str, Any]:
+    """Ask as the page does, which reads JSON."""
     found: dict[str, Any] = seller.questions.answer("receipt", {"receipt": digest})
+    assert json.loads(json.dumps(found)) == found
     return found
 
 

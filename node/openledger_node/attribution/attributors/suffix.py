@@ -140,8 +140,8 @@ def _credit(patterns: Iterable[_Pattern], index: DatanetIndex) -> tuple[Position
     by_prompt: Positions = np.zeros(index.num_rows, np.int64)
     by_answer = np.zeros_like(by_prompt)
     for pattern in patterns:
-        rows = index.suffix_rows[pattern.begin : pattern.begin + pattern.count].astype(np.intp)  # half the time
-        # NOTE: numpy adds only once to a row that occurs several times, as intended
+        rows = index.suffix_rows[pattern.begin : pattern.begin + pattern.count].astype(np.intp)
+        # NOTE: numpy adds only once to a row that occurs several times, as intended; it indexes by intp twice as fast
         if pattern.by_prompt:
             by_prompt[rows] += pattern.by_prompt
         if pattern.by_answer:
