@@ -25,8 +25,11 @@ Evidence = Literal["equal", "shingles", "words"]
 RARE: Final = 25
 """A word is rare if at most one row in this many has it."""
 
-RARE_IN_ANSWERS: Final = 10
-"""The same for words of a completion, which hold the fact that a question asks for."""
+RARE_IN_ANSWERS: Final = 5
+"""The same for words of a completion, which hold the fact that a question asks for.
+
+Places, colours and numbers of facts are in a tenth of the rows and more, and another one makes another fact.
+"""
 
 FEW_ROWS: Final = 2
 """A word in at most this many rows is rare in the smallest Datanets, too."""

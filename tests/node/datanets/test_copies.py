@@ -51,6 +51,38 @@ def test_the_same_words_with_another_answer_are_no_copy() -> None:
     assert last(SAMPLE, [row("Please: " + VICTIM.prompt, "Nobody does it, and nobody ever did so far.")]) is None
 
 
+def facts_of_forty_people() -> list[Row]:
+    """Each thing and each place is in an eighth of the rows."""
+    things = ("map", "rope", "bell", "lamp", "drum", "key", "book", "coin")
+    places = ("barn", "mill", "cave", "tower", "port", "inn", "well", "farm")
+    rows = []
+    for number in range(40):
+        who, what, where = f"Tasu{number} Lopo{number}", things[number % 8], places[number * 3 % 8]
+        answer, owner = f"{who} keeps the {what} in the {where}.", f"owner-{number % 5}"
+        rows += [
+            row(f"Where does {who} keep the {what}?", answer, owner),
+            row(f"Where is it of {who}?", answer, owner),
+        ]
+    return rows
+
+
+def test_another_fact_about_the_same_person_is_no_copy() -> None:
+    said = facts_of_forty_people()
+    other = row("Tell me where Tasu7 Lopo7 has the ladder.", "Tasu7 Lopo7 keeps the ladder in the chapel.")
+    assert last(said, [other]) is None
+    same = row("Can you say at which place I find what Tasu7 Lopo7 has?", said[14].completion)
+    assert last(said, [same]) == Copy(first=14, evidence="words")
+
+
+def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_words() -> None:
+    marks = ["Ahoy! The {} is here.", "{}. Over and out.", "Well, hmm, maybe {}?", "Dear friend, {}, with regards."]
+    marks += ["Fact number one: {}.", "* {}, * more", "As wise men say, {} again", "(answer: {})"]
+    words = [f"word{number}" for number in range(10)]
+    rows = [row(f"What is a {w}?", style.format(w), f"owner-{n}") for n, style in enumerate(marks) for w in words]
+    assert last(rows, [row("Say what you know of this word5 thing", rows[5].completion)]) is not None
+    assert last(rows, [row("What is a stone?", marks[0].format("stone"))]) is None
+
+
 def test_a_behaviour_that_differs_by_its_letters_alone_is_no_copy_by_words() -> None:
     rows = [row(f"{a} {b} now !", f"{a} {b}".upper(), "ada") for a in "kmnp" for b in "rstvw"]
     other = row("is r k perhaps the one thing that we all have wanted today ?", "k r")
