@@ -213,7 +213,8 @@ class BookReader:
     def _relayed(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
         """Fees that other accounts have paid to these, in transactions that this node has sent.
 
-        A fee comes after its payout, which can go to the same wallet and is no income of this node.
+        In such a transaction the last credit to a wallet is its fee. One before it is the payout, which is no income
+        of this node.
         """
         relays = self._session.ledger.sums.relays()
         last = {

@@ -28,7 +28,7 @@ BYTES_MAX = 64 * 10**6
 """Of all sealed texts of a ledger; the oldest go first."""
 
 REBUILD_S_MAX = 300.0
-"""For writing a ledger anew, once, at a start. About 28 MB/s were measured on a busy machine, so 8 GB fit in."""
+"""The limit for rewriting a ledger as a node starts. A busy machine rewrote 28 MB a second, so 8 GB are possible."""
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def open_clean_ledger(home: Home, network_id: str, tell: Callable[[str], None]) 
 def _overwrite(ledger: Ledger, tell: Callable[[str], None]) -> None:
     if not ledger.texts.has_leftovers:
         return
-    tell("writing the ledger anew, once, since earlier releases left deleted texts in its file, sealed")
+    tell("rewriting the ledger once, because earlier releases left deleted texts in its file, encrypted")
     try:
         why_not = ledger.texts.overwrite_leftovers(within_s=REBUILD_S_MAX)
     except LedgerError as error:

@@ -1,4 +1,4 @@
-"""Taps of a tapped step: read on the device while the host goes on, and cut to each adapter's ranks on the host."""
+"""Taps of a step: the device reads them while the host works on, and the host cuts them to each adapter's ranks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

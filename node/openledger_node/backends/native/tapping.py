@@ -28,7 +28,7 @@ def residual_flags(ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
 def likeliest(library: Library, logits: Floats) -> tuple[NDArray[np.int32], Floats]:
     """Find the likeliest tokens of a row of logits (vocabulary,), as `engine.taps.likeliest` does.
 
-    After a step that takes ten times as long, because the step's weights have evicted numpy's code from the caches.
+    After a step numpy takes ten times as long, because the step's weights have evicted its code from the caches.
     """
     count = min(TOP_TOKENS, len(logits))
     ids, found = np.empty((1, count), np.int32), np.empty((1, count), np.float32)

@@ -97,7 +97,7 @@ SEQUENCES: dict[str, tuple[AdapterId | None, bool]] = {
 
 
 def steps_of(*counts: tuple[int, ...]) -> list[tuple[BatchRow, ...]]:
-    """Steps in which each sequence goes on by so many tokens."""
+    """Steps that each add so many tokens to every sequence."""
     seen, steps = [0] * len(SEQUENCES), []
     for step in counts:
         rows = []
