@@ -49,7 +49,7 @@ def _trade(stack: ExitStack, seller: AtHome, buyer: AtHome, figures: Figures) ->
     direct = stack.enter_context(Watch(lambda: buyer.machine.is_connected(seller.seen_as)))
     is_named = lambda: reach_of(seller).get("state", "unknown") != "unknown"  # noqa: E731
     named = stack.enter_context(Watch(is_named, every_s=STATE_EVERY_S))
-    wait_for("the buyer hears of the seller", lambda: buyer.has_heard(wallet), timeout_s=HEARD_TIMEOUT_S)
+    wait_for("the buyer hears of the seller", lambda: buyer.has_heard(wallet, DEPOSIT_WEI), timeout_s=HEARD_TIMEOUT_S)
     figures["start_s"], figures["heard_s"] = _rounded(up_s - began_s), _rounded(time.monotonic() - up_s)
     buyer.act("channels open", node=wallet, amount_wei=DEPOSIT_WEI)
     wait_for("the deposit is on the chain", buyer.has_deposit, timeout_s=PAID_TIMEOUT_S)

@@ -82,9 +82,17 @@ class AtHome:
         found = self.money("rewards")
         return int(found["balance_wei"]) > 0
 
-    def has_heard(self, seller: str) -> bool:
-        """True once the node knows that a wallet sells."""
-        return any(peer["serves"] and peer["wallet"] == seller for peer in self.money("peers")["peers"])
+    def has_heard(self, seller: str, amount_wei: str) -> bool:
+        """True once the node knows that a wallet sells, and can open a channel to it with an amount."""
+        if not any(peer["serves"] and peer["wallet"] == seller for peer in self.money("peers")["peers"]):
+            return False
+        try:
+            self.money("plan", verb="channels open", arguments={"node": seller, "amount_wei": amount_wei})
+        except DemoError as error:
+            if "is heard just now" not in str(error):
+                raise
+            return False  # its advertisement is being replaced
+        return True
 
     def buy(self) -> "Bought":
         """Ask the node's own API for an answer, which it has to buy."""
