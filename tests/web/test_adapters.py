@@ -197,6 +197,8 @@ def test_the_end_of_a_pull_is_told_with_the_base_that_its_files_name(alone: Node
     expect(note).to_contain_text("40.0 MB from the Hugging Face hub, checked. Its files name <img src=x onerror")
     now["pull"] = {**done, "from_peer": "12D3KooWabcdefgh"}
     expect(note).to_contain_text("40.0 MB from 12D3Ko…cdefgh, checked.")
+    now["pull"] = {**now["pull"], "missing_versions": {"datanets/0x1/0x2.json": "no peer has it"}}
+    expect(note).to_contain_text("The rows of its Datanet are not here, so it can't be sold or checked: no peer has")
 
 
 def test_hostile_names_stay_text(keeper: Node, open_page: OpenPage) -> None:

@@ -140,11 +140,25 @@ def pull(
     if as_json:
         emit_json("pulled_adapter", pulled)
         return
-    if not pulled["bytes"]:
+    _show_pulled(pulled)
+
+
+def _show_pulled(pulled: dict[str, Any]) -> None:
+    if pulled["bytes"]:
+        size, seconds, peer = (
+            megabytes(pulled["bytes"]),
+            pulled["duration_s"],
+            plain(pulled["from_peer"] or "the hub"),
+        )
+        say(f"[bold]{plain(pulled['adapter'])}[/] is in the library: {size} in {seconds:.1f} s from {peer}")
+    else:
         say(f"[bold]{plain(pulled['adapter'])}[/] is in the library already")
-        return
-    size, seconds, peer = megabytes(pulled["bytes"]), pulled["duration_s"], plain(pulled["from_peer"] or "the hub")
-    say(f"[bold]{plain(pulled['adapter'])}[/] is in the library: {size} in {seconds:.1f} s from {peer}")
+    if missing := dict.fromkeys(pulled["missing_versions"].values()):
+        again = f"`openledger-node adapters pull {plain(pulled['adapter'])}`"
+        say(
+            "[yellow]the rows of its Datanet are not here[/], so it can't be sold or checked: "
+            f"{plain('; '.join(missing))}. {again} asks peers again"
+        )
 
 
 @app.command()

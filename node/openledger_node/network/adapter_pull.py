@@ -21,7 +21,7 @@ from openledger_protocol.wire.transfer import FileEntry, chunk_size_bytes
 from ..attribution.index import AttributionIndex, open_index
 from ..attribution.registry import is_published
 from ..datanets.version import DatanetVersion, check_signed, read_published, version_from_json, write_published
-from ..errors import NodeError
+from ..errors import ChainError, NodeError
 from ..home import Home
 from ..market.reachable import Reachable, directness, open_directly_to
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter
@@ -82,9 +82,19 @@ async def pull_named(
         adapter,
         home,
         base,
-        is_published=partial(is_published, session.ledger.events),
+        is_published=partial(is_published_by_now, session),
         show=show,
     )
+
+
+def is_published_by_now(session: NetworkSession, datanet_id: DatanetId, version: DatanetVersion) -> bool:
+    """True if a Datanet has published a version; before the answer is no, the newest blocks are read."""
+    events = session.ledger.events
+    if is_published(events, datanet_id, version):
+        return True
+    with suppress(ChainError):  # then the blocks that were read before must do
+        session.step()
+    return is_published(events, datanet_id, version)
 
 
 async def fetch_adapter(
@@ -100,7 +110,8 @@ async def fetch_adapter(
 ) -> Fetched:
     """Fetch an adapter from up to three peers at once, check all of it, and add it to the library.
 
-    After a crash the fetch resumes where it stopped. An adapter that is here already stays as it is.
+    After a crash the fetch resumes where it stopped. An adapter that is here already stays as it is; only versions of
+    its Datanets that are missing here are fetched.
 
     Raises:
         NetworkError: no peer sent it; the message gives each peer's reason. Fetched parts are kept for the next time.
@@ -108,22 +119,27 @@ async def fetch_adapter(
         NodeError: it is being fetched already, or the disk has no room.
     """
     started_s = trio.current_time()
-    here = await trio.to_thread.run_sync(_find, home, adapter_id)
-    if here:
-        return Fetched(adapter=here, size_bytes=0, duration_s=0.0, from_peer=None, dropped={}, missing_versions={})
     versions = _Versions(home, is_published)
+    here = await trio.to_thread.run_sync(_find, home, adapter_id)
+    wanted = await trio.to_thread.run_sync(versions.wanted, here.manifest) if here else []
+    if here and not wanted:
+        return Fetched(adapter=here, size_bytes=0, duration_s=0.0, from_peer=None, dropped={}, missing_versions={})
     with CountedPartial.opened(home, adapter_id) as place:
         place.show = show
         transfer = Transfer(open_stream, providers, adapter_id, place, limits)
-        files = await transfer.run(partial(_check_base, base), versions.wanted, versions.keep)
-        adapter = await trio.to_thread.run_sync(_admit, home, base, files, place)
+        if here:
+            adapter, missing = here, await transfer.run_versions(wanted, versions.keep)
+            place.remove()
+        else:
+            files = await transfer.run(partial(_check_base, base), versions.wanted, versions.keep)
+            adapter, missing = await trio.to_thread.run_sync(_admit, home, base, files, place), files.missing_versions
     return Fetched(
         adapter=adapter,
-        size_bytes=files.size_bytes,
+        size_bytes=transfer.received_bytes,
         duration_s=trio.current_time() - started_s,
-        from_peer=files.from_peer,
-        dropped=files.dropped,
-        missing_versions=files.missing_versions,
+        from_peer=transfer.from_peer,
+        dropped=transfer.dropped,
+        missing_versions=missing,
     )
 
 

@@ -56,9 +56,6 @@ class FetchedFiles:
 
     folder: Path
     manifest: AdapterManifest
-    size_bytes: int  # received in this run
-    from_peer: PeerId  # the peer that sent most of it
-    dropped: dict[PeerId, str]
     missing_versions: dict[str, str]  # path → why no peer's version was accepted
 
 
@@ -83,6 +80,16 @@ class Transfer:
         self._live: dict[PeerId, Provider] = {}
         self._bytes_of: Counter[PeerId] = Counter()
 
+    @property
+    def received_bytes(self) -> int:
+        """The bytes received so far."""
+        return self._bytes_of.total()
+
+    @property
+    def from_peer(self) -> PeerId | None:
+        """The peer that has sent most of them; None if none has sent any."""
+        return next((peer_id for peer_id, _ in self._bytes_of.most_common(1)), None)
+
     async def run(self, check: Check, list_missing: ListMissing, keep_version: KeepVersion) -> FetchedFiles:
         """Fetch everything that is missing.
 
@@ -96,17 +103,26 @@ class Transfer:
             datanets = await trio.to_thread.run_sync(list_missing, listing.manifest)
             missing = await self._fetch_versions(datanets, keep_version)
         finally:
-            for provider in list(self._live.values()):
-                await provider.aclose()
-        [(best, _)] = self._bytes_of.most_common(1)
-        return FetchedFiles(
-            folder=self._partial.files,
-            manifest=listing.manifest,
-            size_bytes=self._bytes_of.total(),
-            from_peer=best,
-            dropped=self.dropped,
-            missing_versions=missing,
-        )
+            await self._close()
+        return FetchedFiles(folder=self._partial.files, manifest=listing.manifest, missing_versions=missing)
+
+    async def run_versions(self, datanets: Sequence[DatanetReference], keep_version: KeepVersion) -> dict[str, str]:
+        """Fetch only versions of Datanets, for an adapter that is here; path → why no peer's was accepted.
+
+        Raises:
+            NodeError: the disk is full.
+        """
+        try:
+            await self._recruit()
+            return await self._fetch_versions(datanets, keep_version)
+        except NetworkError as error:
+            return {version_path(datanet): str(error) for datanet in datanets}
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        for provider in list(self._live.values()):
+            await provider.aclose()
 
     async def _fetch_files(self, check: Check) -> Listing:
         while True:

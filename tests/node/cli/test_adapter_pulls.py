@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.verbs import Run
 
 from openledger_node.cli import adapter_pull
 from openledger_node.cli.adapter_pull import pull_from_peers
@@ -97,3 +98,11 @@ def test_ctrl_c_cancels_the_pull_of_the_node(home: Home, monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         pull_from_peers(home, "lake", sleep=interrupt)
     assert daemon.asked == ["/adapters/pull", "/adapters/pull/cancel"]
+
+
+def test_a_pull_without_the_rows_says_how_to_ask_for_them_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = DONE | {"missing_versions": {"datanets/0x1/0x2.json": "no peer has it"}}
+    monkeypatch.setattr(adapter_pull, "ask_daemon", Daemon(done))
+    shown = " ".join(run("adapters", "pull", "lake").stderr.split())
+    assert "the rows of its Datanet are not here, so it can't be sold or checked: no peer has it." in shown
+    assert "`openledger-node adapters pull lake@11111111` asks peers again" in shown

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.contributors import ADA, CONTRIBUTED, key_of
 from support.market_world.adapter_liars import entry_of
-from support.market_world.swarm import ANN, BOB, LAKE, VERSION, Swarm, open_swarm, share_adapter
+from support.market_world.swarm import ANN, BOB, LAKE, VERSION, Swarm, is_bulk, open_swarm, share_adapter
 
 from openledger_node.datanets.version import (
     DatanetVersion,
@@ -85,6 +85,31 @@ async def test_a_version_that_the_chain_does_not_know_is_not_written(swarm: Swar
     assert not published_file(swarm.ours, LAKE.id, LAKE.rows_root).exists()
     assert "was never published on this network" in fetched.missing_versions[PATH]
     assert fetched.adapter.id == adapter.id
+
+
+async def test_a_second_pull_brings_only_the_versions_that_the_first_one_missed(
+    swarm: Swarm, adapter: Adapter
+) -> None:
+    """F: an adapter that was pulled before its node had read the publication could never be sold or checked there."""
+    await swarm.add(ANN)
+    first = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
+    swarm.asked[ANN].clear()
+    again = await swarm.fetch(adapter.id, ANN)
+    assert (again.missing_versions, read_published(swarm.ours, LAKE)) == ({}, VERSION)
+    assert again.adapter.id == first.adapter.id == adapter.id
+    assert not any(map(is_bulk, swarm.asked[ANN]))
+    assert list(swarm.ours.adapters.glob(".*")) == []
+    third = await swarm.fetch(adapter.id, ANN)
+    assert (third.size_bytes, third.from_peer) == (0, None)
+
+
+async def test_an_adapter_stays_if_nobody_can_send_the_version_that_it_misses(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN)
+    await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
+    again = await swarm.fetch(adapter.id, BOB)
+    assert again.adapter.id == adapter.id
+    assert (again.size_bytes, again.from_peer, set(again.dropped)) == (0, None, {BOB})
+    assert "no peer could send" in again.missing_versions[PATH]
 
 
 async def test_a_version_of_other_rows_is_not_written(swarm: Swarm, adapter: Adapter) -> None:

@@ -1,14 +1,19 @@
 """Attempts to be paid for an adapter that others taught: by its entry on the chain, against its manifest."""
 
+from functools import partial
+
 import pytest
 from support.chain_world.seller import VERSION, Seller
 from support.chain_world.world import World
 from support.contributors import ADA, BEN
 from support.signed import NODE_KEY
 
+from openledger_node.attribution.registry import is_published
 from openledger_node.chain.contracts import explain_revert
+from openledger_node.errors import ChainError
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.network.adapter_pull import is_published_by_now
 from openledger_node.settlement.actions import CreateDatanet, PublishDatanet, RegisterAdapter
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.adapter import manifest_id, registered_id
@@ -121,6 +126,32 @@ async def test_rows_that_were_published_under_another_datanet_are_not_sold(selle
     register(world, world.node, adapter, mine)
     with pytest.raises(AdapterRefusedError, match="can't be used: the local rows with these contributors"):
         await seller.ask(QUESTION, model="lake")
+
+
+async def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_never_published(seller: Seller) -> None:
+    """F: the advertisement of a new adapter came before the block that published its rows."""
+    world, payer = seller.world, seller.world.payer
+    late = partial(is_published_by_now, payer)
+    world.run(lambda: payer.watcher.head)
+    mine = world.create_datanet()
+    assert not late(mine, VERSION)
+    world.act(
+        PublishDatanet(datanet_id=mine, rows_root=VERSION.rows_root, contributors_root=VERSION.contributors_root)
+    )
+    world.wait(1)
+    assert not is_published(payer.ledger.events, mine, VERSION)
+    assert late(mine, VERSION)
+
+
+async def test_a_pull_goes_by_what_was_read_while_the_chain_does_not_answer(
+    seller: Seller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ChainError("it does not answer")
+
+    payer, datanet = seller.world.payer, seller.world.create_datanet()
+    monkeypatch.setattr(payer, "step", fail)
+    assert not is_published_by_now(payer, datanet, VERSION)
 
 
 async def test_a_retired_adapter_is_no_longer_sold_and_what_it_earned_is_claimed(seller: Seller) -> None:

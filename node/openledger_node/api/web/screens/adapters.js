@@ -264,8 +264,9 @@ function hintFor(wanted, n, network, isFolder) {
 
 function pulled(now) {
   const from = now.from_peer ? `${bytes(now.received_bytes)} from ${short(now.from_peer, 6)}` : `${bytes(now.received_bytes)} from the Hugging Face hub`;
-  return note(now.made_for ? "warn" : "", [h("b", {}, `${now.adapter} is here. `), now.received_bytes ? `${from}, checked. ` : "It was in the library already. ",
-    now.made_for && `Its files name ${now.made_for} as its base, so its answers may be poor on the base that is served.`]);
+  const missing = [...new Set(Object.values(now.missing_versions ?? {}))];
+  return note(now.made_for || missing.length ? "warn" : "", [h("b", {}, `${now.adapter} is here. `), now.received_bytes ? `${from}, checked. ` : "It was in the library already. ",
+    now.made_for && `Its files name ${now.made_for} as its base, so its answers may be poor on the base that is served. `, missing.length > 0 && `The rows of its Datanet are not here, so it can't be sold or checked: ${missing.join("; ")}. Pull it again to ask peers for them.`]);
 }
 
 // ---- 5 what others offer
