@@ -1,9 +1,9 @@
 """All checks side by side: lint, types, the contracts and every test, on a few workers, the longest job first.
 
-Each job prints one line when it ends, and its whole output if it failed. The files of a few failed tests run a second
-time, when nothing runs beside them: tests of a file may build on each other. What fails again is a fault; what passes
-is printed as unsteady, to be fixed. Tests that the machine can't run are counted under NOT TESTED. The exit status is
-0 only if no check failed and no test failed twice.
+Each job prints one line when it ends, and its whole output if it failed. If tests of a few files failed, these
+files run a second time, when nothing runs beside them: tests of a file may build on each other. What fails again is
+a fault; what passes is printed as unsteady, to be fixed. Tests that the machine can't run are counted under NOT
+TESTED. The exit status is 0 only if no check failed and no test failed twice.
 
 The jobs are balanced by tests/durations.json, which `--record` writes.
 """
@@ -57,7 +57,7 @@ MEMORY_DISK_BYTES_MIN = 4 << 30
 """Tests leave 1 GiB at a time at most; the rest is room for what they run."""
 
 UNSTEADY_MAX = 3
-"""More failures than these are no accident."""
+"""Files with failures; more are no accident. Tests of a file share what they start, so one cause fails several."""
 
 SLOWEST_MAX = 20
 """As many of the slowest tests are printed."""
@@ -219,13 +219,13 @@ def run(job: Job) -> Outcome:
 
 
 def are_good(outcomes: list[Outcome]) -> bool:
-    """True if nothing failed, or only a few tests whose files pass when they run alone."""
+    """True if nothing failed, or only tests of a few files that pass when they run alone."""
     bad = [outcome for outcome in outcomes if not outcome.is_passed]
     failed = [test for outcome in bad for test in outcome.failed]
-    is_forgivable = all(outcome.is_worth_a_second_look for outcome in bad) and len(failed) <= UNSTEADY_MAX
+    files = dict.fromkeys(test.partition("::")[0] for test in failed)
+    is_forgivable = all(outcome.is_worth_a_second_look for outcome in bad) and len(files) <= UNSTEADY_MAX
     if not bad or not is_forgivable:
         return not bad
-    files = dict.fromkeys(test.partition("::")[0] for test in failed)
     again = run(Job(name="a second look", paths=tuple(files)))
     if not again.is_passed:
         print(again.output, flush=True)
