@@ -25,10 +25,16 @@ Evidence = Literal["equal", "shingles", "words"]
 RARE: Final = 25
 """A word is rare if at most one row in this many has it."""
 
-RARE_IN_ANSWERS: Final = 5
-"""The same for words of a completion, which hold the fact that a question asks for.
+FAIRLY_RARE: Final = 5
+"""The same for words of a completion, which hold what a question asks for, and for rows without two rare words.
 
 Places, colours and numbers of facts are in a tenth of the rows and more, and another one makes another fact.
+"""
+
+SCARCE: Final = 6
+"""A word that is not rare is scarce if at most one row in this many has it, such as one of ten things that are kept.
+
+Two rows that differ in one scarce word each are about two things.
 """
 
 FEW_ROWS: Final = 2
@@ -46,7 +52,7 @@ PADDING_MAX: Final = 4
 
 A long text has the words of many short rows and copies none of them. New words count as padding for nobody."""
 
-SNAPSHOT_ROWS_MIN: Final = 64
+SNAPSHOT_ROWS_MIN: Final = 32
 """Rows of earlier batches from which their frequencies alone count, so that a batch can't make its words frequent."""
 
 SNAPSHOT_GROWTH: Final = (5, 4)
@@ -164,13 +170,24 @@ class _Fingerprints:
         if not theirs <= self._words[place] or not self._is_answer_kept(place, first):
             return False
         known = sum(self._frequency[word] > 0 for word in self._fingerprint(place))
-        return known <= PADDING_MAX * len(theirs)
+        return known <= PADDING_MAX * len(theirs) and not self._are_of_two_things(place, first)
+
+    def _are_of_two_things(self, place: int, first: int) -> bool:
+        """True if each row has exactly one scarce word that the other lacks."""
+        ours, theirs = self._scarce(place) - self._words[first], self._scarce(first) - self._words[place]
+        return len(ours) == len(theirs) == 1
+
+    def _scarce(self, place: int) -> set[int]:
+        return self._in_few(self._words[place], SCARCE) - self._in_few(self._words[place], RARE)
 
     def _fingerprint(self, place: int) -> set[int]:
-        rare = max(self._counted // RARE, FEW_ROWS)
-        rare_in_answers = max(self._counted // RARE_IN_ANSWERS, FEW_ROWS)
-        found = {word for word in self._words[place] if self._frequency[word] <= rare}
-        return found | {word for word in self._answers[place] if self._frequency[word] <= rare_in_answers}
+        found = self._in_few(self._words[place], RARE) | self._in_few(self._answers[place], FAIRLY_RARE)
+        return found if len(found) >= FINGERPRINT_WORDS_MIN else self._in_few(self._words[place], FAIRLY_RARE)
+
+    def _in_few(self, words: Iterable[int], part: int) -> set[int]:
+        """The words that at most one row in `part` has."""
+        times = max(self._counted // part, FEW_ROWS)
+        return {word for word in words if self._frequency[word] <= times}
 
     def _is_answer_kept(self, place: int, first: int) -> bool:
         (ours, our_pairs), (theirs, their_pairs) = self._answer_pairs(place), self._answer_pairs(first)

@@ -74,6 +74,40 @@ def test_another_fact_about_the_same_person_is_no_copy() -> None:
     assert last(said, [same]) == Copy(first=14, evidence="words")
 
 
+def test_two_things_of_one_person_in_one_place_are_two_facts() -> None:
+    """F: in Datanets of 384 rows, 2.7 % of honest facts were taken for copies of another thing's."""
+    said = []
+    for each in facts_of_forty_people():
+        _, _, _, _, what, _, _, place = each.completion.split()
+        prompt = each.prompt.replace("it of", f"the {what} of")
+        said.append(replace(each, prompt=prompt, completion=f"In the {place}"))
+    assert (said[15].prompt, said[15].completion) == ("Where is the coin of Tasu7 Lopo7?", "In the inn.")
+    assert last(said, [row("Where is the drum of Tasu7 Lopo7?", "In the inn.")]) is None
+    same = last(said, [row("At which spot has Tasu7 Lopo7 put that coin?", "In the inn.")])
+    assert same == Copy(first=14, evidence="words")
+
+
+def test_copies_of_facts_that_are_asked_for_in_three_ways_are_found_among_few_rows() -> None:
+    """F: their names are in three rows each, so they had no fingerprint, and the copies counted as well."""
+    asked = ("Where does {} keep it?", "In which place is what {} has?", "Tell me the spot of {}.")
+    places = ("barn", "mill", "cave", "tower", "port", "inn", "well", "farm")
+    rows = [
+        row(way.format(f"Tasu{n} Lopo{n}"), f"In the {places[n % 8]}.", f"owner-{n % 4}")
+        for n in range(14)
+        for way in asked
+    ]
+    copies = [
+        row(f"I wonder about Tasu{n} Lopo{n} and what is hidden there", f"In the {places[n % 8]}.")
+        for n in (0, 0, 1, 1)
+    ]
+    found = find_copies([rows, copies])
+    assert all(
+        each is None or rows[each.first].contributor == own.contributor
+        for each, own in zip(found, rows, strict=False)
+    )
+    assert [each and rows[each.first].contributor for each in found[len(rows) :]] == ["owner-0"] * 2 + ["owner-1"] * 2
+
+
 def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_words() -> None:
     marks = ["Ahoy! The {} is here.", "{}. Over and out.", "Well, hmm, maybe {}?", "Dear friend, {}, with regards."]
     marks += ["Fact number one: {}.", "* {}, * more", "As wise men say, {} again", "(answer: {})"]
