@@ -27,6 +27,9 @@ UNFIT_KEPT_S = 5.0
 """The chain's first answer that a seller is not fit is kept for so long, and each further one for twice as long, up
 to `KEPT_S`: a new seller advertises while its bond is on its way to a block."""
 
+WANTED_S = 1.0
+"""A call that finds no fit seller asks again about those that were unfit so long ago: a block may have come since."""
+
 STALE_S = 600.0
 """A bond that was read so long ago is read again, since its wallet may have withdrawn it."""
 
@@ -99,6 +102,21 @@ class Vetting:
         self, offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], count_max: int
     ) -> tuple[list[Advertisement], dict[str, ProtocolError]]:
         """Return the first `count_max` fit offers, and the reasons against those before them, by peer id."""
+        refused = [ad for ad in offers if self._is_refused(ad)][:count_max]
+        fit, unfit = await self._choose(offers, records, count_max)
+        if refused and not fit:
+            fit, still = await self._choose(refused, records, count_max, is_asked_again=True)
+            unfit = {peer_id: error for peer_id, error in (unfit | still).items() if peer_id not in _ids(fit)}
+        return fit, unfit
+
+    async def _choose(
+        self,
+        offers: Sequence[Advertisement],
+        records: Mapping[Address, SellerRecord],
+        count_max: int,
+        *,
+        is_asked_again: bool = False,
+    ) -> tuple[list[Advertisement], dict[str, ProtocolError]]:
         now_ns = self._now_ns()
         fit: list[Advertisement] = []
         unfit: dict[str, ProtocolError] = {}
@@ -110,7 +128,7 @@ class Vetting:
                     if error := why_barred(records[ad.wallet], now_ns):
                         errors[ad.peer_id] = error
                     else:
-                        nursery.start_soon(self._vet, ad, errors)
+                        nursery.start_soon(self._vet, ad, errors, is_asked_again)
             fit += [ad for ad in wave if errors[ad.peer_id] is None]
             unfit |= {peer_id: error for peer_id, error in errors.items() if error}
             if trio.current_time() - began_s >= ASK_TIMEOUT_S:
@@ -145,10 +163,17 @@ class Vetting:
         known = [ad for ad in unread if records[ad.wallet].num_answers][: READ_EACH // 2]
         return [*known, *(ad for ad in unread if ad not in known)][:READ_EACH]
 
-    async def _vet(self, ad: Advertisement, errors: dict[str, ProtocolError | None]) -> None:
+    def _is_refused(self, ad: Advertisement) -> bool:
+        """True if the chain spoke against a seller, and may say something else by now, though this is still kept."""
+        verdict, now_s = self._verdicts.get((ad.signer, ad.wallet)), trio.current_time()
+        return bool(verdict and verdict.error and verdict.asked_s + WANTED_S <= now_s < verdict.until_s)
+
+    async def _vet(
+        self, ad: Advertisement, errors: dict[str, ProtocolError | None], is_asked_again: bool = False
+    ) -> None:
         key, now_s = (ad.signer, ad.wallet), trio.current_time()
         verdict = self._verdicts.get(key)
-        if verdict is None or verdict.until_s <= now_s:
+        if verdict is None or verdict.until_s <= now_s or is_asked_again:
             try:
                 found = await self._in_time(self._ask(ad, asked_s=now_s))
             except ChainError as error:
@@ -161,7 +186,9 @@ class Vetting:
                 errors[ad.peer_id] = UnavailableError(f"this node's own record of it can't be read: {error}")
                 return
             if found.error:
-                again_s = 2 * verdict.kept_s if verdict and verdict.error else UNFIT_KEPT_S
+                again_s = UNFIT_KEPT_S
+                if verdict and verdict.error:
+                    again_s = verdict.kept_s * (1 if is_asked_again else 2)
                 found = replace(found, kept_s=min(again_s, KEPT_S))
             verdict = found
             self._keep(key, verdict)
@@ -293,6 +320,10 @@ class Exposure:
         self._running -= Counter({wallet: 1})  # drops what is zero
         self._left.set()
         self._left = trio.Event()
+
+
+def _ids(ads: Sequence[Advertisement]) -> set[str]:
+    return {ad.peer_id for ad in ads}
 
 
 def why_barred(record: SellerRecord, now_ns: int) -> ProtocolError | None:

@@ -18,7 +18,7 @@ from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
 from openledger_node.market.places import Placed, PlacedAds
-from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, Vetting
+from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, WANTED_S, Vetting
 from openledger_node.market.worth import (
     BASE_MAX,
     OTHER_SHARDS_MAX,
@@ -418,6 +418,27 @@ async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_s
         await trio.sleep(5)
         await vetting.read([newcomer])
         assert vetting.worth_of(newcomer).is_bonded
+
+
+async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """F: a seller was refused for up to a minute after its bond was in a block."""
+    chain, new, other = Chain(), ad_of("new"), ad_of("other")
+    chain.unbonded |= {new.wallet, other.wallet}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting, records = vetting_of(ledger, chain), ledger.sellers.of([new.wallet, other.wallet])
+        fit, unfit = await vetting.choose([new, other], records, 8)
+        assert (fit, set(unfit)) == ([], {new.peer_id, other.peer_id})
+        chain.unbonded -= {new.wallet}
+        assert (await vetting.choose([new, other], records, 8))[0] == [], "it was asked less than a second ago"
+        await trio.sleep(WANTED_S)
+        fit, unfit = await vetting.choose([new, other], records, 8)
+        assert (fit, set(unfit)) == ([new], {other.peer_id})
+        num_asked = chain.num_asked
+        await trio.sleep(WANTED_S)
+        assert (await vetting.choose([other, new], records, 8))[0] == [new]
+        assert chain.num_asked == num_asked, "one that is fit is enough"
 
 
 async def test_a_bond_that_was_read_long_ago_is_read_again(
