@@ -51,10 +51,12 @@ def start_requester(running: RunningNetwork) -> OperatorHome:
 
 
 def is_selling(requester: OperatorHome, generation: str | None = None) -> bool:
-    """True if the requester hears of a node that sells, whose ledger is of that generation."""
+    """True if the requester hears of a node that sells and has bonded, whose ledger is of that generation."""
     wait_for(lambda: status_of(requester)["peer_id"])  # it is on its network, and can be asked
-    peers = ask(requester, "peers")["peers"]
-    return any(peer["serves"] and generation in (None, peer["generation"]) for peer in peers)
+    sellers = [peer for peer in ask(requester, "peers")["peers"] if peer["serves"] and peer["seller"]]
+    return any(
+        int(peer["seller"]["bonded_wei"] or 0) and generation in (None, peer["generation"]) for peer in sellers
+    )
 
 
 def receipts_of(node: OperatorHome, network: str) -> dict[str, Any]:
