@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import Any
 
 from eth_account import Account
@@ -45,6 +46,8 @@ PRICE_WEI = 10**15
 RELAYED = "--relayed"
 PROGRAM_S, FOUND_S = 90.0, 60.0
 """The longest time for a program to end, and for a peer to be found."""
+
+ADVERTISE_S = 15.0
 
 
 def why_no_javascript() -> str:
@@ -84,8 +87,8 @@ def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
     """Have the js buyer buy one answer; the node must know the receipt, countersigned."""
     with program(network, "buyer.mjs", PAYER_KEY=funded_key(network)) as buyer:
         check(read_line(buyer)["found"] == status_of(seller)["peer_id"], "the buyer finds the seller by rendezvous")
-        price_wei = PRICE_WEI + secrets.randbelow(PRICE_WEI)  # a new one, so that the seller advertises at once
-        tell(seller, "/price", price_wei=str(price_wei))
+        with advertising(seller):
+            check(read_line(buyer)["heard"], "the buyer hears the seller's advertisement")
         bought = read_line(buyer)
     check(len(bought["text"]) == TOKENS and bought["vouchers"] > 1, f"{bought}")
 
@@ -95,6 +98,27 @@ def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
 
     wait_for(lambda: (found := find()) and found["is_countersigned"], within_s=FOUND_S)
     return f"{bought['vouchers']} vouchers, {bought['amount_wei']} wei, receipt {bought['digest'][:12]} countersigned"
+
+
+@contextmanager
+def advertising(seller: OperatorHome) -> Iterator[None]:
+    """Have a seller advertise again and again until the block ends, since an advertisement may get lost."""
+    is_over = Event()
+
+    def repeat() -> None:
+        while True:
+            price_wei = PRICE_WEI + secrets.randbelow(PRICE_WEI)  # a new one, so that the seller advertises at once
+            tell(seller, "/price", price_wei=str(price_wei))
+            if is_over.wait(ADVERTISE_S):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        repeating = pool.submit(repeat)
+        try:
+            yield
+        finally:
+            is_over.set()
+        repeating.result()
 
 
 def sell_by_javascript(network: RunningNetwork, buyer: OperatorHome, *flags: str) -> str:

@@ -1,6 +1,6 @@
 // A payer that knows the reference alone: it finds a seller, hears its next advertisement, calls for a bid, opens a
 // channel, buys an answer with vouchers, checks the receipt and countersigns it. `node buyer.mjs NETWORK.JSON`, its key in
-// PAYER_KEY. It prints a line of JSON when it has found the seller, and one when it has bought.
+// PAYER_KEY. It prints a line of JSON when it has found the seller, when it has heard it, and when it has bought.
 import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
@@ -161,6 +161,7 @@ const peer = await joinNetwork(network, BASE);
 const seller = await findSeller(peer);
 console.log(JSON.stringify({ found: seller.peer_id }));
 const heard = await hear(peer, seller);
+console.log(JSON.stringify({ heard: true }));
 const bought = await buy(peer, heard, await call(peer, heard));
 console.log(JSON.stringify(bought));
 await peer.stop();

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from support.commands import run_command
 from support.pages import let_in
-from support.processes.nodes import Node, node_environment, operator_of, running_node, wait_for
+from support.processes.nodes import START_TIMEOUT_S, Node, node_environment, operator_of, running_node, wait_for
 from support.tiny import make_base
 
 from openledger_node.cli.daemon_client import SilentError, ask_daemon
@@ -47,7 +47,7 @@ def node(home: Home) -> Iterator[Node]:
 
 
 def use(home: Home, name: str) -> tuple[int, str, str]:
-    ran = run_command("models", "use", name, env=node_environment(home, COLUMNS="400"), timeout_s=60)
+    ran = run_command("models", "use", name, env=node_environment(home, COLUMNS="400"), timeout_s=START_TIMEOUT_S)
     return ran.returncode, ran.stdout, ran.stderr
 
 
@@ -88,9 +88,9 @@ def test_a_running_answer_ends_whole_and_the_page_and_the_key_stay(node: Node) -
         begun = threading.Event()
         reader = threading.Thread(target=stream, args=(node, "tiny-a", pieces, begun))
         reader.start()
-        assert begun.wait(60)
+        assert begun.wait(START_TIMEOUT_S)
         status, _, said = use(node.home, "tiny-b")
-        reader.join(60)
+        reader.join(START_TIMEOUT_S)
         assert (status, "tiny-b was tiny-a before; the node serves it now" in said) == (0, True), said
         assert pieces[0].startswith("data"), pieces[:3]
         events = [json.loads(line[6:]) for line in pieces if line.startswith("data: {")]

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.processes.nodes import (
+    START_TIMEOUT_S,
     Node,
     command_json,
     is_alive,
@@ -61,7 +62,7 @@ def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
 
 
 def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(home: Home) -> None:
-    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "1"}
+    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "5"}
     with running_node(home, "--backend", "fake", **environment) as node:
         started, seen = threading.Event(), list[str]()
         reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
@@ -140,7 +141,7 @@ def test_a_killed_daemon_leaves_nothing_running_and_the_next_start_recovers(home
 def test_a_second_daemon_on_the_same_home_is_refused(home: Home) -> None:
     with running_node(home, "--backend", "fake"):
         second = start_process(home, "--backend", "fake")
-        assert second.wait(20) == 3
+        assert second.wait(START_TIMEOUT_S) == 3
         assert "already runs" in (home.root / "start.log").read_text()
 
 
@@ -150,7 +151,7 @@ def test_a_taken_port_says_what_to_do(home: Home, tmp_path: Path) -> None:
     with running_node(home, "--backend", "fake") as node:
         port = node.url.rpartition(":")[2]
         second = start_process(other, "--backend", "fake", "--port", port)
-        assert second.wait(20) == 3
+        assert second.wait(START_TIMEOUT_S) == 3
         assert "--port" in (other.root / "start.log").read_text()
 
 

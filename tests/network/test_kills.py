@@ -223,6 +223,7 @@ def is_agreed(running: RunningNetwork, ledgers: dict[str, Ledger]) -> bool:
             tell(other, "/pause")  # else the faster one would answer each time
             served(running, 100)
             tell(other, "/resume")
+            running.wait_until_among_others(running.r)
             is_whole = False
     return is_whole
 

@@ -73,9 +73,11 @@ def ask_in_every_way(url: str, key: str) -> str:
     return said
 
 
-def hold_open(node: Node) -> socket.socket:
+def hold_open(node: Node, max_tokens: int = 1_500) -> socket.socket:
     """A request that is in the middle of its answer."""
-    content = json.dumps(body(stream=True, response_format=None, max_tokens=1_500, temperature=0)).encode()
+    endless = [{"role": "user", "content": f"{PROMPT}..."}]
+    asked = body(stream=True, response_format=None, messages=endless, max_tokens=max_tokens, temperature=0)
+    content = json.dumps(asked).encode()
     opened = socket.create_connection(("127.0.0.1", int(node.url.rpartition(":")[2])), timeout=30)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
     opened.sendall(
@@ -108,18 +110,19 @@ def test_no_file_of_a_node_holds_what_was_said_there(home: Home) -> None:
             printed = run(home, *words, "--json")
             assert PROMPT not in printed
             assert ANSWER not in printed
-        held = hold_open(node)
-        assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
-        os.kill(node.status()["engine"]["process_id"], signal.SIGKILL)  # its crash output is a file too
-        held.close()
+        engine_id = node.status()["engine"]["process_id"]
+        with hold_open(node):
+            assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
+        with hold_open(node):
+            os.kill(engine_id, signal.SIGKILL)  # its crash output is a file too
     assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
 
 
 def test_a_node_that_is_killed_in_an_answer_leaves_none_of_it_either(home: Home) -> None:
-    process = start_process(home, "--backend", "fake")
+    process = start_process(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000")
     status = wait_for_status(home, process, lambda found: found["state"] in ("serving", "idle"))
     node = Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
-    with hold_open(node):
+    with hold_open(node, 900_000):
         process.kill()
         process.wait()
     assert files_with(PROMPT, home.root) == []

@@ -206,19 +206,33 @@ def test_the_focus_comes_back_from_a_dialog_to_what_was_drawn_anew(place: Locato
     expect(place.locator("button")).to_be_focused()
 
 
-def test_a_chart_keeps_the_focus_while_points_come(alone: Node, open_page: OpenPage) -> None:
+def test_a_chart_keeps_the_focus_and_its_cursor_while_points_come(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     page.evaluate("""async () => {
         const [{ h, put }, { chart }] = await Promise.all([import("/lib/dom.js"), import("/lib/chart.js")]);
         const place = h("div", { id: "place" });
         document.querySelector("main").prepend(place);
-        const series = (y) => [{ name: "one", points: [[0, 1], [1, y]] }];
-        window.draw = (y) => put(place, chart({ title: "Test", series: series(y), xs: [0, 1] }));
-        draw(1);
+        const series = (y) => [{ name: "one", points: [[0, 1], [1, 3], [2, y]] }];
+        window.draw = (y) => put(place, chart({ title: "Test", series: series(y), xs: [0, 2] }));
+        draw(5);
     }""")
-    page.locator("#place .plot").focus()
-    page.evaluate("() => draw(2)")
-    expect(page.locator("#place .plot")).to_be_focused()
+    plot, value = page.locator("#place .plot"), page.locator("#place header b")
+    cursor = plot.locator('.cursor[visibility="visible"]')
+    plot.focus()
+    page.evaluate("() => draw(6)")
+    expect(plot).to_be_focused()
+    expect(cursor).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.evaluate("() => draw(7)")
+    expect(plot).to_be_focused()
+    expect(cursor).to_have_attribute("x1", "50")
+    expect(value).to_have_text("3")
+    page.keyboard.press("ArrowRight")
+    expect(value).to_have_text("7")
+    plot.blur()
+    page.evaluate("() => draw(8)")
+    expect(cursor).to_have_count(0)
 
 
 def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, open_page: OpenPage) -> None:

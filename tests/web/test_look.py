@@ -108,8 +108,9 @@ def test_j_and_k_walk_the_rows(earner: Node, open_page: OpenPage) -> None:
 
 def test_arrows_move_the_cursor_of_every_chart_at_once(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
-    page.locator(".plot").first.focus()
+    plots, cursors = page.locator(".charts .plot"), page.locator('.charts .cursor[visibility="visible"]')
+    plots.first.focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.locator('.plot .cursor[visibility="visible"]')).to_have_count(page.locator(".plot").count())
+    expect(cursors).to_have_count(plots.count())
     page.locator("h1").click()
-    expect(page.locator('.plot .cursor[visibility="visible"]')).to_have_count(0)
+    expect(cursors).to_have_count(0)

@@ -22,13 +22,15 @@ PULLING = {
 }  # fmt: skip
 
 
-def answer(page: Page, path: str, content: Any) -> list[Any]:
-    """Answer one route in the node's place, and return the bodies that come."""
+def answer(page: Page, path: str, content: Any, *, now: dict[str, Any] | None = None) -> list[Any]:
+    """Answer one route in the node's place, and return the bodies that come; each order makes `now` its answer."""
     bodies: list[Any] = []
 
     def fulfil(route: Route) -> None:
         if route.request.method == "POST":
             bodies.append(route.request.post_data_json)
+            if now is not None:
+                now.update(content)
         route.fulfill(json=content)
 
     page.route(f"**/operator{path}", fulfil)
@@ -69,15 +71,14 @@ def test_a_name_is_checked_and_a_refusal_says_the_way_out(alone: Node, open_page
 
 def test_a_pull_shows_its_progress_and_can_be_cancelled(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
-    answer(page, "/models/work", {"pull": PULLING, "switch": None})
-    cancelled = answer(page, "/models/pull/cancel", {"pull": {**PULLING, "state": "cancelled"}, "switch": None})
+    now: dict[str, Any] = {"pull": PULLING, "switch": None}
+    answer(page, "/models/work", now)
+    cancelled = answer(page, "/models/pull/cancel", {"pull": {**PULLING, "state": "cancelled"}}, now=now)
     page.evaluate("() => { location.hash = '#/models'; }")
     shown = page.locator(".panel", has_text="Pull a base")
     expect(shown).to_contain_text("500 MB of 2.0 GB, 25 %, 50.0 MB/s, 30 s left")
     expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
-    page.unroute("**/operator/models/work")
     shown.get_by_role("button", name="Cancel the download").click()
-    page.wait_for_function("() => true")
     expect(shown.get_by_role("button", name="Cancel the download")).to_have_count(0)
     assert cancelled == [{}]
 
@@ -147,7 +148,9 @@ def test_adapters_of_the_network_are_listed_with_their_base_and_pulled_by_a_butt
     foreign = {**offered, "name": HOSTILE, "id": "0x" + "3" * 64, "base": None, "is_our_base": False}
     page = open_page(among_others)
     answer(page, "/money/search", {"base": "fake", "adapters": [offered, foreign]})
-    pulled = answer(page, "/adapters/pull", {"pull": {**PULLING, "name": "lake@11111111"}})
+    now: dict[str, Any] = {"pull": None}
+    answer(page, "/adapters/work", now)
+    pulled = answer(page, "/adapters/pull", {"pull": {**PULLING, "name": "lake@11111111"}}, now=now)
     page.evaluate("() => { location.hash = '#/adapters'; }")
     panel = page.locator("section.panel[aria-label='On the network']")
     expect(panel.locator("tbody tr").filter(has_text="onerror")).to_contain_text("another base")

@@ -298,7 +298,8 @@ def test_a_second_click_sends_nothing_and_a_lost_answer_is_called_one(page: Page
     page.locator("#stake-amount").fill("1")
     page.locator('[data-key="stake add"]').click()
     go = page.locator("dialog button.primary")
-    go.dblclick()
+    with page.expect_request("**/operator/money/act"):
+        go.dblclick()
     expect(go).to_have_text("Sending…")
     expect(go).to_be_disabled()
     assert len(asked) == 1
@@ -325,8 +326,9 @@ def test_a_password_is_tried_once_and_a_refusal_asks_again(page: Page, seen: Any
     page.route("**/operator/money/plan", answer)
     page.locator('[data-key="stake add"]').click()
     page.locator("#dialog-password").fill("wrong")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Enter")
+    with page.expect_request("**/operator/money/plan"):
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
     unlock = page.locator("dialog button.primary")
     expect(unlock).to_have_text("Opening…")
     expect(unlock).to_be_disabled()

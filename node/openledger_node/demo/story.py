@@ -13,7 +13,7 @@ from .telling import AskedQuestion, Teacher
 from .town import STAKE, Town
 
 HEARD_TIMEOUT_S: Final = 90.0
-MINED_TIMEOUT_S: Final = 60.0
+MINED_TIMEOUT_S: Final = 180.0
 FINAL_TIMEOUT_S: Final = 120.0
 WITHDRAW_TIMEOUT_S: Final = 120.0
 DEPOSIT: Final = "1"

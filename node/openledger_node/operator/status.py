@@ -146,6 +146,8 @@ class StatusReport:
         usage = await trio.to_thread.run_sync(self._usage.read, self.card().power_w if self._num_live else None)
         reviews = await trio.to_thread.run_sync(self._reviews.count)
         num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
+        audits = dict(await trio.to_thread.run_sync(parts.ledger.audits.counts))
+        # Nothing from here on waits, so that what it says of pause, state and engine is of one moment.
         pause = self._pauses.current
         state = self.state()
         says = training["says"] if training and state == "training" else idleness.sentence
@@ -182,7 +184,7 @@ class StatusReport:
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
                 "alerts": [*engine_alerts(parts.engine), *money.alerts],
-                "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
+                "audits": audits,
             },
             "engine": {
                 **engine_figures(parts.engine),
@@ -212,7 +214,8 @@ class StatusReport:
             return "starting"
         if self._num_live:
             return "serving"
-        if parts.engine.state == "reloading":
+        is_woken = parts.engine.state == "paused" and parts.config.node.serve  # its pause is over
+        if is_woken or parts.engine.state == "reloading":
             return "starting"
         return "training" if is_training(parts.home) else "idle"
 

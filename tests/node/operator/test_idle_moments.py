@@ -37,6 +37,18 @@ def test_a_node_that_answers_or_buys_is_not_idle_paused_or_not(
     assert not report.is_idle()
 
 
+@pytest.mark.parametrize(("serves", "state"), [(True, "starting"), (False, "idle")])
+def test_a_node_whose_pause_is_over_is_starting_until_its_engine_loads_again(
+    parts: Any, serves: bool, state: str
+) -> None:
+    parts.engine.state, parts.config.node.serve = "paused", serves
+    pauses = SimpleNamespace(current="until 18:00")
+    report = StatusReport(parts, pauses, SimpleNamespace())  # type: ignore[arg-type]
+    assert report.state() == "paused"
+    pauses.current = None
+    assert (report.state(), report.is_idle()) == (state, not serves)
+
+
 @pytest.mark.parametrize("pause", [None, "until 18:00"])
 def test_a_node_that_trains_is_not_idle_paused_or_not(parts: Any, pause: str | None) -> None:
     report = StatusReport(parts, SimpleNamespace(current=pause), SimpleNamespace())  # type: ignore[arg-type]

@@ -153,7 +153,7 @@ async def test_a_look_for_other_programs_that_hangs_holds_up_no_pause(node: Node
         async with node.running() as desk:
             await until(looks.is_set, 5)
             desk.pause()
-            await until(lambda: node.engine.is_resting, 1)
+            await until(lambda: node.engine.is_resting, 5)
             is_over.set()
     finally:
         is_over.set()

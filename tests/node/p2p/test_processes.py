@@ -44,7 +44,7 @@ def village(tmp_path: Path) -> Iterator[Village]:
 
 
 def test_three_that_know_only_the_bootstrap_find_each_other_and_talk(village: Village) -> None:
-    took_s = wait_until(village.is_complete, within_s=5)
+    took_s = wait_until(village.is_complete, within_s=15)
     print(f"three peers connected {took_s:.2f} s after the last was up")
     ada, ben, carl = village.peers
     learned = [{peer["peer_id"]: peer["learned_from"] for peer in one.ask("known")} for one in village.peers]
@@ -57,7 +57,7 @@ def test_three_that_know_only_the_bootstrap_find_each_other_and_talk(village: Vi
         ada.ask("publish", text=f"bread at {time.monotonic()}")
         return all(ada.peer_id in {origin for origin, _ in peer.ask("heard")} for peer in (ben, carl))
 
-    print(f"gossip reached all after {wait_until(has_everybody_heard, within_s=5):.2f} s")
+    print(f"gossip reached all after {wait_until(has_everybody_heard, within_s=15):.2f} s")
     carl.ask("publish", text="lies")
     carl.ask("publish", text="truth")
     wait_until(lambda: [carl.peer_id, "truth"] in ada.ask("heard"))
@@ -69,7 +69,7 @@ def test_a_peer_that_is_killed_and_comes_back_is_connected_again_in_time(village
     ada, ben, _ = village.peers
     listen = ben.address.partition("/p2p/")[0]
     ben.kill()
-    wait_until(lambda: ben.peer_id not in ada.connected(), within_s=5)
+    wait_until(lambda: ben.peer_id not in ada.connected(), within_s=15)
     with LivingPeer(ben.folder, NET, listen=listen, bootstrap=village.point.addresses) as again:
         assert again.peer_id == ben.peer_id
         took_s = wait_until(lambda: again.peer_id in ada.connected(), within_s=15)
@@ -86,7 +86,7 @@ def test_a_peer_that_was_killed_is_returned_to_by_the_others_alone(village: Vill
         lambda: ben.peer_id in {peer["peer_id"] for peer in ada.ask("known") if peer["learned_from"] != INBOUND}
     )
     ben.kill()
-    wait_until(lambda: ben.peer_id not in ada.connected(), within_s=5)
+    wait_until(lambda: ben.peer_id not in ada.connected(), within_s=15)
     for file in ben.folder.glob("peers.json"):
         file.unlink()
     with LivingPeer(ben.folder, NET, listen=listen) as again:
@@ -100,7 +100,7 @@ def test_without_the_bootstrap_all_goes_on_and_a_new_one_is_found(village: Villa
     ada, ben, carl = village.peers
     address = village.point.addresses[0].partition("/p2p/")[0]
     os.kill(village.point.process_id, signal.SIGKILL)
-    wait_until(lambda: village.point.peer_id not in ada.connected(), within_s=5)
+    wait_until(lambda: village.point.peer_id not in ada.connected(), within_s=15)
     assert ada.ask("echo", peer=ben.peer_id, text="still here?") == "still here?"
     with start_bootstrap(tmp_path / "point", network=NET, listen=(address,)):
         took_s = wait_until(

@@ -193,7 +193,9 @@ class Stranger:
             word = {"t": "won"} if place == best else {"t": "lost", "reason": "another bid was better"}
             await send(stream, id=asked["id"], **word)
             await stream.close()
-        assert self.may_sign(bids[best]["wallet"], bids[best]["signer"])
+        wallet, signer = bids[best]["wallet"], bids[best]["signer"]
+        while not self.may_sign(wallet, signer):  # noqa: ASYNC110  # the chain tells nobody
+            await trio.sleep(POLL_S)
         return {**bids[best], "body": bodies[best], "num_bids": len(bids)}
 
     async def buy(self, bid: Fields) -> Fields:

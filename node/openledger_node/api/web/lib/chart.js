@@ -80,13 +80,15 @@ function follow(plot, box, points, [from, to]) {
     all(from + ((to - from) * (event.clientX - edge.left)) / edge.width);
   });
   lines.addEventListener("pointerleave", () => all(null));
-  plot.addEventListener("blur", () => all(null));
-  let index = null;
+  const choose = (x) => { plot.chosen = x; all(x); }, old = document.activeElement;
+  plot.chosen = old?.dataset.key === plot.dataset.key ? old.chosen ?? null : null; // drawn anew, it goes on from there
+  plot.addEventListener("focus", () => plot.chosen !== null && all(plot.chosen));
+  plot.addEventListener("blur", () => choose(null));
   plot.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !points.length) return;
     event.preventDefault();
-    index = Math.min(points.length - 1, Math.max(0, (index ?? points.length) + step));
-    all(points[index][0]);
+    const index = plot.chosen === null ? points.length : points.findIndex(([x]) => x >= plot.chosen);
+    choose(points[Math.min(points.length - 1, Math.max(0, index + step))][0]);
   });
 }
