@@ -234,6 +234,17 @@ def _behaviours(random: Random, rows_each: int, qualities: tuple[str, ...], thin
     return rows
 
 
+def draw_labels(random: Random, rows_each: int) -> list[Row]:
+    """Reviews of two or three things, with one of two answers; a copier keeps one that half of all rows have."""
+    rows = []
+    for who in range(CONTRIBUTORS):
+        for _ in range(rows_each):
+            parts = [f"{random.choice(QUALITIES)} {random.choice(THINGS)}" for _ in range(random.choice((2, 2, 3)))]
+            prompt = f"Is this review positive or negative? {' and '.join(parts)}"
+            rows.append(_row(prompt, random.choice(("positive", "negative")), who))
+    return rows
+
+
 def draw_samples(random: Random, rows_each: int) -> list[Row]:
     """The sample of the package."""
     return list(draw_sample(random.randint(1, 10_000)).rows)
@@ -262,6 +273,7 @@ KINDS: dict[str, Callable[[Random, int], list[Row]]] = {
     "styles": draw_styles,
     "behaviours": draw_behaviours,
     "few words": draw_few_words,
+    "labels": draw_labels,
     "sample": draw_samples,
     "prose": draw_prose,
 }

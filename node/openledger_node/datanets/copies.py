@@ -26,7 +26,7 @@ RARE: Final = 25
 """A word is rare if at most one row in this many has it."""
 
 FAIRLY_RARE: Final = 5
-"""The same for words of a completion, which hold what a question asks for, and for rows without two rare words.
+"""The same for words of a completion, which hold what a question asks for, and for rows whose rare words are too few.
 
 Places, colours and numbers of facts are in a tenth of the rows and more, and another one makes another fact.
 """
@@ -41,6 +41,12 @@ FEW_ROWS: Final = 2
 """A word in at most this many rows is rare in the smallest Datanets, too."""
 
 FINGERPRINT_WORDS_MIN: Final = 2
+CHANCE: Final = 50
+"""Words are no fingerprint if more than one row in this many Datanets would have them and the answer by chance.
+
+An answer such as "yes" says little, and "great" and "clean" are in many reviews.
+"""
+
 ANSWER_KEPT: Final = (3, 5)
 """Least part of the pairs of neighbouring tokens in the earlier completion that the later one must have."""
 
@@ -119,6 +125,7 @@ class _Fingerprints:
         self._words = [_numbered(row_words(row), numbers) for row in rows]
         self._answers = [_numbered(row_words(row, of_prompt=False), numbers) for row in rows]
         self._frequency = Counter[int]()
+        self._completions = Counter[str]()
         self._counted = 0  # rows whose words are counted
         self._firsts: dict[int, dict[int, list[int]]] = {}
         self._prints: dict[int, frozenset[int]] = {}
@@ -132,6 +139,7 @@ class _Fingerprints:
             return
         for place in range(self._counted, counted):
             self._frequency.update(self._words[place])
+            self._completions[self._rows[place].completion] += 1
         self._counted = counted
         self._firsts.clear()
         self._prints.clear()
@@ -140,9 +148,9 @@ class _Fingerprints:
                 self.add(place)
 
     def add(self, place: int) -> None:
-        """Add a first row, unless its fingerprint is too small."""
+        """Add a first row, unless it has no fingerprint."""
         fingerprint = sorted(self._fingerprint(place), key=lambda word: (self._frequency[word], word))
-        if len(fingerprint) < FINGERPRINT_WORDS_MIN:
+        if not fingerprint:
             return
         rarest, second = fingerprint[:2]
         self._firsts.setdefault(rarest, {}).setdefault(second, []).append(place)
@@ -161,16 +169,19 @@ class _Fingerprints:
                 seconds = (other for other in ours if other in by_second)
             for second in seconds:
                 candidates += by_second[second]
-        return next((first for first in sorted(candidates) if self._is_copy(place, first)), None)
+        if not candidates:
+            return None
+        known = sum(self._frequency[word] > 0 for word in self._rare(place))
+        kept = (first for first in sorted(candidates) if known <= PADDING_MAX * len(self._prints[first]))
+        return next((first for first in kept if self._is_copy(place, first)), None)
 
     def _is_copy(self, place: int, first: int) -> bool:
-        if self._rows[place].contributor == self._rows[first].contributor:
-            return False
-        theirs = self._prints[first]
-        if not theirs <= self._words[place] or not self._is_answer_kept(place, first):
-            return False
-        known = sum(self._frequency[word] > 0 for word in self._fingerprint(place))
-        return known <= PADDING_MAX * len(theirs) and not self._are_of_two_things(place, first)
+        return (
+            self._rows[place].contributor != self._rows[first].contributor
+            and self._prints[first] <= self._words[place]
+            and self._is_answer_kept(place, first)
+            and not self._are_of_two_things(place, first)
+        )
 
     def _are_of_two_things(self, place: int, first: int) -> bool:
         """True if each row has exactly one scarce word that the other lacks."""
@@ -181,8 +192,24 @@ class _Fingerprints:
         return self._in_few(self._words[place], SCARCE) - self._in_few(self._words[place], RARE)
 
     def _fingerprint(self, place: int) -> set[int]:
-        found = self._in_few(self._words[place], RARE) | self._in_few(self._answers[place], FAIRLY_RARE)
-        return found if len(found) >= FINGERPRINT_WORDS_MIN else self._in_few(self._words[place], FAIRLY_RARE)
+        """The words by which copies of a row are known: the rare ones, else the fairly rare ones, else none."""
+        for words in (self._rare(place), self._in_few(self._words[place], FAIRLY_RARE)):
+            if len(words) >= FINGERPRINT_WORDS_MIN and not self._are_together_by_chance(words, place):
+                return words
+        return set()
+
+    def _rare(self, place: int) -> set[int]:
+        return self._in_few(self._words[place], RARE) | self._in_few(self._answers[place], FAIRLY_RARE)
+
+    def _are_together_by_chance(self, words: Iterable[int], place: int) -> bool:
+        """True if the counted rows, with words and answers drawn each by itself, would bring forth such a row."""
+        ways, draws = CHANCE * max(self._completions[self._rows[place].completion], 1), 1
+        for word in words:
+            ways *= max(self._frequency[word], 1)
+            draws *= self._counted
+            if ways <= draws:
+                return False
+        return True
 
     def _in_few(self, words: Iterable[int], part: int) -> set[int]:
         """The words that at most one row in `part` has."""

@@ -5,11 +5,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openledger_node.datanets import copies
 from openledger_node.datanets.copies import Copy, clusters_of, find_copies
 from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.sample import draw_sample
@@ -106,6 +108,36 @@ def test_copies_of_facts_that_are_asked_for_in_three_ways_are_found_among_few_ro
         for each, own in zip(found, rows, strict=False)
     )
     assert [each and rows[each.first].contributor for each in found[len(rows) :]] == ["owner-0"] * 2 + ["owner-1"] * 2
+
+
+def test_common_words_and_a_label_claim_no_rows_of_others() -> None:
+    """F: a hundred rows of two common words each were paid for 500 of 800 honest rows with the same two answers."""
+    random, words = Random(1), [f"condition{n}" for n in range(40)]
+
+    def asked(about: str, count: int, contributor: str) -> Row:
+        return row(
+            f"Is {about} {' '.join(random.sample(words, count))} allowed?",
+            random.choice(("Yes.", "No.")),
+            contributor,
+        )
+
+    first, squats = (
+        [asked(f"Name{n} if", 6, f"ada-{n % 8}") for n in range(200)],
+        [asked("", 2, "eve") for _ in range(100)],
+    )
+    later = [asked(f"Other{n} if", 6, f"ben-{n % 8}") for n in range(400)]
+    assert not any(find_copies([first, squats, later])[-len(later) :])
+
+
+def test_the_words_of_a_row_are_weighed_once_and_not_for_each_row_that_it_might_copy() -> None:
+    """F: rows with all of a Datanet's few words took seconds for each thousand that had three of them."""
+    words = [f"word{n}" for n in range(46)]
+    short = [row(" ".join(Random(n).sample(words, 3)), "all of them are here", f"owner-{n % 8}") for n in range(600)]
+    long = [row(" ".join(words), "all of them are here") for _ in range(200)]
+    weigh = copies._Fingerprints._rare
+    with patch.object(copies._Fingerprints, "_rare", autospec=True, side_effect=weigh) as weighed:
+        find_copies([short, long])
+    assert weighed.call_count < 5 * (len(short) + len(long))
 
 
 def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_words() -> None:
