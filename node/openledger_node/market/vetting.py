@@ -28,7 +28,10 @@ UNFIT_KEPT_S = 5.0
 to `KEPT_S`: a new seller advertises while its bond is on its way to a block."""
 
 WANTED_S = 1.0
-"""A call that finds no fit seller asks again about those that were unfit so long ago: a block may have come since."""
+"""A call that finds no fit seller asks again about those that were unfit so long ago: a block may have come since.
+
+All calls together ask so again once in this time, however many unfit sellers advertise.
+"""
 
 STALE_S = 600.0
 """A bond that was read so long ago is read again, since its wallet may have withdrawn it."""
@@ -97,17 +100,24 @@ class Vetting:
         self._bond_of = bond_of
         self._now_ns = now_ns
         self._verdicts: dict[tuple[Address, Address], _Verdict] = {}
+        self._wanted_s = -inf  # unfit sellers are asked about again from this time on
 
     async def choose(
         self, offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], count_max: int
     ) -> tuple[list[Advertisement], dict[str, ProtocolError]]:
         """Return the first `count_max` fit offers, and the reasons against those before them, by peer id."""
-        refused = [ad for ad in offers if self._is_refused(ad)][:count_max]
+        now_ns, began_s = self._now_ns(), trio.current_time()
+        refused = self._refused([ad for ad in offers if not why_barred(records[ad.wallet], now_ns)])[:count_max]
         fit, unfit = await self._choose(offers, records, count_max)
-        if refused and not fit:
-            fit, still = await self._choose(refused, records, count_max, is_asked_again=True)
-            unfit = {peer_id: error for peer_id, error in (unfit | still).items() if peer_id not in _ids(fit)}
-        return fit, unfit
+        asked_s = trio.current_time()
+        if fit or not refused or asked_s < self._wanted_s or asked_s - began_s >= ASK_TIMEOUT_S:
+            return fit, unfit
+        self._wanted_s = asked_s + WANTED_S
+        fit, still = await self._choose(refused, records, count_max, is_asked_again=True)
+        if trio.current_time() - asked_s >= ASK_TIMEOUT_S:
+            self._wanted_s = trio.current_time() + AWAY_AGAIN_S  # the chain is silent
+        chosen = {ad.peer_id for ad in fit}
+        return fit, {peer_id: error for peer_id, error in (unfit | still).items() if peer_id not in chosen}
 
     async def _choose(
         self,
@@ -163,10 +173,14 @@ class Vetting:
         known = [ad for ad in unread if records[ad.wallet].num_answers][: READ_EACH // 2]
         return [*known, *(ad for ad in unread if ad not in known)][:READ_EACH]
 
-    def _is_refused(self, ad: Advertisement) -> bool:
-        """True if the chain spoke against a seller, and may say something else by now, though this is still kept."""
-        verdict, now_s = self._verdicts.get((ad.signer, ad.wallet)), trio.current_time()
-        return bool(verdict and verdict.error and verdict.asked_s + WANTED_S <= now_s < verdict.until_s)
+    def _refused(self, offers: Sequence[Advertisement]) -> list[Advertisement]:
+        """Those that the chain spoke against over `WANTED_S` ago, the one asked about first before others."""
+        asked_s, now_s = dict[str, float](), trio.current_time()
+        for ad in offers:
+            verdict = self._verdicts.get((ad.signer, ad.wallet))
+            if verdict and verdict.error and verdict.asked_s + WANTED_S <= now_s < verdict.until_s:
+                asked_s[ad.peer_id] = verdict.asked_s
+        return sorted((ad for ad in offers if ad.peer_id in asked_s), key=lambda ad: asked_s[ad.peer_id])
 
     async def _vet(
         self, ad: Advertisement, errors: dict[str, ProtocolError | None], is_asked_again: bool = False
@@ -179,6 +193,8 @@ class Vetting:
             except ChainError as error:
                 if self._is_good_unasked(key):
                     errors[ad.peer_id] = None
+                elif is_asked_again and verdict:
+                    errors[ad.peer_id] = verdict.error
                 else:
                     errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
                 return
@@ -320,10 +336,6 @@ class Exposure:
         self._running -= Counter({wallet: 1})  # drops what is zero
         self._left.set()
         self._left = trio.Event()
-
-
-def _ids(ads: Sequence[Advertisement]) -> set[str]:
-    return {ad.peer_id for ad in ads}
 
 
 def why_barred(record: SellerRecord, now_ns: int) -> ProtocolError | None:

@@ -441,6 +441,43 @@ async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
         assert chain.num_asked == num_asked, "one that is fit is enough"
 
 
+async def test_a_silent_chain_holds_up_no_second_look_at_each_call(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain, unfit, unknown = Chain(), ad_of("unfit"), ad_of("unknown")
+    chain.unbonded |= {unfit.wallet, unknown.wallet}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting, records = vetting_of(ledger, chain), ledger.sellers.of([unfit.wallet, unknown.wallet])
+        for pause_s in (5, 10, 20, WANTED_S):  # its answer is kept for 40 s by then
+            await vetting.read([unfit])
+            await trio.sleep(pause_s)
+        chain.is_silent = True
+        with trio.fail_after(ASK_TIMEOUT_S + 1):
+            await vetting.choose([unfit, unknown], records, 8)
+        began_s = trio.current_time()
+        for _ in range(3):
+            reasons = (await vetting.choose([unfit], records, 8))[1]
+            assert "has bonded less" in reasons[unfit.peer_id].message
+        assert trio.current_time() - began_s <= ASK_TIMEOUT_S, "once, and not at each call"
+
+
+async def test_strangers_before_it_hide_no_seller_that_has_bonded_meanwhile(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain, new, strangers = Chain(), ad_of("new"), [ad_of(f"stranger {number}") for number in range(64)]
+    chain.unbonded |= {ad.wallet for ad in (new, *strangers)}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting, records = vetting_of(ledger, chain), ledger.sellers.of([ad.wallet for ad in (new, *strangers)])
+        await vetting.read([*strangers, new])
+        chain.unbonded -= {new.wallet}
+        num_asked, seconds = chain.num_asked, 0
+        while (await vetting.choose([*strangers, new], records, 8))[0] != [new]:
+            await trio.sleep(WANTED_S)
+            seconds += 1
+        assert seconds <= 65 // 8 + 1
+        assert chain.num_asked - num_asked < 5 * (len(strangers) + 1)
+
+
 async def test_a_bond_that_was_read_long_ago_is_read_again(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
