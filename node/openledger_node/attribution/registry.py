@@ -189,10 +189,7 @@ def find_version(home: Home, events: EventRows, datanet: DatanetReference) -> Da
     name = datanet_name(events, datanet.id) or datanet.id
     if made_here or not why:
         why = "the local rows with these contributors were never published under it on this network"
-    raise AdapterRefusedError(
-        f"version {datanet.version} of Datanet {name} can't be used: {why}. `openledger-node adapters pull` of the "
-        "adapter asks peers for its rows again"
-    )
+    raise AdapterRefusedError(f"version {datanet.version} of Datanet {name} can't be used: {why}")
 
 
 def is_published(events: EventRows, datanet_id: DatanetId, version: DatanetVersion) -> bool:

@@ -13,15 +13,22 @@ from typing import Any, Final
 import trio
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
-from openledger_protocol.errors import AdapterRefusedError, MalformedError
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
 from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, DatanetId, Digest
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.transfer import FileEntry, chunk_size_bytes
 
 from ..attribution.index import AttributionIndex, open_index
 from ..attribution.registry import is_published
-from ..datanets.version import DatanetVersion, check_signed, read_published, version_from_json, write_published
-from ..errors import ChainError, NodeError
+from ..datanets.version import (
+    DatanetVersion,
+    check_signed,
+    find_made_here,
+    read_published,
+    version_from_json,
+    write_published,
+)
+from ..errors import ChainError, LedgerError, NodeError
 from ..home import Home
 from ..market.reachable import Reachable, directness, open_directly_to
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter
@@ -53,7 +60,7 @@ class Fetched:
     """An adapter that came from peers."""
 
     adapter: Adapter
-    size_bytes: int  # fetched this time; 0 if the adapter was here already
+    size_bytes: int  # fetched this time; 0 if nothing was new
     duration_s: float
     from_peer: PeerId | None  # the peer that sent most of it
     dropped: dict[PeerId, str]  # peers that were given up, and why
@@ -88,13 +95,21 @@ async def pull_named(
 
 
 def is_published_by_now(session: NetworkSession, datanet_id: DatanetId, version: DatanetVersion) -> bool:
-    """True if a Datanet has published a version; before the answer is no, the newest blocks are read."""
+    """True if a Datanet has published a version; before the answer is no, the newest blocks are read.
+
+    Raises:
+        UnavailableError: they can't be read now.
+    """
     events = session.ledger.events
     if is_published(events, datanet_id, version):
         return True
-    with suppress(ChainError):  # then the blocks that were read before must do
-        session.step()
-    return is_published(events, datanet_id, version)
+    with suppress(ChainError, LedgerError):  # the state says so, too
+        session.read()
+    if is_published(events, datanet_id, version):
+        return True
+    if session.watcher.state.health != "ok":
+        raise UnavailableError("this node can't read the chain's newest blocks now: pull it again later")
+    return False
 
 
 async def fetch_adapter(
@@ -128,16 +143,20 @@ async def fetch_adapter(
         place.show = show
         transfer = Transfer(open_stream, providers, adapter_id, place, limits)
         if here:
-            adapter, missing = here, await transfer.run_versions(wanted, versions.keep)
-            place.remove()
+            adapter = here
+            try:
+                missing = await transfer.run_versions(wanted, versions.keep)
+            finally:
+                place.remove()
         else:
             files = await transfer.run(partial(_check_base, base), versions.wanted, versions.keep)
             adapter, missing = await trio.to_thread.run_sync(_admit, home, base, files, place), files.missing_versions
+    is_new = not here or len(missing) < len(wanted)
     return Fetched(
         adapter=adapter,
-        size_bytes=transfer.received_bytes,
+        size_bytes=transfer.received_bytes if is_new else 0,
         duration_s=trio.current_time() - started_s,
-        from_peer=transfer.from_peer,
+        from_peer=transfer.from_peer if is_new else None,
         dropped=transfer.dropped,
         missing_versions=missing,
     )
@@ -189,7 +208,9 @@ class _Versions:
         self._is_published = is_published
 
     def wanted(self, manifest: AdapterManifest) -> list[DatanetReference]:
-        """The versions that are missing here."""
+        """The versions that are missing here; without an index of its rows an adapter needs none."""
+        if manifest.index_root is None:
+            return []
         return [datanet for datanet in manifest.datanets or () if not self._is_here(datanet)]
 
     def keep(self, datanet: DatanetReference, content: bytes) -> None:
@@ -216,10 +237,12 @@ class _Versions:
         write_published(self._home, datanet.id, check_signed(version))
 
     def _is_here(self, datanet: DatanetReference) -> bool:
-        try:
-            return self._is_published(datanet.id, read_published(self._home, datanet))
-        except NodeError:  # it is missing or damaged
-            return False
+        made_here = find_made_here(self._home, datanet.rows_root)
+        with suppress(NodeError):  # it is missing or damaged
+            made_here = [read_published(self._home, datanet), *made_here]
+        with suppress(UnavailableError):
+            return any(self._is_published(datanet.id, version) for version in made_here)
+        return False
 
 
 def _find(home: Home, id: AdapterId) -> Adapter | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import trio
 
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.errors import MalformedError, ProtocolError, UnavailableError
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnavailableError
 from openledger_protocol.inference import InferenceRequest, Message, SamplingParams
 from openledger_protocol.payments import Terms, price_wei
 from openledger_protocol.primitives import AdapterId, Address, Digest, RequestId, Wei, check_address, check_digest
@@ -153,6 +153,11 @@ class ShareTests:
                 if not registered.owned:
                     raise NodeError("it names no rows, so nobody's share could be wrong")
                 found.append((adapter, registered))
+            except AdapterRefusedError as error:
+                again = (
+                    f"`openledger-node adapters pull {adapter.full_name}` asks peers for rows that are missing here"
+                )
+                reasons.append(f"{adapter.full_name}: {error}. {again}")
             except (NodeError, ProtocolError) as error:
                 reasons.append(f"{adapter.full_name}: {error}")
         return found, reasons

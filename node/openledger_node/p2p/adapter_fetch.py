@@ -5,7 +5,7 @@ chunks match and a file is still wrong, the list was false, and every peer that 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ JOIN_S = 2.0
 SIZE_BYTES_MAX = 2 * 1024**3
 RESERVE_BYTES = 256 * 1024**2
 VERSION_BYTES_MAX = 64 * 1024**2
+VERSION_PEERS_MAX = 8
+"""Peers that are asked for one version of a Datanet; those that sent the adapter may have none."""
 
 Check = Callable[[AdapterManifest], None]
 """Raises AdapterRefusedError for an unwanted adapter, before anything large is fetched."""
@@ -237,7 +239,9 @@ class Transfer:
 
     async def _fetch_version(self, datanet: DatanetReference, keep_version: KeepVersion) -> str | None:
         path, why = version_path(datanet), "no peer has it"
-        for provider in self._in_order():
+        asked: set[PeerId] = set()
+        while len(asked) < VERSION_PEERS_MAX and (provider := await self._next_to_ask(asked)):
+            asked.add(provider.peer_id)
             entry = provider.listing.versions.get(path)
             if entry is None:
                 continue
@@ -249,6 +253,16 @@ class Transfer:
                 why = str(error)
                 await self._drop(provider, why)
         return why
+
+    async def _next_to_ask(self, asked: Collection[PeerId]) -> Provider | None:
+        """The first connected provider that was not asked, or else one more; None if no other can be reached."""
+        while True:
+            for provider in self._in_order():
+                if provider.peer_id not in asked:
+                    return provider
+            if not self._waiting:
+                return None
+            await self._reach(self._waiting.popleft())
 
     async def _version(self, provider: Provider, entry: FileEntry) -> bytes:
         if entry.size_bytes > self._limits.version_bytes_max:

@@ -243,6 +243,15 @@ class NetworkSession:
         with self._stepping:
             self._step()
 
+    def read(self) -> None:
+        """Read new blocks, and send nothing.
+
+        Raises:
+            LedgerError: the ledger can't be written; nothing is lost.
+        """
+        with self._stepping:
+            self._read()
+
     def send(self, steps: Sequence[PlannedTransaction] = ()) -> list[Transaction]:
         """Store planned transactions and send everything that waits, without reading new blocks.
 
@@ -308,11 +317,14 @@ class NetworkSession:
         """Close the connection to the chain."""
         self.client.close()
 
-    def _step(self) -> None:
-        self.wrong_shares.step()
+    def _read(self) -> None:
         for _ in range(WATCH_CHUNKS_MAX):
             if not self.watcher.step():
                 break
+
+    def _step(self) -> None:
+        self.wrong_shares.step()
+        self._read()
         if self.watcher.state.health == "halted":
             self.outbox.halt(self.watcher.state.why or "the watcher has halted")
             return

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 from support.contributors import ADA, CONTRIBUTED, key_of
 from support.market_world.adapter_liars import entry_of
-from support.market_world.swarm import ANN, BOB, LAKE, VERSION, Swarm, is_bulk, open_swarm, share_adapter
+from support.market_world.swarm import (
+    ANN,
+    BOB,
+    CYD,
+    DOT,
+    LAKE,
+    VERSION,
+    Swarm,
+    is_bulk,
+    open_swarm,
+    share_adapter,
+)
 
 from openledger_node.datanets.version import (
     DatanetVersion,
@@ -101,6 +112,40 @@ async def test_a_second_pull_brings_only_the_versions_that_the_first_one_missed(
     assert list(swarm.ours.adapters.glob(".*")) == []
     third = await swarm.fetch(adapter.id, ANN)
     assert (third.size_bytes, third.from_peer) == (0, None)
+
+
+async def test_peers_without_the_rows_don_t_hide_one_that_has_them(swarm: Swarm, adapter: Adapter) -> None:
+    """F: only the three peers that sent the adapter were asked."""
+
+    def without(question: TransferMessage, honest: TransferMessage) -> object:
+        return replace(honest, versions=()) if isinstance(honest, TransferManifest) else honest
+
+    for peer_id in (ANN, BOB, CYD):
+        await swarm.add(peer_id, without)
+    await swarm.add(DOT)
+    fetched = await swarm.fetch(adapter.id, ANN, BOB, CYD, DOT)
+    assert (fetched.missing_versions, read_published(swarm.ours, LAKE)) == ({}, VERSION)
+
+
+async def test_a_pull_that_brings_nothing_new_names_no_peer(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN)
+    await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
+    again = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
+    assert (again.size_bytes, again.from_peer, list(again.missing_versions)) == (0, None, [PATH])
+
+
+async def test_a_version_that_was_made_here_is_not_asked_for(swarm: Swarm, adapter: Adapter) -> None:
+    write_version(swarm.ours, VERSION)
+    await swarm.add(ANN)
+    assert (await swarm.fetch(adapter.id, ANN)).missing_versions == {}
+    assert not any(isinstance(question, GetChunk) and question.path == PATH for question in swarm.asked[ANN])
+
+
+async def test_an_adapter_without_an_index_needs_no_rows(swarm: Swarm) -> None:
+    adapter = share_adapter(swarm.shared, with_index=False)
+    await swarm.add(ANN)
+    fetched = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
+    assert (fetched.adapter.id, fetched.missing_versions) == (adapter.id, {})
 
 
 async def test_an_adapter_stays_if_nobody_can_send_the_version_that_it_misses(swarm: Swarm, adapter: Adapter) -> None:

@@ -19,7 +19,7 @@ from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.adapter import manifest_id, registered_id
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.errors import AdapterRefusedError, RevertedError, UnknownModelError
+from openledger_protocol.errors import AdapterRefusedError, RevertedError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import AdapterId, DatanetId, Digest, Wei
 from openledger_protocol.registry import RegistryEntry
 
@@ -143,15 +143,16 @@ async def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_neve
     assert late(mine, VERSION)
 
 
-async def test_a_pull_goes_by_what_was_read_while_the_chain_does_not_answer(
+async def test_while_the_chain_does_not_answer_a_pull_says_so_and_calls_no_peer_a_liar(
     seller: Seller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise ChainError("it does not answer")
 
     payer, datanet = seller.world.payer, seller.world.create_datanet()
-    monkeypatch.setattr(payer, "step", fail)
-    assert not is_published_by_now(payer, datanet, VERSION)
+    monkeypatch.setattr(payer.client, "head", fail)
+    with pytest.raises(UnavailableError, match="can't read the chain's newest blocks now: pull it again later"):
+        is_published_by_now(payer, datanet, VERSION)
 
 
 async def test_a_retired_adapter_is_no_longer_sold_and_what_it_earned_is_claimed(seller: Seller) -> None:
