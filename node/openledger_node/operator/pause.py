@@ -205,4 +205,5 @@ class Pauses:
         with scope:
             with trio.move_on_after(grace_s):
                 await self._serving.wait_idle()
-            self._engine.rest()
+            if not scope.cancel_called:  # the last answer may end just as the pause does
+                self._engine.rest()

@@ -107,6 +107,19 @@ async def test_a_pause_takes_no_request_at_once_and_gives_memory_back(node: Node
         assert not node.engine.is_resting
 
 
+async def test_an_engine_that_was_resumed_as_the_last_answer_ended_stays_awake(
+    node: Node, autojump_clock: object
+) -> None:
+    node.serving.idle = trio.Event()
+    async with node.running() as desk:
+        desk.pause(grace="drain")
+        await trio.sleep(1)
+        node.serving.idle.set()
+        desk.resume()  # before the pause has seen that nothing runs any more
+        await trio.sleep(1)
+        assert not node.engine.is_resting
+
+
 @pytest.mark.parametrize(("grace", "grace_s"), [("none", 0.0), ("brief", OWNER_GRACE_S), ("drain", 30.0)])
 async def test_what_runs_has_its_grace_and_no_more(
     node: Node, autojump_clock: object, grace: Grace, grace_s: float
