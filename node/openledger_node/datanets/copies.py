@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final, Literal
 
 from openledger_protocol.codec import canonical_digest
@@ -54,9 +54,12 @@ SHORT_ANSWER_TOKENS: Final = 2
 """A completion of so few tokens must be the same, because other answers would have half of its pairs by chance."""
 
 PADDING_MAX: Final = 4
-"""Most rare words of the later row that the Datanet knows, for each word of the fingerprint.
+"""Most words of the later row that are fairly rare and not new to the Datanet, for each word of the fingerprint.
 
 A long text has the words of many short rows and copies none of them. New words count as padding for nobody."""
+
+COMPARED_MAX: Final = 64
+"""Earlier rows that a row has the fingerprint and the answer of, and is compared with; more would take hours."""
 
 SNAPSHOT_ROWS_MIN: Final = 32
 """Rows of earlier batches from which their frequencies alone count, so that a batch can't make its words frequent."""
@@ -123,12 +126,14 @@ class _Fingerprints:
         numbers: dict[str, int] = {}
         # Numbers follow the order in which words appear, so that ties are broken alike everywhere.
         self._words = [_numbered(row_words(row), numbers) for row in rows]
-        self._answers = [_numbered(row_words(row, of_prompt=False), numbers) for row in rows]
+        answers = [_numbered(row_words(row, of_prompt=False), numbers) for row in rows]
+        self._answers = [answer & words for answer, words in zip(answers, self._words, strict=True)]
         self._frequency = Counter[int]()
         self._completions = Counter[str]()
         self._counted = 0  # rows whose words are counted
         self._firsts: dict[int, dict[int, list[int]]] = {}
         self._prints: dict[int, frozenset[int]] = {}
+        self._scarce_words: dict[int, set[int]] = {}
         self._pairs: dict[int, tuple[tuple[str, ...], frozenset[tuple[str, str]]]] = {}
 
     def begin_batch(self, begin: int, end: int, verdicts: Sequence[Copy | None]) -> None:
@@ -143,6 +148,7 @@ class _Fingerprints:
         self._counted = counted
         self._firsts.clear()
         self._prints.clear()
+        self._scarce_words.clear()
         for place, copy in enumerate(verdicts):
             if copy is None:
                 self.add(place)
@@ -171,16 +177,20 @@ class _Fingerprints:
                 candidates += by_second[second]
         if not candidates:
             return None
-        known = sum(self._frequency[word] > 0 for word in self._rare(place))
-        kept = (first for first in sorted(candidates) if known <= PADDING_MAX * len(self._prints[first]))
-        return next((first for first in kept if self._is_copy(place, first)), None)
+        known = sum(self._frequency[word] > 0 for word in self._in_few(self._words[place], FAIRLY_RARE))
+        least = -(-known // PADDING_MAX)
+        kept = (
+            first for first in sorted(candidates) if len(self._prints[first]) >= least and self._is_in(place, first)
+        )
+        compared = islice(kept, COMPARED_MAX)
+        return next((first for first in compared if not self._are_of_two_things(place, first)), None)
 
-    def _is_copy(self, place: int, first: int) -> bool:
+    def _is_in(self, place: int, first: int) -> bool:
+        """True if another contributor's fingerprint and answer are in a row."""
         return (
             self._rows[place].contributor != self._rows[first].contributor
             and self._prints[first] <= self._words[place]
             and self._is_answer_kept(place, first)
-            and not self._are_of_two_things(place, first)
         )
 
     def _are_of_two_things(self, place: int, first: int) -> bool:
@@ -189,7 +199,10 @@ class _Fingerprints:
         return len(ours) == len(theirs) == 1
 
     def _scarce(self, place: int) -> set[int]:
-        return self._in_few(self._words[place], SCARCE) - self._in_few(self._words[place], RARE)
+        if place not in self._scarce_words:
+            words = self._words[place]
+            self._scarce_words[place] = self._in_few(words, SCARCE) - self._in_few(words, RARE)
+        return self._scarce_words[place]
 
     def _fingerprint(self, place: int) -> set[int]:
         """The words by which copies of a row are known: the rare ones, else the fairly rare ones, else none."""

@@ -28,7 +28,7 @@ from ..datanets.version import (
     version_from_json,
     write_published,
 )
-from ..errors import ChainError, LedgerError, NodeError
+from ..errors import LedgerError, NodeError
 from ..home import Home
 from ..market.reachable import Reachable, directness, open_directly_to
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter
@@ -103,11 +103,12 @@ def is_published_by_now(session: NetworkSession, datanet_id: DatanetId, version:
     events = session.ledger.events
     if is_published(events, datanet_id, version):
         return True
-    with suppress(ChainError, LedgerError):  # the state says so, too
-        session.read()
+    is_read = False
+    with suppress(LedgerError):
+        is_read = session.read()
     if is_published(events, datanet_id, version):
         return True
-    if session.watcher.state.health != "ok":
+    if not is_read:
         raise UnavailableError("this node can't read the chain's newest blocks now: pull it again later")
     return False
 
@@ -240,8 +241,11 @@ class _Versions:
         made_here = find_made_here(self._home, datanet.rows_root)
         with suppress(NodeError):  # it is missing or damaged
             made_here = [read_published(self._home, datanet), *made_here]
+        return any(self._is_surely_published(datanet.id, version) for version in made_here)
+
+    def _is_surely_published(self, datanet_id: DatanetId, version: DatanetVersion) -> bool:
         with suppress(UnavailableError):
-            return any(self._is_published(datanet.id, version) for version in made_here)
+            return self._is_published(datanet_id, version)
         return False
 
 

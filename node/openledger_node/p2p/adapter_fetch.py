@@ -7,13 +7,12 @@ chunks match and a file is still wrong, the list was false, and every peer that 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import trio
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
-from openledger_protocol.errors import AdapterRefusedError, ProtocolError
+from openledger_protocol.errors import AdapterRefusedError, ProtocolError, UnavailableError
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.transfer import FileEntry
 
@@ -30,8 +29,8 @@ JOIN_S = 2.0
 SIZE_BYTES_MAX = 2 * 1024**3
 RESERVE_BYTES = 256 * 1024**2
 VERSION_BYTES_MAX = 64 * 1024**2
-VERSION_PEERS_MAX = 8
-"""Peers that are asked for one version of a Datanet; those that sent the adapter may have none."""
+MORE_PEERS_MAX = 5
+"""Peers, beside those that sent the adapter, that are reached for versions of its Datanets."""
 
 Check = Callable[[AdapterManifest], None]
 """Raises AdapterRefusedError for an unwanted adapter, before anything large is fetched."""
@@ -40,7 +39,10 @@ ListMissing = Callable[[AdapterManifest], Sequence[DatanetReference]]
 """Lists the Datanet versions that are missing here; reads the disk."""
 
 KeepVersion = Callable[[DatanetReference, bytes], None]
-"""Writes a Datanet's version from a peer; raises ProtocolError if it does not match the chain."""
+"""Writes a Datanet's version from a peer.
+
+Raises ProtocolError if it does not match the chain, or UnavailableError if nobody can say so now.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Transfer:
         self._rank = {peer_id: rank for rank, peer_id in enumerate(self._waiting)}
         self._live: dict[PeerId, Provider] = {}
         self._bytes_of: Counter[PeerId] = Counter()
+        self._num_more = 0  # peers that were reached for versions only
 
     @property
     def received_bytes(self) -> int:
@@ -240,28 +243,28 @@ class Transfer:
     async def _fetch_version(self, datanet: DatanetReference, keep_version: KeepVersion) -> str | None:
         path, why = version_path(datanet), "no peer has it"
         asked: set[PeerId] = set()
-        while len(asked) < VERSION_PEERS_MAX and (provider := await self._next_to_ask(asked)):
+        while provider := await self._next_to_ask(asked):
             asked.add(provider.peer_id)
             entry = provider.listing.versions.get(path)
             if entry is None:
                 continue
             try:
                 content = await self._version(provider, entry)
-                await trio.to_thread.run_sync(partial(keep_version, datanet, content))
-                return None
+                return await trio.to_thread.run_sync(_why_not_kept, keep_version, datanet, content)
             except (NetworkError, ProtocolError) as error:
                 why = str(error)
                 await self._drop(provider, why)
         return why
 
     async def _next_to_ask(self, asked: Collection[PeerId]) -> Provider | None:
-        """The first connected provider that was not asked, or else one more; None if no other can be reached."""
+        """The first connected provider that was not asked, or else one more; None if there are no more."""
         while True:
             for provider in self._in_order():
                 if provider.peer_id not in asked:
                     return provider
-            if not self._waiting:
+            if not self._waiting or self._num_more >= MORE_PEERS_MAX:
                 return None
+            self._num_more += 1
             await self._reach(self._waiting.popleft())
 
     async def _version(self, provider: Provider, entry: FileEntry) -> bytes:
@@ -270,3 +273,12 @@ class Transfer:
         content = await provider.whole(entry)
         self._bytes_of[provider.peer_id] += len(content)
         return content
+
+
+def _why_not_kept(keep_version: KeepVersion, datanet: DatanetReference, content: bytes) -> str | None:
+    """The reason for which a version can't be judged now, which is no fault of the peer; None if it was kept."""
+    try:
+        keep_version(datanet, content)
+    except UnavailableError as error:
+        return str(error)
+    return None

@@ -243,14 +243,15 @@ class NetworkSession:
         with self._stepping:
             self._step()
 
-    def read(self) -> None:
-        """Read new blocks, and send nothing.
+    def read(self) -> bool:
+        """Read new blocks, and send nothing. Returns True if the newest one was read.
 
         Raises:
             LedgerError: the ledger can't be written; nothing is lost.
         """
         with self._stepping:
             self._read()
+            return self.watcher.seen is not None
 
     def send(self, steps: Sequence[PlannedTransaction] = ()) -> list[Transaction]:
         """Store planned transactions and send everything that waits, without reading new blocks.

@@ -129,15 +129,45 @@ def test_common_words_and_a_label_claim_no_rows_of_others() -> None:
     assert not any(find_copies([first, squats, later])[-len(later) :])
 
 
+def test_common_words_of_a_short_row_claim_no_long_row() -> None:
+    """F: a hundred rows of five common words each were paid for 54 of 130 honest rows of fifty words."""
+    random, words = Random(0), [f"word{n}" for n in range(100)]
+
+    def asked(count: int, contributor: str) -> Row:
+        return row(" ".join(random.sample(words, count)), random.choice(("Yes.", "No.")), contributor)
+
+    first = [asked(random.choice((4, 10, 50)), f"ada-{n % 8}") for n in range(300)]
+    before = first + [asked(5, "eve") for _ in range(100)]
+    later = [asked(random.choice((4, 10, 50)), f"ben-{n % 8}") for n in range(400)]
+    verdicts = find_copies([first, before[len(first) :], later])[-len(later) :]
+    assert {"eve"}.isdisjoint([*before, *later][each.first].contributor for each in verdicts if each)
+
+
+def test_a_row_is_compared_with_few_of_the_rows_that_it_might_copy() -> None:
+    """F: rows of two contributors that differ in one scarce word each were all compared with each other."""
+    random, scarce, common = Random(1), [f"scarce{n}" for n in range(10)], [f"common{n}" for n in range(16)]
+
+    def with_common(*words: str) -> str:
+        return " ".join([*words, *random.sample(common, 8)])
+
+    first = [row(with_common(scarce[n % 10]), f"the answer {n}", f"owner-{n % 8}") for n in range(400)]
+    theirs = [row(with_common("new1", "new2", scarce[n % 5]), "the same words here", "ada") for n in range(100)]
+    ours = [row(with_common("new1", "new2", scarce[5 + n % 5]), "the same words here", "ben") for n in range(100)]
+    compare = copies._Fingerprints._are_of_two_things
+    with patch.object(copies._Fingerprints, "_are_of_two_things", autospec=True, side_effect=compare) as compared:
+        find_copies([first, [*theirs, *ours]])
+    assert len(ours) < compared.call_count <= copies.COMPARED_MAX * len(ours)
+
+
 def test_the_words_of_a_row_are_weighed_once_and_not_for_each_row_that_it_might_copy() -> None:
     """F: rows with all of a Datanet's few words took seconds for each thousand that had three of them."""
     words = [f"word{n}" for n in range(46)]
     short = [row(" ".join(Random(n).sample(words, 3)), "all of them are here", f"owner-{n % 8}") for n in range(600)]
     long = [row(" ".join(words), "all of them are here") for _ in range(200)]
-    weigh = copies._Fingerprints._rare
-    with patch.object(copies._Fingerprints, "_rare", autospec=True, side_effect=weigh) as weighed:
+    weigh = copies._Fingerprints._in_few
+    with patch.object(copies._Fingerprints, "_in_few", autospec=True, side_effect=weigh) as weighed:
         find_copies([short, long])
-    assert weighed.call_count < 5 * (len(short) + len(long))
+    assert weighed.call_count < 20 * (len(short) + len(long))
 
 
 def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_words() -> None:

@@ -38,6 +38,7 @@ from openledger_node.network.adapter_pull import NO_ACCOUNT
 from openledger_node.p2p.adapter_fetch import FetchLimits
 from openledger_node.p2p.adapter_listing import version_path
 from openledger_protocol.codec import to_plain
+from openledger_protocol.errors import UnavailableError
 from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, TransferManifest, TransferMessage
 
@@ -125,6 +126,20 @@ async def test_peers_without_the_rows_don_t_hide_one_that_has_them(swarm: Swarm,
     await swarm.add(DOT)
     fetched = await swarm.fetch(adapter.id, ANN, BOB, CYD, DOT)
     assert (fetched.missing_versions, read_published(swarm.ours, LAKE)) == ({}, VERSION)
+
+
+async def test_a_peer_is_no_liar_while_nobody_can_say_what_was_published(swarm: Swarm, adapter: Adapter) -> None:
+    def is_published(*_: object) -> bool:
+        raise UnavailableError("the chain is away")
+
+    for peer_id in (ANN, BOB):
+        await swarm.add(peer_id)
+    fetched = await swarm.fetch(adapter.id, ANN, BOB, is_published=is_published)
+    assert (fetched.dropped, fetched.missing_versions) == ({}, {PATH: "the chain is away"})
+    asked = [
+        question for peer_id in (ANN, BOB) for question in swarm.asked[peer_id] if isinstance(question, GetChunk)
+    ]
+    assert [question.path for question in asked].count(PATH) == 1, "the other peer could not be judged, either"
 
 
 async def test_a_pull_that_brings_nothing_new_names_no_peer(swarm: Swarm, adapter: Adapter) -> None:

@@ -483,7 +483,8 @@ async def test_two_peers_that_begin_to_punch_at_once_meet(first: str, monkeypatc
 
 async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a node expects to be reached is known only when another peer has said how it sees it."""
-    monkeypatch.setattr(punch, "AGAIN_S", 0.05)
+    monkeypatch.setattr(punch, "AGAIN_S", 0.1)
+    monkeypatch.setattr(punch, "SESSIONS", 20)  # one that comes while the last one ends is turned away
     relay = a_peer("relay", listens=True, serve_relay=True)
     ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
     async with trio.open_nursery() as nursery:
@@ -493,6 +494,14 @@ async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.Mo
         await ada.connect(relay.addresses[0])
         await until(lambda: all(peer._puncher._expected() for peer in (ada, ben)))
         monkeypatch.setattr(ben._puncher, "_dial_plainly", dial_nobody)
+        dial = ben._puncher._dial_all
+
+        async def dial_later(*given: Any, **more: Any) -> None:
+            """With no router between them, the one that begins would reach the other's listener before its dial."""
+            await trio.sleep(0.5)
+            await dial(*given, **more)
+
+        monkeypatch.setattr(ben._puncher, "_dial_all", dial_later)
         expected = ada._puncher._expected
         answers: list[list[bytes]] = [[]]
         monkeypatch.setattr(ada._puncher, "_expected", lambda: answers.pop() if answers else expected())

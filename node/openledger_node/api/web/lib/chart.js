@@ -88,7 +88,7 @@ function follow(plot, box, points, [from, to]) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !points.length) return;
     event.preventDefault();
-    const index = plot.chosen === null ? points.length : points.findIndex(([x]) => x >= plot.chosen);
+    const after = plot.chosen === null ? points.length : points.findIndex(([x]) => x >= plot.chosen), index = after < 0 ? points.length - 1 : after;
     choose(points[Math.min(points.length - 1, Math.max(0, index + step))][0]);
   });
 }
