@@ -54,9 +54,11 @@ SHORT_ANSWER_TOKENS: Final = 2
 """A completion of so few tokens must be the same, because other answers would have half of its pairs by chance."""
 
 PADDING_MAX: Final = 4
-"""Most words of the later row that are fairly rare and not new to the Datanet, for each word of the fingerprint.
+"""Fairly rare words that the later row may have for each one of the fingerprint, which counts among them.
 
-A long text has the words of many short rows and copies none of them. New words count as padding for nobody."""
+A long text has the words of many short rows and copies none of them. Words of both rows and words that are
+new to the Datanet are padding for nobody.
+"""
 
 COMPARED_MAX: Final = 64
 """Earlier rows that a row has the fingerprint and the answer of, and is compared with; more would take hours."""
@@ -177,13 +179,17 @@ class _Fingerprints:
                 candidates += by_second[second]
         if not candidates:
             return None
-        known = sum(self._frequency[word] > 0 for word in self._in_few(self._words[place], FAIRLY_RARE))
-        least = -(-known // PADDING_MAX)
+        known = {word for word in self._in_few(ours, FAIRLY_RARE) if self._frequency[word]}
         kept = (
-            first for first in sorted(candidates) if len(self._prints[first]) >= least and self._is_in(place, first)
+            first for first in sorted(candidates) if self._is_in(place, first) and not self._is_padded(known, first)
         )
         compared = islice(kept, COMPARED_MAX)
         return next((first for first in compared if not self._are_of_two_things(place, first)), None)
+
+    def _is_padded(self, known: set[int], first: int) -> bool:
+        """True if a row has too many known words beside those of an earlier one."""
+        theirs = self._prints[first]
+        return len(known - self._words[first]) + len(theirs) > PADDING_MAX * len(theirs)
 
     def _is_in(self, place: int, first: int) -> bool:
         """True if another contributor's fingerprint and answer are in a row."""

@@ -243,26 +243,29 @@ class Transfer:
     async def _fetch_version(self, datanet: DatanetReference, keep_version: KeepVersion) -> str | None:
         path, why = version_path(datanet), "no peer has it"
         asked: set[PeerId] = set()
-        while provider := await self._next_to_ask(asked):
+        why_unsure = None  # then another peer's version may still be one that is known, but none is reached for it
+        while provider := await self._next_to_ask(asked, may_reach=why_unsure is None):
             asked.add(provider.peer_id)
             entry = provider.listing.versions.get(path)
             if entry is None:
                 continue
             try:
                 content = await self._version(provider, entry)
-                return await trio.to_thread.run_sync(_why_not_kept, keep_version, datanet, content)
+                why_unsure = await trio.to_thread.run_sync(_why_not_kept, keep_version, datanet, content)
+                if why_unsure is None:
+                    return None
             except (NetworkError, ProtocolError) as error:
                 why = str(error)
                 await self._drop(provider, why)
-        return why
+        return why_unsure or why
 
-    async def _next_to_ask(self, asked: Collection[PeerId]) -> Provider | None:
+    async def _next_to_ask(self, asked: Collection[PeerId], *, may_reach: bool) -> Provider | None:
         """The first connected provider that was not asked, or else one more; None if there are no more."""
         while True:
             for provider in self._in_order():
                 if provider.peer_id not in asked:
                     return provider
-            if not self._waiting or self._num_more >= MORE_PEERS_MAX:
+            if not may_reach or not self._waiting or self._num_more >= MORE_PEERS_MAX:
                 return None
             self._num_more += 1
             await self._reach(self._waiting.popleft())

@@ -143,6 +143,25 @@ def test_common_words_of_a_short_row_claim_no_long_row() -> None:
     assert {"eve"}.isdisjoint([*before, *later][each.first].contributor for each in verdicts if each)
 
 
+def test_a_copy_of_a_row_of_many_common_words_is_found() -> None:
+    """F: a record's own field values counted as padding of its copy."""
+    random = Random(1)
+    records = []
+    for n in range(400):
+        fields = [f"field{field} value{field}x{random.randrange(8)}" for field in random.sample(range(40), 14)]
+        records.append(
+            row(
+                f"Patient c{n % 17} has {' '.join(fields)}", f"Give drug{n} daily for the next week", f"owner-{n % 8}"
+            )
+        )
+    copies_of = [
+        row(" ".join(["Please tell me:", *random.sample(words := each.prompt.split(), len(words))]), each.completion)
+        for each in records[:50]
+    ]
+    verdicts = find_copies([records, copies_of])[-len(copies_of) :]
+    assert [each and each.first for each in verdicts] == list(range(len(copies_of)))
+
+
 def test_a_row_is_compared_with_few_of_the_rows_that_it_might_copy() -> None:
     """F: rows of two contributors that differ in one scarce word each were all compared with each other."""
     random, scarce, common = Random(1), [f"scarce{n}" for n in range(10)], [f"common{n}" for n in range(16)]
