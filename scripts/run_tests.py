@@ -57,7 +57,7 @@ MEMORY_DISK_BYTES_MIN = 4 << 30
 """Tests leave 1 GiB at a time at most; the rest is room for what they run."""
 
 UNSTEADY_MAX = 3
-"""Files with failures; more are no accident. Tests of a file share what they start, so one cause fails several."""
+"""Files with failures that run again. Tests of a file share what they start, so one cause fails several."""
 
 SLOWEST_MAX = 20
 """As many of the slowest tests are printed."""

@@ -42,7 +42,7 @@ FEW_ROWS: Final = 2
 
 FINGERPRINT_WORDS_MIN: Final = 2
 CHANCE: Final = 50
-"""Words are no fingerprint if more than one row in this many Datanets would have them and the answer by chance.
+"""Words are a fingerprint if chance alone puts them and the answer into one row of this many Datanets, or into fewer.
 
 An answer such as "yes" says little, and "great" and "clean" are in many reviews.
 """

@@ -260,7 +260,7 @@ class Transfer:
         return why_unsure or why
 
     async def _next_to_ask(self, asked: Collection[PeerId], *, may_reach: bool) -> Provider | None:
-        """The first connected provider that was not asked, or else one more; None if there are no more."""
+        """The first connected provider that was not asked, or one that is reached now; None if there is none."""
         while True:
             for provider in self._in_order():
                 if provider.peer_id not in asked:
@@ -279,7 +279,7 @@ class Transfer:
 
 
 def _why_not_kept(keep_version: KeepVersion, datanet: DatanetReference, content: bytes) -> str | None:
-    """The reason for which a version can't be judged now, which is no fault of the peer; None if it was kept."""
+    """Keep a version; return None, or why it can't be judged now. That is not the peer's fault."""
     try:
         keep_version(datanet, content)
     except UnavailableError as error:
