@@ -31,7 +31,7 @@ from .errors import ConfigError
 from .home import HOME_VARIABLE
 from .power import PowerConfig
 from .setting import Setting, checked, toml_of, value_from_text
-from .upkeep_tables import AlertsConfig, UpdateConfig
+from .upkeep_tables import AlertsConfig
 
 __all__ = [
     "AUTO_CONTEXT_MAX",
@@ -52,7 +52,6 @@ __all__ = [
     "PayerConfig",
     "PowerConfig",
     "SettlementConfig",
-    "UpdateConfig",
     "load_config",
     "overriding",
     "render_example",
@@ -78,7 +77,6 @@ class Config:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
-    update: UpdateConfig = field(default_factory=UpdateConfig)
     power: PowerConfig = field(default_factory=PowerConfig)
 
 

@@ -129,7 +129,6 @@ async def _serve_bases(
     switch = lasting.switch
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lasting.pulls.run)
-        nursery.start_soon(lasting.releases.run)
         while True:
             try:
                 daemon = Daemon(home, switch.config, home_network, ledger, output, lasting)
@@ -166,7 +165,7 @@ class Daemon:
     ) -> None:
         self._home, self._config = home, config
         self._output = output
-        self._switch, self._releases = lasting.switch, lasting.releases
+        self._switch = lasting.switch
         self._devnet = home_network.devnet
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
@@ -242,7 +241,6 @@ class Daemon:
             network=self._network,
             router=self._router,
             pins=self._pins,
-            releases=self._releases,
         )
 
     async def run(self) -> None:
@@ -290,7 +288,6 @@ class Daemon:
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.run)
                 self._note_loaded(num_recovered)
-                self._releases.attend(self._operator.status.is_idle, self._stop)
                 nursery.start_soon(self._network.run, nursery)
                 nursery.start_soon(self._adapter_pulls.run)
                 if self._x402:

@@ -171,6 +171,8 @@ class Holder:
 class CommandRunningError(ConfigError):
     """A command holds the data directory while it works."""
 
+    exit_code = 75  # a temporary failure, as sysexits.h has it: a service manager starts the node again
+
     def __init__(self, holder: Holder) -> None:
         super().__init__(f"{holder} is at work in this home: wait until it has ended")
         self.holder = holder

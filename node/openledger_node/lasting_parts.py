@@ -18,7 +18,6 @@ from .operator.base_pull import base_pulls
 from .operator.base_switch import BaseSwitch
 from .operator.event_watch import EventWatch
 from .operator.pulls import Pulls
-from .operator.updates.watch import ReleaseWatch
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ class LastingParts:
     switch: BaseSwitch
     pulls: Pulls
     events: EventWatch
-    releases: ReleaseWatch
 
 
 def lasting_parts(
@@ -65,5 +63,4 @@ def lasting_parts(
         switch=BaseSwitch(home, config, tell),
         pulls=base_pulls(home),
         events=EventWatch(home.root),
-        releases=ReleaseWatch(home, config.update),
     )

@@ -40,9 +40,6 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     SUSPENDED = "suspended"  # the machine slept, and has woken
     CLOCK_CHANGED = "clock_changed"
-    RELEASE_AVAILABLE = "release_available"
-    UPDATED = "updated"
-    ROLLED_BACK = "rolled_back"
 
 
 ENDS: Final = {
@@ -60,7 +57,6 @@ WARNINGS: Final = frozenset(
         EventKind.PEERS_LOST,
         EventKind.DISK_LOW,
         EventKind.TRAINING_FAILED,
-        EventKind.ROLLED_BACK,
     }
 )
 """Events that the terminal shows as well as the log. An engine that fails says more by itself."""

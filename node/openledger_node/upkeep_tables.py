@@ -1,6 +1,5 @@
-"""The tables of node.toml for a node that runs for weeks without anybody looking: alerts and updates."""
+"""The table of node.toml for a node that runs for weeks without anybody looking: its alerts."""
 
-import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -8,14 +7,12 @@ from urllib.parse import urlsplit
 from .errors import ConfigError
 from .setting import setting
 
-ALERT_EVENTS: Final = ("restarted", "engine", "chain", "peers", "disk", "gas", "claims", "sellers", "release")
+ALERT_EVENTS: Final = ("restarted", "engine", "chain", "peers", "disk", "gas", "claims", "sellers")
 """Events that an alert can be about, as `[alerts] muted` names them."""
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 NODE_NAME_LENGTH_MAX: Final = 40
 URL_LENGTH_MAX: Final = 2_000
-READY_S_MAX: Final = 86_400.0
-PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def read_upkeep_url(text: str) -> str:
@@ -61,19 +58,6 @@ def read_muted(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def read_update_keys(text: str) -> tuple[str, ...]:
-    """The public keys that may sign releases, from their hex digits separated by commas.
-
-    Raises:
-        ConfigError: one of them is no Ed25519 public key in hex.
-    """
-    keys = [key.strip().lower() for key in text.split(",") if key.strip()]
-    for key in keys:
-        if not PUBLIC_KEY.fullmatch(key):
-            raise ConfigError(f"{key!r} is no public key: write the 64 hex digits of an Ed25519 key")
-    return tuple(dict.fromkeys(keys))
-
-
 def _read_node_name(text: str) -> str:
     if len(text) > NODE_NAME_LENGTH_MAX or not (text.isascii() and text.isprintable()):
         raise ConfigError(
@@ -105,36 +89,4 @@ class AlertsConfig:
         "Seconds without a peer, or in which nobody can reach this node, before an alert.",
         low=10.0,
         high=604_800.0,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateConfig:
-    """Updates of the program by `openledger-node update`."""
-
-    url: str = setting(
-        "",
-        "URL of the signed manifest of the newest release; empty: none, since there is no public one yet.",
-        read=read_upkeep_url,
-    )
-    keys: str = setting(
-        "",
-        "Ed25519 public keys that may sign the manifest, in hex, separated by commas; empty: those that this release "
-        "brings along.",
-        read=read_update_keys,
-    )
-    signatures_min: int = setting(1, "Number of these keys that must have signed it.", low=1, high=16)
-    ready_within_s: float = setting(
-        600.0,
-        "Seconds that a new release has to accept requests before the node returns to the former one. It gets three "
-        "times as long as the last start took, if that is more.",
-        low=30.0,
-        high=READY_S_MAX,
-    )
-    check: bool = setting(
-        False,
-        "Look for a new release about once a day. The server of the manifest then sees this node's address.",
-    )
-    auto: bool = setting(
-        False, "Install new releases without asking, when the node is idle. It looks for them as with check."
     )

@@ -26,11 +26,10 @@ from openledger_node.cli.command_tree import Command, load_tree, read_line
 from openledger_node.cli.doctor import PROBLEMS_FOUND
 from openledger_node.cli.help_text import HELP_OPTION, ROOT_OPTIONS
 from openledger_node.cli.jobs import job_to_json
-from openledger_node.cli.release_run import RESTART_STATUS
 from openledger_node.cli.status import stopped_status
 from openledger_node.config import TABLES, render_example
 from openledger_node.errors import NodeError
-from openledger_node.home import Home
+from openledger_node.home import CommandRunningError, Home
 from openledger_node.ledger.jobs import Job
 from openledger_node.models.bases import BASE_SCHEMA
 from openledger_protocol.adapter import ADAPTER_SCHEMA, AdapterManifest
@@ -138,7 +137,9 @@ def test_every_exit_code_is_in_the_reference() -> None:
     classes: list[type[NodeError]] = [NodeError, *NodeError.__subclasses__()]
     codes = {cls.exit_code for cls in classes}
     documented = re.findall(r"^\| (\d+) \|", read("docs/reference/exit-codes.md"), re.MULTILINE)
-    assert [int(code) for code in documented] == sorted({0, PROBLEMS_FOUND, RESTART_STATUS, cli.INTERRUPTED, *codes})
+    assert [int(code) for code in documented] == sorted(
+        {0, PROBLEMS_FOUND, CommandRunningError.exit_code, cli.INTERRUPTED, *codes}
+    )
 
 
 def test_every_field_of_what_is_stored_and_printed_is_in_the_reference(tmp_path: Path) -> None:

@@ -105,9 +105,10 @@ def test_a_claim_beside_a_verb_says_which_one_to_wait_for(home: Home) -> None:
         claim_home(home, "rewards withdraw"),
         pytest.raises(
             CommandRunningError, match=rf"^`rewards withdraw` \(process {os.getpid()}\) is at work in this home: wait"
-        ),
+        ) as refused,
     ):
         claim_home(home)
+    assert refused.value.exit_code == 75  # a service manager starts the node again
 
 
 def test_asking_does_not_take_the_lock(home: Home) -> None:

@@ -55,19 +55,6 @@ CANNED: dict[str, Any] = {
 }
 """What only a node among others would say."""
 
-ADDED: dict[str, dict[str, Any]] = {
-    "/status": {
-        "release": {
-            "newest": "9.0.0",
-            "notes": "Answers are faster.",
-            "looked": "2026-11-29T12:00:00Z",
-            "auto": True,
-            "says": "version 9.0.0 is available; the node installs it when it is idle",
-        }
-    }
-}
-"""Fields of a real answer that only a node which looks for releases would fill."""
-
 
 @contextmanager
 def poisoned_socket(real: Path, poisoned: Path, text: str) -> Iterator[None]:
@@ -94,7 +81,7 @@ def poisoned_socket(real: Path, poisoned: Path, text: str) -> Iterator[None]:
             with httpx.Client(transport=httpx.HTTPTransport(uds=str(real)), timeout=30) as client:
                 headers = {"Content-Type": "application/json"}
                 heard = client.request(self.command, f"http://node{self.path}", content=body, headers=headers)
-            self._say(heard.status_code, heard.json() | ADDED.get(self.path, {}))
+            self._say(heard.status_code, heard.json())
 
         def _say(self, status: int, answer: Any) -> None:
             said = json.dumps(poison(answer, text)).encode()

@@ -72,38 +72,6 @@ def nobody_connected(path: str, content: Any) -> None:
             peer["is_connected"] = False
 
 
-def offered_release(newest: str | None, says: str) -> Change:
-    def change(path: str, content: Any) -> None:
-        if path == "/status":
-            content["release"] = {
-                "newest": newest,
-                "notes": "<i>Faster.</i>",
-                "looked": None,
-                "auto": False,
-                "says": says,
-            }
-
-    return change
-
-
-def test_home_names_a_newer_release_and_the_command_that_installs_it(untouched: Node, open_page: OpenPage) -> None:
-    page = open_page(untouched)
-    says = "version 9.0.0 is available: `openledger-node update` installs it"
-    open_changed(page, offered_release("9.0.0", says))
-    note = page.locator(".note", has_text="9.0.0")
-    expect(note.locator("p")).to_have_text(
-        "Version 9.0.0 is available: openledger-node update installs it. <i>Faster.</i>"
-    )
-    expect(note.locator(".cli code")).to_have_text("openledger-node update")
-
-
-def test_home_says_nothing_of_releases_while_there_is_none(untouched: Node, open_page: OpenPage) -> None:
-    page = open_page(untouched)
-    open_changed(page, offered_release(None, "the last look for a release has failed: no answer"))
-    expect(page.locator(".sentence")).to_be_visible()
-    expect(page.locator("main")).not_to_contain_text("release")
-
-
 def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(
     untouched: Node, open_page: OpenPage
 ) -> None:

@@ -30,7 +30,6 @@ COMMAND_MODULES: Final = (
     CommandModule("launch", ("launch",)),
     CommandModule("logs", ("logs",)),
     CommandModule("backup", ("backup", "restore")),
-    CommandModule("update", ("update",)),
     CommandModule("demo", ("demo",)),
     CommandModule("version", ("version",)),
     CommandModule("models", ("models",), "Models"),

@@ -11,9 +11,10 @@ from .command_tree import TypedLine, as_in_tree, nearest_of, read_line
 from .commands import first_word
 from .completion import COMPLETION, print_completions, run_completion_option
 from .help_text import is_screen_styled, render_help, screen_width
-from .release_run import hand_over, run_start, status_for_manager
 
 INTERRUPTED = 130
+LAUNCHD_LABEL = "XPC_SERVICE_NAME"
+PROGRAM = "openledger-node"
 VERSION_LINES = (["-V"], ["--version"], ["version"])
 """Lines that are answered without typer."""
 
@@ -26,8 +27,7 @@ def main() -> None:
         sys.exit(0)
     sys.argv[1:] = words = as_in_tree(words)
     try:
-        hand_over(words)
-        status = run_start(words, run) if first_word(words) == "start" else run(words)
+        status = run(words)
     except KeyboardInterrupt:
         status = _complain("interrupted", INTERRUPTED)
     except (NodeError, ProtocolError) as error:
@@ -68,6 +68,24 @@ def exit_code(error: NodeError | ProtocolError) -> int:
     if isinstance(error, NodeError):
         return error.exit_code
     return ModelError.exit_code if isinstance(error, AdapterRefusedError) else NodeError.exit_code
+
+
+def status_for_manager(words: Sequence[str], status: int) -> int:
+    """The exit code of a command as its service manager understands it.
+
+    launchd starts an agent again after each code but 0. So a start that needs its owner first ends with 0 there, as
+    systemd is told by RestartPreventExitStatus.
+    """
+    label = os.environ.get(LAUNCHD_LABEL, "")
+    if PROGRAM not in label or first_word(words) != "start":
+        return status
+    from ..operator.background.definition import FINAL_STATUS
+    from ..operator.background.launchd import Launchd
+
+    if status not in FINAL_STATUS:
+        return status
+    command = Launchd().start_command(label)
+    return _complain(f"[yellow]service[/] launchd does not start the node again before you do, by `{command}`", 0)
 
 
 def _no_command(line: TypedLine) -> str:

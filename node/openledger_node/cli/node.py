@@ -34,7 +34,6 @@ from ..node_clock import BootClock
 from ..node_events import LOGGER as EVENTS
 from ..node_events import EventKind, listening_to_events, note_event
 from ..operator.alerts.run_mark import note_stopped
-from ..operator.updates.releases import note_start_s
 from ..service_manager import ServiceManager
 from ..settlement.early_chain import early_chain
 from ..text import SafeFormatter
@@ -188,7 +187,6 @@ class StartScreen:
 
         self._report.end()
         note_doing(self._lock, "")
-        note_start_s(self._home, time.monotonic() - self._loads_s)
         self.manager.be_ready(f"serving at {listening.url}")
         note_event(EventKind.STARTED, f"{__version__} serves {listening.base.name} at {listening.url}")
         if not self._is_quiet:

@@ -12,7 +12,6 @@ from ..operator.background import installation
 from ..operator.background.commands_run import must_run, run_command
 from ..operator.background.definition import BackgroundManager, ServiceState, define, program_words, service_name
 from ..operator.background.installation import service_manager_here, unseen_variables
-from ..operator.updates.releases import lasting_program
 from .daemon_client import load_settings, open_node_home
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, shown
@@ -34,9 +33,7 @@ def install(yes: Yes = False, as_json: Json = False) -> None:
     """
     home, manager = open_node_home(), service_manager_here()
     config = load_settings(home)
-    lasting = lasting_program(home)
-    program = (lasting,) if lasting else program_words()
-    definition = define(home, drain_grace_s=config.node.drain_grace_s, program=program)
+    definition = define(home, drain_grace_s=config.node.drain_grace_s, program=program_words())
     planned = installation.plan_installation(home, manager, definition)
     if not as_json:
         say(f"{'writes' if planned.is_change else 'keeps'} [bold]{plain(str(planned.file))}[/]")

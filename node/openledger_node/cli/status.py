@@ -135,8 +135,6 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["audits"] = audited
     for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
         lines["alert" if number == 1 else f"alert {number}"] = alert
-    if says := (fields.get("release") or {}).get("says"):
-        lines["release"] = says
     return lines | _usage_lines(fields) | _gateway_lines(fields) | _waiting_lines(fields)
 
 

@@ -283,16 +283,6 @@ def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
         raise ConfigError("the ledger has an older schema: run `openledger-node start` to update it")
 
 
-def written_schema(file: Path) -> int:
-    """The schema of a ledger, without opening it for writing; 0 if it can't be read."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            return int(version)
-    except sqlite3.Error:
-        return 0
-
-
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
     for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")

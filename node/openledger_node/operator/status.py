@@ -36,7 +36,6 @@ from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, Suggestion, e
 from .limits import WITHOUT_CARD, Limits
 from .pause import Pauses
 from .reach_words import reach_to_plain
-from .updates.watch import ReleaseWatch
 from .usage import Usage
 
 # ---- The training under way.
@@ -113,7 +112,6 @@ class NodeParts:
     network: NetworkService
     router: Router
     pins: AdapterPins
-    releases: ReleaseWatch
 
 
 class StatusReport:
@@ -194,7 +192,6 @@ class StatusReport:
             },
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
             "version": __version__,
-            "release": parts.releases.to_plain(),
             "home": str(parts.home.root),
         }
 
@@ -218,11 +215,6 @@ class StatusReport:
         if is_woken or parts.engine.state == "reloading":
             return "starting"
         return "training" if is_training(parts.home) else "idle"
-
-    def is_idle(self) -> bool:
-        """Return True if a restart would interrupt nobody: a paused node may train, or finish or buy answers."""
-        is_at_rest = self.state() in ("idle", "paused")
-        return is_at_rest and not self._num_live and not is_training(self._parts.home)
 
     @property
     def is_starting(self) -> bool:

@@ -111,7 +111,7 @@ def test_what_needs_the_daemon_or_the_lock_says_at_once_what_to_wait_for(
     home.config_file.write_text("[inference]\nbackend = 'fake'\nbase = 'fake'\n")
     with holder(home, "rewards withdraw") as process:
         ran = run(*line.split())
-    assert ran.status == 3
+    assert ran.status == 75
     assert f"`rewards withdraw` (process {process}) is at work in this home: wait until it has ended" in " ".join(
         ran.stderr.split()
     )

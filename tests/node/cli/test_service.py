@@ -1,5 +1,8 @@
 """`service`: what is shown before it is written, what is refused, and what stays."""
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -7,8 +10,9 @@ import pytest
 from support.service_commands import ServiceCommands, absent
 from support.verbs import Run
 
+from openledger_node.cli import main
 from openledger_node.cli import service as verb
-from openledger_node.home import Holder, Home, claim_home
+from openledger_node.home import CommandRunningError, Holder, Home, claim_home
 from openledger_node.operator.background import installation
 from openledger_node.operator.background.commands_run import Ran
 from openledger_node.operator.background.systemd import Systemd
@@ -62,14 +66,6 @@ def test_install_starts_the_service_and_remove_leaves_the_data(
     assert commands.changes == [f"systemctl --user disable --now {file.name}", "systemctl --user daemon-reload"]
 
 
-def test_install_from_an_update_names_the_program_that_was_installed_first(
-    run: Run, home: Home, commands: ServiceCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verb, "lasting_program", lambda _: "/opt/first/bin/openledger-node")
-    assert run("service", "install", "--yes").status == 0
-    assert "ExecStart=/opt/first/bin/openledger-node --home" in unit_file(tmp_path).read_text()
-
-
 def test_install_again_restarts_a_running_node_only_if_its_unit_has_changed(
     run: Run, home: Home, commands: ServiceCommands
 ) -> None:
@@ -97,7 +93,7 @@ def test_a_node_in_the_foreground_is_not_installed_over(
 def test_a_command_at_work_is_waited_for(run: Run, home: Home, commands: ServiceCommands) -> None:
     with closing(claim_home(home, "rewards withdraw")):
         done = run("service", "install", "--yes")
-    assert done.status == 3
+    assert done.status == 75
     assert "wait until it has ended" in done.stderr
 
 
@@ -207,3 +203,41 @@ def test_stop_says_that_the_service_stays(
 def test_a_failed_start_is_in_the_log_of_a_service_that_nobody_watches(run: Run, home: Home) -> None:
     assert run("start", "--base", "no-such-base").status == 7
     assert "failed: " in (home.logs / "node.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("label", "words", "status", "found"),
+    [
+        ("openledger-node-1a2b3c4d", ["start"], 3, 0),
+        ("openledger-node-1a2b3c4d", ["--home", "/x", "start", "--quiet"], 2, 0),
+        ("openledger-node", ["start"], 4, 0),
+        ("openledger-node", ["start"], 1, 1),
+        ("openledger-node", ["start"], CommandRunningError.exit_code, CommandRunningError.exit_code),
+        ("openledger-node", ["status"], 3, 3),
+        ("com.apple.Terminal", ["start"], 3, 3),
+        ("", ["start"], 3, 3),
+    ],
+)
+def test_launchd_gives_up_where_only_the_owner_can_help(
+    label: str,
+    words: list[str],
+    status: int,
+    found: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(main.LAUNCHD_LABEL, label)
+    assert main.status_for_manager(words, status) == found
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert (f"before you do, by `launchctl kickstart gui/{os.getuid()}/{label}`" in said) == (found != status)
+
+
+def test_a_start_that_launchd_should_not_repeat_ends_with_0(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[node]\nnonsense = 1\n")
+    words = [sys.executable, "-m", "openledger_node", "--home", str(tmp_path), "start"]
+    for label, status in (("", 3), ("openledger-node-1a2b3c4d", 0)):
+        ran = subprocess.run(
+            words, env={**os.environ, main.LAUNCHD_LABEL: label}, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == status
+        assert "unknown key node.nonsense" in ran.stderr

@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,14 +144,13 @@ def parts(*, chain: str | None, engine: str = "ready", failure: object = None, d
         home_network=SimpleNamespace(devnet=devnet),
         engine=SimpleNamespace(state=engine, failure=failure),
         config=SimpleNamespace(node=SimpleNamespace(serve=True)),
-        releases=SimpleNamespace(newest="9.0.0"),
     )
 
 
 def test_the_parts_of_a_node_show_its_causes() -> None:
     found = look_at(parts(chain="ok"))
     assert (found.is_engine_failed, found.is_chain_lost, found.num_peers) == (False, False, 2)
-    assert (found.reach, found.counts, found.release) == (ReachState.PUBLIC, {"gas": 1}, "9.0.0")
+    assert (found.reach, found.counts) == (ReachState.PUBLIC, {"gas": 1})
     lost = look_at(parts(chain="down", engine="starting"))
     assert (lost.is_engine_failed, lost.is_chain_lost, lost.num_peers, lost.counts) == (None, True, None, None)
     alone = look_at(parts(chain=None, failure="no memory"))
@@ -410,20 +408,6 @@ async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
     await live(service(home, inbox, fine), 100.0)
     assert inbox.got[0] == ("restarted", "once")
     assert len(set(inbox.ids)) == len(inbox.ids)
-
-
-async def test_a_new_release_makes_one_alert_whatever_restarts_and_the_next_one_another(
-    home: Home, autojump_clock: object
-) -> None:
-    inbox = Inbox()
-    for release in ("", "9.0.0", "9.0.0", "", "9.0.0", "9.1.0"):
-        await live(service(home, inbox, partial(replace, FINE, release=release)), 100.0)
-        note_stopped(home)
-    assert inbox.got == [("release", "once")] * 2
-    old = json.loads((home.root / "alerts.json").read_text())
-    del old["release"]  # a file of an earlier release of this program
-    (home.root / "alerts.json").write_text(json.dumps(old))
-    assert open_journal(home).release == ""
 
 
 async def test_a_muted_event_makes_no_alert(home: Home, autojump_clock: object) -> None:

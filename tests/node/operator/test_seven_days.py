@@ -16,7 +16,7 @@ from openledger_node.chain.outbox import Outbox
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.log_files import LOGS_BYTES_MAX, NodeLog, empty_large_logs
 from openledger_node.node_clock import ClockReading
-from openledger_node.node_events import LOGGER, EventKind, NodeEvent, listening_to_events, note_event
+from openledger_node.node_events import LOGGER, EventKind, NodeEvent, listening_to_events
 from openledger_node.operator.alerts.causes import AlertSigns, CauseWatch
 from openledger_node.operator.alerts.service import ASLEEP_S, LOOK_EVERY_S
 from openledger_node.operator.disk_room import GIB, DiskRoom
@@ -170,8 +170,7 @@ def test_seven_days_lose_nothing_and_make_one_alert_for_each_cause(week: Week) -
         (at(4, 2), partial(set_clock, week)),
         (at(4, 12), partial(fill_disk, week)),
         (at(5, 3), week.restart),
-        (at(6, 3), partial(update, week, EventKind.UPDATED)),
-        (at(6, 4), partial(update, week, EventKind.ROLLED_BACK)),
+        (at(6, 3), week.restart),
     ]
     week.live(at(1, 12))
     flap(week)
@@ -192,8 +191,6 @@ def test_seven_days_lose_nothing_and_make_one_alert_for_each_cause(week: Week) -
         EventKind.CLOCK_CHANGED: 2,
         EventKind.DISK_LOW: 1,
         EventKind.DISK_FREE: 1,
-        EventKind.UPDATED: 1,
-        EventKind.ROLLED_BACK: 1,
     }
     assert Counter(week.alerts) == {
         ("chain", "begins"): 2,  # the endpoint's failure and the network's are two causes
@@ -238,12 +235,6 @@ def fill_disk(week: Week) -> None:
         week.free_bytes = (5 * GIB) - (GIB // 4 if minute % 2 else -GIB // 4)
         week.live(week.now_s + MINUTE_S)
     week.free_bytes = 40 * GIB
-
-
-def update(week: Week, kind: EventKind) -> None:
-    """The hook of an update, and of the way back: the event, and a start on the same ledger."""
-    note_event(kind, "to another version")
-    week.restart()
 
 
 def check_claims(week: Week) -> None:

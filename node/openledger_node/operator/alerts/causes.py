@@ -24,7 +24,7 @@ PER_KIND_MAX: Final = 5
 """Causes of one kind that are told apart, such as several claims in trouble."""
 
 TEXTS: Final[Mapping[str, tuple[str, str]]] = {
-    "restarted": ("The node crashed or left a new release, and runs again. `openledger-node logs` may say why.", ""),
+    "restarted": ("The node crashed, and runs again. `openledger-node logs` may say why.", ""),
     "engine": (
         "The engine can't be loaded, so the node serves nothing. `openledger-node status` says why.",
         "The engine is loaded again.",
@@ -53,10 +53,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "A node that you paid has claimed too much or named wrong shares. `openledger-node status` names it.",
         "A warning about a node that you paid has ended.",
     ),
-    "release": (
-        "A new release of the program is available. `openledger-node status` says whether the node installs it.",
-        "",
-    ),
 }
 """The texts of each event, when it begins and when it is over; one that does not last has no second.
 
@@ -77,7 +73,6 @@ class AlertSigns:
     reach: ReachState = ReachState.UNKNOWN
     disk: DiskRoom | None = None
     counts: Mapping[str, int] | None = None  # alerts of `status` by kind; None while the chain is away
-    release: str = ""  # a newer version of the program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

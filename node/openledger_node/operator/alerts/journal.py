@@ -58,7 +58,6 @@ class AlertJournal:
     waiting: dict[str, deque[Alert]] = field(default_factory=dict)  # receiver → urgent first, then oldest first
     sent: deque[SentAlert] = field(default_factory=lambda: deque(maxlen=SENT_KEPT))
     num_dropped: int = 0  # alerts that gave their place to newer ones
-    release: str = ""  # the newest version that an alert told of
 
     def put(self, receiver: str, alert: Alert) -> None:
         """Let an alert wait for a receiver: an urgent one before all that are not, also when it tells of an end."""
@@ -98,7 +97,6 @@ class AlertJournal:
             "waiting": {receiver: [asdict(each) for each in queue] for receiver, queue in self.waiting.items()},
             "sent": [asdict(each) for each in self.sent],
             "dropped": self.num_dropped,
-            "release": self.release,
         }
         try:
             write_private(self.file, json.dumps(kept) + "\n", is_new=False)
@@ -131,5 +129,4 @@ def _journal(file: Path, kept: dict[str, Any]) -> AlertJournal:
         waiting={name: deque(Alert(**each) for each in queue) for name, queue in kept["waiting"].items()},
         sent=deque((SentAlert(**each) for each in kept["sent"]), maxlen=SENT_KEPT),
         num_dropped=int(kept["dropped"]),
-        release=str(kept.get("release", "")),  # a file from before alerts told of releases has none
     )

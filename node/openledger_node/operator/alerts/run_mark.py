@@ -14,11 +14,8 @@ _RUN: Final = secrets.token_hex(8)
 """This process. Its number would not do, because in a container each start may have the same one."""
 
 
-_LEFT: Final = "a new release was left"
-
-
 def has_crashed(home: Home) -> bool:
-    """Return True if the run before has ended without being stopped, or was one of a release that was left."""
+    """Return True if the run before has ended without being stopped."""
     try:
         return _mark(home).read_text(encoding="utf-8").strip() not in ("", _RUN)
     except FileNotFoundError:
@@ -29,17 +26,8 @@ def has_crashed(home: Home) -> bool:
 
 def mark_run(home: Home) -> None:
     """Mark the node as running."""
-    _write(home, _RUN)
-
-
-def mark_left(home: Home) -> None:
-    """Mark the return to a former release, which may go on in this process."""
-    _write(home, _LEFT)
-
-
-def _write(home: Home, text: str) -> None:
     try:
-        write_private(_mark(home), f"{text}\n", is_new=False)
+        write_private(_mark(home), f"{_RUN}\n", is_new=False)
     except (NodeError, OSError) as error:
         log.warning("the next start can't tell whether this run was stopped: %s", error)
 

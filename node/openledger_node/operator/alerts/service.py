@@ -50,7 +50,6 @@ def look_at(parts: NodeParts) -> AlertSigns:
         num_peers=money.num_peers if has_peers else None,
         reach=view.reach.state if view and parts.config.node.serve else ReachState.UNKNOWN,
         counts=money.alert_counts if has_chain else None,
-        release=parts.releases.newest,
     )
 
 
@@ -113,9 +112,6 @@ class AlertService:
             looked_s = trio.current_time()
             signs = await self._look_around()
             changes = watch.judge(signs, looked_s)
-            if signs.release not in ("", journal.release):
-                journal.release = signs.release
-                changes.append(Change(cause="release", phase="once"))
             if changes:
                 self._note(journal, receivers, changes)
                 await _save(journal)

@@ -99,7 +99,6 @@ function whyFacts(status) {
     state: status.state, why: status.why_idle, isAlone: isAlone(status), training: status.state === "serving" ? status.training?.says ?? null : null, suggestion: status.suggestion ?? null,
     paused: status.paused ?? null, running: status.requests?.running ?? 0, idleSince: status.state === "idle" ? idleSince(status) : null, chain: status.chain, whyDown: status.money?.why_down ?? null,
     remedy: ["relayed", "unreachable"].includes(status.reach?.state) ? status.reach.remedy : null, relayed: status.reach?.state === "relayed" ? status.reach.says : null,
-    release: status.release?.newest ? status.release : null,
   };
 }
 
@@ -117,15 +116,13 @@ const fails = (status) => (status.checks ?? []).some((check) => check.ok === fal
 
 function drawWhy(facts) {
   return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, coded(sentence(facts))),
-    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), facts.remedy && facts.suggestion?.cli.endsWith(DOCTOR) ? null : drawSuggestion(facts.suggestion), reachNote(facts), facts.release && releaseNote(facts.release));
+    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), facts.remedy && facts.suggestion?.cli.endsWith(DOCTOR) ? null : drawSuggestion(facts.suggestion), reachNote(facts));
 }
 
 const DOCTOR = "doctor --only network";
 
 // What would let more nodes in, or let them in more directly.
 const reachNote = ({ remedy, relayed }) => remedy && note("", relayed ? `${relayed[0].toUpperCase()}${relayed.slice(1)}. ${remedy}` : remedy, null, DOCTOR);
-
-const releaseNote = ({ says: text, notes }) => note("", `${text[0].toUpperCase()}${text.slice(1)}. ${notes}`.replaceAll("..", "."), null, "update");
 
 const nextSteps = () => [
   h("p", { class: "dim" }, "There is no public network yet, so nobody else sends requests or pays. You can chat, train an adapter, or join a network that you or others run."),
