@@ -38,7 +38,8 @@ from openledger_protocol.primitives import RequestId
 
 make_reference = load_script("make_reference")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+ROADS_NOT_TAKEN = ROOT / "docs" / "decisions" / "roads-not-taken.md"
+DECISIONS = sorted(file for file in ROADS_NOT_TAKEN.parent.glob("*.md") if file != ROADS_NOT_TAKEN)
 COMMAND = load_tree()
 PROGRAM_OPTIONS = {name for option in (*ROOT_OPTIONS, HELP_OPTION) for name in option.names}
 
@@ -225,8 +226,10 @@ def test_a_decision_says_why_what_and_what_not(decision: Path) -> None:
     assert text.startswith(f"# {int(decision.name[:4])}. ")
 
 
-def test_decisions_are_numbered_without_a_gap() -> None:
-    assert [int(file.name[:4]) for file in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+def test_every_number_of_a_decision_has_one_page_or_one_paragraph() -> None:
+    pages = [int(file.name[:4]) for file in DECISIONS]
+    paragraphs = re.findall(r"^### (\d+)\. ", ROADS_NOT_TAKEN.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted([*pages, *map(int, paragraphs)]) == list(range(1, max(pages) + 1))
 
 
 def test_every_fragment_of_the_changelog_is_one_that_towncrier_reads() -> None:
