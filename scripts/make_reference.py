@@ -1,10 +1,11 @@
-"""Write docs/reference/{cli,config,metrics,cards}.md, openapi.json and the commands' help, `cli/commands.json`.
+"""Write docs/reference/{cli,config,metrics,cards}.md, openapi.json, `cli/commands.json` and the README's table.
 
 Run `python scripts/make_reference.py`. A test compares the files with the output of this script, so that pages and
 help always match the program.
 """
 
 import json
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, fields
 from enum import StrEnum
@@ -34,6 +35,9 @@ LISTED_PARAMETERS = (3 * 10**9, 15 * 10**9)
 DEFAULTS = InferenceConfig()
 METAVARS = {int: "N", float: "NUMBER", Path: "FILE"}
 """The word for a value in the help, by its type; otherwise the option's own name."""
+
+WHAT_WORKS = ROOT / "docs" / "what-works.toml"
+WHAT_WORKS_MARKS = ("<!-- written from docs/what-works.toml -->\n", "<!-- end of what-works.toml -->\n")
 
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
@@ -130,7 +134,23 @@ def render_reference() -> dict[str, str]:
         "docs/reference/metrics.md": render_metrics(),
         "docs/reference/openapi.json": render_openapi(),
         "docs/reference/cards.md": render_cards(),
+        "README.md": render_readme(),
     }
+
+
+def render_readme() -> str:
+    """Render the README with its table of what works and what is missing."""
+    begin, end = WHAT_WORKS_MARKS
+    head, rest = (ROOT / "README.md").read_text(encoding="utf-8").split(begin)
+    rows = tomllib.loads(WHAT_WORKS.read_text(encoding="utf-8"))
+    works = [f"| {row['what']} | {_proofs(row)} |" for row in rows["works"]]
+    missing = [f"- {row['what']}" for row in rows["not_yet"]]
+    table = ["| works in 0.1 | by |", "|---|---|", *works, "", "Not yet:", "", *missing, ""]
+    return head + begin + "\n".join(table) + end + rest.split(end)[1]
+
+
+def _proofs(row: dict[str, Any]) -> str:
+    return " · ".join(f"`{name}`" for name in (*row.get("commands", ()), *row.get("routes", ())))
 
 
 # ---- The tree of commands, from typer's

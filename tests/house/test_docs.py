@@ -167,6 +167,20 @@ def test_every_schema_is_in_the_reference() -> None:
         assert f"`{schema}`" in read("docs/reference/formats.md"), schema
 
 
+def test_what_works_has_its_commands_and_routes_and_what_is_missing_has_none() -> None:
+    commands_here = {each.path.removeprefix("openledger-node ") for each in COMMAND.walk()}
+    api: Any = build_api(Any, Any, key="", body_bytes_max=0, metrics=Any)  # type: ignore[arg-type]  # no request is made
+    routes_here = {f"{method} {route.path}" for route in api._app.routes for method in route.methods}
+    rows = tomllib.loads(make_reference.WHAT_WORKS.read_text(encoding="utf-8"))
+    assert all(row.get("commands") or row.get("routes") for row in rows["works"])
+    for row in rows["works"]:
+        assert {*row.get("commands", ())} <= commands_here, row
+        assert {*row.get("routes", ())} <= routes_here, row
+    for row in rows["not_yet"]:
+        assert not commands_here & {*row.get("commands", ())}, row
+        assert not routes_here & {*row.get("routes", ())}, row
+
+
 def test_every_page_is_on_the_map() -> None:
     text = read("docs/index.md")
     for page in (ROOT / "docs").rglob("*.md"):
