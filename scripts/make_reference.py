@@ -37,7 +37,7 @@ METAVARS = {int: "N", float: "NUMBER", Path: "FILE"}
 """The word for a value in the help, by its type; otherwise the option's own name."""
 
 WHAT_WORKS = ROOT / "docs" / "what-works.toml"
-WHAT_WORKS_MARKS = ("<!-- written from docs/what-works.toml -->\n", "<!-- end of what-works.toml -->\n")
+WHAT_WORKS_MARKS = ("<!-- written from docs/what-works.toml -->\n", "<!-- end of docs/what-works.toml -->\n")
 
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
@@ -145,7 +145,7 @@ def render_readme() -> str:
     rows = tomllib.loads(WHAT_WORKS.read_text(encoding="utf-8"))
     works = [f"| {row['what']} | {_proofs(row)} |" for row in rows["works"]]
     missing = [f"- {row['what']}" for row in rows["not_yet"]]
-    table = ["| works in 0.1 | by |", "|---|---|", *works, "", "Not yet:", "", *missing, ""]
+    table = ["", "| works in 0.1 | by |", "|---|---|", *works, "", "Not yet:", "", *missing, "", ""]
     return head + begin + "\n".join(table) + end + rest.split(end)[1]
 
 
