@@ -20,7 +20,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-chaos test-interop quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-chaos test-interop quick kernels contracts contract-tools slither demo bench fuzz-api docs lint surface spine fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -101,11 +101,18 @@ ifneq ($(shell command -v npm),)
 	@test contracts/node_modules -nt contracts/package-lock.json || (cd contracts && npm ci --silent && touch node_modules)
 endif
 
-lint: $(VENV)/dev.stamp ## format, lint, import rules, types
+lint: $(VENV)/dev.stamp ## format, lint, import rules, types, budgets
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+	$(BIN)/python scripts/surface.py --check
+
+surface: $(VENV)/dev.stamp ## count what a person must hold to know this project, beside its budgets
+	$(BIN)/python scripts/surface.py $(or $(ARGS),--rooms)
+
+spine: $(VENV)/dev.stamp ## count the functions that a node enters to start, to idle, and for a free and a paid chat
+	$(BIN)/python scripts/spine.py $(ARGS)
 
 fix: $(VENV)/dev.stamp ## format, and mend what can be mended
 	$(BIN)/ruff format .

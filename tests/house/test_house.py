@@ -1,7 +1,7 @@
 """The house's own rules, beside those that the import linter keeps.
 
-Sizes are held from both sides, so that neither giant files nor crumbs pay off. Each check takes sources, and is first
-shown a bad module that it must find.
+scripts/surface.py keeps the budgets. Each check here takes sources, and is first shown a bad module that it must
+find.
 """
 
 import ast
@@ -20,7 +20,6 @@ from openledger_node.plugs import PLUGS
 
 structure = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "structure.py")))
 
-MODULE_LINES_MAX = 400
 INIT_LINES_MAX = 5
 PLUGS_MIN = 2
 HEAVY = ["torch", "transformers", "peft", "trio", "libp2p", "sqlite3", "fastapi", "httpx"]
@@ -88,26 +87,12 @@ def check(found: list[str]) -> None:
 # ---- sizes
 
 
-def giants(sources: Sources) -> list[str]:
-    lines = {path: len(text.splitlines()) for path, text in sources.items()}
-    return [
-        f"{path} has {number} lines, and {MODULE_LINES_MAX} are the limit: split it by its nouns"
-        for path, number in lines.items()
-        if number > MODULE_LINES_MAX
-    ]
-
-
 def crumbs(sources: Sources, allowed: Iterable[str] = ()) -> list[str]:
     return [
         f"{path} has under {structure.CRUMB_LINES} lines and one importer: merge it into {importer}"
         for path, importer in structure.crumbs(sources).items()
         if path not in allowed
     ]
-
-
-def test_no_module_is_a_giant() -> None:
-    assert giants({"a.py": "x = 1\n" * (MODULE_LINES_MAX + 1), "b.py": "x = 1\n" * MODULE_LINES_MAX})[0][:4] == "a.py"
-    check(giants(SOURCES))
 
 
 CRUMB = {
