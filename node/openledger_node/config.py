@@ -29,7 +29,6 @@ from .config_tables import (
 )
 from .errors import ConfigError
 from .home import HOME_VARIABLE
-from .power import PowerConfig
 from .setting import Setting, checked, toml_of, value_from_text
 from .upkeep_tables import AlertsConfig
 
@@ -50,7 +49,6 @@ __all__ = [
     "Origin",
     "P2pConfig",
     "PayerConfig",
-    "PowerConfig",
     "SettlementConfig",
     "load_config",
     "overriding",
@@ -77,7 +75,6 @@ class Config:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
-    power: PowerConfig = field(default_factory=PowerConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,56 +56,6 @@ def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: Open
         expect(gas.locator("span")).to_have_attribute("title", f"{-int(said['gas_open_wei'])} wei")
 
 
-def test_the_days_are_the_verbs_and_a_key_chooses_one(earner: Node, open_page: OpenPage) -> None:
-    page = open_page(earner)
-    panel = page.locator(".days")
-    panel.locator(".bar.final").first.wait_for()
-    found = command_json(earner.home, "earnings", "--since", "30d", "--by", "day", **EMBEDDED)
-    today = found["days"][-1]
-    expect(panel.locator(".figure b")).to_have_text(f"{to_open(found['net_wei'])} OPEN")
-    panel.locator(".plot").focus()
-    page.keyboard.press("ArrowLeft")
-    expect(panel.locator(".figure")).to_contain_text(f"{to_open(today['claimed_wei'])} final")
-    panel.locator("button", has_text="As table").click()
-    rows = page.locator("dialog tbody tr[data-key^='row ']")
-    expect(rows).to_have_count(30)
-    expect(rows.first).to_contain_text(today["day"])
-    expect(rows.first.locator("td").last.locator("span")).to_have_attribute("title", f"{found['net_wei']} wei")
-
-
-def test_the_days_draw_what_every_role_brought_and_what_was_spent(earner: Node, open_page: OpenPage) -> None:
-    page = open_page(earner)
-    panel = page.locator(".days")
-    panel.locator(".bar.final").first.wait_for()
-    page.context.route("**/operator/money/earnings", _with_roles)
-    page.reload()
-    roles, spent = panel.locator(".bar.roles"), panel.locator(".bar.spent")
-    expect(roles).to_have_count(1)
-    expect(spent).to_have_count(1)
-    tall = [float(bar.get_attribute("height") or 0) for bar in (roles, spent)]
-    assert tall[0] == pytest.approx(4 * tall[1]), "8 OPEN of four roles, and 2 spent and lost"
-    assert float(spent.get_attribute("y") or 0) == pytest.approx(float(roles.get_attribute("y") or 0) + tall[0])
-    expect(panel.locator(".legend")).to_contain_text("other roles")
-    panel.locator(".plot").focus()
-    page.keyboard.press("ArrowLeft")
-    expect(panel.locator(".figure")).to_contain_text("8.000000 other roles, 2.000000 spent or lost")
-    panel.locator("button", has_text="As table").click()
-    heads = page.locator("dialog thead th")
-    expect(heads.filter(has_text=re.compile("Royalties|Datanets|Stake|Other|Spent|Lost"))).to_have_count(6)
-
-
-def _with_roles(route: Route) -> None:
-    response = route.fetch()
-    found = response.json()
-    nothing = ("claimed_wei", "settled_wei", "gas_open_wei", "royalty_wei", "datanet_wei", "stake_wei", "other_wei")
-    for day in found["days"] or []:
-        day.update(dict.fromkeys((*nothing, "spent_wei", "lost_wei", "relay_fees_wei"), "0"))
-    for day in (found["days"] or [])[-1:]:
-        day.update(royalty_wei=str(5 * WEI), datanet_wei=str(2 * WEI))
-        day.update(stake_wei=str(WEI // 2), other_wei=str(WEI // 2), spent_wei=str(WEI), lost_wei=str(WEI))
-    route.fulfill(response=response, body=json.dumps(found))
-
-
 def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
     expect(page.locator(".tile .value").first).not_to_have_text("–")
@@ -177,27 +127,6 @@ def test_home_asks_for_one_report_of_all_periods(earner: Node, open_page: OpenPa
     expect(page.locator(".tile .value").first).not_to_have_text("–")
     (question,) = asked
     assert question["periods"][1:] == ["7d", "30d", None]
-
-
-def test_home_names_the_devices_that_answered_if_there_are_several(earner: Node, open_page: OpenPage) -> None:
-    page = open_page(earner)
-    work = page.get_by_label("Work and power", exact=True)
-    expect(work).to_contain_text("Answering")
-    expect(work).not_to_contain_text("By device")
-    page.context.route("**/operator/money/work", _with_two_devices)
-    page.reload()
-    expect(work.locator("dd", has_text="cuda:1")).to_have_text(
-        "2.000000 OPEN gross for 3 answers on cuda:1 · 1.000000 OPEN gross for 1 answer on cuda:0"
-    )
-
-
-def _with_two_devices(route: Route) -> None:
-    response = route.fetch()
-    devices = [
-        {"device": f"cuda:{number}", "receipts": answers, "tokens_out": 9, "amount_wei": str(wei)}
-        for number, answers, wei in ((1, 3, 2 * WEI), (0, 1, WEI))
-    ]
-    route.fulfill(response=response, body=json.dumps({**response.json(), "devices": devices}))
 
 
 def test_home_has_the_node_count_and_asks_only_for_the_jobs_that_it_shows(earner: Node, open_page: OpenPage) -> None:

@@ -32,7 +32,6 @@ from .rule_reports import check_report, make_report
 from .statements import StatementQueries
 from .submissions import Submissions
 from .transactions import TransactionPlanner
-from .work_report import work_report
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50
@@ -104,7 +103,6 @@ class MoneyQueries:
             "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
             "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
-            "work": lambda given: work_report(home, session, self._answers["earnings"], given, now_s=time.time()),
             **GovernanceQueries(session).answers,
             **DatanetQueries(home, session).answers,
             **StatementQueries(home, session).answers,

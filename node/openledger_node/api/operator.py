@@ -196,15 +196,9 @@ def _add_views(app: FastAPI, operator: OperatorService, network: NetworkService)
         return await operator.jobs({"limit": limit, "state": state, "model": model, "since": since})
 
     @app.get("/earnings")
-    async def show_earnings(
-        since: str | None = None,
-        by: str | None = None,
-        power_price: float | None = None,
-        watts: float | None = None,
-    ) -> Any:
-        """Earnings since a point in time, also day by day, and the work behind them."""
-        given = {"since": since, "by": by, "power_price": power_price, "watts": watts, "forecast": True}
-        return {**await network.ask("earnings", given), **await network.ask("work", given)}
+    async def show_earnings(since: str | None = None, by: str | None = None) -> Any:
+        """Earnings since a point in time, also day by day."""
+        return await network.ask("earnings", {"since": since, "by": by})
 
     @app.get("/adapters")
     async def show_adapters() -> dict[str, Any]:

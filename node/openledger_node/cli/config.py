@@ -29,7 +29,6 @@ AT_ONCE: Final = {
 }
 """Commands by which a running node takes other values of a table without a restart."""
 
-READ_EACH_TIME: Final = ("power",)
 """Tables that a running node reads anew for each report."""
 
 
@@ -151,7 +150,7 @@ def _entry(home: Home, key: str) -> Origin:
 def _report(home: Home, before: Origin, *, as_json: bool) -> None:
     """Say what changed, and whether the running node must be restarted."""
     key, after = before.key, _entry(home, before.key)
-    needs_restart = is_claimed(home) and before.value != after.value and key.split(".")[0] not in READ_EACH_TIME
+    needs_restart = is_claimed(home) and before.value != after.value
     if as_json:
         values: dict[str, Any] = {"key": key, "before": before.value, "value": after.value, "origin": after.source}
         emit_json("setting", {**values, "needs_restart": needs_restart})

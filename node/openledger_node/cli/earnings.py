@@ -10,7 +10,6 @@ import typer
 
 from ..errors import InputError
 from ..text import counted
-from .earning_work import check_power, work_lines
 from .payers import x402_line
 from .render import emit_json, plain, show_lines, show_table
 from .rewards import claim_words
@@ -84,10 +83,6 @@ def earnings(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per movement.")
     ] = False,
-    power_price: Annotated[float | None, typer.Option(help="Price of a kWh in your currency.", min=0.0)] = None,
-    watts: Annotated[
-        float | None, typer.Option(help="Watts that the machine draws while it answers.", min=0.0)
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what this node's accounts earned and spent, from receipts to withdrawals, to the wei."""
@@ -95,14 +90,9 @@ def earnings(
         raise InputError("--csv has a row for each movement of money: leave out --by, or use --json")
     if as_csv and as_json:
         raise InputError("give either --csv or --json, not both")
-    check_power(power_price, watts)
     check_since(since)
     with open_money() as money:
         found = money.ask("earnings", since=since, by=by and by.value, movements=as_csv)
-        # A week's range needs 14 days of history, whatever --since says.
-        found |= money.ask(
-            "work", since=since, by=by and by.value, power_price=power_price, watts=watts, forecast=not as_csv
-        )
     if as_json:
         emit_json("earnings", found)
     elif as_csv:
@@ -183,7 +173,7 @@ def _print(found: dict[str, Any]) -> None:
         )
     if x402 := x402_line(found["x402"], is_since=bool(found["since"])):
         lines["x402"] = f"{x402['x402']}; not in net, since claims of their own bring it to your wallet"
-    show_lines(lines | work_lines(found))
+    show_lines(lines)
     if found["days"] is not None:
         _print_days(found["days"])
         return

@@ -178,8 +178,6 @@ def _used(usage: dict[str, Any]) -> str:
         parts.append(f"{usage['answered_percent']:.1f} % answered")
     parts += [f"{usage[name]:,} {name}" for name in ("failed", "interrupted") if usage[name]]
     parts.append(counted(usage["tokens_out"], "token"))
-    if usage.get("busy_percent"):
-        parts.append(f"answering {usage['busy_percent']:.1f} % of the time")
     if usage["adapter_percent"]:
         parts.append(f"{usage['adapter_percent']:.1f} % of them with an adapter")
     return ", ".join(parts)

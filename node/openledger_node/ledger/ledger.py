@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .activity import Activity
 from .audits import Audits
 from .bought import OpenPurchases
 from .channels import Channels
@@ -51,7 +50,6 @@ class Ledger:
         self.key_uses = KeyUses(store, self.key_days)
         self.key_credits = KeyCredits(store, self.key_days)
         self.x402 = X402Channels(store)
-        self.activity = Activity(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -177,6 +177,15 @@ class Receipts:
         """The newest receipts, newest first."""
         return self._found("ORDER BY receipt_id DESC LIMIT ?", limit)
 
+    def answers_by_payer(self, node: Address) -> dict[Address, int]:
+        """The number of receipts that `node` has issued to each payer."""
+        rows = self._store.rows(
+            "SELECT payer, COUNT(*) AS count FROM receipt JOIN channel USING (channel_id)"
+            " WHERE node = ? GROUP BY payer",
+            (node,),
+        )
+        return {Address(row["payer"]): row["count"] for row in rows}
+
     def count_taught(self, datanet_id: DatanetId) -> dict[Address, int]:
         """Count, by account, the answers whose shares name it for rows of this Datanet."""
         query = (

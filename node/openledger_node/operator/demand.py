@@ -73,5 +73,5 @@ class DemandReport:
         asked = {each.kind.adapter for each in view.unserved} - {BASE_ONLY}
         events = self._ledger.events
         self._registered = {each for each in asked if events.find("AdapterRegistered", {"adapterId": each})}
-        self._answers = self._ledger.activity.answers_by_payer(wallet)
+        self._answers = self._ledger.receipts.answers_by_payer(wallet)
         self._bases = {base.digest: base.name for base in list_bases(self._home)}

@@ -24,7 +24,6 @@ from ..market.overview import MarketView
 from ..market.router import Router
 from ..network.money_status import MoneyStatus
 from ..network.service import NetworkService
-from ..power import PowerMeter
 from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
@@ -128,7 +127,7 @@ class StatusReport:
         self._card = CardWatch()
         self._training = TrainingNow(parts.home)
         self._reviews = WaitingReviews(parts.home)
-        self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9), meter=PowerMeter(parts.home))
+        self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
         queue_max = parts.config.inference.queue_max
         self._demand = DemandReport(parts.home, parts.ledger, queue_max=queue_max, now_s=now_s)
 
@@ -141,7 +140,7 @@ class StatusReport:
         seen = await self._observe(money, view, self._num_local(jobs, view))
         idleness = explain(replace(seen, asked=change))
         training = await self._show_training()
-        usage = await trio.to_thread.run_sync(self._usage.read, self.card().power_w if self._num_live else None)
+        usage = await trio.to_thread.run_sync(self._usage.read)
         reviews = await trio.to_thread.run_sync(self._reviews.count)
         num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
         audits = dict(await trio.to_thread.run_sync(parts.ledger.audits.counts))

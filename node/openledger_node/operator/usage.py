@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from ..ledger.jobs import Job, JobSums
 from ..ledger.ledger import Ledger
-from ..power import PowerMeter
 from .jobs import Paid
 from .prepaid_keys import income_to_plain
 from .x402_payers import x402_income
@@ -27,20 +26,16 @@ class Usage:
         *,
         now_ns: Callable[[], int] = time.time_ns,
         elapsed_s: Callable[[], float] = time.monotonic,
-        meter: PowerMeter | None = None,
     ) -> None:
         self._ledger = ledger
-        self._meter = meter
         self._now_ns = now_ns
         self._elapsed_s = elapsed_s
         self._held: dict[str, Any] = {}
         self.income: dict[str, Any] = {}  # of the gateway since its first day, as of the last `read`
         self._good_until_s = float("-inf")
 
-    def read(self, busy_watts: float | None = None) -> dict[str, Any]:
-        """The sums of both spans; blocks. `busy_watts` is the card's power if the node answers now."""
-        if self._meter:
-            self._meter.note(busy_watts)
+    def read(self) -> dict[str, Any]:
+        """The sums of both spans; blocks."""
         begun_s = self._elapsed_s()
         if begun_s >= self._good_until_s:
             self._held = read_usage(self._ledger, now_ns=self._now_ns())
@@ -53,13 +48,7 @@ class Usage:
 
 def read_usage(ledger: Ledger, *, now_ns: int) -> dict[str, Any]:
     """Sum the last day and week; blocks."""
-    return {
-        name: {
-            **usage_to_plain(ledger.jobs.sums(since_ns=now_ns - span)),
-            "busy_percent": percent_down(ledger.activity.busy_ns(since_ns=now_ns - span, until_ns=now_ns), span),
-        }
-        for name, span in SPANS.items()
-    }
+    return {name: usage_to_plain(ledger.jobs.sums(since_ns=now_ns - span)) for name, span in SPANS.items()}
 
 
 def usage_to_plain(sums: JobSums) -> dict[str, Any]:

@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 from support.books import check_text, figures_of_csv, figures_of_json
 from support.chain_world.contract_world import OPEN
-from support.chain_world.one_wallet import DEVICES, ODD, OneWallet, open_one_wallet
+from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
 from support.contributors import ADA
 
 from openledger_node.accounting.earnings import EarningsReports, earnings_report
-from openledger_node.accounting.work_report import work_report
-from openledger_node.cli.earning_work import work_lines
 from openledger_node.cli.earnings import _print, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.cli.units import open_amount
 from openledger_node.errors import NodeError
-from openledger_node.home import Home
 from openledger_node.keystore import Account
 from openledger_node.settlement.actions import (
     CloseChannel,
@@ -280,20 +277,6 @@ def test_command_and_csv_say_what_the_json_says_to_the_wei(one: OneWallet, monke
     check_text(printed.getvalue(), figures)
     assert "royalties of your adapters" in printed.getvalue()
     assert open_amount(found["net_wei"]) in printed.getvalue()
-
-
-def test_what_each_device_sold_adds_up_to_the_receipts_and_what_was_bought_is_none_of_it(
-    one: OneWallet, tmp_path: Path
-) -> None:
-    sold = [one.sell(ODD), one.sell(ODD + 1, is_base=True), one.sell(ODD // 3)]
-    one.buy(ODD)
-    now_s = float(one.world.now_s)
-    found = work_report(Home(tmp_path), one.world.node, lambda _: {}, {}, now_s=now_s)
-    expected = {DEVICES[1]: (2, ODD + ODD // 3), DEVICES[0]: (1, ODD + 1)}
-    assert {each["device"]: (each["receipts"], int(each["amount_wei"])) for each in found["devices"]} == expected
-    assert int(found["sold_wei"]) == sum(row.receipt.amount_wei for row in sold)
-    printed = work_lines(found)
-    assert printed["on cuda:1"] == f"{open_amount(ODD + ODD // 3)} gross for 2 answers"
 
 
 def test_accounts_that_are_chosen_with_wallet_are_named_as_left_out(

@@ -276,7 +276,6 @@ def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Ho
         ["price", "set", "0.0000000000000000001"],
         ["pause", "--for", "ever"],
         ["pause", "--now", "--drain"],
-        ["earnings", "--power-price", "0.3"],
         ["earnings", "--csv", "--json"],
     ],
 )
@@ -403,13 +402,7 @@ def test_status_is_shown_without_loading_what_serves_or_settles() -> None:
     assert not {"torch", "numpy", "eth_abi", "libp2p", "fastapi"} & set(loaded)
 
 
-def test_the_price_of_power_counts_at_once_and_other_settings_from_the_next_start(run: Run, home: Home) -> None:
+def test_a_setting_counts_from_the_next_start_of_a_running_node(run: Run, home: Home) -> None:
+    assert run("config", "set", "inference.batch_max", "4", "--json").json["needs_restart"] is False
     with claim_home(home):
-        assert run("config", "set", "power.price_per_kwh", "0.3", "--json").json["needs_restart"] is False
         assert run("config", "set", "inference.batch_max", "8", "--json").json["needs_restart"] is True
-    assert run("config", "set", "power.currency", "far too long").status == 2
-
-
-def test_watts_need_a_price_that_is_given_or_set(run: Run) -> None:
-    assert "config set power.price_per_kwh" in run("earnings", "--watts", "200").stderr
-    assert "config set power.watts" in run("earnings", "--power-price", "0.3").stderr

@@ -70,7 +70,6 @@ def test_a_day_and_a_week_are_summed_over_all_their_jobs(ledger: Ledger) -> None
         "tokens_out": 45,
         "adapter_tokens_out": 30,
         "adapter_percent": 66.6,
-        "busy_percent": 12.5,  # the running one, for three hours
     }
     assert (usage["week"]["jobs"], usage["week"]["ended"], usage["week"]["interrupted"]) == (6, 5, 1)
     assert (usage["week"]["tokens_out"], usage["week"]["adapter_tokens_out"]) == (100, 85)

@@ -2,8 +2,6 @@
 import { h } from "./dom.js";
 
 export const NONE = "–";
-// The states of money, by the field of `earnings`.
-export const MONEY_STATES = { pending_wei: "Earned", settled_wei: "Claimed", claimed_wei: "Final", withdrawn_wei: "Withdrawn" };
 const WEI = 10n ** 18n;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

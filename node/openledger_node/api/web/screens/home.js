@@ -3,7 +3,6 @@ import { get, money, post, Refused } from "../lib/api.js";
 import { chart } from "../lib/chart.js";
 import { drawChecks } from "../lib/checks.js";
 import { cliLine, says } from "../lib/cli.js";
-import { drawDays } from "../lib/days.js";
 import { drawDemand } from "../lib/demand.js";
 import { openDialog } from "../lib/dialog.js";
 import { coded, h, part, put } from "../lib/dom.js";
@@ -14,7 +13,6 @@ import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
 import { setPrice } from "../lib/price.js";
 import { table } from "../lib/table.js";
-import { drawWork } from "../lib/work.js";
 
 export const title = "Home";
 
@@ -22,18 +20,16 @@ const PERIODS = [["Today", "today"], ["7 days", "7d"], ["30 days", "30d"], ["All
 const JOBS_FEW = 5, JOBS_MANY = 50, LOOK_AGAIN_MS = 5000;
 
 export function mount(root) {
-  const why = part(), days = part(), checks = part(), demand = part(), work = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
-  const held = { earnings: null, days: null, noMoney: null, limits: null, jobs: null };
+  const why = part(), checks = part(), demand = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
+  const held = { earnings: null, noMoney: null, limits: null, jobs: null };
   root.append(heading("Home", "What the node does now, what it earned, and what would change it.", "status"),
-    h("div", { class: "grid" }, why, days, tiles, checks, demand, charts, earnings, machine, work, jobs));
+    h("div", { class: "grid" }, why, tiles, checks, demand, charts, earnings, machine, jobs));
 
   const draw = () => {
     const status = latest.state;
     if (!status) return;
     why.show(whyFacts(status), drawWhy);
-    days.show(held.noMoney ? null : held.days, (found) => found && drawDays(found));
     checks.show({ checks: isAlone(status) && !fails(status) ? [] : status.checks ?? [], lost: status.bids_lost ?? [] }, drawChecks);
-    work.show(held.noMoney ? null : held.work ?? null, drawWork);
     demand.show(status.demand ?? {}, drawDemand);
     tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, usage: status.usage }, drawTiles);
     earnings.show({ by: held.earnings, noMoney: held.noMoney, network: status.network, address: status.address }, drawEarnings);
@@ -79,16 +75,16 @@ function often(ask, done) {
 async function readEarnings() {
   const status = latest.state;
   if (!status) return {};
-  if (status.chain === null) return { earnings: null, days: null, noMoney: "no money moves on this machine alone" };
+  if (status.chain === null) return { earnings: null, noMoney: "no money moves on this machine alone" };
   if (status.chain === "down") return { noMoney: status.money?.why_down ?? "the chain does not answer" };
   try {
     const today = new Date().toISOString().slice(0, 10);
     const periods = PERIODS.map(([, since]) => since === "today" ? today : since || null);
-    const [found, work] = await Promise.all([money("earnings", { since: "30d", by: "day", periods }), money("work", { since: "30d", forecast: true })]);
-    return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found.periods[n]])), days: found.days, noMoney: null };
+    const found = await money("earnings", { since: "30d", periods });
+    return { earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found.periods[n]])), noMoney: null };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return { earnings: null, days: null, noMoney: error.message };
+    return { earnings: null, noMoney: error.message };
   }
 }
 
