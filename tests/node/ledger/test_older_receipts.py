@@ -58,9 +58,7 @@ def write_older(file: Path, bodies: dict[int, str], monkeypatch: pytest.MonkeyPa
         connection.commit()
 
 
-def test_they_are_summed_to_the_wei(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_they_are_summed_to_the_wei(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     amounts = {1: MOST, 86_399: 1, 86_400: 7}
     write_older(tmp_path / "ledger.db", {at_s: body(wei) for at_s, wei in amounts.items()}, monkeypatch)
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
