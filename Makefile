@@ -138,9 +138,6 @@ demo: $(VENV)/run.stamp ## the whole economy in one run: three nodes, two adapte
 	@exec $(BIN)/openledger-node demo $(ARGS)
 
 bench: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the benchmarks: each prints one JSON object on its last line
-	$(BIN)/python scripts/bench/attribution.py --json
-	$(BIN)/python scripts/bench/attribution_costs.py --json
-	$(BIN)/python scripts/bench/attribution_rule.py --json
 	$(BIN)/python scripts/bench/network.py --json
 	$(BIN)/python scripts/bench/home.py --json
 	$(BIN)/python scripts/bench/load.py --json

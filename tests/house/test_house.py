@@ -6,19 +6,16 @@ find.
 
 import ast
 import re
-import runpy
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
 
 import pytest
+from support import structure
 from support.processes.nodes import ROOT
 
 from openledger_node.plugs import PLUGS
-
-structure = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "structure.py")))
 
 INIT_LINES_MAX = 5
 PLUGS_MIN = 2
