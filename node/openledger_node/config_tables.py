@@ -372,14 +372,4 @@ class LimitsConfig:
         "Hours to serve in, local time, such as `22:00-07:00` or `mon-fri 18:00-23:00, sat-sun`; empty is always.",
         read=read_hours,
     )
-    pause_when_busy: bool = setting(False, "Pause while another program uses the GPU; without a GPU, the CPU.")
-    busy_gpu_bytes: int = setting(
-        512 * MIB, "GPU memory at which another program counts as busy, in bytes; a desktop takes less.", low=MIB
-    )
-    busy_cpu_percent: int = setting(
-        50, "Percent of all cores at which other programs count as busy.", low=1, high=100
-    )
-    busy_quiet_s: float = setting(60.0, "Seconds of quiet before the node resumes by itself.", low=1.0, high=86_400.0)
-    busy_grace_s: float = setting(
-        0.5, "Seconds for running answers to finish when another program becomes busy.", low=0.0, high=600.0
-    )
+    pause_when_busy: bool = setting(False, "Pause while another program uses an NVIDIA GPU of this machine.")

@@ -212,7 +212,7 @@ class Daemon:
         self._adapter_pulls = adapter_pulls(home, self._base, self._pull_from_peers)
         self._factory = TrainingService(home, config, room, yields=True)
         self._traffic = Traffic()
-        self._metering = Metering(self._operator.parts, self._traffic, card=self._operator.status.card)
+        self._metering = Metering(self._operator.parts, self._traffic)
         self._bases = BaseService(
             home,
             self._operator,

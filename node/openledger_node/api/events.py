@@ -194,8 +194,6 @@ def point_of(status: Mapping[str, Any], *, at: datetime) -> dict[str, Any]:
         "ttft_p50_ms": ttft.get("p50"),
         "ttft_p95_ms": ttft.get("p95"),
         "running": requests.get("running"),
-        "power_w": engine.get("power_w"),
-        "temperature_c": engine.get("temperature_c"),
     }
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import trio
@@ -16,7 +16,6 @@ from ..ledger.sums import MoneySums
 from ..machine import resident_bytes
 from ..market.overview import MarketView
 from ..network.money_status import MoneyStatus
-from ..operator.card_watch import NOTHING, CardReading
 from ..operator.status import NodeParts
 from ..serving.measures import Histogram, Measures
 from .exposition import Distribution, Family, MetricTable, Reading, Sample, by_label, figures
@@ -114,14 +113,6 @@ NODE_METRICS: Final = MetricTable(
             kind="gauge",
             help="Tokens per second of all answers together, over the last seconds.",
         ),
-        Family(
-            name="gpu_power_watts", kind="gauge", help="Power that the engine's card draws, where its driver tells."
-        ),
-        Family(
-            name="gpu_temperature_celsius",
-            kind="gauge",
-            help="Temperature of the engine's card, where its driver tells.",
-        ),
         Family(name="engine_resident_bytes", kind="gauge", help="Peak memory of the engine's process."),
         Family(name="batch_slots", kind="gauge", help="Sequences that one step may hold: [inference] batch_max."),
         Family(
@@ -208,10 +199,7 @@ STATES: Final = ("pending", "settled", "claimed", "withdrawn", "net")
 class Metering:
     """Reads the node's metrics."""
 
-    def __init__(
-        self, parts: NodeParts, traffic: Traffic, *, card: Callable[[], CardReading] = lambda: NOTHING
-    ) -> None:
-        self._card = card
+    def __init__(self, parts: NodeParts, traffic: Traffic) -> None:
         self._parts = parts
         self._traffic = traffic
         self._started_s = time.monotonic()
@@ -282,9 +270,6 @@ class Metering:
             "prefix_reused_tokens_total": beat.num_reused_tokens,
         }
         yield from figures(values)
-        card = self._card()
-        known = {"gpu_power_watts": card.power_w, "gpu_temperature_celsius": card.temperature_c}
-        yield from figures({name: value for name, value in known.items() if value is not None})
         free = beat.blocks_total - beat.blocks_used - beat.blocks_cached
         blocks = {"used": beat.blocks_used, "cached": beat.blocks_cached, "free": free}
         yield from by_label("kv_blocks", "state", blocks)

@@ -47,16 +47,7 @@ def set_limits(
         ),
     ] = None,
     pause_when_busy: Annotated[
-        bool | None, typer.Option(help="Pause while another program uses the GPU; without a GPU, the CPU.")
-    ] = None,
-    busy_gpu: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="GPU memory at which another program counts as busy.")
-    ] = None,
-    busy_cpu: Annotated[
-        int | None, typer.Option(metavar="PERCENT", help="Percent of the CPU at which other programs count as busy.")
-    ] = None,
-    busy_quiet: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Seconds of quiet before the node resumes.")
+        bool | None, typer.Option(help="Pause while another program uses an NVIDIA GPU of this machine.")
     ] = None,
     request_max: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="Most OPEN that one request to others may cost.")
@@ -76,9 +67,6 @@ def set_limits(
         "disk_bytes": None if disk is None else bytes_of(disk),
         "hours": None if hours is None else _hours_of(hours),
         "pause_when_busy": pause_when_busy,
-        "busy_gpu_bytes": None if busy_gpu is None else bytes_of(busy_gpu),
-        "busy_cpu_percent": busy_cpu,
-        "busy_quiet_s": busy_quiet,
         "request_max_wei": None if request_max is None else wei_of(request_max),
         "day_max_wei": None if day_max is None else wei_of(day_max),
     }
@@ -157,7 +145,11 @@ def _limit_lines(found: dict[str, Any]) -> dict[str, str]:
             "GPU memory": _cap(found["vram_bytes"]),
             "memory": _cap(found["ram_bytes"]),
             "hours": found["hours"] or "always",
-            "when busy": _busy(found),
+            "when busy": (
+                "pauses while another program uses the GPU"
+                if found["pause_when_busy"]
+                else "keeps running; to pause instead: `openledger-node limits set --pause-when-busy`"
+            ),
         }
     lines["a request"] = f"at most {open_amount(found['request_max_wei'])}"
     lines["a day"] = f"at most {open_amount(found['day_max_wei'])}"
@@ -166,12 +158,3 @@ def _limit_lines(found: dict[str, Any]) -> dict[str, str]:
 
 def _cap(size_bytes: int) -> str:
     return f"at most {size(size_bytes)}" if size_bytes else "no limit"
-
-
-def _busy(found: dict[str, Any]) -> str:
-    if not found["pause_when_busy"]:
-        return "keeps running; to pause instead: `openledger-node limits set --pause-when-busy`"
-    return (
-        f"pauses while another program has {size(found['busy_gpu_bytes'])} of the GPU, or without one "
-        f"{found['busy_cpu_percent']} % of the CPU; resumes after {found['busy_quiet_s']:g} s of quiet"
-    )

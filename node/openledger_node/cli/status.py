@@ -205,8 +205,6 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
         f"{engine['backend']} on {engine['device']}, {engine['dtype']}",
         f"{engine['tokens_per_s']:.0f} tokens/s" if engine["tokens_per_s"] else "",
         f"first token {ttft:,.0f} ms" if ttft else "",
-        f"{engine['power_w']:.0f} W" if engine.get("power_w") else "",
-        f"{engine['temperature_c']:.0f} °C" if engine.get("temperature_c") else "",
         size(engine["base_bytes"]) if engine["base_bytes"] else "",
         f"up to {engine['context_max']:,} tokens of context a request" if engine["context_max"] else "",
         f"room for {num_tokens:,} of all requests" if num_tokens else "",

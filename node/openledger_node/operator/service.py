@@ -23,7 +23,6 @@ from .datanet_names import datanet_names
 from .event_watch import EventWatch, troubles_of
 from .jobs import job_filter, list_jobs
 from .limits import Limits
-from .other_processes import ProcessWatch
 from .pause import Grace, Pauses
 from .prices import Prices
 from .status import NodeParts, StatusReport
@@ -160,7 +159,6 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None], event
         parts.engine,
         limits=limits,
         drain_s=config.node.drain_grace_s,
-        watch=ProcessWatch(),
     )
     return OperatorService(
         parts=parts,

@@ -28,11 +28,10 @@ from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
 from ..text import counted, rfc3339
-from .card_watch import NOTHING, CardReading, CardWatch
 from .demand import DemandReport
 from .engine_figures import adapter_figures, engine_alerts, engine_figures
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, Suggestion, explain
-from .limits import WITHOUT_CARD, Limits
+from .limits import Limits
 from .pause import Pauses
 from .reach_words import reach_to_plain
 from .usage import Usage
@@ -124,7 +123,6 @@ class StatusReport:
         self._limits = limits
         self._now_s = now_s
         self._started_at_s = now_s()
-        self._card = CardWatch()
         self._training = TrainingNow(parts.home)
         self._reviews = WaitingReviews(parts.home)
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
@@ -185,7 +183,6 @@ class StatusReport:
             },
             "engine": {
                 **engine_figures(parts.engine),
-                **asdict(self.card()),
                 "card_bytes": self._limits.held_on_card_bytes(),
                 "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9)),
             },
@@ -193,11 +190,6 @@ class StatusReport:
             "version": __version__,
             "home": str(parts.home.root),
         }
-
-    def card(self) -> CardReading:
-        """Power and temperature of the card that the engine runs on; empty on a CPU. Never waits for the driver."""
-        profile = self._parts.engine.profile
-        return self._card.newest() if profile and profile.device not in WITHOUT_CARD else NOTHING
 
     def state(self) -> str:
         """The state in one word."""

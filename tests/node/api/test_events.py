@@ -150,6 +150,4 @@ def test_a_point_says_none_where_a_status_says_nothing() -> None:
         "ttft_p50_ms": None,
         "ttft_p95_ms": None,
         "running": None,
-        "power_w": None,
-        "temperature_c": None,
     }

@@ -412,6 +412,6 @@ def test_a_busy_moment_is_a_warning_and_wakes_nobody(run: Run, monkeypatch: pyte
     monkeypatch.setattr(os, "getloadavg", lambda: (10_000.0, 0.0, 0.0))
     ran, checks = examined(run, "--only", "machine")
     assert checks["load"]["is_ok"] is None
-    assert "--pause-when-busy" in checks["load"]["fix"]
+    assert "openledger-node pause" in checks["load"]["fix"]
     assert all(check["is_ok"] is not False for check in checks.values()) == (ran.status == 0)
     assert "warn load" in run("doctor", "--only", "machine").stdout

@@ -16,11 +16,9 @@ from openledger_node.config import LimitsConfig
 from openledger_node.errors import DiskError
 from openledger_node.home import Home
 from openledger_node.operator.kept_pause import read_pause
-from openledger_node.operator.pause import OWNER_GRACE_S, Grace, Pauses
-from openledger_node.operator.pause_rules import Neighbour, OtherLoad
+from openledger_node.operator.pause import BRIEF_S, QUIET_S, Grace, Pauses
 
-GAME = OtherLoad(has_gpu=True, neighbours=(Neighbour(process_id=7, name="game", gpu_bytes=3 << 30),))
-NOBODY = OtherLoad(has_gpu=True)
+GAME = "game (process 7) uses 3.2 GB of the GPU"
 MONDAY_NOON = time.struct_time((2026, 11, 23, 12, 0, 0, 0, 327, 0))
 
 
@@ -39,7 +37,6 @@ class Serving:
 class Engine:
     """Whether the engine holds memory."""
 
-    profile: None = None
     is_resting: bool = False
 
     def rest(self) -> None:
@@ -55,11 +52,11 @@ class Node:
     serving: Serving = field(default_factory=Serving)
     engine: Engine = field(default_factory=Engine)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
-    seen: OtherLoad = NOBODY
+    seen: str | None = None  # on the GPU, of others
     local: time.struct_time = MONDAY_NOON
     now_s: float = 1_000_000.0
 
-    def look(self, *, on_gpu: bool) -> OtherLoad:
+    def look(self) -> str | None:
         return self.seen
 
     def desk(self) -> Pauses:
@@ -69,7 +66,7 @@ class Node:
             self.engine,  # type: ignore[arg-type]
             limits=self,  # type: ignore[arg-type]
             drain_s=30.0,
-            watch=self,  # type: ignore[arg-type]
+            look=self.look,
             now_s=lambda: self.now_s,
             local=lambda _: self.local,
         )
@@ -120,7 +117,7 @@ async def test_an_engine_that_was_resumed_as_the_last_answer_ended_stays_awake(
         assert not node.engine.is_resting
 
 
-@pytest.mark.parametrize(("grace", "grace_s"), [("none", 0.0), ("brief", OWNER_GRACE_S), ("drain", 30.0)])
+@pytest.mark.parametrize(("grace", "grace_s"), [("none", 0.0), ("brief", BRIEF_S), ("drain", 30.0)])
 async def test_what_runs_has_its_grace_and_no_more(
     node: Node, autojump_clock: object, grace: Grace, grace_s: float
 ) -> None:
@@ -156,10 +153,10 @@ async def test_a_look_for_other_programs_that_hangs_holds_up_no_pause(node: Node
     node.limits = replace(node.limits, pause_when_busy=True)
     looks, is_over = threading.Event(), threading.Event()
 
-    def hang(*, on_gpu: bool) -> OtherLoad:
+    def hang() -> str | None:
         looks.set()
         is_over.wait(10)
-        return NOBODY
+        return None
 
     node.look = hang  # type: ignore[method-assign]
     try:
@@ -205,7 +202,7 @@ async def test_a_pause_until_a_moment_ends_by_itself(node: Node, autojump_clock:
 async def test_a_game_pauses_within_two_seconds_and_its_end_goes_on_after_the_quiet(
     node: Node, autojump_clock: object
 ) -> None:
-    node.limits = replace(node.limits, pause_when_busy=True, busy_quiet_s=60.0)
+    node.limits = replace(node.limits, pause_when_busy=True)
     async with node.running() as desk:
         node.seen = GAME
         await until(lambda: desk.current is not None, 2)
@@ -215,10 +212,30 @@ async def test_a_game_pauses_within_two_seconds_and_its_end_goes_on_after_the_qu
             "this node is paused while game (process 7) uses 3.2 GB of the GPU",
         )
         await until(lambda: node.engine.is_resting, 1)
-        node.seen = NOBODY
-        await trio.sleep(50)
+        node.seen = None
+        await trio.sleep(QUIET_S - 10)
+        assert desk.current is not None
+        node.seen = GAME  # its return begins the quiet anew
+        await trio.sleep(2)
+        node.seen = None
+        await trio.sleep(QUIET_S - 10)
         assert desk.current is not None
         await until(lambda: desk.current is None, 15)
+        assert not node.engine.is_resting
+
+
+async def test_a_resume_overrules_a_game_until_the_next_one(node: Node, autojump_clock: object) -> None:
+    node.limits = replace(node.limits, pause_when_busy=True)
+    node.seen = GAME
+    async with node.running() as desk:
+        await until(lambda: desk.current is not None, 2)
+        desk.resume()
+        await trio.sleep(10)
+        assert desk.current is None
+        node.seen = None
+        await trio.sleep(QUIET_S + 5)
+        node.seen = GAME
+        await until(lambda: desk.current is not None, 2)
 
 
 async def test_a_game_has_the_memory_within_two_seconds_whatever_runs(node: Node, autojump_clock: object) -> None:

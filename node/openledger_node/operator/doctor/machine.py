@@ -115,10 +115,9 @@ def load(scene: Scene) -> Verdict:
     """Other programs leave the engine its cores."""
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1
     found = f"{busy:.1f} programs compete for {cores} cores"
-    if busy < 4 * cores or scene.config.limits.pause_when_busy:
+    if busy < 4 * cores:
         return Verdict(found)
-    fix = "close some, or run `openledger-node limits set --pause-when-busy` to pause the node meanwhile"
-    return Verdict(found, fix, is_passing=True)
+    return Verdict(found, "close some, or run `openledger-node pause --for 1h`", is_passing=True)
 
 
 def _version_of(name: str) -> str | None:

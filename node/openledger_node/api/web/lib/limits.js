@@ -16,7 +16,7 @@ export function limitsDialog(now, isGpu) {
   const line = cliLine("limits set"), why = h("div", { role: "alert" });
   const dialog = openDialog("Change limits",
     labelled(isGpu ? "VRAM, GB" : "Main memory, GB", cap), labelled("Disk, GB", disk), labelled("Hours of service by this machine’s clock, not UTC, like 22:00-07:00", hours),
-    h("p", {}, h("label", { for: "limit-busy" }, busy, " Pause while another program needs the machine")), why, line,
+    h("p", {}, h("label", { for: "limit-busy" }, busy, " Pause while another program uses the GPU")), why, line,
     h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button("Set limits", set, { kind: "primary" })));
   change();
 

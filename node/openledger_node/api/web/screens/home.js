@@ -172,12 +172,10 @@ function drawCharts(points) {
   const line = (name) => points.map((point) => [Date.parse(point.at) / 1000, point[name] ?? null]).filter(([x]) => x >= from);
   const below = ["−60 min", "−30", "now"], xs = [from, now], words = "60 minutes, ";
   const inSeconds = (pairs) => pairs.map(([x, y]) => [x, y === null ? null : y / 1000]);
-  const cardChart = (title, name) => points.some((point) => (point[name] ?? null) !== null) && chart({ title, say: (y) => decimal(y, 0), series: [{ name: title, points: line(name) }], xs, below, words });
   const box = strip("charts",
     chart({ title: "Tokens per second", say: (y) => decimal(y, y < 10 ? 1 : 0), series: [{ name: "tokens/s", points: line("tokens_per_s"), area: true }], xs, below, words }),
     chart({ title: "Time to first token, s", say: (y) => decimal(y, y < 0.1 ? 3 : 2), series: [{ name: "p50", points: inSeconds(line("ttft_p50_ms")) }, { name: "p95", points: inSeconds(line("ttft_p95_ms")), dashed: true }], xs, below, words }),
-    chart({ title: "Requests running", say: String, series: [{ name: "running", points: line("running"), area: true }], xs, below, words, top: 4 }),
-    cardChart("GPU power, W", "power_w"), cardChart("GPU temperature, °C", "temperature_c"));
+    chart({ title: "Requests running", say: String, series: [{ name: "running", points: line("running"), area: true }], xs, below, words, top: 4 }));
   return [box, h("div", { class: "under" }, button("As table", () => chartTable(points), { kind: "link", changes: false }))];
 }
 
@@ -258,7 +256,7 @@ function drawMachine({ device, memory, own, paused, model, engine }) {
     h("div", { class: "above" }, facts([
       ["Base", model], ["Engine", engine], [memory.isGpu ? "VRAM cap" : "Memory cap", memory.cap ? bytes(memory.cap) : "none set"],
       ["Disk", own.used ? `${bytes(own.used.disk_bytes)}${own.disk_bytes ? ` of ${bytes(own.disk_bytes)}` : ", no cap"}` : NONE],
-      ["Works", own.hours ? `${own.hours}, by this machine’s clock` : "at any hour"], ["Pauses", own.pause_when_busy ? "when another program needs the machine" : "only when you say so"],
+      ["Works", own.hours ? `${own.hours}, by this machine’s clock` : "at any hour"], ["Pauses", own.pause_when_busy ? "when another program uses the GPU" : "only when you say so"],
       ["Paused", paused && `${paused.why}${paused.until ? `, until ${time(paused.until)}` : ""}`],
     ])),
     h("span", { class: "fill" }),
