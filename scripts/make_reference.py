@@ -6,6 +6,7 @@ help always match the program.
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, fields
 from enum import StrEnum
@@ -38,6 +39,9 @@ METAVARS = {int: "N", float: "NUMBER", Path: "FILE"}
 
 WHAT_WORKS = ROOT / "docs" / "what-works.toml"
 WHAT_WORKS_MARKS = ("<!-- written from docs/what-works.toml -->\n", "<!-- end of docs/what-works.toml -->\n")
+
+COMMON_FROM = 10
+"""An option that this many commands have, with the same words, is explained once."""
 
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
@@ -221,8 +225,12 @@ def _without_defaults(value: Any) -> Any:
 def render_cli(commands: Command) -> str:
     """Render one section per command, in the order of `--help`."""
     options = (*commands.options, *ROOT_OPTIONS, HELP_OPTION)
+    leaves = [command for command in commands.walk() if not command.commands]
+    counts = Counter(option for command in leaves for option in command.options)
+    common = [option for option, count in counts.most_common() if count >= COMMON_FROM]
     sections = [f"## Options of the program\n\n{_table('option', options)}"]
-    sections += [_section(command) for command in commands.walk() if not command.commands]
+    sections += [f"## Options of many commands\n\n{_table('option', common)}"]
+    sections += [_section(command, common) for command in leaves]
     return "\n".join([CLI_HEAD, *sections])
 
 
@@ -280,10 +288,13 @@ def _metric_row(prefix: str, family: Family) -> str:
     return f"| `{prefix}{family.name}` | {family.kind} | {labels} | {family.help} |"
 
 
-def _section(command: Command) -> str:
-    tables = [_table("argument", command.arguments), _table("option", command.options)]
+def _section(command: Command, common: Sequence[Parameter]) -> str:
+    own = [option for option in command.options if option not in common]
+    shared = " · ".join(_names(option) for option in command.options if option in common)
+    tables = [_table("argument", command.arguments), _table("option", own)]
+    also = shared and f"Also {shared} ([options of many commands](#options-of-many-commands)).\n"
     head = f"## {command.path}\n\n{command.help}\n\n```\n{' '.join(usage(command))}\n```\n"
-    return "\n".join([head, *filter(None, tables)])
+    return "\n".join([head, *filter(None, [*tables, also])])
 
 
 def _table(kind: str, parameters: Sequence[Parameter]) -> str:
@@ -292,9 +303,13 @@ def _table(kind: str, parameters: Sequence[Parameter]) -> str:
 
 
 def _row(parameter: Parameter) -> str:
+    return f"| {_names(parameter)} | {explain(parameter)} |"
+
+
+def _names(parameter: Parameter) -> str:
     names = [f"`{name}`" for name in (*parameter.names, parameter.off) if name]
     names[0] = f"`{' '.join(filter(None, (parameter.names[0], parameter.metavar)))}`".replace("|", "\\|")
-    return f"| {', '.join(names)} | {explain(parameter)} |"
+    return ", ".join(names)
 
 
 def _config_section(table: str, cls: type) -> str:
