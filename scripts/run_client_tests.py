@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from run_agent_tests import AGENTS  # noqa: E402
-from support.embedding_server import running_embeddings  # noqa: E402
 from support.processes.nodes import TEST_HOME, Node, running_node  # noqa: E402
 
 from openledger_node.cli.launch import PROGRAMS  # noqa: E402
@@ -35,15 +34,12 @@ PAGE = ROOT / "docs" / "reference" / "clients.md"
 SHORT = ("openai_package", "anthropic_package", "pydantic_ai_package")
 """Clients of the run with --short: the two protocols' own, and one that asks for tools by default."""
 
-EMBEDDING_MODEL = "words"
-"""The name of the embedding server's model."""
-
 TORCH_PACKAGES = ("torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe")
 """torch and what it needs, where a client's environment has it not."""
 
 COLUMNS = (
     *("chat", "stream", "completion", "structured", "tool_call", "tool_stream", "tool_result", "tool_offer"),
-    *("several", "logprobs", "models", "responses", "responses_tool", "messages", "count", "embeddings", "errors"),
+    *("several", "logprobs", "models", "responses", "responses_tool", "messages", "count", "errors"),
 )
 """The features that a client's script may have, in the order of the table."""
 
@@ -62,11 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="openledger-clients-") as folder:
         home = Home(Path(folder))
         (home.root / "models").symlink_to(TEST_HOME.root / "models")
-        with (
-            torch_folder() as torch,
-            running_embeddings() as url,
-            running_node(home, **embedding_settings(url)) as node,
-        ):
+        with torch_folder() as torch, running_node(home) as node:
             environment = client_environment(node, torch)
             for script in scripts:
                 results[script.stem] = run_client(script, environment)
@@ -77,11 +69,6 @@ def main() -> None:
     num_passed = sum(map(len, results.values())) - num_failed
     print(f"{num_passed} passed, {num_failed} failed")
     sys.exit(1 if num_failed else 0)
-
-
-def embedding_settings(url: str) -> dict[str, str]:
-    """The node's settings for an embedding server of the owner's."""
-    return {"OPENLEDGER_API_EMBEDDINGS_URL": url, "OPENLEDGER_API_EMBEDDINGS_MODEL": EMBEDDING_MODEL}
 
 
 @contextmanager
@@ -101,7 +88,6 @@ def client_environment(node: Node, torch: Path) -> dict[str, str]:
         "NODE_URL": node.url,
         "NODE_KEY": node.key,
         "NODE_MODEL": DEMO_BASE_NAME,
-        "NODE_EMBEDDINGS": EMBEDDING_MODEL,
         "NODE_TOKENIZER": str(node.home.root / "models" / DEMO_BASE_NAME),
         "NODE_TORCH": str(torch),
         "NODE_LAUNCH": json.dumps([launched.command, {**launched.environment, launched.key_variable: node.key}]),

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
-from urllib.parse import urlsplit
 
 from .config_tables import (
     AUTO_CONTEXT_MAX,
@@ -111,7 +110,6 @@ def load_config(
         tables[table] = cls(**values)
     config = Config(**tables)
     _check_loopback(config.api.host)
-    _check_embeddings(config.api)
     return config, origins
 
 
@@ -200,20 +198,3 @@ def _check_loopback(host: str) -> None:
             f"api.host is {host!r}, but the API listens on loopback only: "
             "put a reverse proxy with its own authentication in front, or use an SSH tunnel"
         )
-
-
-def _check_embeddings(api: ApiConfig) -> None:
-    if not api.embeddings_url:
-        return
-    if not _is_web_url(api.embeddings_url):
-        raise ConfigError(f"api.embeddings_url is {api.embeddings_url!r}: write it like http://127.0.0.1:8081")
-    if not api.embeddings_model:
-        raise ConfigError("api.embeddings_url is set without a model: set api.embeddings_model to the server's model")
-
-
-def _is_web_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port can't be read as a number, or is too large
-        return False

@@ -45,10 +45,6 @@ class ApiConfig:
         read=read_networks,
     )
     body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
-    embeddings_url: str = setting(
-        "", "URL of a server with OpenAI's /v1/embeddings, which gets the texts to embed; empty: none."
-    )
-    embeddings_model: str = setting("", "Name of that server's embedding model, which requests use here too.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from .api.app import build_api
 from .api.bases import add_bases
 from .api.callers import NamedCallers
 from .api.datanets import add_datanets
-from .api.embeddings import embedding_server
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.guard import App, Guard
@@ -275,7 +274,6 @@ class Daemon:
                     operator=control,
                     metrics=self._metering.text,
                     load_step=self._load_step,
-                    embeddings=embedding_server(self._config.api),
                     callers=callers,
                 )
                 api = self._traffic.around(guarded)

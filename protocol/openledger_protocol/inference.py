@@ -107,14 +107,6 @@ TOOL_NAME = re.compile(f"[A-Za-z0-9_-]{{1,{TOOL_NAME_LENGTH_MAX}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WeightedAdapter:
-    """One adapter of a weighted set, and its weight."""
-
-    name: str  # as in a request's `model`
-    weight: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
     """A requester's request to a node: a conversation, or a raw text to continue."""
 
@@ -123,7 +115,6 @@ class InferenceRequest:
     prompt: tuple[Message, ...] | str
     sampling: SamplingParams
     prefix: str = ""  # the part of the answer that is there already; the answer continues after it
-    adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
     tooling: Tooling | None = None
     thinking: bool | None = (
         None  # whether the base reasons first; None: as its template has it; only in free requests

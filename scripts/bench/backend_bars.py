@@ -193,7 +193,7 @@ def load_bars(setting: Setting, field: Field, others_max: float) -> tuple[list[B
         why = field.absent.get(name, "our backend did not start")
         return [bar(id, None, "ms", *goal, better="lower", why=why) for id, goal in LOAD_GOALS.items()], {}
     others = setting.sources[setting.shape.batch :: len(RANKS)]  # of the first rank, and in no batch so far
-    unused = [source.parts[0].folder for source in others[: setting.shape.cold_loads]]
+    unused = [source.folder for source in others[: setting.shape.cold_loads]]
     for folder in unused:
         contender.ask("cold", folder=folder)  # from now on there is a packed copy, if this backend keeps one
     cases: dict[str, Case] = {folder: lambda folder=folder: contender.ask("cold", folder=folder) for folder in unused}  # type: ignore[misc]

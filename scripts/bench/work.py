@@ -123,4 +123,4 @@ def draw_zipf(registered: int, count: int, seed: int) -> list[int]:
 
 
 def folder_of(source: AdapterSource | None) -> str | None:
-    return source.parts[0].folder if source else None
+    return source.folder if source else None

@@ -6,9 +6,9 @@
 
 from typing import Literal
 
-from driver import BASE_URL, CITY, EMBEDDINGS, KEY, MODEL, QUESTION, TEXTS, check_embeddings, check_fails, main
+from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, check_fails, main
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
+from langchain_openai import ChatOpenAI, OpenAI
 from openai import AuthenticationError, NotFoundError
 from pydantic import BaseModel
 
@@ -79,12 +79,6 @@ def responses():
 def responses_tool():
     asked = ChatOpenAI(**settings, max_tokens=512, temperature=0, use_responses_api=True)
     assert set(asked.bind_tools([WEATHER], tool_choice="required").invoke(QUESTION).tool_calls[0]["args"]) == {"city"}
-
-
-def embeddings():
-    """Vectors of texts, which this client splits into tokens of its own unless it is told not to."""
-    asked = {**settings, "model": EMBEDDINGS}
-    check_embeddings(OpenAIEmbeddings(**asked, check_embedding_ctx_length=False).embed_documents(TEXTS))
 
 
 def errors():

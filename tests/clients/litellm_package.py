@@ -10,14 +10,11 @@ import litellm
 from driver import (
     BASE_URL,
     CITY,
-    EMBEDDINGS,
     KEY,
     MODEL,
     QUESTION,
-    TEXTS,
     URL,
     WEATHER,
-    check_embeddings,
     check_fails,
     main,
 )
@@ -80,11 +77,6 @@ def logprobs():
     asked = {"max_tokens": 4, "temperature": 0, "logprobs": True, "top_logprobs": 2}
     answer = litellm.completion(**OPENAI, messages=TURNS, **asked)
     assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 2
-
-
-def embeddings():
-    asked = {**OPENAI, "model": f"openai/{EMBEDDINGS}"}
-    check_embeddings([each["embedding"] for each in litellm.embedding(**asked, input=TEXTS).data])
 
 
 def responses_tool():

@@ -1,15 +1,14 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["llama-index-llms-openai-like==0.8.1", "llama-index-embeddings-openai-like==0.4.0"]
+# dependencies = ["llama-index-llms-openai-like==0.8.1"]
 # ///
 """llama-index with OpenAILike."""
 
 from typing import Literal
 
-from driver import BASE_URL, EMBEDDINGS, KEY, MODEL, QUESTION, TEXTS, check_embeddings, main
+from driver import BASE_URL, KEY, MODEL, QUESTION, main
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
-from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
@@ -39,11 +38,6 @@ def completion():
 def structured():
     caller = OpenAILike(**settings, max_tokens=64, temperature=0, should_use_structured_outputs=True)
     assert caller.as_structured_llm(City).chat([ChatMessage(role="user", content=QUESTION)]).raw.city
-
-
-def embeddings():
-    model = OpenAILikeEmbedding(model_name=EMBEDDINGS, api_base=BASE_URL, api_key=KEY, max_retries=0)
-    check_embeddings(model.get_text_embedding_batch(TEXTS))
 
 
 def tool_call():

@@ -6,8 +6,8 @@
 # ///
 """Open WebUI, started as `openledger-node launch open-webui` says, with its data in a temporary folder.
 
-Only its own embedding model needs torch, whose build on PyPI brings 3 GB of CUDA. So torch is left out, and documents
-use the node's embeddings.
+Only its own embedding model needs torch, whose build on PyPI brings 3 GB of CUDA. So torch is left out, and
+with it the search in documents.
 """
 
 import json
@@ -21,7 +21,7 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from driver import EMBEDDINGS, MODEL, QUESTION, TEXTS, check_embeddings, main
+from driver import MODEL, QUESTION, main
 
 COMMAND, ENVIRONMENT = json.loads(os.environ["NODE_LAUNCH"])  # of `launch open-webui`, with the key
 START_S = 600.0
@@ -85,7 +85,7 @@ def _chat(**more):
 
 
 def models():
-    assert {MODEL, EMBEDDINGS} <= {each["id"] for each in json.loads(_ask_as_owner("/api/models"))["data"]}
+    assert MODEL in {each["id"] for each in json.loads(_ask_as_owner("/api/models"))["data"]}
 
 
 def chat():
@@ -97,11 +97,6 @@ def stream():
     lines = _ask_as_owner("/api/chat/completions", _chat(stream=True)).splitlines()
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     assert "".join(event["choices"][0]["delta"].get("content") or "" for event in events if event.get("choices"))
-
-
-def embeddings():
-    answer = json.loads(_ask_as_owner("/api/embeddings", {"model": EMBEDDINGS, "input": TEXTS}))
-    check_embeddings([each["embedding"] for each in answer["data"]])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,10 @@ from typing import Literal
 from driver import (
     BASE_URL,
     CITY,
-    EMBEDDINGS,
     KEY,
     MODEL,
     QUESTION,
-    TEXTS,
     WEATHER,
-    check_embeddings,
     check_fails,
     main,
 )
@@ -126,12 +123,6 @@ def responses_tool():
     )
     calls = [item for item in answer.output if item.type == "function_call"]
     assert set(json.loads(calls[0].arguments)) == {"city"}
-
-
-def embeddings():
-    """Ask for vectors in base64, which this client does unless it is told otherwise."""
-    answer = client.embeddings.create(model=EMBEDDINGS, input=TEXTS)
-    check_embeddings([each.embedding for each in answer.data])
 
 
 def errors():

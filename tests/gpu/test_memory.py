@@ -20,7 +20,7 @@ from openledger_node.engine.budget import fit, needs_of
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.frames import Submit
 from openledger_node.engine.stopwatch import run_engine, time_sequences
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -75,7 +75,7 @@ def orders_for(base: Path) -> list[Submit]:
             sequence_id=f"s{number}",
             prompt_ids=tuple((number + at) % 250 + 1 for at in range(200)),
             sampling=sampling,
-            adapter=AdapterSource(id=AdapterId(folder.name), parts=(AdapterPart(folder=str(folder)),)),
+            adapter=AdapterSource(id=AdapterId(folder.name), folder=str(folder)),
         )
         for number, folder in enumerate(folders)
     ]

@@ -26,17 +26,14 @@ from support.tiny_gguf import make_gguf_base
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.llamacpp import open_backend
-from openledger_node.backends.llamacpp.adapters import LlamaAdapter
 from openledger_node.backends.llamacpp.backend import LlamaBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
-from openledger_node.models.adapters import add_adapter
-from openledger_node.models.bases import describe_folder, find_base
-from openledger_node.models.exporting import export_adapter
+from openledger_node.models.adapter_source import AdapterSource
+from openledger_node.models.bases import find_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -90,9 +87,8 @@ def backend(tiny: Path) -> Iterator[LlamaBackend]:
     backend.close()
 
 
-def source_of(*folders: Path, weights: tuple[float, ...] = (1.0,)) -> AdapterSource:
-    parts = tuple(AdapterPart(folder=str(each), weight=weight) for each, weight in zip(folders, weights, strict=True))
-    return AdapterSource(id=AdapterId("+".join(each.name for each in folders)), parts=parts)
+def source_of(folder: Path) -> AdapterSource:
+    return AdapterSource(id=AdapterId(folder.name), folder=str(folder))
 
 
 def load(backend: LlamaBackend, source: AdapterSource) -> AdapterId:
@@ -144,37 +140,6 @@ def test_an_adapter_answers_as_in_peft(backend: LlamaBackend, tiny: Path, tmp_pa
     adapter = load(backend, source_of(folder))
     wanted = greedy(PeftModel.from_pretrained(model, folder), PROMPT, 20)
     assert tokens(decode(backend, 20, adapter=adapter)) == wanted
-    backend.unload_adapter(adapter)
-
-
-def test_an_exported_adapter_is_the_file_that_it_answers_with(
-    backend: LlamaBackend, tiny: Path, tmp_path: Path
-) -> None:
-    base = describe_folder(tiny / "hf")
-    exported = add_adapter(Home(tmp_path / "home"), make_adapter(tiny / "hf", tmp_path / "harbour", seed=5), base)
-    [file] = [each for each in export_adapter(exported, base, "gguf", tmp_path / "out") if each.suffix == ".gguf"]
-    source = source_of(exported.folder)
-    host = backend.read_adapter(source)
-    assert isinstance(host, LlamaAdapter)
-    assert host.file.read_bytes() == file.read_bytes()
-    host.file.write_bytes(file.read_bytes())  # the server is given the exported file itself
-    adapter = load(backend, source)
-    model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)
-    wanted = greedy(PeftModel.from_pretrained(model, exported.folder), PROMPT, 20)
-    assert tokens(decode(backend, 20, adapter=adapter)) == wanted
-    backend.unload_adapter(adapter)
-
-
-def test_a_weighted_set_answers_as_in_peft(backend: LlamaBackend, tiny: Path, tmp_path: Path) -> None:
-    folders = [make_adapter(tiny / "hf", tmp_path / name, seed=seed) for name, seed in (("one", 1), ("two", 2))]
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32), folders[0], adapter_name="one"
-    )
-    model.load_adapter(folders[1], adapter_name="two")
-    model.add_weighted_adapter(["one", "two"], [0.75, 0.5], "set", combination_type="cat")
-    model.set_adapter("set")
-    adapter = load(backend, source_of(*folders, weights=(0.75, 0.5)))
-    assert tokens(decode(backend, 20, adapter=adapter)) == greedy(model, PROMPT, 20)
     backend.unload_adapter(adapter)
 
 

@@ -62,7 +62,6 @@ def ask_in_every_way(url: str, key: str) -> str:
             body(messages=[{"role": "user", "content": f"{PROMPT} " * 500}]),
         ):
             client.post("/v1/chat/completions", json=wrong)
-        client.post("/v1/embeddings", json={"model": "fake", "input": PROMPT})
         client.post("/v1/chat/completions", content=f'{{"model": "fake", "{PROMPT}": ')
         client.get(f"/v1/models/{PROMPT}", params={"of": PROMPT})
         client.get(f"/{PROMPT}", headers={"User-Agent": PROMPT, "X-Said": PROMPT})

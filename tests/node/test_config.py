@@ -188,21 +188,3 @@ def _written(file: Path, toml: str) -> Path:
 def test_a_mistyped_variable_is_refused_naming_the_nearest(file: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean OPENLEDGER_API_PORT"):
         load_config(file, environment={"OPENLEDGER_API_PROT": "1", "OPENLEDGER_HOME": "/somewhere"})
-
-
-@pytest.mark.parametrize(
-    ("url", "model", "refusal"),
-    [
-        ("http://127.0.0.1:8081", "", "set api.embeddings_model"),
-        ("127.0.0.1:8081", "m", "write it like http://"),
-        ("ftp://127.0.0.1:8081", "m", "write it like http://"),
-        ("http://127.0.0.1:port", "m", "write it like http://"),
-        ("http://127.0.0.1:99999", "m", "write it like http://"),
-        ("http://[::1", "m", "write it like http://"),
-        ("http://", "m", "write it like http://"),
-    ],
-)
-def test_an_embedding_server_needs_a_url_and_a_model(tmp_path: Path, url: str, model: str, refusal: str) -> None:
-    variables = {"OPENLEDGER_API_EMBEDDINGS_URL": url, "OPENLEDGER_API_EMBEDDINGS_MODEL": model}
-    with pytest.raises(ConfigError, match=refusal):
-        load_config(tmp_path / "node.toml", environment=variables)

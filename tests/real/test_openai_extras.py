@@ -1,4 +1,4 @@
-"""Schemas, probabilities, penalties, weighted sets and other dialects with the real base, by the official client."""
+"""Schemas, probabilities, penalties and other dialects with the real base, by the official client."""
 
 import json
 from collections.abc import Iterator
@@ -86,23 +86,6 @@ def test_a_penalty_keeps_an_answer_from_saying_the_same_again(client: openai.Ope
         return len(set(tokens)) / len(tokens)
 
     assert num_different(varied) > num_different(plain)
-
-
-def test_a_set_of_adapters_adds_up(node: Node) -> None:
-    def likelihood(model: str, *adapters: tuple[str, float]) -> float:
-        """Of the first token, which tells apart what answers alike."""
-        weighted = [{"name": name, "weight": weight} for name, weight in adapters]
-        body = {**ASKED, "model": model, "max_tokens": 1, "logprobs": True, "openledger": {"adapters": weighted}}
-        answer = httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body, timeout=120).json()
-        assert "choices" in answer, answer
-        return float(answer["choices"][0]["logprobs"]["content"][0]["logprob"])
-
-    base, harbour, forest = (likelihood(model) for model in (DEMO_BASE_NAME, "harbour", "forest"))
-    both = likelihood(DEMO_BASE_NAME, ("harbour", 1), ("forest", 1))
-    half = likelihood(DEMO_BASE_NAME, ("harbour", 0.5))
-    assert len({round(each, 4) for each in (base, harbour, forest, both, half)}) == 5
-    assert likelihood(DEMO_BASE_NAME, ("harbour", 1)) == pytest.approx(harbour, abs=1e-4)
-    assert likelihood(DEMO_BASE_NAME, ("harbour", 1), ("forest", 0)) == pytest.approx(harbour, abs=1e-4)
 
 
 LOOK: Any = {

@@ -24,7 +24,7 @@ from openledger_node.engine.taps import Taps, joined_taps
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_node.factory.samples import SAMPLES
 from openledger_node.factory.trainers.examples import Example, encode_rows
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
@@ -88,7 +88,7 @@ def open_real(base: Path, dtype: str) -> TorchLoraBackend:
         base_folder=str(base), device="cpu", dtype=dtype, threads=1, batch_max=1, context_max=TOKENS_MAX
     )
     backend = TorchLoraBackend(settings)
-    source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(SAMPLES / "harbour")),))
+    source = AdapterSource(id=ADAPTER, folder=str(SAMPLES / "harbour"))
     backend.load_adapter(ADAPTER, backend.read_adapter(source))
     return backend
 

@@ -11,7 +11,7 @@ from support.tiny import make_adapter
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -47,7 +47,7 @@ def backend(demo_base: Path, folders: dict[str, Path]) -> TorchLoraBackend:
     )
     opened = TorchLoraBackend(settings)
     for name, folder in folders.items():
-        source = AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(folder)),))
+        source = AdapterSource(id=AdapterId(name), folder=str(folder))
         opened.load_adapter(source.id, opened.read_adapter(source))
     return opened
 

@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
 from openledger_node.api.app import build_api
-from openledger_node.api.embeddings import EmbeddingServer
 from openledger_node.api.events import EventStream, add_events, ask_app
 from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
@@ -106,7 +105,6 @@ async def open_api(
     body_bytes_max: int = BODY_BYTES_MAX,
     door: Any = None,
     load_step: str | None = None,
-    embeddings: EmbeddingServer | None = None,
 ) -> AsyncIterator[Api]:
     """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
@@ -131,7 +129,6 @@ async def open_api(
             operator=operator,
             metrics=metrics,
             load_step=lambda: load_step,
-            embeddings=embeddings,
         )
         yield Api(app=app, inner=app._app, session=session, cookie=f"{sessions.cookie_name}={session.cookie}")
         nursery.cancel_scope.cancel()

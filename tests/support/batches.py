@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BatchRow, Draw
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -15,9 +15,8 @@ Orders = dict[str, tuple[tuple[int, ...], AdapterId | None]]
 Tables = dict[str, tuple[int, ...]]
 
 
-def source_of(root: Path, *ids: AdapterId, weight: float = 1.0) -> AdapterSource:
-    parts = tuple(AdapterPart(folder=str(root / adapter_id), weight=weight) for adapter_id in ids)
-    return AdapterSource(id=AdapterId("+".join(ids)), parts=parts)
+def source_of(root: Path, adapter_id: AdapterId) -> AdapterSource:
+    return AdapterSource(id=adapter_id, folder=str(root / adapter_id))
 
 
 def load(backend: Backend, source: AdapterSource) -> None:

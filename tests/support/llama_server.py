@@ -41,8 +41,6 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--api-key")
-    parser.add_argument("--embeddings", action="store_true")
-    parser.add_argument("--pooling", choices=["mean", "cls", "last"])
     return parser
 
 
@@ -80,9 +78,6 @@ def parameters(words: argparse.Namespace) -> Any:
     params.lora_init_without_apply = words.lora_init_without_apply
     params.hostnames = [words.host]
     params.port = words.port
-    params.embedding = words.embeddings
-    if words.pooling:
-        params.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{words.pooling.upper()}"]
     if words.api_key:
         params.api_keys = [words.api_key]
     return params

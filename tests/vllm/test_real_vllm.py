@@ -26,7 +26,7 @@ from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.engine.grammar import open_grammars
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -84,7 +84,7 @@ def decode(
 
 
 def source_of(folder: Path) -> AdapterSource:
-    return AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(folder)),))
+    return AdapterSource(id=ADAPTER, folder=str(folder))
 
 
 def num_at_work(backend: VllmBackend) -> float:

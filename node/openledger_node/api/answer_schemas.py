@@ -108,7 +108,6 @@ class Capabilities(AnswerSchema):
     reasoning: bool
     logprobs: bool
     vision: bool
-    embeddings: bool
 
 
 class Price(AnswerSchema):
@@ -149,7 +148,7 @@ class ModelCard(AnswerSchema):
 
 
 class ModelList(AnswerSchema):
-    """All models, the base first and one for embeddings last."""
+    """All models, the base first."""
 
     object: Literal["list"]
     data: list[ModelCard]

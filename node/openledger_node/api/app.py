@@ -20,7 +20,6 @@ from .completions import add_completions
 from .costs import cost_headers
 from .dialects.messages import add_messages
 from .dialects.responses import add_responses
-from .embeddings import EmbeddingServer, add_embeddings, embedding_card
 from .errors import REFUSALS, add_refusals, describe
 from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
@@ -52,24 +51,22 @@ def build_api(
     operator: App | None = None,
     metrics: Metrics | None = None,
     load_step: Callable[[], str | None] = lambda: None,
-    embeddings: EmbeddingServer | None = None,
     callers: NamedCallers | None = None,
 ) -> Guard:
     """Build the routes behind the guard; requests run in `nursery`, so that they outlive their connections.
 
     With a `page`, the API also serves its files, and the `operator`'s routes below /operator for its sessions alone.
-    `load_step` says how far an engine is that loads its base. Embeddings come from the server `embeddings`.
+    `load_step` says how far an engine is that loads its base.
     """
     # FastAPI's own documentation pages load scripts from other hosts, so they are off.
     app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None, responses={**REFUSALS})
     app.openapi = partial(describe, app, open_paths=OPEN_PATHS)  # type: ignore[method-assign]  # FastAPI's own way
     _add_health(app, router, load_step)
-    _add_models(app, router, embeddings)
+    _add_models(app, router)
     _add_inference(app, router, nursery)
     add_completions(app, router, nursery, answered(TextCompletion))
     add_messages(app, router, nursery, STREAMED)
     add_responses(app, router, nursery, STREAMED)
-    add_embeddings(app, embeddings)
     if metrics:
         _add_metrics(app, metrics)
     add_refusals(app)
@@ -121,20 +118,16 @@ def base_traits(router: Router) -> BaseTraits:
     return BaseTraits(can_reason=router.can_reason, sampling=router.sampling_defaults)
 
 
-def _add_models(app: FastAPI, router: Router, embeddings: EmbeddingServer | None) -> None:
+def _add_models(app: FastAPI, router: Router) -> None:
     @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
     async def models(http: Request) -> dict[str, Any]:
-        """List the base model, its adapters, and the model for embeddings."""
+        """List the base model and its adapters."""
         account = account_of(http.scope)
-        listed = models_response(await router.models(), base=base_traits(router), account=account)
-        listed["data"] += [embedding_card(embeddings.model)] if embeddings else []
-        return listed
+        return models_response(await router.models(), base=base_traits(router), account=account)
 
     @app.get("/v1/models/{name}", responses=answered(ModelCard, is_streamed=False))
     async def model(name: str, http: Request) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
-        if embeddings and name == embeddings.model:
-            return embedding_card(name)
         account = account_of(http.scope)
         return model_response(await router.find_model(name), base=base_traits(router), account=account)
 

@@ -49,11 +49,6 @@ TOO_DEEP = "the body has lists or objects nested too deeply: send it flatter"
 MISTAKE = "this node has failed at this request by a mistake of its own: `openledger-node logs` says where"
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
-NO_EMBEDDINGS = (
-    "this node serves no embeddings, because its bases generate text: set [api] embeddings_url and embeddings_model "
-    "to an embedding server, or point the client's embeddings at one"
-)
-
 
 def add_refusals(app: FastAPI) -> None:
     """Make every failure in the routes answer in the same form."""

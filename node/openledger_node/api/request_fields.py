@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import InferenceRequest, SamplingParams, WeightedAdapter, check_sampling
+from openledger_protocol.inference import InferenceRequest, SamplingParams, check_sampling
 from openledger_protocol.primitives import check_text
 
 from ..models.sampling_defaults import SamplingDefaults
 from .exchange import draw_request_id
-from .schemas import OwnFields, RequestBody
+from .schemas import RequestBody
 
 DEFAULT_MAX_TOKENS = 4096
 """The answer's length if the request names none; less if the prompt leaves less room."""
@@ -93,7 +93,7 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "dry_multiplier": Unsupported((None, 0)),
     "dynatemp_range": Unsupported((None, 0)),
     "grammar": Unsupported((None, ""), _AS_SCHEMA),
-    "lora": Unsupported((None, []), "name an adapter as model, or send openledger.adapters"),
+    "lora": Unsupported((None, []), "name an adapter as model"),
     "mirostat": Unsupported((None, 0)),
     "n_predict": Unsupported((None, -1), "send max_tokens"),
     "n_probs": Unsupported((None, 0), "send logprobs"),
@@ -204,7 +204,6 @@ def request_from_fields(
         model=check_text(body.model),
         prompt=prompt,
         sampling=check_sampling(likeliest_if_zero(sampling)),
-        adapters=weighted_adapters(body.openledger),
         ignores_end=bool(body.ignore_eos),
         **more,
     )
@@ -236,12 +235,6 @@ def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
     """The stop strings; front ends send empty ones for "none"."""
     listed = [stop] if isinstance(stop, str) else stop or []
     return tuple(text for text in listed if text)
-
-
-def weighted_adapters(own: OwnFields | None) -> tuple[WeightedAdapter, ...]:
-    """The weighted set of a request; empty for none."""
-    named = own.adapters if own else []
-    return tuple(WeightedAdapter(name=check_text(each.name), weight=each.weight) for each in named)
 
 
 def json_schema(body: RequestBody) -> str | None:

@@ -22,19 +22,6 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class AdapterWeight(BaseModel):
-    """One adapter of a weighted sum."""
-
-    name: str
-    weight: float = 1.0
-
-
-class OwnFields(BaseModel):
-    """Fields beyond OpenAI's API."""
-
-    adapters: Listed[AdapterWeight] = []
-
-
 class RequestBody(BaseModel):
     """Fields that both endpoints share. All but `model` may be null, which means "not given"."""
 
@@ -61,7 +48,6 @@ class RequestBody(BaseModel):
     n: Annotated[int | None, Field(ge=1, le=N_MAX, description="Number of answers")] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    openledger: OwnFields | None = None
 
     @property
     def has_usage(self) -> bool:

@@ -81,7 +81,6 @@ def model_response(model: ServedModel, *, base: BaseTraits, account: PayingAccou
             "reasoning": base.can_reason,
             "logprobs": is_here,
             "vision": False,
-            "embeddings": False,
         },
         "supported_parameters": parameters,
         "default_parameters": base.sampling.to_plain(),

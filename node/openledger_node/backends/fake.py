@@ -81,8 +81,7 @@ class FakeBackend:
 
     def read_adapter(self, source: AdapterSource) -> FakeAdapter:
         """Check the files as every backend must, but read no weights."""
-        layouts = [read_layout(Path(part.folder)) for part in source.parts]
-        return FakeAdapter(size_bytes=sum(layout.num_parameters for layout in layouts))
+        return FakeAdapter(size_bytes=read_layout(Path(source.folder)).num_parameters)
 
     def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:
         """Remember an adapter."""

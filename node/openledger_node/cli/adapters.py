@@ -3,7 +3,7 @@
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -15,11 +15,10 @@ from ..engine.budget import check_disk_room
 from ..errors import InputError, ModelError, NodeError
 from ..home import Home
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import Adapter, adapter_to_json, add_adapter, card_of, find_adapter, shortest_name
+from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, shortest_name
 from ..models.bases import Base, find_base
 from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
-from ..models.readme import CARD_FILE, taught_by_of
 from ..operator.adapters import (
     adapters_to_plain,
     details_to_plain,
@@ -40,7 +39,6 @@ from .render import emit_json, megabytes, out_console, plain, say, show_table
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-TAUGHT_BY_MAX = 5
 REMOVE_TIMEOUT_S = 60.0
 """Limit for deleting the files of a large adapter on a slow disk."""
 
@@ -265,37 +263,6 @@ def inspect(
         say(f"[yellow]withdrawn rows[/] {withdrawn.says}")
 
 
-@app.command()
-def export(
-    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
-    form: Annotated[
-        Literal["peft", "merged", "gguf"],
-        typer.Option(
-            "--as",
-            metavar="FORM",
-            help="peft: the adapter's folder; merged: base and adapter in one; gguf: for llama.cpp.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="New folder to write into; nothing is written over.")],
-    as_json: Json = False,
-) -> None:
-    """Write an adapter for other programs: a PEFT folder, merged safetensors, or a GGUF LoRA.
-
-    Examples: `openledger-node adapters export harbour --as peft --out harbour-peft`,
-    `openledger-node adapters export harbour --as gguf --out harbour-gguf`
-    """
-    from ..models.exporting import export_adapter  # imports numpy and gguf, which no other command here needs
-
-    home = open_node_home()
-    adapter = find_adapter(list_adapters(home), name)
-    files = export_adapter(adapter, find_base(home, adapter.manifest.base.name), form, out.absolute())
-    sizes = {str(file.relative_to(out.absolute())): file.stat().st_size for file in files}
-    if as_json:
-        emit_json("exported_adapter", {"adapter": adapter.full_name, "as": form, "out": str(out), "files": sizes})
-        return
-    say(f"[bold]{adapter.full_name}[/] is in {plain(str(out))}: {len(files)} files, {megabytes(sum(sizes.values()))}")
-
-
 def served_base(home: Home) -> Base | None:
     """Return the base that this node serves, if it is on this machine."""
     with suppress(ModelError):
@@ -337,7 +304,6 @@ def _facts(adapter: Adapter, layout: LoraLayout, names: Names) -> dict[str, str]
     evaluation = [
         f"{key} {value}" for key, value in (manifest.evaluation or {}).items() if not isinstance(value, dict | list)
     ]
-    taught = taught_by_of(card_of(adapter))
     places = {site.layer if site.layer is not None else site.path for site in layout.sites}
     return {
         "adapter": adapter.full_name,
@@ -351,12 +317,8 @@ def _facts(adapter: Adapter, layout: LoraLayout, names: Names) -> dict[str, str]
         "owner": manifest.owner or "none yet: `openledger-node adapters publish` names one",
         "evaluation": ", ".join(evaluation) or "not stated",
         "probe": f"answers {manifest.probe['prompt']!r} as stated" if manifest.probe else "not stated",
-        "taught by": ", ".join(f"{name} ({rows} rows)" for name, rows in list(taught.items())[:TAUGHT_BY_MAX])
-        + (f" and {len(taught) - TAUGHT_BY_MAX} more" if len(taught) > TAUGHT_BY_MAX else "")
-        or "not stated",
         "license": manifest.license or "not stated",
         "folder": str(adapter.folder),
-        "card": str(adapter.folder / CARD_FILE),
     }
 
 

@@ -182,7 +182,7 @@ class Backend(Protocol):
         """True if it hands out taps; it is then a `TappingBackend`."""
 
     def read_adapter(self, source: AdapterSource) -> HostAdapter:
-        """Read the files of an adapter or of a weighted set; any thread may call this, also during a step.
+        """Read the files of an adapter; any thread may call this, also during a step.
 
         Raises:
             AdapterRefusedError: its files do not fit the base; nothing of it is kept.

@@ -9,7 +9,7 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import AdapterId, Digest
 
-from ..models.adapter_source import AdapterPart, AdapterSource
+from ..models.adapter_source import AdapterSource
 from .backend import BackendSettings, Profile
 from .load_steps import LoadStep
 
@@ -195,7 +195,6 @@ _FIELD_TYPES: dict[str, type[Any]] = {
     "adapter": AdapterSource,
     "source": AdapterSource,
     "pinned": AdapterSource,
-    "parts": AdapterPart,
     "profile": Profile,
     "logprobs": TokenLogprob,
 }

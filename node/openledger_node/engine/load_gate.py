@@ -54,15 +54,13 @@ class LoadGate:
         Raises:
             AdapterRefusedError: they differ from their manifest, could never be served, or changed meanwhile.
         """
-        folders = [Path(part.folder) for part in source.parts]
-        for folder in folders:
-            self._check_size(folder)
-        stamps = [self._check(folder, source) for folder in folders]
+        folder = Path(source.folder)
+        self._check_size(folder)
+        stamp = self._check(folder, source)
         yield
-        for folder, stamp in zip(folders, stamps, strict=True):
-            if stamp_of(folder, LIBRARY_FILES) != stamp:
-                raise AdapterRefusedError(f"the files in {folder} were changed while they were read")
-            self._known.note(folder, stamp)
+        if stamp_of(folder, LIBRARY_FILES) != stamp:
+            raise AdapterRefusedError(f"the files in {folder} were changed while they were read")
+        self._known.note(folder, stamp)
 
     def _check_size(self, folder: Path) -> None:
         """Refuse a file that is too large even in the narrowest type, before it is read."""
@@ -86,8 +84,7 @@ class LoadGate:
         return stamp
 
     def _check_manifest(self, folder: Path, manifest: AdapterManifest, source: AdapterSource) -> None:
-        is_alone = len(source.parts) == 1 and source.parts[0].weight == 1
-        if is_alone and adapter_id(manifest) != source.id:
+        if adapter_id(manifest) != source.id:
             raise AdapterRefusedError(f"{folder} holds {adapter_id(manifest)}, not {source.id}, which was requested")
         if self.base_digest not in (None, manifest.base.digest):
             raise AdapterRefusedError(

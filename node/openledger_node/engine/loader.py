@@ -84,6 +84,7 @@ class Loader:
             if is_out_of_memory(error):
                 log.warning("no memory to read adapter %s: %s", source.id, error)
                 return UnavailableError(NO_MEMORY)
-            folders = ", ".join(part.folder for part in source.parts)
-            log.exception("cannot read %s", folders)
-            return AdapterRefusedError(f"the adapter in {folders} can't be read ({type(error).__name__}: {error})")
+            log.exception("cannot read %s", source.folder)
+            return AdapterRefusedError(
+                f"the adapter in {source.folder} can't be read ({type(error).__name__}: {error})"
+            )

@@ -23,7 +23,7 @@ from ..config import load_config
 from ..errors import ModelError, NodeError
 from ..home import Home, open_home
 from ..models.adapter_files.layout import CONFIG_FILE
-from ..models.adapter_source import AdapterPart, AdapterSource
+from ..models.adapter_source import AdapterSource
 from ..models.adapters import find_adapter
 from ..models.bases import find_base
 from ..models.library import list_adapters
@@ -130,7 +130,7 @@ def adapter_of(home: Home, name: str) -> AdapterSource:
     """The adapter in a folder, or the one of a name in the library."""
     if (Path(name) / CONFIG_FILE).is_file():
         folder = str(Path(name).resolve())
-        return AdapterSource(id=AdapterId(sha256_digest(folder.encode())), parts=(AdapterPart(folder=folder),))
+        return AdapterSource(id=AdapterId(sha256_digest(folder.encode())), folder=folder)
     if Path(name).is_dir():
         raise ModelError(f"{name} holds no {CONFIG_FILE}, which PEFT writes beside an adapter's weights")
     try:

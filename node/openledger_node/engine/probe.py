@@ -73,14 +73,10 @@ class Prober:
     def check(self, source: AdapterSource) -> bool:
         """Probe a loaded adapter; return False if the KV cache has no room for it now.
 
-        Sets of adapters are not probed, because the requester chooses the weights.
-
         Raises:
             AdapterRefusedError: it answers exactly like the base, overflows or differs from its manifest, or the
                 manifest's prompt is empty or has tokens that the base does not.
         """
-        if len(source.parts) > 1 or source.parts[0].weight != 1:
-            return True
         verdict = self._read_verdict(source.id)
         if verdict is None:
             trial = self._trial(source)
@@ -236,5 +232,5 @@ def _is_exact(profile: Profile) -> bool:
 
 
 def _manifest_of(source: AdapterSource) -> AdapterManifest | None:
-    folder = Path(source.parts[0].folder)
+    folder = Path(source.folder)
     return read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
         NodeError: the adapter could not be added; the message says where it is kept.
     """
     try:
-        return add_adapter(home, folder, trained.base, contributors=Counter(row.contributor for row in trained.rows))
+        return add_adapter(home, folder, trained.base)
     except (OSError, ProtocolError) as error:
         kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
         raise NodeError(

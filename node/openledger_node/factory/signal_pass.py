@@ -24,7 +24,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..engine.backend import BackendSettings
 from ..errors import ModelError, NodeError
-from ..models.adapter_source import AdapterPart, AdapterSource
+from ..models.adapter_source import AdapterSource
 from ..models.adapters import artifact_digest
 from ..plugs import load_plug
 from .child import hang_up, last_words, say, start_worker
@@ -119,7 +119,7 @@ def build(given: SignalPass) -> None:
             quantisation=given.quantisation,
         )
     )
-    source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=given.adapter_folder),))
+    source = AdapterSource(id=ADAPTER, folder=given.adapter_folder)
     backend.load_adapter(ADAPTER, backend.read_adapter(source))
     encode_rows = import_module(EXAMPLES_MODULE).encode_rows
     examples = dict(zip(given.rows, encode_rows(given.rows, Path(given.base_folder), given.tokens_max), strict=True))

@@ -17,12 +17,11 @@ from ..errors import LedgerError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..models.sampling_defaults import SamplingDefaults
-from ..serving.admission import Admitted, prompt_ids_of
+from ..serving.admission import Admitted, check_for_sale, prompt_ids_of
 from ..serving.answer_parts import AnswerFormat, answer_format
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
-from ..serving.weighted import check_for_sale
 from .attempt import Show
 from .request import NetworkRequest, RemoteAnswer
 

@@ -1,4 +1,4 @@
-"""The adapters that a sequence runs on beside the base, as the engine loads them."""
+"""The adapter that a sequence runs on beside the base, as the engine loads it."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,8 @@ from openledger_protocol.primitives import AdapterId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterPart:
-    """One adapter's folder and its weight in the set."""
-
-    folder: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSource:
-    """One adapter, or a weighted set of adapters whose changes to the base add up."""
+    """An adapter's id, and the folder of its files."""
 
-    id: AdapterId  # the adapter's id, or for a set the digest of its parts
-    parts: tuple[AdapterPart, ...]
+    id: AdapterId
+    folder: str

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from .adapter_files.numbers import check_numbers
 from .adapter_files.plain_file import copy_plain, plain_digest, read_json
 from .bases import Base
 from .decoder_config import check_fits_base
-from .readme import CARD_FILE, taught_by_of, write_card_text
 
 MANIFEST_FILE = "adapter.json"
 INDEX_FOLDER = "attribution"
@@ -54,12 +53,10 @@ class Adapter:
         return full_name(self.manifest)
 
 
-def add_adapter(
-    home: Home, source: Path, base: Base, *, name: str | None = None, contributors: Mapping[str, int] | None = None
-) -> Adapter:
+def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None) -> Adapter:
     """Check an adapter folder and copy it to the library; a plain PEFT folder gets an `adapter.json`.
 
-    Adding the same adapter twice changes nothing. `contributors`: rows of each, for the card.
+    Adding the same adapter twice changes nothing.
 
     Raises:
         AdapterRefusedError: the files are invalid, or were made for another base.
@@ -73,7 +70,7 @@ def add_adapter(
     _check_base(manifest, base)
     target = home.adapters / full_name(manifest)
     if not target.exists():
-        _copy_whole(source, target, manifest, contributors)
+        _copy_whole(source, target, manifest)
     return _admitted(home, target, manifest)
 
 
@@ -96,16 +93,8 @@ def complete_adapter(home: Home, adapter: Adapter, manifest: AdapterManifest) ->
     """
     target = home.adapters / full_name(manifest)
     if not target.exists():
-        _copy_whole(adapter.folder, target, manifest, taught_by_of(card_of(adapter)))
+        _copy_whole(adapter.folder, target, manifest)
     return _admitted(home, target, manifest)
-
-
-def card_of(adapter: Adapter) -> str:
-    """The text of an adapter's card; one that was added by an earlier release gets it from its manifest."""
-    try:
-        return (adapter.folder / CARD_FILE).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return write_card_text(adapter.manifest)
 
 
 def artifact_digest(folder: Path) -> Digest:
@@ -255,13 +244,10 @@ def _check_base(manifest: AdapterManifest, base: Base) -> None:
         raise AdapterRefusedError(f"{manifest.name} was made with another tokenizer than {base.name} has here")
 
 
-def _copy_whole(
-    source: Path, target: Path, manifest: AdapterManifest, contributors: Mapping[str, int] | None
-) -> None:
+def _copy_whole(source: Path, target: Path, manifest: AdapterManifest) -> None:
     """Copy an adapter's known files, check the copy, then rename it, so that the library never shows half of one.
 
-    The copy is checked and not the source, which may change meanwhile. The card is written from the manifest, because
-    a card of others may say anything.
+    The copy is checked and not the source, which may change meanwhile.
     """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -279,7 +265,6 @@ def _copy_whole(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     (partial / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
-    (partial / CARD_FILE).write_text(write_card_text(manifest, contributors), encoding="utf-8")
     partial.rename(target)
 
 

@@ -48,9 +48,9 @@ def base_stamps(folder: Path) -> list[Stamp]:
     return [stamp(file) for file in (folder / "config.json", *weight_files(folder), *indices)]
 
 
-def source_stamps(source: AdapterSource, files: Collection[str]) -> list[tuple[float, Stamp]]:
-    """Stamps of the files of an adapter or a set, with the weights of its parts."""
-    return [(part.weight, stamp(Path(part.folder) / name)) for part in source.parts for name in files]
+def source_stamps(source: AdapterSource, files: Collection[str]) -> list[Stamp]:
+    """Stamps of an adapter's files."""
+    return [stamp(Path(source.folder) / name) for name in files]
 
 
 def packed_name(key: str) -> str:

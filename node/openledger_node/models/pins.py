@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..home import Home
 from ..text import size_text
 from .adapter_files.plain_file import read_json
-from .adapter_source import AdapterPart, AdapterSource
+from .adapter_source import AdapterSource
 from .adapters import Adapter
 from .bases import Base
 from .library import list_adapters
@@ -66,7 +66,7 @@ def pinned_among(home: Home, adapters: Iterable[Adapter]) -> list[Adapter]:
 
 def source_of(adapter: Adapter) -> AdapterSource:
     """The engine's source for one adapter of the library."""
-    return AdapterSource(id=adapter.id, parts=(AdapterPart(folder=str(adapter.folder)),))
+    return AdapterSource(id=adapter.id, folder=str(adapter.folder))
 
 
 def check_pin_fits(adapter: Adapter, pinned: Iterable[Adapter], *, dtype: str, budget_bytes: int) -> None:

@@ -2,23 +2,22 @@
 
 import json
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import trio
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, DatanetId, Digest
+from openledger_protocol.primitives import AdapterId, DatanetId
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.transfer import FileEntry, chunk_size_bytes
 
-from ..attribution.index import AttributionIndex, open_index
+from ..attribution.index import open_index
 from ..attribution.registry import is_published
 from ..datanets.version import (
     DatanetVersion,
@@ -44,8 +43,6 @@ from ..settlement.session import NetworkSession
 IsPublished = Callable[[DatanetId, DatanetVersion], bool]
 """True if this Datanet has published exactly the version's rows and owners; asks the ledger."""
 
-
-NO_ACCOUNT: Final = "contributors without an account"
 
 ShowProgress = Callable[[int, int], None]
 """Gets the bytes that are here, and of all."""
@@ -267,10 +264,9 @@ def _admit(home: Home, base: Base, files: FetchedFiles, place: Partial) -> Adapt
     A refusal deletes them: with the same id every peer's copy would be refused.
     """
     try:
-        index = None
         if files.manifest.index_root is not None:
-            index = open_index(files.folder / INDEX_FOLDER, files.manifest.index_root)
-        adapter = add_adapter(home, files.folder, base, contributors=_taught_by(home, files.manifest, index))
+            open_index(files.folder / INDEX_FOLDER, files.manifest.index_root)
+        adapter = add_adapter(home, files.folder, base)
     except AdapterRefusedError:
         place.remove()
         raise
@@ -278,18 +274,3 @@ def _admit(home: Home, base: Base, files: FetchedFiles, place: Partial) -> Adapt
         raise NodeError(f"cannot add {files.manifest.name} to the adapter library: {error.strerror}") from error
     place.remove()
     return adapter
-
-
-def _taught_by(home: Home, manifest: AdapterManifest, index: AttributionIndex | None) -> dict[str, int]:
-    """Count the learned rows of each account, for the card.
-
-    A card of the peer's could say anything. The rows come from the index, which the adapter's id fixes, and their
-    accounts from versions that the chain has published.
-    """
-    account_of: dict[Digest, str] = {}
-    for datanet in manifest.datanets or ():
-        with suppress(NodeError):  # it is missing here
-            account_of |= {row.digest: row.account for row in read_published(home, datanet).rows}
-    digests = [digest for part in index.datanets for digest in part.row_digests] if index else []
-    accounts = [account_of[digest] for digest in digests if digest in account_of]
-    return Counter(NO_ACCOUNT if account == ZERO_ADDRESS else account for account in accounts)

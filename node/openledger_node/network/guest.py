@@ -31,8 +31,8 @@ from ..network_file import Network
 from ..p2p.transport import PeerId
 from ..payments.kept_texts import FORGET_EACH_S, KeptTexts, forget_texts_of_guest, open_texts
 from ..payments.payer import Bought, Purchase, open_payer
+from ..serving.admission import check_for_sale
 from ..serving.service import Serving
-from ..serving.weighted import check_for_sale
 from ..settlement.deposits import Deposits
 from ..settlement.session import KeyRing, NetworkSession, NodeAccounts
 from .selling import SellerStack

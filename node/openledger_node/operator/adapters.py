@@ -15,7 +15,7 @@ from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json, card_of
+from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json
 from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
 from ..models.elsewhere import find_elsewhere, found_to_json
 from ..models.library import LibraryListing, read_library
@@ -139,7 +139,6 @@ def details_to_plain(adapter: Adapter, served: Base | None = None) -> dict[str, 
         "is_dora": layout.is_dora,
         "is_rslora": layout.is_rslora,
         "index_bytes": sum(file.stat().st_size for file in index.iterdir()) if index.is_dir() else None,
-        "card": card_of(adapter),
         "checks": _checks(adapter, layout, served),
     }
 

@@ -19,7 +19,7 @@ from ..engine.duty import LoadFailure
 from ..engine.frames import Refused, Submit
 from ..engine.tokenizer import Tokenizer
 from ..engine.tool_grammar import grammar_of
-from ..models.adapter_source import AdapterPart, AdapterSource
+from ..models.adapter_source import AdapterSource
 from ..models.adapters import INDEX_FOLDER, Adapter
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,6 @@ class Admitted:
     prompt_ids: tuple[int, ...]
     adapter: Adapter | None
     payer: str = ""  # the engine serves payers in turn; empty: this machine's own requests
-    weighted: AdapterSource | None = None  # several adapters added together, instead of one
     num_allowed: int | None = None  # tokens of the answer that may be computed before `Serving.allow`; None: all
     num_prefix: int = 0
     grammar: str = ""
@@ -194,10 +193,8 @@ class Admitted:
 
     @property
     def source(self) -> AdapterSource | None:
-        """The adapter, or weighted set of adapters, that runs on top of the base."""
-        if self.weighted or not self.adapter:
-            return self.weighted
-        return AdapterSource(id=self.adapter.id, parts=(AdapterPart(folder=str(self.adapter.folder)),))
+        """The adapter that runs on top of the base."""
+        return AdapterSource(id=self.adapter.id, folder=str(self.adapter.folder)) if self.adapter else None
 
     @property
     def order(self) -> Submit:
@@ -225,6 +222,36 @@ class Admitted:
             num_allowed=None,
             grammar="",
             replayed_ids=ids,
+        )
+
+
+# ---- A request for other nodes.
+
+
+def check_for_sale(request: InferenceRequest) -> None:
+    """Require that a request can be sold by other nodes.
+
+    Raises:
+        MalformedError: it uses a feature that only this machine's own engine provides.
+    """
+    if request.thinking is not None:
+        raise MalformedError(
+            "reasoning is turned on or off by this machine's own engine only, and this model is not on it",
+            param="reasoning_effort",
+        )
+    if request.sampling.logprobs is not None:  # before the ids, which `echo` with logprobs puts into a request
+        raise MalformedError(
+            "logprobs are given by this machine's own engine only, and this model is not on it", param="logprobs"
+        )
+    if request.ignores_end:
+        raise MalformedError(
+            "only this machine's own engine goes on after the end of an answer, and this model is not on it: "
+            "leave out ignore_eos",
+            param="ignore_eos",
+        )
+    if request.prompt_ids:
+        raise MalformedError(
+            "a prompt of token ids is for models on this machine: send this one as text", param="prompt"
         )
 
 

@@ -14,7 +14,7 @@ from openledger_protocol.primitives import Digest
 from ..engine.backend import Profile
 from ..engine.engine import Engine
 from ..engine.frames import Finished, Reduced, Submit
-from ..models.adapter_source import AdapterPart, AdapterSource
+from ..models.adapter_source import AdapterSource
 from ..models.adapters import INDEX_FOLDER, Adapter
 
 REPLAY_TIMEOUT_S: Final = 60.0
@@ -49,7 +49,7 @@ class EngineReplays:
             sequence_id=f"replay/{uuid4().hex}",
             prompt_ids=prompt_ids,
             sampling=replace(GREEDY, max_tokens=len(answer_ids)),
-            adapter=AdapterSource(id=adapter.id, parts=(AdapterPart(folder=str(adapter.folder)),)),
+            adapter=AdapterSource(id=adapter.id, folder=str(adapter.folder)),
             signals_folder=str(adapter.folder / INDEX_FOLDER),
             replayed_ids=answer_ids,
         )

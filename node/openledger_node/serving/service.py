@@ -13,7 +13,6 @@ import trio
 
 from openledger_protocol.errors import (
     EngineFailedError,
-    MalformedError,
     ProtocolError,
     UnavailableError,
 )
@@ -46,7 +45,6 @@ from .measures import Measures
 from .progress import AnswerProgress, RunningAnswers, served
 from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
 from .replaying import replay
-from .weighted import PARAM, weighted_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +138,6 @@ class Serving:
         """
         tokens_max = self._capacity(payer).context_max  # a node that can't answer reads nothing first
         adapter = await trio.to_thread.run_sync(self.catalogue.resolve, request.model)
-        if request.adapters and adapter:
-            raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
-        weighted = None
-        if request.adapters:
-            weighted = await trio.to_thread.run_sync(weighted_source, request, self.catalogue.find)
         prepared = await trio.to_thread.run_sync(prepare, self.tokenizer, self._engine.profile, request, tokens_max)
         max_tokens = grant_tokens(
             self._capacity(payer), num_prompt_tokens=len(prepared.prompt_ids), max_tokens=request.sampling.max_tokens
@@ -156,7 +149,6 @@ class Serving:
             grammar=prepared.grammar,
             adapter=adapter,
             payer=payer,
-            weighted=weighted,
             num_allowed=num_allowed,
         )
 
@@ -365,14 +357,13 @@ class Serving:
         await trio.to_thread.run_sync(write, *values, limiter=self._ledger_thread)
 
     def _job(self, admitted: Admitted) -> Job:
-        adapter, source = admitted.adapter, admitted.source
-        names = [f"{each.name} × {each.weight:g}" for each in admitted.request.adapters]
+        adapter = admitted.adapter
         return Job(
             request_id=admitted.request.request_id,
             received_ns=self._now_ns(),
             base=self.base.name,
-            adapter_id=source.id if source else None,
-            adapter_name=adapter.name if adapter else " + ".join(names) or None,
+            adapter_id=adapter.id if adapter else None,
+            adapter_name=adapter.name if adapter else None,
             state="running",
             tokens_in=len(admitted.prompt_ids),
         )

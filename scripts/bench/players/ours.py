@@ -9,7 +9,7 @@ from drive import run_batch
 from turns import take_turns
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, HostAdapter
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.primitives import AdapterId
 
@@ -32,7 +32,7 @@ def open_backend(words: dict[str, Any], **changes: Any) -> Backend:
 
 
 def source_of(folder: str) -> AdapterSource:
-    return AdapterSource(id=AdapterId(folder), parts=(AdapterPart(folder=folder),))
+    return AdapterSource(id=AdapterId(folder), folder=folder)
 
 
 class Player:

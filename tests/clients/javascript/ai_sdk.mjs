@@ -1,9 +1,9 @@
 // The AI SDK, with its provider for compatible APIs and, for responses, its provider for OpenAI.
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { embedMany, generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
-import { baseURL, check, checkEmbeddings, checkFails, city, embeddingModel, key, model, question } from "./driver.mjs";
-import { run, texts } from "./driver.mjs";
+import { generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
+import { baseURL, check, checkFails, city, key, model, question } from "./driver.mjs";
+import { run } from "./driver.mjs";
 
 const settings = { name: "node", baseURL, apiKey: key, supportsStructuredOutputs: true };
 const compatible = createOpenAICompatible(settings);
@@ -42,10 +42,6 @@ await run({
   },
   async completion() {
     check((await generateText({ ...asked, model: compatible.completionModel(model) })).text);
-  },
-  async embeddings() {
-    const found = await embedMany({ model: compatible.textEmbeddingModel(embeddingModel), values: texts, maxRetries: 0 });
-    checkEmbeddings(found.embeddings);
   },
   async errors() {
     const stranger = createOpenAICompatible({ ...settings, apiKey: "no" });

@@ -4,8 +4,6 @@ export const url = process.env.NODE_URL;
 export const baseURL = `${url}/v1`;
 export const key = process.env.NODE_KEY;
 export const model = process.env.NODE_MODEL;
-export const embeddingModel = process.env.NODE_EMBEDDINGS;
-export const texts = ["the red boat", "the red boat sails", "a wall of stone"]; // the first two are near each other
 export const question = "Name three colours.";
 export const turns = [{ role: "user", content: question }];
 const SENTENCE_MAX = 300;
@@ -19,12 +17,6 @@ export const city = {
 export const weather = { name: "weather", description: "Weather of a city.", parameters: city };
 
 export const calledWeather = { id: "call_1", type: "function", function: { name: "weather", arguments: '{"city":"Oslo"}' } };
-
-export function checkEmbeddings(vectors) {
-  const nearness = (one, other) => one.reduce((sum, number, index) => sum + number * other[index], 0);
-  const [first, near, far] = vectors;
-  check(nearness(first, near) > nearness(first, far) + 0.1, "vectors of near texts are not near");
-}
 
 export async function checkFails(call, status) {
   try {

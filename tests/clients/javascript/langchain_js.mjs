@@ -1,7 +1,7 @@
 // @langchain/openai.
-import { ChatOpenAI, OpenAI, OpenAIEmbeddings } from "@langchain/openai";
-import { baseURL, check, checkEmbeddings, checkFails, city, embeddingModel, key, model, question } from "./driver.mjs";
-import { run, texts, weather } from "./driver.mjs";
+import { ChatOpenAI, OpenAI } from "@langchain/openai";
+import { baseURL, check, checkFails, city, key, model, question } from "./driver.mjs";
+import { run, weather } from "./driver.mjs";
 
 const settings = { model, apiKey: key, maxRetries: 0, configuration: { baseURL } };
 const short = new ChatOpenAI({ ...settings, maxTokens: 16, temperature: 0 });
@@ -47,10 +47,6 @@ await run({
   async responses() {
     const asked = new ChatOpenAI({ ...settings, maxTokens: 16, temperature: 0, useResponsesApi: true });
     check((await asked.invoke(question)).content.length);
-  },
-  async embeddings() {
-    const asked = new OpenAIEmbeddings({ ...settings, model: embeddingModel });
-    checkEmbeddings(await asked.embedDocuments(texts));
   },
   async errors() {
     await checkFails(() => new ChatOpenAI({ ...settings, apiKey: "no" }).invoke(question), 401);

@@ -2,8 +2,8 @@
 import OpenAI from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { baseURL, calledWeather, check, checkEmbeddings, checkFails, city, embeddingModel } from "./driver.mjs";
-import { key, model, question, run, texts, turns, weather } from "./driver.mjs";
+import { baseURL, calledWeather, check, checkFails, city } from "./driver.mjs";
+import { key, model, question, run, turns, weather } from "./driver.mjs";
 
 const client = new OpenAI({ baseURL, apiKey: key, maxRetries: 0 });
 const tools = [{ type: "function", function: weather }];
@@ -57,10 +57,6 @@ await run({
     const messages = [...turns, called, { role: "tool", tool_call_id: calledWeather.id, content: "Rain" }];
     const answer = await client.chat.completions.create({ model, messages, max_tokens: 16, temperature: 0, tools });
     check(answer.choices[0].finish_reason);
-  },
-  async embeddings() {
-    const answer = await client.embeddings.create({ model: embeddingModel, input: texts });
-    checkEmbeddings(answer.data.map((each) => each.embedding));
   },
   async responses_tool() {
     const tool = { type: "function", name: "weather", description: "Weather of a city.", parameters: city };

@@ -17,7 +17,7 @@ from support.processes.nodes import Node
 
 from openledger_node.api.server import Bounds, bind_tcp, serve_app, url_of
 
-CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def client(node: Node) -> Iterator[httpx.Client]:
         yield opened
 
 
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, EMBEDDINGS])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, RESPONSES])
 @pytest.mark.parametrize("name", ODD_BODIES)
 def test_no_body_makes_the_node_fail(client: httpx.Client, path: str, name: str) -> None:
     body = ODD_BODIES[name]
@@ -48,7 +48,7 @@ def test_a_body_of_another_kind_is_refused_or_read(node: Node, kind: str) -> Non
     assert response.status_code in (200, 400)
 
 
-@pytest.mark.parametrize("path", [CHAT, EMBEDDINGS, "/v1/nothing", "/healthz"])
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, "/v1/nothing", "/healthz"])
 @pytest.mark.parametrize("key", [True, False])
 def test_who_still_sends_a_body_that_is_refused_hears_why(node: Node, path: str, key: bool) -> None:
     for _ in range(5):  # whoever closes over unread bytes loses the answer now and then
@@ -56,7 +56,7 @@ def test_who_still_sends_a_body_that_is_refused_hears_why(node: Node, path: str,
         assert response.status_code == (413 if key else 401)
 
 
-@pytest.mark.parametrize(("path", "key"), [(EMBEDDINGS, True), (CHAT, False), ("/v1/nothing", True)])
+@pytest.mark.parametrize(("path", "key"), [(CHAT, False), ("/v1/nothing", True)])
 def test_a_refusal_before_the_body_was_read_says_that_the_connection_ends(node: Node, path: str, key: bool) -> None:
     headers = node.headers if key else {}
     with httpx.Client(base_url=node.url, headers=headers, timeout=60) as client:

@@ -111,12 +111,6 @@ def test_a_wrong_key_is_an_authentication_error(node: Node) -> None:
     assert raised.value.code == "invalid_api_key"
 
 
-def test_embeddings_are_refused_in_words(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="no embeddings") as raised:
-        client.embeddings.create(model="fake", input="text")
-    assert raised.value.code == "unsupported"
-
-
 def test_what_is_not_there_is_not_found(client: openai.OpenAI) -> None:
     for call in (
         lambda: client.moderations.create(input="x"),

@@ -178,7 +178,7 @@ def test_the_first_wrong_item_of_a_prompt_is_named(prompt: Any, name: str) -> No
         (ChatBody, {"messages": [{"role": "user", "content": [5] * 1_000}]}),
         (ChatBody, {"messages": MESSAGES, "tools": [5] * 1_000}),
         (ChatBody, {"messages": MESSAGES, "stop": [5] * 1_000}),
-        (CompletionBody, {"prompt": "a", "openledger": {"adapters": [5] * 1_000}}),
+        (CompletionBody, {"prompt": "a", "stop": [5] * 1_000}),
         (MessagesBody, {"max_tokens": 1, "messages": [5] * 1_000}),
         (MessagesBody, {"max_tokens": 1, "messages": MESSAGES, "stop_sequences": [5] * 1_000}),
         (MessagesBody, {"max_tokens": 1, "messages": MESSAGES, "system": [5] * 1_000}),

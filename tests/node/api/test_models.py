@@ -27,7 +27,6 @@ async def test_each_model_says_what_it_can_and_what_it_costs() -> None:
         "reasoning": False,
         "logprobs": True,
         "vision": False,
-        "embeddings": False,
     }
     assert {"tools", "logprobs"} <= {*base["supported_parameters"]}
     assert base["default_parameters"] == forest["default_parameters"] == asdict(NEUTRAL)

@@ -1,4 +1,4 @@
-"""Probabilities, penalties, schemas and weighted sets, by the official client against a node on the fake backend."""
+"""Probabilities, penalties and schemas, by the official client against a node on the fake backend."""
 
 import json
 from collections.abc import Iterator
@@ -155,31 +155,6 @@ def test_an_answer_of_a_schema_has_probabilities_too(client: openai.OpenAI) -> N
     assert "".join(entry.token for entry in choice.logprobs.content or []) == choice.message.content
 
 
-def say(node: Node, adapters: list[Any] | None = None, **changes: Any) -> str:
-    body = {**ASKED, **changes} | ({"openledger": {"adapters": adapters}} if adapters is not None else {})
-    response = httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body, timeout=30)
-    assert response.status_code == 200, response.text
-    return str(response.json()["choices"][0]["message"]["content"])
-
-
-def test_a_weighted_set_answers_otherwise_than_its_parts(shelf_node: Node) -> None:
-    harbour, forest = ({"name": name, "weight": 0.5} for name in ("harbour", "forest"))
-    both = say(shelf_node, [harbour, forest])
-    assert both == say(shelf_node, [forest, harbour]), "the order does not matter"
-    others = [
-        say(shelf_node),
-        say(shelf_node, model="harbour"),
-        say(shelf_node, model="forest"),
-        say(shelf_node, [harbour]),
-        say(shelf_node, [{**harbour, "weight": -0.5}, forest]),
-    ]
-    assert len({both, *others}) == 6
-
-
-def test_an_empty_set_is_the_base(shelf_node: Node) -> None:
-    assert say(shelf_node, []) == say(shelf_node)
-
-
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
@@ -197,12 +172,6 @@ def test_an_empty_set_is_the_base(shelf_node: Node) -> None:
             400,
             "not",
         ),
-        ({"openledger": {"adapters": [{"name": "harbour", "weight": 5}]}}, 400, "openledger.adapters"),
-        ({"openledger": {"adapters": [{"name": "harbour"}] * 2}}, 400, "twice"),
-        ({"openledger": {"adapters": [{"name": f"n{n}"} for n in range(9)]}}, 400, "at most 8"),
-        ({"openledger": {"adapters": [{"name": "nobody"}]}}, 404, "nobody"),
-        ({"openledger": {"adapters": [{"name": "harbour"}]}, "model": "forest"}, 400, "model must be the base"),
-        ({"openledger": {"adapters": "harbour"}}, 400, "adapters"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_by_name(

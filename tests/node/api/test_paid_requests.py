@@ -185,7 +185,7 @@ async def test_a_wrong_key_is_refused_even_with_a_payment(site: Site) -> None:
 async def test_only_answers_can_be_paid_and_models_are_open(site: Site) -> None:
     assert (await site.post("/v1/models", method="GET")).text == "models"
     assert (await site.post("/v1/models/m", method="GET")).status_code == 200
-    for method, path in (("POST", "/v1/embeddings"), ("GET", PATH), ("POST", "/v1/modelsx"), ("GET", "/v1/modelsx")):
+    for method, path in (("POST", "/v1/files"), ("GET", PATH), ("POST", "/v1/modelsx"), ("GET", "/v1/modelsx")):
         assert (await site.post(path, method=method)).status_code == 401, path
 
 

@@ -57,7 +57,7 @@ async def test_a_node_that_loads_its_base_says_how_far_it_is() -> None:
 
 async def test_the_walk_sees_the_api_the_page_and_the_operators_routes(api: Api) -> None:
     walked = {path for _, path in api.routes()}
-    assert walked >= {"/v1/chat/completions", "/v1/models/fake", "/v1/embeddings", "/metrics", "/openapi.json"}
+    assert walked >= {"/v1/chat/completions", "/v1/models/fake", "/v1/messages", "/metrics", "/openapi.json"}
     assert walked >= {"/", "/open", "/session", "/app.js", "/operator/status", "/operator/money/stake"}
     assert len(walked) > 40
 

@@ -20,7 +20,7 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.memory_plan import adapter_bytes_of
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
@@ -85,7 +85,7 @@ def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:
 
 
 def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTER) -> None:
-    source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(folder)),))
+    source = AdapterSource(id=adapter_id, folder=str(folder))
     backend.load_adapter(adapter_id, backend.read_adapter(source))
 
 

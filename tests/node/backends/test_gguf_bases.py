@@ -23,7 +23,7 @@ from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_node.models.gguf_files.describe import describe_gguf
 from openledger_protocol.inference import SamplingParams
@@ -144,7 +144,7 @@ def test_an_adapter_on_a_gguf_base_equals_peft_on_its_numbers(
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     backend = open_backend(folder, quantisation=quantisation)
     name = AdapterId("0xaa")
-    source = AdapterSource(id=name, parts=(AdapterPart(folder=str(adapter)),))
+    source = AdapterSource(id=name, folder=str(adapter))
     backend.load_adapter(name, backend.read_adapter(source))
     backend.join("s", name)
     found = backend.logits((row(PROMPT),))[0]

@@ -34,7 +34,7 @@ from openledger_node.engine.backend import (
     Mask,
 )
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -103,9 +103,8 @@ def starts(tmp_path: Path) -> list[list[str]]:
     return [json.loads(line)[1] for line in (tmp_path / "starts").read_text().splitlines()]
 
 
-def source_of(root: Path, *ids: AdapterId, weight: float = 1.0) -> AdapterSource:
-    parts = tuple(AdapterPart(folder=str(root / each), weight=weight) for each in ids)
-    return AdapterSource(id=AdapterId("+".join(ids)), parts=parts)
+def source_of(root: Path, adapter_id: AdapterId) -> AdapterSource:
+    return AdapterSource(id=adapter_id, folder=str(root / adapter_id))
 
 
 def row(name: str, ids: tuple[int, ...], position: int = 0, *, payer: str = "", **how: Any) -> BatchRow:
@@ -354,15 +353,6 @@ def test_a_converted_adapter_has_llama_cpps_names_and_order(serve: Serve, tiny: 
     rows = np.arange(len(b)).reshape(4, 2, 16).swapaxes(1, 2).reshape(-1)  # 4 heads of 32
     np.testing.assert_array_equal(tensors["blk.1.attn_q.weight.lora_b"], 2 * b[rows])  # alpha 8 of rank 4
     assert reader.fields["adapter.lora.alpha"].contents() == 0
-
-
-def test_a_weighted_set_is_one_file_with_its_ranks_side_by_side(serve: Serve, tiny: Path) -> None:
-    backend = serve(Behaviour())
-    alone = backend.read_adapter(source_of(tiny, ONE))
-    both = backend.read_adapter(source_of(tiny, ONE, OTHER, weight=0.5))
-    assert both.size_bytes > 1.9 * alone.size_bytes
-    assert both.file != alone.file
-    assert backend.read_adapter(source_of(tiny, ONE)).file == alone.file
 
 
 def test_dora_is_refused_by_name(serve: Serve, tiny: Path, tmp_path: Path) -> None:

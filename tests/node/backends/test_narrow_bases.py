@@ -24,7 +24,7 @@ from openledger_node.backends.torch_lora.weights import read_tensors
 from openledger_node.engine import memory_plan
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_node.models.stored_format import StoredFormat
 from openledger_protocol.inference import SamplingParams
@@ -115,7 +115,7 @@ def test_an_adapter_on_a_narrow_base_answers_as_in_peft_on_its_twin(
     narrow, twin = write_checkpoint(tmp_path, FORMATS[name])
     folder = make_adapter(twin, tmp_path / "adapter", seed=3, use_dora=use_dora)
     backend = opened(narrow)
-    source = AdapterSource(id=AdapterId("0xaa"), parts=(AdapterPart(folder=str(folder)),))
+    source = AdapterSource(id=AdapterId("0xaa"), folder=str(folder))
     backend.load_adapter(source.id, backend.read_adapter(source))
     tokens, logits = run(backend, source.id)
     expected_tokens, expected = twin_of(twin, folder)

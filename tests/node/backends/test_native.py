@@ -21,8 +21,7 @@ from openledger_node.backends.native.tensors import Tensors
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
-from openledger_protocol.errors import AdapterRefusedError
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -84,9 +83,8 @@ def native(base: Path, cache: Path, **changes: Any) -> NativeBackend:
     return backend
 
 
-def source(*folders: Path, weights: tuple[float, ...] = (1.0,)) -> AdapterSource:
-    parts = tuple(AdapterPart(folder=str(f), weight=w) for f, w in zip(folders, weights, strict=True))
-    return AdapterSource(id=AdapterId("+".join(folder.name for folder in folders)), parts=parts)
+def source(folder: Path) -> AdapterSource:
+    return AdapterSource(id=AdapterId(folder.name), folder=str(folder))
 
 
 def load(backend: NativeBackend | TorchLoraBackend, adapter: AdapterSource) -> AdapterId:
@@ -134,16 +132,6 @@ def test_every_family_computes_what_torch_does(family: str, tmp_path: Path, cach
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_every_kind_of_adapter_computes_what_torch_does(name: str, root: Path, cache: Path) -> None:
     check_is_close(native(root / "base", cache), root / "base", source(root / name))
-
-
-def test_a_weighted_set_adds_up(root: Path, cache: Path) -> None:
-    mixed = source(root / "rank 4", root / "rank 64", weights=(0.75, -0.5))
-    check_is_close(native(root / "base", cache), root / "base", mixed)
-
-
-def test_dora_in_a_set_is_refused(root: Path, cache: Path) -> None:
-    with pytest.raises(AdapterRefusedError, match="DoRA"):
-        native(root / "base", cache).read_adapter(source(root / "DoRA", root / "rank 4", weights=(1, 1)))
 
 
 def test_logits_are_the_same_bits_alone_and_in_any_batch(root: Path, cache: Path) -> None:

@@ -14,7 +14,7 @@ from openledger_node.engine.frames import Beat, EngineChunk, Finished, OpenEngin
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -38,10 +38,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def submits(tiny: Path) -> list[Submit]:
     sources = [
         None,
-        *(
-            AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(tiny / name)),))
-            for name in ("0xaa", "0xbb")
-        ),
+        *(AdapterSource(id=AdapterId(name), folder=str(tiny / name)) for name in ("0xaa", "0xbb")),
     ]
     return [
         Submit(

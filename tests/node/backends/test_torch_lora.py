@@ -20,7 +20,7 @@ from openledger_node.backends.torch_lora.lora import by_place, plan_decoding
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Mask
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import describe_folder
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
@@ -78,7 +78,7 @@ def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:
 
 
 def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTER) -> None:
-    source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(folder)),))
+    source = AdapterSource(id=adapter_id, folder=str(folder))
     backend.load_adapter(adapter_id, backend.read_adapter(source))
 
 
@@ -232,31 +232,6 @@ def test_rows_with_and_without_dora_share_a_batch(tmp_path: Path) -> None:
         backend.join(name, adapter_id)
     together = backend.logits(tuple(row(name, PROMPT, first=8 * n) for n, name in enumerate("abcd")))
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
-
-
-def test_a_weighted_set_is_the_sum_of_its_parts(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    folders = [make_adapter(base, tmp_path / f"a{n}", seed=n, r=2 + n) for n in range(2)]
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folders[0], "a"
-    )
-    model.load_adapter(folders[1], "b")
-    model.add_weighted_adapter(["a", "b"], [0.7, 0.2], "both", combination_type="cat")
-    model.set_adapter("both")
-    backend = open_backend(base)
-    parts = tuple(AdapterPart(folder=str(folder), weight=w) for folder, w in zip(folders, (0.7, 0.2), strict=True))
-    backend.load_adapter(ADAPTER, backend.read_adapter(AdapterSource(id=ADAPTER, parts=parts)))
-    with torch.inference_mode():
-        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
-    assert torch.allclose(prompt_logits(backend, ADAPTER), wanted, atol=1e-4)
-
-
-def test_dora_in_a_set_is_refused_by_name(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    folder = make_adapter(base, tmp_path / "dora", seed=1, use_dora=True)
-    parts = (AdapterPart(folder=str(folder), weight=0.5), AdapterPart(folder=str(folder), weight=0.5))
-    with pytest.raises(AdapterRefusedError, match="dora is a DoRA"):
-        open_backend(base).read_adapter(AdapterSource(id=ADAPTER, parts=parts))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -456,19 +431,6 @@ def test_files_that_changed_or_a_pack_that_is_torn_are_packed_anew(tmp_path: Pat
     backend.unload_adapter(ADAPTER)
     load(backend, tmp_path / "adapter")
     assert torch.equal(prompt_logits(backend, ADAPTER), new)
-
-
-def test_a_set_with_other_weights_is_another_set(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    folder = make_adapter(base, tmp_path / "adapter", seed=1)
-    backend = open_backend(base, cache_folder=str(tmp_path / "cache"))
-    found = []
-    for weight in (1.0, 0.5):
-        source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(folder), weight=weight),))
-        backend.load_adapter(ADAPTER, backend.read_adapter(source))
-        found.append(prompt_logits(backend, ADAPTER))
-        backend.unload_adapter(ADAPTER)
-    assert not torch.allclose(*found, atol=1e-3)
 
 
 @pytest.mark.parametrize("is_dora", [False, True])

@@ -11,7 +11,7 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.quantised import quantise
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -25,7 +25,7 @@ NARROW = ["int8", "int4", "nf4"]
 def open_backend(base: Path, quantisation: str, folders: list[Path]) -> TorchLoraBackend:
     backend = TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation=quantisation))
     for folder, adapter_id in zip(folders, ADAPTERS[1:], strict=True):
-        source = AdapterSource(id=adapter_id or AdapterId(""), parts=(AdapterPart(folder=str(folder)),))
+        source = AdapterSource(id=adapter_id or AdapterId(""), folder=str(folder))
         backend.load_adapter(source.id, backend.read_adapter(source))
     return backend
 

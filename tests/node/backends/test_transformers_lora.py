@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from openledger_node.backends.transformers_lora.backend import TransformersBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
@@ -59,7 +59,7 @@ def open_backend(base: Path, **changes: Any) -> TransformersBackend:
 
 def load(backend: TransformersBackend, folder: Path) -> AdapterId:
     adapter_id = AdapterId(folder.name)
-    source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(folder)),))
+    source = AdapterSource(id=adapter_id, folder=str(folder))
     backend.load_adapter(adapter_id, backend.read_adapter(source))
     return adapter_id
 

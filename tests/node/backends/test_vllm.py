@@ -22,7 +22,7 @@ from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
 from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
@@ -78,8 +78,8 @@ def decode(backend: VllmBackend, count: int, sampling: SamplingParams = GREEDY) 
     return drawn
 
 
-def source_of(*folders: Path, weight: float = 1.0) -> AdapterSource:
-    return AdapterSource(id=ADAPTER, parts=tuple(AdapterPart(folder=str(each), weight=weight) for each in folders))
+def source_of(folder: Path) -> AdapterSource:
+    return AdapterSource(id=ADAPTER, folder=str(folder))
 
 
 # ---- what is asked
@@ -271,14 +271,6 @@ def test_an_adapter_is_loaded_from_its_folder_and_used_by_its_id(
     backend.leave("s")
     backend.unload_adapter(ADAPTER)
     assert not behaviour.adapters
-
-
-def test_weights_and_sets_are_refused_by_name(serve: Serve, make_adapter_folder: Callable[..., Path]) -> None:
-    backend = serve(Behaviour())
-    folder = make_adapter_folder()
-    for source in (source_of(folder, folder), source_of(folder, weight=0.5)):
-        with pytest.raises(AdapterRefusedError, match="no weighted sets"):
-            backend.read_adapter(source)
 
 
 def test_what_vllm_does_not_load_is_refused_in_its_words(

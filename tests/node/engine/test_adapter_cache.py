@@ -133,7 +133,7 @@ def test_the_budget_holds_and_nothing_in_use_or_pinned_leaves_whatever_is_asked_
 
 
 def test_what_is_wanted_first_is_read_first_and_nothing_twice() -> None:
-    needed = [AdapterSource(id=name, parts=()) for name in (A, B, C, D)]
+    needed = [AdapterSource(id=name, folder="") for name in (A, B, C, D)]
     assert [source.id for source in prefetch_plan(needed, present={B}, num_max=2)] == [A, C]
     assert prefetch_plan(needed, present=(), num_max=-1) == []
 

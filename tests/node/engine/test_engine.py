@@ -21,7 +21,7 @@ from openledger_node.engine.live import LiveSequences
 from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.download import pull_base
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import SamplingParams
@@ -68,7 +68,7 @@ def order(
 
 
 def source(folder: Path) -> AdapterSource:
-    return AdapterSource(id=AdapterId(f"0x{folder.name}"), parts=(AdapterPart(folder=str(folder)),))
+    return AdapterSource(id=AdapterId(f"0x{folder.name}"), folder=str(folder))
 
 
 async def read(
@@ -266,7 +266,7 @@ async def test_cancel_ends_a_sequence_with_a_last_word(options: EngineOptions) -
 async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
     options: EngineOptions, tmp_path: Path
 ) -> None:
-    bad = AdapterSource(id=AdapterId("0xbad"), parts=(AdapterPart(folder=str(tmp_path)),))
+    bad = AdapterSource(id=AdapterId("0xbad"), folder=str(tmp_path))
     async with running(options) as engine:
         assert isinstance((await read(engine.submit(order("a", adapter=bad))))[2], Refused)
         assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
@@ -274,7 +274,7 @@ async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
 
 async def test_an_adapter_over_the_whole_budget_says_what_to_raise(options: EngineOptions, tmp_path: Path) -> None:
     write_adapter(tmp_path)
-    large = AdapterSource(id=AdapterId("0xbig"), parts=(AdapterPart(folder=str(tmp_path)),))
+    large = AdapterSource(id=AdapterId("0xbig"), folder=str(tmp_path))
     async with running(replace(options, adapter_cache_bytes=1)) as engine:
         last = (await read(engine.submit(order("a", adapter=large))))[2]
     assert isinstance(last, Refused)

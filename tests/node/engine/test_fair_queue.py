@@ -15,7 +15,7 @@ def sequence(name: str, *, payer: str = "", adapter: str | None = None) -> Seque
         sequence_id=name,
         prompt_ids=(1, 2),
         sampling=SamplingParams(max_tokens=4, seed=0),
-        adapter=AdapterSource(id=AdapterId(adapter), parts=()) if adapter else None,
+        adapter=AdapterSource(id=AdapterId(adapter), folder="") if adapter else None,
         payer=payer,
     )
 

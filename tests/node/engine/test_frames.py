@@ -29,7 +29,7 @@ from openledger_node.engine.frames import (
     Unpin,
 )
 from openledger_node.engine.load_steps import LoadStep
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import AdapterId
 
@@ -53,8 +53,7 @@ PROFILE = Profile(
 SAMPLING = SamplingParams(
     max_tokens=9, seed=2**64 - 1, temperature=0.1, top_p=0.9, top_k=40, min_p=0.05, stop=("\n\n", "🙂")
 )
-PARTS = (AdapterPart(folder="/a/b c"), AdapterPart(folder="/d", weight=-0.5))
-SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=PARTS)
+SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), folder="/a/b c")
 LOGPROB = TokenLogprob(id=0, logprob=-0.25, top=((0, -0.25), (7, -3.5)))
 SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE, payer="0xb")
 
@@ -73,7 +72,7 @@ MESSAGES: list[Command | Event] = [
         prefill_tokens_max=1,
         adapter_cache_bytes=0,
         adapter_ram_bytes=1 << 33,
-        pinned=(SOURCE, replace(SOURCE, id=AdapterId("0xb"), parts=())),
+        pinned=(SOURCE, replace(SOURCE, id=AdapterId("0xb"), folder="")),
     ),
     SUBMIT,
     replace(SUBMIT, sampling=replace(SAMPLING, logprobs=3)),

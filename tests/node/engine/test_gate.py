@@ -25,7 +25,7 @@ from openledger_node.home import Home
 from openledger_node.models.adapter_files.header import HEADER_BYTES_MAX
 from openledger_node.models.adapter_files.layout import read_layout
 from openledger_node.models.adapter_files.plain_file import open_plain
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import CHECKED_FOLDER, MANIFEST_FILE, add_adapter, artifact_digest
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import remove_adapter
@@ -113,7 +113,7 @@ def test_how_to_mend_a_pickle_and_a_link_is_said(home: Home, tmp_path: Path) -> 
 
 
 def source_of(folder: Path, id: str) -> AdapterSource:
-    return AdapterSource(id=AdapterId(id), parts=(AdapterPart(folder=str(folder)),))
+    return AdapterSource(id=AdapterId(id), folder=str(folder))
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_files_that_were_changed_on_the_shelf_are_not_loaded(
     gate = LoadGate(FAKE_BASE.digest)
     if was_loaded_before:
         load(gate, shelved)
-    file = Path(shelved.parts[0].folder) / name
+    file = Path(shelved.folder) / name
     content = bytearray(file.read_bytes())
     content[-2] ^= 1
     file.write_bytes(content)
@@ -179,7 +179,7 @@ def test_a_file_that_could_never_be_served_is_refused_before_it_is_read(
 ) -> None:
     gate = LoadGate(FAKE_BASE.digest, budget_bytes=1000)
     load(gate, shelved)
-    os.truncate(Path(shelved.parts[0].folder) / WEIGHTS_FILE, HEADER_BYTES_MAX + 1000 * FILE_BYTES_PER_SERVED_MAX + 1)
+    os.truncate(Path(shelved.folder) / WEIGHTS_FILE, HEADER_BYTES_MAX + 1000 * FILE_BYTES_PER_SERVED_MAX + 1)
     monkeypatch.setattr(gate_module, "artifact_digest", lambda _: pytest.fail("it was read"))
     with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
         load(gate, shelved)
@@ -195,12 +195,12 @@ def test_files_that_change_while_they_are_read_are_not_loaded(shelved: AdapterSo
         pytest.raises(AdapterRefusedError, match="changed while they were read"),
         LoadGate(FAKE_BASE.digest).watch(shelved),
     ):
-        write_adapter(Path(shelved.parts[0].folder), seed=5)
+        write_adapter(Path(shelved.folder), seed=5)
 
 
 def test_an_adapter_under_the_id_of_another_is_not_loaded(shelved: AdapterSource) -> None:
     with pytest.raises(AdapterRefusedError, match="which was requested"):
-        load(LoadGate(FAKE_BASE.digest), source_of(Path(shelved.parts[0].folder), "0x" + "a" * 64))
+        load(LoadGate(FAKE_BASE.digest), source_of(Path(shelved.folder), "0x" + "a" * 64))
 
 
 def test_an_adapter_of_another_base_is_not_loaded(shelved: AdapterSource) -> None:
@@ -211,7 +211,7 @@ def test_an_adapter_of_another_base_is_not_loaded(shelved: AdapterSource) -> Non
 def test_an_adapter_that_was_removed_meanwhile_is_not_known_any_more(shelved: AdapterSource) -> None:
     gate = LoadGate(FAKE_BASE.digest)
     with pytest.raises(AdapterRefusedError, match="changed while they were read"), gate.watch(shelved):
-        (Path(shelved.parts[0].folder) / WEIGHTS_FILE).unlink()
+        (Path(shelved.folder) / WEIGHTS_FILE).unlink()
 
 
 def test_a_manifest_that_lies_about_the_tokenizer_is_refused(home: Home, tmp_path: Path) -> None:

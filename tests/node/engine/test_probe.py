@@ -15,7 +15,7 @@ from openledger_node.engine.backend import Backend, BackendSettings, BatchRow, D
 from openledger_node.engine.blocks import BlockPool, Table
 from openledger_node.engine.probe import PROBE_PROMPTS, PROBE_TOKENS, Prober, generate, state_probe
 from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import MANIFEST_FILE
 from openledger_protocol.adapter import probe_digest
 from openledger_protocol.errors import AdapterRefusedError
@@ -27,8 +27,8 @@ BASE_DIGEST = Digest("0x" + "0" * 64)
 EXACT = {"kernel": "torch", "dtype": "float32"}
 
 
-def source_of(folder: Path, *, weight: float = 1.0) -> AdapterSource:
-    return AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(folder), weight=weight),))
+def source_of(folder: Path) -> AdapterSource:
+    return AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(folder))
 
 
 @dataclass
@@ -104,14 +104,6 @@ def test_a_full_cache_puts_the_trial_off_and_changes_nothing(folder: Path) -> No
     pool.grow(busy, 32)
     backend = fake(folder)
     assert not prober(backend, pool).check(source_of(folder))
-    assert backend.num_steps == 0
-
-
-def test_a_weighted_set_is_not_tried(folder: Path) -> None:
-    parts = source_of(folder).parts
-    backend = fake(folder)
-    assert prober(backend).check(source_of(folder, weight=0.5))
-    assert prober(backend).check(AdapterSource(id=AdapterId("0xbb"), parts=parts * 2))
     assert backend.num_steps == 0
 
 

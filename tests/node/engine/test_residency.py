@@ -10,7 +10,7 @@ from openledger_node.engine.backend import AdapterMustWaitError
 from openledger_node.engine.loader import Loader, Reading
 from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
 from openledger_node.engine.sequence import Sequence
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, UnavailableError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -53,7 +53,7 @@ class Shelf:
 
 
 def source(name: str) -> AdapterSource:
-    return AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=f"/adapters/{name}"),))
+    return AdapterSource(id=AdapterId(name), folder=f"/adapters/{name}")
 
 
 def residency(

@@ -30,7 +30,7 @@ def sequence(
     first: int = 0,
     num_allowed: int | None = None,
 ) -> Sequence:
-    source = AdapterSource(id=AdapterId(adapter), parts=()) if adapter else None
+    source = AdapterSource(id=AdapterId(adapter), folder="") if adapter else None
     return Sequence(
         sequence_id=name,
         prompt_ids=tuple(range(first, first + num_prompt)),

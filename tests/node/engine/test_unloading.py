@@ -18,7 +18,7 @@ from openledger_node.engine.duty import RETRY_S
 from openledger_node.engine.engine import FAILED_STARTS_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
 from openledger_node.engine.frames import Fatal, Finished, OpenEngine, Refused
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -150,7 +150,7 @@ async def test_a_pin_loads_it(autojump_clock: object) -> None:
     script = Script()
     async with running(script) as engine:
         await trio.sleep(UNLOAD_AFTER_S + 5)
-        source = AdapterSource(id=AdapterId("0xaa"), parts=(AdapterPart(folder="/nowhere/aa"),))
+        source = AdapterSource(id=AdapterId("0xaa"), folder="/nowhere/aa")
         engine.pin(source)
         await trio.sleep(LOAD_S + 1)
         assert engine.state == "ready"

@@ -35,7 +35,7 @@ from openledger_node.engine.stepper import OUT_OF_MEMORY_MAX
 from openledger_node.engine.tokenizer import ByteDecoder
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -178,7 +178,7 @@ def test_a_sequence_whose_adapter_finds_no_memory_beside_others_is_refused_alone
 
 
 def test_a_removed_adapter_leaves_once_nothing_runs_on_it(make_adapter_folder: Callable[..., Path]) -> None:
-    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(make_adapter_folder()))
     seen: list[bool] = []
 
     class Watched(FakeBackend):
@@ -205,7 +205,7 @@ def test_a_removed_adapter_leaves_once_nothing_runs_on_it(make_adapter_folder: C
 
 
 def test_a_removed_adapter_stays_while_a_parked_sequence_needs_it(make_adapter_folder: Callable[..., Path]) -> None:
-    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(make_adapter_folder()))
     unloaded: list[AdapterId] = []
 
     class Watched(FakeBackend):
@@ -249,7 +249,7 @@ def test_an_answer_whose_numbers_overflow_is_refused_alone() -> None:
 
 
 def test_an_overflow_is_blamed_on_the_adapter_that_ran(make_adapter_folder: Callable[..., Path]) -> None:
-    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(make_adapter_folder()))
 
     def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         return {name: drawn for name, drawn in run(rows).items() if name != "bad"}
@@ -307,7 +307,7 @@ def test_an_answer_keeps_to_its_schema_also_behind_what_an_engine_before_gave_ou
 def test_a_copy_in_ram_is_kept_only_beside_a_device_with_memory_of_its_own(
     make_adapter_folder: Callable[..., Path], device: str, num_copies: int
 ) -> None:
-    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(make_adapter_folder()))
     backend = FakeBackend(SETTINGS)
     backend._profile = replace(backend.profile, device=device)
     with working(backend) as (daemon, process):

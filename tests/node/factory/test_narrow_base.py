@@ -29,7 +29,7 @@ from openledger_node.factory.trainers.narrow_base import open_narrow_base
 from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct, narrow_bytes
 from openledger_node.factory.trainers.peft_lora import adapt, choose_targets, open_trainer
 from openledger_node.factory.trainers.split_model import SplitModel, text_model
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import artifact_digest
 from openledger_node.models.bases import Base, describe_folder
 from openledger_node.models.decoder_config import read_config
@@ -75,7 +75,7 @@ def served_logits(folder: Path, quantisation: str, adapter: Path | None = None) 
     backend, adapter_id = TorchLoraBackend(settings), AdapterId("0xaa") if adapter else None
     if adapter:
         assert adapter_id
-        source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(adapter)),))
+        source = AdapterSource(id=adapter_id, folder=str(adapter))
         backend.load_adapter(source.id, backend.read_adapter(source))
     backend.join("s", adapter_id)
     draw = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=len(PROMPT))

@@ -32,7 +32,7 @@ from openledger_node.factory.trainers import evaluating as probing
 from openledger_node.factory.trainers import peft_lora
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
 from openledger_node.models.adapter_files.layout import MODULES, read_layout
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import artifact_digest
 from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
 from openledger_node.models.decoder_config import read_config
@@ -137,7 +137,7 @@ def check_served(folder: Path, adapter: Path) -> None:
         base_folder=str(folder), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=64
     )
     backend, prompt = TorchLoraBackend(settings), tuple(range(5, 45))
-    source = AdapterSource(id=AdapterId("0xaa"), parts=(AdapterPart(folder=str(adapter)),))
+    source = AdapterSource(id=AdapterId("0xaa"), folder=str(adapter))
     backend.load_adapter(source.id, backend.read_adapter(source))
     backend.join("s", source.id)
     draw = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=len(prompt))

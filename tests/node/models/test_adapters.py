@@ -30,7 +30,6 @@ from openledger_node.models.adapters import (
 )
 from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_node.models.library import AdapterLibrary, list_adapters, remove_adapter
-from openledger_node.models.readme import CARD_FILE, write_card_text
 from openledger_protocol.adapter import adapter_id
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnknownModelError
@@ -84,9 +83,8 @@ def test_only_what_is_known_of_an_adapter_is_copied(home: Home, make_adapter_fol
     (source / "attribution").mkdir()
     (source / "attribution" / "index.bin").write_text("spans")
     adapter = add_adapter(home, source, FAKE_BASE)
-    expected = {CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE, CARD_FILE, "attribution/index.bin"}
+    expected = {CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE, "attribution/index.bin"}
     assert set(shelf(home)) == {f"{adapter.full_name}/{name}" for name in expected}
-    assert (adapter.folder / CARD_FILE).read_text() == write_card_text(adapter.manifest), "the card is our own"
 
 
 def test_a_link_in_a_strangers_folder_copies_nothing_of_this_machine(

@@ -38,7 +38,7 @@ def test_maps_have_the_names_and_sizes_of_their_family(tmp_path: Path) -> None:
 def test_it_is_a_sound_adapter_of_the_rank_asked_for(tmp_path: Path) -> None:
     linears = read_linears(make_base(tmp_path / "base"))
     source = write_random_adapter(tmp_path / "adapter", linears, rank=6, seed=1)
-    layout = read_layout(Path(source.parts[0].folder))
+    layout = read_layout(Path(source.folder))
     assert {site.rank for site in layout.sites} == {6}
     assert {site.scaling for site in layout.sites} == {1.0}
     assert len(layout.sites) == len(linears)

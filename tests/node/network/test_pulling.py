@@ -1,7 +1,6 @@
 """Versions that come with an adapter: who owns the rows is the chain's word, and never a peer's."""
 
 import json
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -32,14 +31,11 @@ from openledger_node.datanets.version import (
     write_published,
     write_version,
 )
-from openledger_node.models.adapters import Adapter, card_of
-from openledger_node.models.readme import CARD_FILE, taught_by_of
-from openledger_node.network.adapter_pull import NO_ACCOUNT
+from openledger_node.models.adapters import Adapter
 from openledger_node.p2p.adapter_fetch import FetchLimits
 from openledger_node.p2p.adapter_listing import version_path
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, TransferManifest, TransferMessage
 
 PATH = version_path(LAKE)
@@ -78,17 +74,6 @@ async def test_a_forged_version_is_left_for_a_true_one(swarm: Swarm, adapter: Ad
     )
     assert read_published(swarm.ours, LAKE) == VERSION
     assert (set(fetched.dropped), fetched.missing_versions) == ({ANN}, {})
-
-
-async def test_the_card_of_an_adapter_from_a_peer_says_who_taught_it(swarm: Swarm, adapter: Adapter) -> None:
-    """By the index and the published version: a card of the peer's could say anything."""
-    (adapter.folder / CARD_FILE).write_text("## Taught by\n\n- mallory: 99 rows\n")
-    await swarm.add(ANN)
-    fetched = await swarm.fetch(adapter.id, ANN)
-    counted = Counter(row.account for row in VERSION.rows)
-    expected = {NO_ACCOUNT if account == ZERO_ADDRESS else account: rows for account, rows in counted.items()}
-    assert taught_by_of(card_of(fetched.adapter)) == expected
-    assert ADA in expected
 
 
 async def test_a_version_that_the_chain_does_not_know_is_not_written(swarm: Swarm, adapter: Adapter) -> None:

@@ -16,7 +16,6 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import INDEX_FOLDER, Adapter, add_adapter, artifact_digest
 from openledger_node.models.bases import FAKE_BASE, Base
-from openledger_node.models.readme import CARD_FILE
 from openledger_node.network.adapter_pull import Fetched, fetch_adapter
 from openledger_node.p2p.adapter_server import AdapterServer
 from openledger_node.p2p.streams import MessageStream
@@ -125,8 +124,8 @@ async def open_swarm(root: Path) -> AsyncIterator[Swarm]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the card, by its path in the folder; each node writes its own card."""
-    files = (file for file in folder.rglob("*") if file.is_file() and file.name != CARD_FILE)
+    """Every file, by its path in the folder."""
+    files = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 

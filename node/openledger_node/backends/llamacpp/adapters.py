@@ -36,7 +36,7 @@ class AdapterConverter:
         self._base = stamp(header.file)
 
     def convert(self, source: AdapterSource) -> LlamaAdapter:
-        """Convert an adapter or a set, or find the file of an earlier time.
+        """Convert an adapter, or find the file of an earlier time.
 
         Raises:
             AdapterRefusedError: it does not fit the base, or has what a GGUF LoRA has no room for.
@@ -47,7 +47,7 @@ class AdapterConverter:
             raise AdapterRefusedError(f"{error.filename} is not there") from error
         file = self._folder / packed_name(repr(("GGUF LoRA", FORMAT, stamps, self._base)))
         if not file.exists():
-            self._write(file, convert_lora(source.parts, self._target))
+            self._write(file, convert_lora(Path(source.folder), self._target))
             keep(file)
         note_use(file)
         return LlamaAdapter(file=file, size_bytes=file.stat().st_size)

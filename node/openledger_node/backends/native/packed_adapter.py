@@ -1,7 +1,6 @@
 """Adapters in the layout of the compiled step: packed once, and then loaded by one read from disk."""
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from openledger_node.models.adapter_files.layout import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, LoraSite, read_layout
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_files.layout import CONFIG_FILE, WEIGHTS_FILE, LoraSite, read_layout
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, check_fits
 from openledger_node.models.packed import PackedFile, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name, source_stamps
@@ -58,7 +57,7 @@ class PackedAdapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SiteNumbers:
-    """One changed linear map in float32; the scaling and the weight are folded into `b`."""
+    """One changed linear map in float32; the scaling is folded into `b`."""
 
     a: Floats  # (rank, d_in)
     b: Floats  # (d_out, rank)
@@ -75,7 +74,7 @@ class AdapterPacker:
         self._cache = cache
 
     def read(self, source: AdapterSource) -> PackedAdapter:
-        """Read an adapter or a set from its packed file, or from its own files the first time.
+        """Read an adapter from its packed file, or from its own files the first time.
 
         Raises:
             AdapterRefusedError: its files do not fit the base.
@@ -96,7 +95,7 @@ class AdapterPacker:
         return self._placed(sites, numbers)
 
     def _key(self, source: AdapterSource) -> str:
-        """A key of all that determines the packed numbers: the files, their weights in a set, and the base."""
+        """A key of all that determines the packed numbers: the files and the base."""
         try:
             stamps = source_stamps(source, (CONFIG_FILE, WEIGHTS_FILE))
         except OSError as error:
@@ -117,14 +116,12 @@ class AdapterPacker:
 
     def _pack(self, source: AdapterSource) -> tuple[Sites, Bits]:
         """Pack an adapter into sites, with offsets instead of addresses, and one array of all numbers."""
-        by_site: dict[tuple[int, str], list[_SiteNumbers]] = defaultdict(list)
-        for part in source.parts:
-            for site, numbers in self._read_part(part, is_alone=len(source.parts) == 1 and part.weight == 1):
-                by_site[site.layer or 0, site.module].append(numbers)
-        packed = {
-            _order(layer, module): self._pack_site(layer, module, _side_by_side(parts))
-            for (layer, module), parts in sorted(by_site.items(), key=lambda item: _order(*item[0]))
-        }
+        folder = Path(source.folder)
+        layout = read_layout(folder)
+        check_fits(layout, self._config)
+        tensors = Tensors(folder / WEIGHTS_FILE)
+        by_order = {_order(site.layer or 0, site.module): site for site in layout.sites}
+        packed = {order: self._pack_site(tensors, site) for order, site in sorted(by_order.items())}
         sites = np.zeros(self._config.num_layers * len(SITES), SITE)
         for name in ("a", "b", "scale"):
             sites[name] = ABSENT
@@ -138,19 +135,8 @@ class AdapterPacker:
             sites[number]["rank"], sites[number]["even"] = packed[number].rank, round_up(packed[number].rank, 2)
         return sites, np.concatenate([*pieces, np.zeros(TILE_NUMBERS, np.uint16)])
 
-    def _read_part(self, part: AdapterPart, *, is_alone: bool) -> list[tuple[LoraSite, _SiteNumbers]]:
-        folder = Path(part.folder)
-        layout = read_layout(folder)
-        check_fits(layout, self._config)
-        if layout.is_dora and not is_alone:
-            raise AdapterRefusedError(
-                f"{folder.name} is a DoRA adapter: it sets the length of each row of a weight, so it does not add up "
-                "with others and takes no weight; ask for it alone"
-            )
-        tensors = Tensors(folder / WEIGHTS_FILE)
-        return [(site, _read_site(tensors, site, part.weight)) for site in layout.sites]
-
-    def _pack_site(self, layer: int, module: str, numbers: _SiteNumbers) -> "_PackedSite":
+    def _pack_site(self, tensors: Tensors, site: LoraSite) -> "_PackedSite":
+        layer, module, numbers = site.layer or 0, site.module, _read_site(tensors, site)
         where = f"layers.{layer}.{module}"
         b, scale = numbers.b, None
         if numbers.magnitude is not None:
@@ -209,21 +195,12 @@ def _at(region: Region, sites: Sites) -> PackedAdapter:
     )
 
 
-def _read_site(tensors: Tensors, site: LoraSite, weight: float) -> _SiteNumbers:
+def _read_site(tensors: Tensors, site: LoraSite) -> _SiteNumbers:
     return _SiteNumbers(
         a=tensors.floats(site.key_a),
-        b=tensors.floats(site.key_b) * np.float32(site.scaling * weight),
+        b=tensors.floats(site.key_b) * np.float32(site.scaling),
         magnitude=tensors.floats(site.key_magnitude) if site.key_magnitude else None,
     )
-
-
-def _side_by_side(parts: list[_SiteNumbers]) -> _SiteNumbers:
-    if len(parts) == 1:
-        return parts[0]
-    a, b = np.concatenate([part.a for part in parts]), np.concatenate([part.b for part in parts], axis=1)
-    if len(a) > RANK_MAX:
-        raise AdapterRefusedError(f"the ranks of this set add up to {len(a)}, over {RANK_MAX}")
-    return _SiteNumbers(a=a, b=b, magnitude=None)
 
 
 def _checked(numbers: Floats, where: str) -> Bits:

@@ -44,7 +44,7 @@ class AdapterReader:
         self._cache = cache
 
     def read(self, source: AdapterSource) -> AdapterBlob:
-        """Read and check an adapter or a set; if it was packed before, this reads a single file.
+        """Read and check an adapter; if it was packed before, this reads a single file.
 
         Raises:
             AdapterRefusedError: its files do not fit the base, or change while they are read.
@@ -73,7 +73,7 @@ class AdapterReader:
         return AdapterBlob(shape=shape, memory=from_bits(packed.read("memory"), self._dtype))
 
     def _key(self, source: AdapterSource) -> str:
-        """A key of all that determines the packed numbers: files, weights in a set, base and number format."""
+        """A key of all that determines the packed numbers: files, base and number format."""
         try:
             stamps = source_stamps(source, (CONFIG_FILE, WEIGHTS_FILE))
         except OSError as error:
@@ -84,10 +84,6 @@ class AdapterReader:
     def _pack(self, numbers: list[SiteNumbers]) -> AdapterBlob:
         """Pack numbers in the order of `parts_of`."""
         by_site = {(each.site.layer, each.site.module): each for each in numbers}
-        if len(by_site) < len(numbers):
-            raise AdapterRefusedError(
-                "the adapters of this set name the base's layers differently: ask for them apart"
-            )
         shape = shape_of(tuple(each.site for each in numbers))
         blob = empty_blob(shape, self._config, self._dtype)
         views = iter(views_of(blob.memory, shape, self._config))

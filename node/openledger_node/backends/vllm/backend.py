@@ -93,11 +93,7 @@ class VllmBackend:
 
     def read_adapter(self, source: AdapterSource) -> VllmAdapter:
         """Check the files as every backend must; the server reads them when the adapter is loaded."""
-        if len(source.parts) != 1 or source.parts[0].weight != 1:
-            raise AdapterRefusedError(
-                "backend vllm serves an adapter as it is: no weights, and no weighted sets of adapters"
-            )
-        folder = Path(source.parts[0].folder).resolve()
+        folder = Path(source.folder).resolve()
         return VllmAdapter(folder=str(folder), size_bytes=read_layout(folder).size_bytes)
 
     def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:

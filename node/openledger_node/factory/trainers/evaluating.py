@@ -17,7 +17,7 @@ from ...engine.probe import PROBE_TOKENS, PROMPT_TOKENS_MAX, state_probe
 from ...engine.tokenizer import Tokenizer, open_tokenizer
 from ...errors import ModelError
 from ...machine import usable_bytes
-from ...models.adapter_source import AdapterPart, AdapterSource
+from ...models.adapter_source import AdapterSource
 from ...models.bases import gguf_of
 from ...models.decoder_config import read_config
 from ...plugs import load_plug
@@ -139,7 +139,7 @@ def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
         context_max=PROMPT_TOKENS_MAX + PROBE_TOKENS,
         acceleration="off",
     )
-    source = AdapterSource(id=FRESH_ID, parts=(AdapterPart(folder=str(folder)),))
+    source = AdapterSource(id=FRESH_ID, folder=str(folder))
     try:
         backend: Backend = load_plug("backend", EXACT_BACKEND)(settings)
         backend.load_adapter(FRESH_ID, backend.read_adapter(source))

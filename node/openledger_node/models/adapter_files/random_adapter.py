@@ -13,7 +13,7 @@ from safetensors import safe_open
 from openledger_protocol.codec import sha256_digest
 from openledger_protocol.primitives import AdapterId
 
-from ..adapter_source import AdapterPart, AdapterSource
+from ..adapter_source import AdapterSource
 from ..decoder_config import OtherDecoderError, read_config
 from .layout import CONFIG_FILE, MODULES, WEIGHTS_FILE
 
@@ -86,7 +86,7 @@ def write_random_adapter(folder: Path, linears: Items[Linear], *, rank: int, see
         tensors[f"{where}.lora_A.weight"] = _draw(draws, (rank, linear.d_in), size=linear.d_in**-0.5)
         tensors[f"{where}.lora_B.weight"] = _draw(draws, (linear.d_out, rank), size=NOISE)
     _write_bfloat16(folder / WEIGHTS_FILE, tensors)
-    return AdapterSource(id=AdapterId(sha256_digest(str(folder).encode())), parts=(AdapterPart(folder=str(folder)),))
+    return AdapterSource(id=AdapterId(sha256_digest(str(folder).encode())), folder=str(folder))
 
 
 @cache

@@ -1,12 +1,10 @@
 """Adapters as GGUF LoRA, the format that llama.cpp loads beside a base.
 
-The scaling, and the weight in a set, are folded into B, and each file says alpha 0, which stands for a scale of 1.
-A set is one file, with the ranks of its parts side by side.
+The scaling is folded into B, and each file says alpha 0, which stands for a scale of 1.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +15,9 @@ from numpy.typing import NDArray
 from openledger_protocol.errors import AdapterRefusedError
 
 from ..adapter_files.header import parse_tensor_file
-from ..adapter_files.layout import CONFIG_BYTES_MAX, RANK_MAX, WEIGHTS_FILE, LoraSite, read_layout
+from ..adapter_files.layout import WEIGHTS_FILE, LoraSite, read_layout
 from ..adapter_files.numbers import read_matrix
-from ..adapter_files.plain_file import open_plain, read_json
-from ..adapter_source import AdapterPart
-from ..decoder_config import read_config
+from ..adapter_files.plain_file import open_plain
 from .header import GgufHeader
 
 TENSORS = {
@@ -40,8 +36,6 @@ TENSORS = {
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3")
 """Architectures whose maps have these names."""
 
-ARCHITECTURE_OF = {"mistral": "llama", "gemma3_text": "gemma3"}
-"""llama.cpp's names of `model_type`, where they differ."""
 
 INTERLEAVED = ("llama",)
 """Architectures in which llama.cpp rotates neighbouring numbers, so the rows of q and k stand in another order."""
@@ -79,39 +73,26 @@ def target_of_gguf(header: GgufHeader) -> LoraTarget:
     )
 
 
-def target_of_folder(folder: Path) -> LoraTarget:
-    """Describe a base by its config.json, as llama.cpp's converter would name its tensors.
-
-    Raises:
-        ModelError: the base is of another architecture.
-    """
-    config = read_config(folder)
-    kind = str(read_json(folder / "config.json", size_bytes_max=CONFIG_BYTES_MAX).get("model_type"))
-    shapes = {
-        f"blk.{layer}.{TENSORS[module]}.weight": (d_out, d_in)
-        for layer in range(config.num_layers)
-        for module, (d_in, d_out) in config.site_dims.items()
-    }
-    heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
-    return LoraTarget(architecture=ARCHITECTURE_OF.get(kind, kind), shapes=shapes, heads=heads)
-
-
-def convert_lora(parts: Sequence[AdapterPart], target: LoraTarget) -> Sites:
-    """Read an adapter or a set for a base.
+def convert_lora(folder: Path, target: LoraTarget) -> Sites:
+    """Read an adapter for a base.
 
     Raises:
         AdapterRefusedError: it does not fit the base, or has what a GGUF LoRA has no room for.
     """
-    found: dict[str, list[tuple[Floats, Floats]]] = defaultdict(list)
-    for part in parts:
-        for name, a, b in _read_part(part, target):
-            found[name].append((a, b))
+    layout = read_layout(folder)
+    if layout.is_dora:
+        raise AdapterRefusedError(
+            "llamacpp has no DoRA: GGUF has no place for the lengths of its rows. Use another backend"
+        )
     sites = {}
-    for name, matrices in found.items():
-        a, b = np.concatenate([a for a, _ in matrices]), np.concatenate([b for _, b in matrices], axis=1)
-        if len(a) > RANK_MAX:
-            raise AdapterRefusedError(f"{name}: the ranks of this set add up to {len(a)}, over {RANK_MAX}")
-        sites[name] = (a, np.ascontiguousarray(b))
+    with open_plain(folder / WEIGHTS_FILE) as stream:
+        tensors = parse_tensor_file(stream, folder / WEIGHTS_FILE).tensors
+        for site in layout.sites:
+            a, b = (read_matrix(stream, tensors[key]) for key in (site.key_a, site.key_b))
+            b = b * np.float32(site.scaling)
+            if not (np.isfinite(a).all() and np.isfinite(b).all()):
+                raise AdapterRefusedError(f"{site.path} holds a number that is not finite")
+            sites[_name(site, target)] = (a, np.ascontiguousarray(_reordered(site, b, target)))
     return sites
 
 
@@ -132,25 +113,6 @@ def write_lora(file: Path, target: LoraTarget, sites: Sites) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _read_part(part: AdapterPart, target: LoraTarget) -> Iterator[tuple[str, Floats, Floats]]:
-    folder = Path(part.folder)
-    layout = read_layout(folder)
-    if layout.is_dora:
-        raise AdapterRefusedError(
-            "llamacpp has no DoRA: GGUF has no place for the lengths of its rows. Use another backend, or "
-            "`openledger-node adapters export NAME --as merged`"
-        )
-    with open_plain(folder / WEIGHTS_FILE) as stream:
-        tensors = parse_tensor_file(stream, folder / WEIGHTS_FILE).tensors
-        for site in layout.sites:
-            name = _name(site, target)
-            a, b = (read_matrix(stream, tensors[key]) for key in (site.key_a, site.key_b))
-            b = b * np.float32(site.scaling * part.weight)
-            if not (np.isfinite(a).all() and np.isfinite(b).all()):
-                raise AdapterRefusedError(f"{site.path} holds a number that is not finite")
-            yield name, a, _reordered(site, b, target)
 
 
 def _name(site: LoraSite, target: LoraTarget) -> str:

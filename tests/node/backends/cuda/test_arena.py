@@ -297,7 +297,7 @@ def test_ten_thousand_requests_at_the_cap_are_never_refused_and_never_over_it(
     for rank, modules in kinds:
         sites = tuple(Site(0, module, rank, False) for module in modules)
         blobs.append(AdapterBlob(shape=sites, memory=torch.randn(num_numbers(sites, config))))
-    sources = [AdapterSource(id=AdapterId(f"a{number}"), parts=()) for number in range(NUM_ADAPTERS)]
+    sources = [AdapterSource(id=AdapterId(f"a{number}"), folder="") for number in range(NUM_ADAPTERS)]
     adapters = {source.id: chance.choice(blobs) for source in sources}
     num_bytes = 30 * blobs[6].memory.nbytes + 1
     backend = ArenaBackend(Arena(config, Placement(CPU, torch.float32), num_bytes=num_bytes), adapters)

@@ -23,7 +23,7 @@ from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchR
 from openledger_node.engine.frames import Allow, EngineChunk, Finished, OpenEngine, Refused, Submit
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -81,7 +81,7 @@ def open_both(base: Path, **changes: Any) -> Both:
 
 
 def source_of(folder: Path) -> AdapterSource:
-    return AdapterSource(id=AdapterId(folder.name), parts=(AdapterPart(folder=str(folder)),))
+    return AdapterSource(id=AdapterId(folder.name), folder=str(folder))
 
 
 def load(backends: Both, *folders: Path) -> None:

@@ -22,7 +22,7 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import DeviceError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -50,7 +50,7 @@ def open_backends(root: Path, capture: Capture) -> tuple[CudaBackend, TorchLoraB
     backends = CudaBackend(settings, Placement(CPU, torch.float32), capture=capture), TorchLoraBackend(settings)
     for seed, (name, kind) in enumerate(ADAPTERS.items()):
         folder = write_adapter(base, root / name, seed=seed, **kind)
-        source = AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(folder)),))
+        source = AdapterSource(id=AdapterId(name), folder=str(folder))
         for backend in backends:
             backend.load_adapter(source.id, backend.read_adapter(source))
     return backends

@@ -14,7 +14,7 @@ from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -40,7 +40,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         folder = write_adapter(base, tmp_path / name, seed=seed, targets=TARGETS)
         if name == "overflows":
             enlarge(folder / "adapter_model.safetensors")
-        source = AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(folder)),))
+        source = AdapterSource(id=AdapterId(name), folder=str(folder))
         opened.load_adapter(source.id, opened.read_adapter(source))
     return opened
 

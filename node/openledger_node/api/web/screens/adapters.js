@@ -220,7 +220,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Checked", details?.checks.map((each) => h("div", {}, h("span", { class: each.ok === false ? "bad" : each.ok ? "ok" : "dim" }, each.ok === false ? "✕ " : each.ok ? "✓ " : "– "), each.says))],
     ["Attribution index", manifest.index_root ? [details?.index_bytes ? `${bytes(details.index_bytes)}, root ` : "root ", id(manifest.index_root)] : "none: its answers pay no contributor"],
     ["License", manifest.license],
-  ]), details && h("details", { class: "advanced" }, h("summary", { dataset: { key: "card" } }, "Card"), h("pre", { class: "row-text", tabindex: "0" }, details.card)), h("span", { class: "fill" }), h("div", { class: "buttons" },
+  ]), h("span", { class: "fill" }), h("div", { class: "buttons" },
     h("a", { class: "button primary", href: `#/chat?adapter=${encodeURIComponent(row.label)}`, dataset: { key: "chat with it" } }, "Chat with it"),
     chain === "ok" && row.bond_wei === null && says(button("Publish…", publish), line, `adapters publish ${quoted(row.key)}`),
     chain === "ok" && manifest.owner === latest.state?.address && BigInt(row.bond_wei ?? 0) > 0n && (row.free_at ? Date.parse(row.free_at) <= Date.now() && says(button("Take bond back…", () => reclaimBond(row.key, row.bond_wei, look)), line, `adapters reclaim ${quoted(row.key)}`) : says(button("Retire…", () => retireBond(row.key, row.bond_wei, look)), line, `adapters retire ${quoted(row.key)}`)),

@@ -44,7 +44,7 @@ export function mount(root, params) {
     draw();
   }
 
-  const adapters = () => (held.models ?? []).filter((model) => model.parent).map((model) => model.id), bases = () => (held.models ?? []).filter((model) => !model.parent && !model.capabilities?.embeddings).map((model) => model.id);
+  const adapters = () => (held.models ?? []).filter((model) => model.parent).map((model) => model.id), bases = () => (held.models ?? []).filter((model) => !model.parent).map((model) => model.id);
   const isHere = (name) => adapters().includes(name);
   const isDevelopment = () => latest.state?.chain === "ok" && (latest.state.network ?? "").startsWith("development-") && latest.state.limits?.serve !== false;
   const pays = () => isDevelopment() && conversation.isGuest;
