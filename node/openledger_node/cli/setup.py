@@ -210,7 +210,7 @@ def _show_found() -> None:
     if found:
         say("\nhere already:")
     for each in found:
-        say(f"  {plain(each.source):<38} {each.format or '?':<8} {size(each.size_bytes)}")
+        say(f"  {plain(each['source']):<38} {each['format'] or '?':<8} {size(each['size_bytes'])}")
 
 
 def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:

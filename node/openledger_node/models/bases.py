@@ -21,7 +21,7 @@ from ..errors import ModelError
 from ..home import Home
 from .elsewhere import locate
 from .gguf_name import HubGguf, read_hub_gguf
-from .store import StoredModel
+from .stores import StoredModel
 
 BASE_SCHEMA = "openledger.base/1"
 FAKE_BASE_NAME = "fake"

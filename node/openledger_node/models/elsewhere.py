@@ -1,28 +1,14 @@
 """GGUF files outside the data directory: by their path, or by their name in another program's store."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError
 from .gguf_head import read_head
 from .gguf_name import PART_OF_SPLIT
-from .store import SPLIT_FIX, ModelStore, StoredModel
-from .stores import STORES
+from .stores import SPLIT_FIX, STORES, StoredModel
 
 SUFFIX = ".gguf"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundModel:
-    """A model of another program that this node can use."""
-
-    source: str  # as `[inference] base` takes it
-    store: str  # the program's name
-    file: Path
-    size_bytes: int
-    family: str  # GGUF's name of the architecture
-    format: str | None  # of its numbers, such as Q4_K_M; None if unknown
-    backends: tuple[str, ...]  # that can serve it, the fastest first
 
 
 def locate(name: str) -> StoredModel | None:
@@ -31,10 +17,8 @@ def locate(name: str) -> StoredModel | None:
     Raises:
         ModelError: it names a file or a store, and there is no such model, or it can't be used.
     """
-    scheme, is_named, rest = name.partition(":")
-    for store in STORES:
-        if is_named and store.scheme == scheme:
-            return store().find(rest)
+    if name.partition(":")[0] in STORES and ":" in name:
+        return _locate_stored(name)
     if not name.lower().endswith(SUFFIX):
         return None
     file = Path(name).expanduser().absolute()
@@ -46,6 +30,56 @@ def locate(name: str) -> StoredModel | None:
     return StoredModel(source=str(file), title=file.stem, file=file)
 
 
+def find_elsewhere() -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The models in other programs' stores as rows, and why others of theirs can't be used, by source or folder."""
+    found: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
+    for title, list_models in STORES.values():
+        listing = list_models()
+        for model in listing.models.values():
+            with listing.refusing(model.source, model.file):
+                found.append(_row(title, model))
+        refused |= listing.refused
+    known = {each["source"] for each in found}
+    return found, {source: reason for source, reason in refused.items() if source not in known}
+
+
+def _row(store: str, model: StoredModel) -> dict[str, Any]:
+    head = read_head(model.file, label=model.format)
+    return {
+        "source": model.source,
+        "store": store,
+        "file": str(model.file),
+        "size_bytes": model.file.stat().st_size,
+        "family": head.architecture,
+        "format": head.format,
+        "backends": list(head.backends),  # that can serve it, the fastest first
+    }
+
+
+def _locate_stored(name: str) -> StoredModel:
+    """Find a model by its source; Ollama's tag `latest`, and LM Studio's only file of a model, may be left out."""
+    scheme, _, rest = name.partition(":")
+    title, list_models = STORES[scheme]
+    listing = list_models()
+    known = {**listing.refused, **listing.models}
+    wanted = [each for each in (name, f"{name}:latest") if each in known]
+    wanted = wanted or [each for each in known if each.startswith(f"{name}/")]
+    models = [listing.models[each] for each in wanted if each in listing.models]
+    if len(models) == 1:
+        return models[0]
+    if models:
+        raise ModelError(f"{title} has several files of {rest}: choose one of {', '.join(wanted)}")
+    for source, reason in listing.refused.items():
+        if source in wanted or source.startswith("/"):  # a folder, in which it may be
+            raise ModelError(f"{name} can't be used: {reason}")
+    get = f"run `ollama pull {rest}`" if scheme == "ollama" else "download it there"
+    raise ModelError(
+        f"{title} has no model {rest[:80]} on this machine: {get} first, "
+        "or see what is here with `openledger-node models list`"
+    )
+
+
 def _refuse_missing(name: str, file: Path) -> None:
     """Refuse a path without a file, unless it may be the name of a file on the hub, OWNER/NAME/FILE.gguf.
 
@@ -54,37 +88,3 @@ def _refuse_missing(name: str, file: Path) -> None:
     """
     if name.startswith(("/", ".", "~")) or name.count("/") < 2:
         raise ModelError(f"there is no file {file}: give the path of a GGUF file, or put it back if it was there")
-
-
-def find_elsewhere() -> tuple[list[FoundModel], list[tuple[str, str]]]:
-    """The models in other programs' stores, and the reasons why others of theirs can't be used: (name, reason)."""
-    found: list[FoundModel] = []
-    refused: list[tuple[str, str]] = []
-    for each in STORES:
-        store: ModelStore = each()
-        listing = store.listing()
-        refused += listing.refused
-        for model in listing.models:
-            try:
-                found.append(_look(store, model))
-            except (ModelError, OSError) as error:  # OSError: it was removed a moment ago
-                refused.append((model.source, str(error)))
-    return found, refused
-
-
-def _look(store: ModelStore, model: StoredModel) -> FoundModel:
-    head = read_head(model.file, label=model.format)
-    return FoundModel(
-        source=model.source,
-        store=store.title,
-        file=model.file,
-        size_bytes=model.file.stat().st_size,
-        family=head.architecture,
-        format=head.format,
-        backends=head.backends,
-    )
-
-
-def found_to_json(model: FoundModel) -> dict[str, object]:
-    """A model of another program in the form of `--json`."""
-    return {**asdict(model), "file": str(model.file), "backends": list(model.backends)}

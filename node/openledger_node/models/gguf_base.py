@@ -12,7 +12,7 @@ from .fetch import Progress, Report, download, hash_file
 from .gguf_head import EVERY_BACKEND, OTHER_BACKENDS, read_head
 from .gguf_name import HubGguf, base_name
 from .hub import find_hub_file
-from .store import StoredModel
+from .stores import StoredModel
 
 
 def describe_stored(home: Home, model: StoredModel, report: Report) -> Base:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ..errors import ModelError, NetworkError
 from .fetch import FileLink
 from .gguf_name import PART_OF_SPLIT, HubGguf, is_companion
-from .store import SPLIT_FIX
+from .stores import SPLIT_FIX
 
 ENDPOINT: Final = "https://huggingface.co"
 TIMEOUT_S, LOOK_S = 30.0, 3.0

@@ -17,7 +17,7 @@ from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
 from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json
 from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
-from ..models.elsewhere import find_elsewhere, found_to_json
+from ..models.elsewhere import find_elsewhere
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
 from ..text import rfc3339
@@ -109,8 +109,8 @@ def models_to_plain(home: Home, served: str) -> dict[str, Any]:
             }
             for base in list_bases(home)
         ],
-        "found": [found_to_json(each) for each in found],
-        "refused": dict(refused),
+        "found": found,
+        "refused": refused,
     }
 
 

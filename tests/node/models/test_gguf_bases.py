@@ -11,7 +11,7 @@ from support.gguf_stores import publish, put_in_ollama, write_gguf
 
 from openledger_node.errors import ModelError, NetworkError
 from openledger_node.home import Home, claim_home
-from openledger_node.models import gguf_base
+from openledger_node.models import gguf_base, stores
 from openledger_node.models.bases import (
     Base,
     file_digest,
@@ -27,7 +27,6 @@ from openledger_node.models.fetch import Progress, hash_file
 from openledger_node.models.gguf_files import describe
 from openledger_node.models.gguf_files.describe import describe_gguf
 from openledger_node.models.gguf_name import base_name, label_of, read_hub_gguf
-from openledger_node.models.stores import ollama
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import check_name
 
@@ -39,7 +38,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ollama's store of a user without any other."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
-    monkeypatch.setattr(ollama, "FOLDERS", ())
+    monkeypatch.setattr(stores, "OLLAMA_FOLDERS", ())
     return tmp_path / "ollama"
 
 
@@ -204,7 +203,7 @@ def test_what_ollama_rm_removes_is_refused_with_what_to_do(home: Home, store: Pa
     pull(home, "ollama:tiny")
     (store / "manifests/registry.ollama.ai/library/tiny/latest").unlink()
     blob.unlink()
-    with pytest.raises(ModelError, match=r"Ollama has no model tiny:latest .*run `ollama pull tiny:latest` first"):
+    with pytest.raises(ModelError, match=r"Ollama has no model tiny .*run `ollama pull tiny` first"):
         find_base(home, "ollama:tiny")
     with pytest.raises(
         ModelError, match=r"the weights of tiny are gone.*run `openledger-node models pull ollama:tiny"
