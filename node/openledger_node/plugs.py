@@ -34,11 +34,8 @@ PLUGS: dict[str, dict[str, str]] = {
         "jsonl": "openledger_node.datanets.readers.json_rows:open_lines",
         "json": "openledger_node.datanets.readers.json_rows:open_array",
         "table": "openledger_node.datanets.readers.table:open_table",
-        "markdown": "openledger_node.datanets.readers.markdown:open_markdown",
-        "plain_text": "openledger_node.datanets.readers.plain_text:open_text",
-        "web_page": "openledger_node.datanets.readers.web_page:open_page",
-        "pdf": "openledger_node.datanets.readers.pdf:open_pdf",
-        "docx": "openledger_node.datanets.readers.docx:open_document",
+        "markdown": "openledger_node.datanets.readers.text:open_markdown",
+        "plain_text": "openledger_node.datanets.readers.text:open_text",
     },
     "attributor": {
         "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",

@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: Op
     seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
     page, panel = open_files(open_page, teacher, "Look at your files")
     latin = FilePayload(
-        name="notes.txt", mimeType="text/plain", buffer="Die Größe zählt sehr. Das sagen alle.".encode("latin-1")
+        name="notes.txt", mimeType="text/plain", buffer="Was zählt?\nDie Größe zählt sehr.".encode("latin-1")
     )
     page.locator("#files-file").set_input_files(latin)
     expect(panel.locator("[role=alert]")).to_contain_text("it is not UTF-8", timeout=LONG_MS)

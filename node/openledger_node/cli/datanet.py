@@ -151,9 +151,8 @@ def contribute(
 ) -> None:
     """Add a batch of rows from a file, which waits until it is approved.
 
-    Reads JSONL, JSON, CSV, TSV, Markdown, plain text, HTML, PDF and DOCX, and batches that their contributor has
-    signed with `openledger-node datanet sign`. Before it asks, it shows three rows and
-    everything that can't be taken.
+    Reads JSONL, JSON, CSV, TSV, Markdown and plain text, and batches that their contributor has signed with
+    `openledger-node datanet sign`. Before it asks, it shows three rows and everything that can't be taken.
 
     Example: `openledger-node datanet contribute lake notes.csv --contributor 0x5f4a…`
     """
@@ -195,7 +194,7 @@ def convert(
 ) -> None:
     """Show the rows that a file would give, and write them for `factory train --rows`.
 
-    Example: `openledger-node datanet convert notes.pdf --contributor odile --out rows.jsonl`
+    Example: `openledger-node datanet convert notes.md --contributor odile --out rows.jsonl`
     """
     if out is not None and out.exists():
         raise ConfigError(f"{out} exists already, and rows are never overwritten: name another file")

@@ -1,4 +1,4 @@
-"""Forms of rows that people have: pairs of columns, Alpaca, OpenAI's messages, ShareGPT, and plain text.
+"""Forms of rows that people have: pairs of columns, Alpaca, OpenAI's messages and ShareGPT.
 
 A Datanet's row is one prompt and one completion. A conversation of several turns becomes one row for each answer,
 with the turns before it in the prompt.
@@ -12,10 +12,9 @@ from openledger_protocol.datanet import ROW_TEXT_LENGTH_MAX
 from openledger_protocol.errors import MalformedError
 
 TURNS_MAX: Final = 200
-TEXT: Final = "text"
 NAMED: Final = "columns that you named"
-ROLES: Final = ("prompt", "completion", "contributor", "text")
-"""Parts that `--columns` can name; `text` stands alone, for prose."""
+ROLES: Final = ("prompt", "completion", "contributor")
+"""Parts that `--columns` can name."""
 
 PAIRS: Final = (
     ("prompt and completion", "prompt", "completion"),
@@ -35,7 +34,6 @@ CONTEXTS: Final = {"Alpaca": ("input", "context")}
 """Columns of a form that are added to the prompt if they are filled."""
 
 CONVERSATIONS: Final = (("OpenAI messages", "messages"), ("ShareGPT", "conversations"), ("ShareGPT", "conversation"))
-TEXTS: Final = ("text", "content", "passage")
 SPEAKERS: Final = {
     "system": "system",
     "developer": "system",
@@ -59,13 +57,12 @@ class RowForm:
     completion: str | None = None
     contexts: tuple[str, ...] = ()
     turns: str | None = None
-    text: str | None = None
     contributor: str | None = None
 
     @property
     def columns(self) -> set[str]:
         """The columns that are read."""
-        named = (self.prompt, self.completion, self.turns, self.text, self.contributor, *self.contexts)
+        named = (self.prompt, self.completion, self.turns, self.contributor, *self.contexts)
         return {each for each in named if each is not None}
 
 
@@ -86,10 +83,9 @@ def parse_columns(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",")]
     named = {role.strip(): column.strip() for role, _, column in pairs}
     wrong = next((role for role, column in named.items() if role not in ROLES or not column), None)
-    is_whole = {"prompt", "completion"} <= set(named) or (TEXT in named and not {"prompt", "completion"} & set(named))
-    if wrong is not None or not is_whole:
+    if wrong is not None or not {"prompt", "completion"} <= set(named):
         raise MalformedError(
-            f"can't read the columns {text[:80]!r}: give prompt=COLUMN,completion=COLUMN or text=COLUMN, and "
+            f"can't read the columns {text[:80]!r}: give prompt=COLUMN,completion=COLUMN, and "
             "contributor=COLUMN if there is one"
         )
     return named
@@ -117,8 +113,7 @@ def recognise(fields: Mapping[str, Any], named: Mapping[str, str]) -> RowForm | 
     for name, turns in CONVERSATIONS:
         if turns in own:
             return RowForm(name=name, turns=own[turns], contributor=contributor)
-    found = next((own[each] for each in TEXTS if each in own), None)
-    return RowForm(name=TEXT, text=found, contributor=contributor) if found else None
+    return None
 
 
 def pairs_of(form: RowForm, fields: Mapping[str, Any]) -> list[Pair]:
@@ -134,16 +129,6 @@ def pairs_of(form: RowForm, fields: Mapping[str, Any]) -> list[Pair]:
     prompt = _text(form.prompt, fields)
     contexts = [_text(name, fields) for name in form.contexts if fields.get(name) not in (None, "")]
     return [Pair(prompt="\n\n".join([prompt, *contexts]), completion=_text(form.completion, fields))]
-
-
-def text_of(form: RowForm, fields: Mapping[str, Any]) -> str:
-    """Return the prose of a record of form `text`.
-
-    Raises:
-        MalformedError: it is no text.
-    """
-    assert form.text is not None
-    return _text(form.text, fields)
 
 
 def _text(name: str, fields: Mapping[str, Any]) -> str:

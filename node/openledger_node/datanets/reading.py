@@ -6,7 +6,7 @@ others are reported.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any, BinaryIO, Final
@@ -16,10 +16,9 @@ from openledger_protocol.errors import MalformedError
 
 from ..plugs import load_plug
 from ..text import counted
-from .forms import TEXT, Pair, RowForm, pairs_of, parse_columns, recognise, text_of
+from .forms import Pair, RowForm, pairs_of, parse_columns, recognise
 from .own import ROWS_MAX
-from .prose import TOO_SHORT, Passage, Passages
-from .reader import FILE_BYTES_MAX, Flaw, Note, Piece, Reader, Record, TextBlock, UnreadableFileError
+from .reader import FILE_BYTES_MAX, Piece, Reader, Record, UnreadableFileError
 from .rows import check_contributor
 from .screening import acting_characters, personal_data, secrets_in, without_zero_width
 from .text_lines import ENCODINGS
@@ -34,25 +33,21 @@ READER_BY_SUFFIX: Final = {
     ".markdown": "markdown",
     ".txt": "plain_text",
     ".text": "plain_text",
-    ".html": "web_page",
-    ".htm": "web_page",
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".docm": "docx",
 }
+SAVE_AS_TEXT: Final = "write its questions and answers as a table, or save its text as .md or .txt"
 NO_READER: Final = {
     ".xlsx": "save each sheet as CSV",
     ".xls": "save each sheet as CSV",
     ".ods": "save each sheet as CSV",
-    ".doc": "save it as .docx",
-    ".odt": "save it as .docx",
-    ".rtf": "save it as .docx",
-    ".epub": "convert it to HTML",
+    **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".rtf", ".html", ".htm", ".epub"), SAVE_AS_TEXT),
     ".zip": "unpack it, and give its files one by one",
     ".gz": "unpack it first",
     ".parquet": "export it as JSONL",
 }
 """Formats that people have and that are not read, and what they can do."""
+
+OTHER_MARKS: Final = (b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""First bytes of PDF, of zip archives such as DOCX, and of older Word files."""
 
 HEAD_BYTES: Final = 1 << 12
 SAMPLE_ROWS: Final = 3
@@ -147,12 +142,8 @@ def _reader_name(suffix: str, head: bytes) -> str:
         known = ", ".join(sorted(READER_BY_SUFFIX))
         raise UnreadableFileError(f"a file's name must end with its format, one of {known}")
     name = READER_BY_SUFFIX[suffix]
-    if head.startswith(b"\xd0\xcf\x11\xe0"):
-        raise UnreadableFileError("it is locked by a password or an old Word file: save a copy as .docx without one")
-    for mark, owner in ((b"%PDF-", "pdf"), (b"PK\x03\x04", "docx")):
-        if head.startswith(mark) != (name == owner) and (head.startswith(mark) or owner == name):
-            what = f"it is not what {suffix} says" if name != owner else f"it is no {suffix[1:].upper()}"
-            raise UnreadableFileError(f"{what}: give it the ending of its format")
+    if head.startswith(OTHER_MARKS):
+        raise UnreadableFileError(f"it is not what {suffix} says: give it the ending of its format")
     return "jsonl" if name == "json" and _is_by_line(head) else name
 
 
@@ -179,7 +170,6 @@ class RowIntake:
         self._columns = columns
         self._write = write
         self._form: RowForm | None = None
-        self._passages = Passages()
         self._zero_width = 0  # characters that were removed
         self._seen: dict[bytes, int] = {}  # digest of a row → its place
 
@@ -190,25 +180,17 @@ class RowIntake:
                 self._take_record(piece)
             except MalformedError as error:
                 self._flaw(piece.place, str(error))
-        elif isinstance(piece, TextBlock):
-            self._take_passages(self._passages.feed(piece), None)
-        elif isinstance(piece, Flaw):
-            self._flaw(piece.place, piece.reason)
         else:
-            self._note_piece(piece)
+            self._flaw(piece.place, piece.reason)
 
     def finish(self) -> None:
-        """Take what the last blocks have left over."""
-        self._take_passages(self._passages.finish(), None)
+        """Note what was removed from the texts."""
         if self._zero_width:
             self.note(f"{counted(self._zero_width, 'character')} without width were removed from its texts")
 
     def note(self, text: str) -> None:
         """Add a note about the whole file."""
         self.report.notes.append(text)
-
-    def _note_piece(self, piece: Note) -> None:
-        self.note(piece.text)
 
     def _take_record(self, record: Record) -> None:
         form = recognise(record.fields, self._columns)
@@ -228,12 +210,6 @@ class RowIntake:
         if contributor is not None and not isinstance(contributor, str):
             raise MalformedError("its contributor must be a name or an address")
         contributor = (contributor or "").strip() or None  # an empty cell of a table names nobody
-        if form.name == TEXT or form.text is not None:
-            passages = Passages()
-            block = TextBlock(place=record.place, text=text_of(form, record.fields))
-            self._take_passages(passages.feed(block), contributor)
-            self._take_passages(passages.finish(), contributor)
-            return
         for pair in pairs_of(form, record.fields):
             self._take_pair(record.place, pair, contributor, form.name)
 
@@ -243,17 +219,6 @@ class RowIntake:
             return f"it lacks one of the columns that you named, such as {missing[:NAME_CHARACTERS]!r}"
         names = ", ".join(repr(key[:NAME_CHARACTERS]) for key in list(fields)[:10]) or "nothing"
         return f"no known form of rows has {names}: name the columns with --columns prompt=COLUMN,completion=COLUMN"
-
-    def _take_passages(self, passages: Iterator[Passage], contributor: str | None) -> None:
-        for passage in passages:
-            if passage.pair is None:
-                self._flaw(passage.place, "it is a question without an answer" if passage.is_question else TOO_SHORT)
-                continue
-            form = "questions and answers in prose" if passage.is_question else "passages of prose"
-            try:
-                self._take_pair(passage.place, passage.pair, contributor, form)
-            except MalformedError as error:
-                self._flaw(passage.place, str(error))
 
     def _take_pair(self, place: int, pair: Pair, contributor: str | None, form: str) -> None:
         """Check a row and write it.

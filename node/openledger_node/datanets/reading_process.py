@@ -55,8 +55,8 @@ def _read(options: ReadOptions, rows_descriptor: int) -> dict[str, Any]:
     with open(0, "rb", closefd=False) as file, open(rows_descriptor, "w", encoding="utf-8", newline="\n") as rows:
         load_patterns()
         status = _open_status()
-        name, _ = open_reader(file, options)  # imports the reader, and what it needs
-        _import_late(name)
+        open_reader(file, options)  # imports the reader
+        _import_late()
         limit(resource.RLIMIT_NOFILE, 0)  # from here on no file can be opened, and no connection
 
         def write(row: dict[str, str]) -> None:
@@ -80,8 +80,8 @@ def _peak_bytes(status: IO[str] | None) -> int | None:
     return None if peak is None else int(peak) << 10
 
 
-def _import_late(name: str) -> None:
-    """Import the modules that libraries import only when they are used."""
+def _import_late() -> None:
+    """Import the codecs, which Python imports only when they are used."""
     import encodings.cp1252
     import encodings.iso8859_1
     import encodings.iso8859_15
@@ -89,14 +89,7 @@ def _import_late(name: str) -> None:
     import encodings.utf_16
     import encodings.utf_16_be
     import encodings.utf_16_le
-    import encodings.utf_32
-
-    if name == "docx":
-        import encodings.cp437  # noqa: F401  # names in zip archives
-    if name == "pdf":
-        import pypdf._codecs._codecs
-        import pypdf._text_extraction
-        import pypdf.filters  # noqa: F401
+    import encodings.utf_32  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from openledger_node.datanets.files import read_into
 from openledger_node.datanets.reader import UnreadableFileError
 from openledger_node.datanets.reading import ReadOptions, read_file
 
-PEAK_BYTES_MAX = 256 * MIB  # 30 MiB of it is to compile pypdf, where its bytecode is not stored
+PEAK_BYTES_MAX = 256 * MIB
 HEAVY = [each for each in BAD_FILES if each.is_heavy]
 
 
@@ -67,14 +67,14 @@ def test_a_heavy_file_is_read_in_a_process_with_bounded_memory(bad: BadFile, tmp
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(options: ReadOptions, rows: int) -> dict[str, Any]:
-        raise ModuleNotFoundError("No module named 'pypdf'", name="pypdf")
+        raise ModuleNotFoundError("No module named 'detect_secrets'", name="detect_secrets")
 
     monkeypatch.setattr(reading_process, "_read", fail)
     monkeypatch.setattr(reading_process, "limit", lambda kind, value: None)
-    monkeypatch.setattr("sys.argv", ["reader", json.dumps({"name": "a.pdf"}), "3"])
+    monkeypatch.setattr("sys.argv", ["reader", json.dumps({"name": "a.txt"}), "3"])
     reading_process.main()
     said = json.loads(capsys.readouterr().out)["error"]
-    assert said == "the Python package pypdf is not installed: reinstall openledger-node"
+    assert said == "the Python package detect_secrets is not installed: reinstall openledger-node"
 
 
 def test_columns_that_are_left_out_are_bounded(tmp_path: Path) -> None:

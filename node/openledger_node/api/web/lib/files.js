@@ -11,7 +11,7 @@ import { button, facts, note, panel, turn } from "./parts.js";
 import { ask } from "./review.js";
 import { table } from "./table.js";
 
-const FORMATS = ".jsonl,.ndjson,.json,.csv,.tsv,.md,.markdown,.txt,.text,.html,.htm,.pdf,.docx,.docm";
+const FORMATS = ".jsonl,.ndjson,.json,.csv,.tsv,.md,.markdown,.txt,.text";
 const PASTED = [["txt", "Plain text"], ["jsonl", "JSONL"], ["csv", "CSV"], ["md", "Markdown"]];
 const ENCODINGS = ["", "utf-8", "utf-16-le", "utf-16-be", "windows-1252", "iso-8859-1", "iso-8859-15"];
 const FLAWS_SHOWN = 10, BYTES_MAX = 64 * 2 ** 20;
@@ -106,7 +106,7 @@ function drawFiles(held, acts) {
   const { file, report, why, isBusy, taken, datanet } = held;
   const field = h("input", { type: "file", id: "files-file", accept: FORMATS, class: "unseen", dataset: { key: "file" }, multiple: true, disabled: isBusy, onchange: () => field.files.length && acts.bring(field.files) });
   const line = cliLine(wordsOf(held));
-  return panel({ class: "files" }, datanet ? `Contribute to ${datanet.name}` : "Look at your files", "JSONL, CSV, Markdown, text, HTML, PDF or DOCX",
+  return panel({ class: "files" }, datanet ? `Contribute to ${datanet.name}` : "Look at your files", "JSONL, CSV, Markdown or text",
     h("div", { class: "drop" }, field, h("label", { for: "files-file" }, isBusy ? `Reading ${file?.name ?? ""}…` : "Drop files here, or choose them"), h("p", { class: "note12" }, "Nothing is taken before you say so."),
       held.waiting.length > 0 && h("p", { class: "note12" }, `Then: ${held.waiting.map(({ name }) => name).join(", ")}`)),
     drawPaste(held, acts),
