@@ -2,9 +2,10 @@
 
 import logging
 import signal
+import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ import trio
 
 from .access.budget import PayingAccount
 from .access.gateway_prices import GatewayPrices, gateway_prices
+from .access.keys import ApiKeyRing
+from .access.listening import PLAIN, public_addresses
 from .access.prepaid import PrepaidAccount, price_of
 from .api.app import build_api
 from .api.bases import add_bases
@@ -24,10 +27,10 @@ from .api.factory import add_factory
 from .api.guard import App, Guard
 from .api.metrics import Metering
 from .api.operator import add_library, add_payers, add_prepaid_keys, build_operator
-from .api.page import Page
+from .api.page import Page, Sessions
 from .api.paid_requests import PaidRequests
 from .api.public import PublicGuard
-from .api.server import bind_unix, hang_up, serve_app, url_of
+from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .chain.dev.launch import BegunDevnet
@@ -39,11 +42,10 @@ from .engine.engine import Engine
 from .engine.load_steps import LoadStep
 from .engine.options import engine_options
 from .engine.tokenizer import open_tokenizer
-from .errors import ModelError, NodeError
+from .errors import ConfigError
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
-from .lasting_parts import LastingParts, lasting_parts
 from .ledger.ledger import Ledger
 from .listeners import read_networks, read_origins
 from .market.router import Router
@@ -52,10 +54,11 @@ from .models.bases import Base, find_base
 from .network.adapter_pull import ShowProgress
 from .network.peers import PULL
 from .network.service import NetworkService
+from .node_events import EventKind, note_event
 from .operator.adapter_library import LibraryService
-from .operator.adapter_pull import adapter_pulls
-from .operator.base_library import BaseService
+from .operator.event_watch import EventWatch
 from .operator.prepaid_keys import PrepaidKeys
+from .operator.pulls import adapter_pulls, base_pulls
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .operator.x402_payers import X402Payers
@@ -100,12 +103,15 @@ async def run_daemon(
     output: OperatorOutput,
     start_engine: StartChild = start_child,
     begun_chain: BegunDevnet | None = None,
-) -> None:
+) -> int | None:
     """Run a node until it is told to stop; `start_engine` starts each process of the engine.
 
     `begun_chain` is the process of the data directory's own chain, if it was started before.
     A signal or `openledger-node stop` drains it, and a second signal stops it at once. The caller holds the lock of
     the data directory.
+
+    Returns:
+        The port on which the node is to be started again, to serve another base; None if it is to stay stopped.
 
     Raises:
         NodeError: the node can't start; the message says what to do.
@@ -113,41 +119,43 @@ async def run_daemon(
     with open_home_network(home, config, begun_chain) as home_network:
         ledger = open_clean_ledger(home, home_network.network_id, output.tell)
         try:
-            with ExitStack() as open_parts:
-                lasting = lasting_parts(home, config, output.tell, start_engine, open_parts)
-                await _serve_bases(home, home_network, ledger, output, lasting)
+            with open_listeners(home, config) as listeners:
+                daemon = Daemon(home, config, home_network, ledger, output, listeners, start_engine)
+                await daemon.run()
+                return daemon.port_to_start_on
         finally:
             ledger.close()
             home.socket.unlink(missing_ok=True)
 
 
-async def _serve_bases(
-    home: Home, home_network: HomeNetwork, ledger: Ledger, output: OperatorOutput, lasting: LastingParts
-) -> None:
-    """Serve the configured base, and each one that the operator changes to."""
-    switch = lasting.switch
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lasting.pulls.run)
-        while True:
-            try:
-                daemon = Daemon(home, switch.config, home_network, ledger, output, lasting)
-                await daemon.run()
-            except (NodeError, ExceptionGroup) as failure:
-                if not switch.fall_back(_why_not_loaded(failure)):
-                    raise
-                if switch.is_stopping:
-                    break
-                continue
-            if not switch.advance(daemon.config_now):
-                break
-        nursery.cancel_scope.cancel()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """The sockets of the API, and the keys of callers from other machines."""
+
+    ring: ApiKeyRing
+    local: socket.socket
+    public: tuple[socket.socket, ...]  # for callers from other machines
 
 
-def _why_not_loaded(failure: Exception) -> str:
-    """The first reason in a failure, which nurseries may have wrapped."""
-    while isinstance(failure, ExceptionGroup):
-        failure = failure.exceptions[0]
-    return str(failure) or type(failure).__name__
+@contextmanager
+def open_listeners(home: Home, config: Config) -> Iterator[Listeners]:
+    """Listen for callers.
+
+    Raises:
+        ConfigError: an address can't be listened on, or the file of keys is damaged.
+    """
+    ring = ApiKeyRing(home)
+    ring.all()  # a damaged file of keys ends the start, and not the first request
+    with ExitStack() as listening:
+        local = listening.enter_context(bind_tcp(config.api.host, config.api.port))
+        fix = "stop what uses it, or change [api] listen to an address of this machine"
+        public = [
+            listening.enter_context(bind_tcp(each.host, each.port, fix=fix))
+            for each in public_addresses(config.api, ring, takes_payments=config.gateway.takes_payments)
+        ]
+        for each in public:
+            log.warning("the API also listens on %s, and %s", url_of(each), PLAIN)
+        yield Listeners(ring=ring, local=local, public=tuple(public))
 
 
 class Daemon:
@@ -160,17 +168,17 @@ class Daemon:
         home_network: HomeNetwork,
         ledger: Ledger,
         output: OperatorOutput,
-        lasting: LastingParts,
+        listeners: Listeners,
+        start_engine: StartChild,
     ) -> None:
         self._home, self._config = home, config
         self._output = output
-        self._switch = lasting.switch
         self._devnet = home_network.devnet
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         options = engine_options(home, config, self._base)
         self._engine = (
-            Engine(options, start=lasting.start_engine, told=output.show) if config.node.serve else NoEngine(options)
+            Engine(options, start=start_engine, told=output.show) if config.node.serve else NoEngine(options)
         )
         tokenizer = open_tokenizer(self._base.folder)
         self._serving = Serving(
@@ -200,30 +208,29 @@ class Daemon:
             tell=output.tell,
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
-        self._key, self._ring = load_api_key(home), lasting.ring
-        self._listener, self._public = lasting.listener, lasting.public
+        self._key, self._ring = load_api_key(home), listeners.ring
+        self._listener, self._public = listeners.local, listeners.public
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
-        self._page = Page(lasting.sessions)
+        self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
+        self._page.sessions.take_up(home.page_sessions)
         self._stop_requested, self._drained = trio.Event(), trio.Event()
-        self._operator = open_operator(self._parts(home_network), self._refit, lasting.events)
+        self._starts_again = False
+        self._operator = open_operator(self._parts(home_network), self._refit, EventWatch(home.root))
         limits = self._operator.limits
         room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
+        self._base_pulls = base_pulls(home)
         self._adapter_pulls = adapter_pulls(home, self._base, self._pull_from_peers)
         self._factory = TrainingService(home, config, room, yields=True)
         self._traffic = Traffic()
         self._metering = Metering(self._operator.parts, self._traffic)
-        self._bases = BaseService(
-            home,
-            self._operator,
-            lasting.switch,
-            lasting.pulls,
-            config_now=lambda: self.config_now,
-            drain=self._stop_requested.set,
-        )
         self._x402 = open_x402(home, config, home_network, ledger, self._gateway_prices)
 
     @property
-    def config_now(self) -> Config:
+    def port_to_start_on(self) -> int | None:
+        """The port on which the node is to be started again; None if it is to stay stopped."""
+        return self._address[1] if self._starts_again else None
+
+    def _config_now(self) -> Config:
         """The settings, with the prices and limits that were changed since the start."""
         now = self._network.config
         return replace(self._config, market=now.market, limits=now.limits, payer=now.payer)
@@ -253,7 +260,14 @@ class Daemon:
             async with trio.open_nursery() as servers:
                 control = build_operator(self._operator, self._network, nursery, pins=self._pins, stop=self._stop)
                 add_library(control, LibraryService(self._home, self._base, self._pins, self._adapter_pulls))
-                add_bases(control, self._bases)
+                add_bases(
+                    control,
+                    self._home,
+                    self._operator,
+                    self._base_pulls,
+                    config_now=self._config_now,
+                    start_again=self._start_again,
+                )
                 add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
                 add_payers(control, X402Payers(self._ledger, self._x402), self._network)
                 add_factory(control, self._factory, self._network)
@@ -285,8 +299,9 @@ class Daemon:
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.run)
-                self._note_loaded(num_recovered)
+                self._output.announce(self._listening(num_recovered))
                 nursery.start_soon(self._network.run, nursery)
+                nursery.start_soon(self._base_pulls.run)
                 nursery.start_soon(self._adapter_pulls.run)
                 if self._x402:
                     nursery.start_soon(self._x402.run)
@@ -300,24 +315,26 @@ class Daemon:
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()
-
-    def _note_loaded(self, num_recovered: int) -> None:
-        """Announce the first base; a later one is kept, unless the engine failed to load it.
-
-        Raises:
-            ModelError: it failed, so that the node returns to the base before.
-        """
-        failure = self._engine.failure
-        if not self._switch.is_changing:
-            self._output.announce(self._listening(num_recovered))
-        elif failure and self._switch.is_loading:
-            raise ModelError(failure.why)
-        else:
-            self._switch.note_loaded()
+        if self._starts_again:
+            self._page.sessions.keep(self._home.page_sessions)
 
     def _stop(self) -> None:
-        """Stop, also if the base was about to change."""
-        self._switch.call_off()
+        """Stop, also if the node was about to start again."""
+        if not self._stop_requested.is_set() or self._starts_again:
+            note_event(EventKind.STOPPING, "the node stops; running answers finish first")
+        self._starts_again = False
+        self._stop_requested.set()
+
+    def _start_again(self) -> None:
+        """Stop, and start again with the settings in node.toml; the page's browsers stay signed in.
+
+        Raises:
+            ConfigError: the node was stopped meanwhile.
+        """
+        if self._stop_requested.is_set():
+            raise ConfigError("the node is stopping: its next start serves the base")
+        self._output.tell("starting again to serve another base; running answers finish first")
+        self._starts_again = True
         self._stop_requested.set()
 
     def _public_api(self, guarded: Guard, callers: NamedCallers) -> App:
@@ -369,14 +386,13 @@ class Daemon:
     async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for _ in signals:
-                if self._switch.call_off():
-                    continue  # it drains already, and then stops instead of changing the base
-                if self._stop_requested.is_set() or self._operator.status.is_starting:
-                    scope.cancel()  # the second signal, or nothing runs yet that could finish
+                is_second = self._stop_requested.is_set() and not self._starts_again
+                self._stop()
+                if is_second or self._operator.status.is_starting:
+                    scope.cancel()  # nothing runs yet that could finish, or nobody wants to wait for it
                     for address in (self._address, *(each.getsockname() for each in self._public)):
                         hang_up(address)
                     return
-                self._stop_requested.set()
 
     async def _drain(self) -> None:
         """Let running answers end for up to `drain_grace_s`, then cut off those that are left."""

@@ -76,6 +76,11 @@ class Home:
         return self.root / "pins.json"
 
     @property
+    def page_sessions(self) -> Path:
+        """The page's open sessions; the file exists for the moment in which the node starts again."""
+        return self.keys / "page-sessions.json"
+
+    @property
     def paused(self) -> Path:
         """The owner's pause; the file exists while the node is paused."""
         return self.root / "paused.json"

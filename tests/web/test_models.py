@@ -71,7 +71,7 @@ def test_a_name_is_checked_and_a_refusal_says_the_way_out(alone: Node, open_page
 
 def test_a_pull_shows_its_progress_and_can_be_cancelled(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
-    now: dict[str, Any] = {"pull": PULLING, "switch": None}
+    now: dict[str, Any] = {"pull": PULLING}
     answer(page, "/models/work", now)
     cancelled = answer(page, "/models/pull/cancel", {"pull": {**PULLING, "state": "cancelled"}}, now=now)
     page.evaluate("() => { location.hash = '#/models'; }")
@@ -86,18 +86,16 @@ def test_a_pull_shows_its_progress_and_can_be_cancelled(alone: Node, open_page: 
 def test_the_dialog_says_what_a_change_of_base_does_before_it_is_ordered(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     with_bases(page, {})
-    change = {"stage": "draining", "from": "old", "to": "acme--tiny", "why": None, "ended_s": None}
-    ordered = answer(page, "/models/use", {"pull": None, "switch": change})
+    ordered = answer(page, "/models/use", {"from": "old", "to": "acme--tiny"})
     page.evaluate("() => { location.hash = '#/models'; }")
     page.get_by_role("button", name="Serve acme--tiny").focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog")
     expect(dialog).to_contain_text("Adapters of the old base stay on the disk")
-    expect(dialog).to_contain_text("If the base does not load, the node serves the old one again")
+    expect(dialog).to_contain_text("node starts again by itself")
     expect(dialog.locator(".cli")).to_contain_text("openledger-node models use acme--tiny")
-    answer(page, "/models/work", {"pull": None, "switch": change})
     dialog.get_by_role("button", name="Serve it").click()
-    expect(page.locator(".panel", has_text="Running answers finish.")).to_be_visible()
+    expect(page.locator(".panel", has_text="Running answers finish, and then the node starts again.")).to_be_visible()
     expect(page.get_by_role("button", name="Serve acme--tiny")).to_be_disabled()
     assert ordered == [{"base": "acme--tiny"}]
 
@@ -121,12 +119,26 @@ def test_the_dialog_says_what_a_removal_deletes(
     expect(page.locator("dialog")).to_contain_text(says)
 
 
-def test_a_base_that_did_not_load_is_said_with_the_reason(alone: Node, open_page: OpenPage) -> None:
+@pytest.mark.parametrize("why", [None, "its weights are damaged"])
+def test_the_page_says_by_the_status_whether_the_base_is_served(
+    alone: Node, open_page: OpenPage, why: str | None
+) -> None:
     page = open_page(alone)
-    change = {"stage": "failed", "from": "old", "to": "torn", "why": "its weights are damaged", "ended_s": 1.0}
-    answer(page, "/models/work", {"pull": None, "switch": change})
+    with_bases(page, {})
+    answer(page, "/models/use", {"from": "old", "to": "acme--tiny"})
     page.evaluate("() => { location.hash = '#/models'; }")
-    expect(page.locator(".note.bad")).to_contain_text("torn is not served. The node serves old. its weights are dam")
+    page.get_by_role("button", name="Serve acme--tiny").click()
+    page.locator("dialog").get_by_role("button", name="Serve it").click()
+    changing = page.locator(".panel", has_text="the base changes")
+    expect(changing).to_be_visible()
+    status = page.evaluate("async () => (await import('/lib/events.js')).latest.state")
+    status |= {"base": "acme--tiny", "state": "idle", "engine": status["engine"] | {"why_failed": why}}
+    answer(page, "/status", status)
+    page.context.route("**/operator/events", lambda route: route.fulfill(status=204))  # so that it is asked
+    page.evaluate("async () => (await import('/lib/events.js')).poll()")
+    expect(changing).to_have_count(0)
+    refused = page.locator(".note.bad", has_text="acme--tiny can’t be loaded. its weights are damaged")
+    expect(refused).to_have_count(1 if why else 0)
 
 
 def test_names_of_strangers_are_text(alone: Node, open_page: OpenPage) -> None:

@@ -2,23 +2,28 @@
 
 import gzip
 import hashlib
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
+from ..home import write_private
+
 # ---- Sessions: a one-time link opens a session, a cookie keeps it, and each request carries a token.
 #
 # Browsers send a cookie to every port of its host, so another server on this machine could read it and use it here.
 # Therefore the cookie is valid only together with a token that only this port's own page knows. A key in a link would
 # stay in the browser's history, so the link carries a code that works once. The token is useless without the cookie,
-# and both are valid only until the daemon stops.
+# and both are valid only until the daemon stops. If the node starts again by itself, its page stays open.
 
 CODE_S = 600.0
 """Time in which a link can be opened."""
@@ -41,7 +46,7 @@ class Session:
 
 
 class Sessions:
-    """The open sessions of the page, in memory only."""
+    """The open sessions of the page, in memory."""
 
     def __init__(self, *, port: int, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
@@ -74,6 +79,19 @@ class Sessions:
             if name == self.cookie_name and (session := self._sessions.get(value)):
                 return session
         return None
+
+    def keep(self, file: Path) -> None:
+        """Keep the sessions for a start that follows at once; without room for them, browsers need a new link."""
+        pairs = [[each.cookie, each.token] for each in self._sessions.values()]
+        with suppress(OSError):
+            write_private(file, json.dumps(pairs), is_new=False)
+
+    def take_up(self, file: Path) -> None:
+        """Reopen the sessions that were kept, if any were."""
+        with suppress(OSError, ValueError, TypeError):
+            pairs = json.loads(file.read_text(encoding="utf-8"))
+            self._sessions = {cookie: Session(cookie=cookie, token=token) for cookie, token in pairs}
+        file.unlink(missing_ok=True)
 
     def cookie_line(self, session: Session) -> str:
         """The Set-Cookie header of a session: unreadable for scripts, and never sent from another site."""

@@ -298,7 +298,7 @@ def _config(bounds: Bounds) -> Config:
 
 
 def hang_up(address: object) -> None:
-    """Shut down every connection to `address`; a listener stays, since the next base's services take it over.
+    """Shut down every connection to `address`; a listener stays, since its owner closes it.
 
     A client that has stopped reading blocks hypercorn in a send that no cancellation reaches, so its socket must end.
     """

@@ -50,7 +50,7 @@ def pull_from_hub(home: Home, name: str) -> dict[str, Any]:
     Raises:
         NodeError, ProtocolError: it could not be fetched, or can't be served.
     """
-    from ..operator.hub_pull import pull_hub_adapter  # imports an HTTP library, which a pull from peers does not need
+    from ..operator.pull_child import pull_hub_adapter  # imports an HTTP library, unlike a pull from peers
 
     settings, started_s = load_settings(home), time.monotonic()
     base = find_base(home, settings.inference.base)

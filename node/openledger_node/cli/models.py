@@ -1,6 +1,7 @@
 """`models`: base models on this machine."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,9 +17,9 @@ from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
+from ..operator.base_change import overridden, settings_for, written_name
 from ..operator.base_facts import known_to_plain, look_to_plain
 from ..operator.base_look import BaseLooks, hub_name
-from ..operator.base_switch import overridden, settings_for, written_name
 from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import show_bases
@@ -31,13 +32,7 @@ app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
 CHECK_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
 BETWEEN_S: Final = 60.0
-"""Longest time in which a node may be silent between the services of two bases."""
-
-WORDS_OF_CHANGE: Final = {
-    "draining": "running answers finish",
-    "loading": "loading the base",
-    "returning": "loading the old base",
-}
+"""Longest time in which a node may be silent while it starts again."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -127,7 +122,6 @@ def remove(
     """Remove a base from the data directory. Files of other programs stay where they are."""
     home = open_node_home()
     base = stored_base(home, name)
-    # NOTE: only the node knows which base it returns to if the one that loads now fails.
     done = ask_daemon(home, "POST", "/models/remove", {"base": name}, timeout_s=CHECK_TIMEOUT_S)
     freed_bytes = _remove_here(home, base) if done is None else done["freed_bytes"]
     if as_json:
@@ -196,17 +190,18 @@ def use(
     name: Annotated[str, typer.Argument(metavar="BASE", help="A base from `models list`.")],
     as_json: Json = False,
 ) -> None:
-    """Serve another base. A running node finishes its answers and changes the base without a restart.
+    """Serve another base. A running node finishes its answers and starts again by itself.
 
-    If the new base can't be loaded, the node returns to the old one. Adapters of the old base wait in the library.
+    Adapters of the old base wait in the library.
     """
     home = open_node_home()
     # NOTE: a path is relative to this command's directory, and hashing a new folder may take minutes.
-    wanted = written_name(home, find_base(home, name))
+    base = find_base(home, name)
+    wanted = written_name(home, base)
     answer = ask_daemon(home, "POST", "/models/use", {"base": wanted}, timeout_s=CHECK_TIMEOUT_S)
-    change = _follow_change(home, answer["switch"], is_quiet=as_json) if answer else _write_base(home, wanted)
-    if change["stage"] == "failed":
-        raise ModelError(f"the node serves {change['from']} again: {change['why']}")
+    if answer:
+        _follow_change(home, base, tell=(lambda _: None) if as_json else say)
+    change = {**(answer or _write_base(home, wanted)), "why": None if answer else overridden()}
     if as_json:
         emit_json("base_change", change)
         return
@@ -221,36 +216,33 @@ def _write_base(home: Home, name: str) -> dict[str, Any]:
     config = load_settings(home)
     changes = settings_for(home, config, name)
     write_settings(home.config_file, changes)
-    before, after = config.inference.base, changes["inference.base"]
-    return {"stage": "done", "from": before, "to": after, "why": overridden(), "ended_s": time.time()}
+    return {"from": config.inference.base, "to": changes["inference.base"]}
 
 
-def _follow_change(home: Home, change: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:
-    """Wait until the running node serves the new base, or the old one again."""
-    shown = ""
-    while change["stage"] in WORDS_OF_CHANGE:
-        if not is_quiet and change["stage"] != shown:
-            shown = change["stage"]
-            say(f"  {WORDS_OF_CHANGE[shown]} …")
-        time.sleep(POLL_S)
-        work = _ask_patiently(home)
-        if work is None or work["switch"] is None:
-            raise ModelError(
-                f"the node stopped before it served {change['to']}: start it again by `openledger-node start`"
-            )
-        change = work["switch"]
-    return change
+def _follow_change(home: Home, base: Base, *, tell: Callable[[str], None]) -> None:
+    """Wait until the node has started again and serves the base.
 
-
-def _ask_patiently(home: Home) -> Any:
-    """Ask again for a while: between the services of two bases, a connection may end without an answer."""
-    deadline_s = time.monotonic() + BETWEEN_S
+    Raises:
+        ModelError: the base could not be loaded, or the node does not come back.
+    """
+    shown, came_at_s = "", time.monotonic()
     while True:
         try:
-            return ask_daemon(home, "GET", "/models/work")
-        except SilentError:
-            if time.monotonic() > deadline_s:
-                raise
+            status = ask_daemon(home, "GET", "/status", timeout_s=CHECK_TIMEOUT_S)
+        except SilentError:  # a connection may end without an answer while the node starts again
+            status = None
+        if status:
+            came_at_s, is_new = time.monotonic(), status["base"] == base.name and status["state"] != "draining"
+            if is_new and status["engine"]["why_failed"]:
+                raise ModelError(f"the node can't load {base.name}: {status['engine']['why_failed']}")
+            if is_new and status["state"] != "starting":
+                return
+            words = "loading the base" if is_new else "running answers finish"
+            if words != shown:
+                shown = words
+                tell(f"  {words} …")
+        elif time.monotonic() - came_at_s > BETWEEN_S:
+            raise ModelError(f"the node has ended: run `openledger-node start` to serve {base.name}")
         time.sleep(POLL_S)
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -82,7 +82,7 @@ def start(
     Without any configuration it serves the demo model, which it downloads on the first start. Port, disk and memory
     are checked before that.
     """
-    began_s = time.monotonic()
+    began_s, environment = time.monotonic(), dict(os.environ)
     home = open_node_home()
     if backend == "fake" and base is None:
         base = FAKE_BASE_NAME  # the only base that this backend has
@@ -104,9 +104,23 @@ def start(
             bring_base(home, config, report, tell)
         report(Progress(what="starting the node", done=0, total=1))
         screen = StartScreen(home, report, lock, manager, began_s=began_s, is_quiet=quiet, hello=hello)
-        run_daemon_to_its_end(home, config, screen)
+        port_to_start_on = run_daemon_to_its_end(home, config, screen)
         note_stopped(home)
+    if port_to_start_on is not None:
+        sys.stdout.flush()
+        words = words_to_start_again(sys.argv[1:], port_to_start_on)
+        os.execve(sys.executable, [sys.executable, "-m", "openledger_node", *words], environment)
     tell("stopped; every answer is recorded")
+
+
+def words_to_start_again(words: Sequence[str], port: int) -> list[str]:
+    """The words of this command without its base, which node.toml names now, and with the port that clients know."""
+    kept, skips = [], False
+    for word in words:
+        if not skips and word.partition("=")[0] not in ("--base", "--port"):
+            kept.append(word)
+        skips = not skips and word in ("--base", "--port")  # its value is the next word
+    return [*kept, "--port", str(port)]
 
 
 @contextmanager
@@ -199,10 +213,14 @@ class StartScreen:
         told.info("%s", shown(line.strip()))
 
 
-def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> None:
-    """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it."""
+def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> int | None:
+    """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it.
+
+    Returns:
+        As `run_daemon`.
+    """
     try:
-        trio.run(_run_both, home, config, screen, clock=BootClock())
+        return trio.run(_run_both, home, config, screen, clock=BootClock())
     except BaseExceptionGroup as group:
         failures = list(_leaves(group))
         if any(isinstance(failure, KeyboardInterrupt) for failure in failures):
@@ -213,19 +231,20 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> No
         raise
 
 
-async def _run_both(home: Home, config: Config, screen: StartScreen) -> None:
+async def _run_both(home: Home, config: Config, screen: StartScreen) -> int | None:
     """Start the processes of the engine and of the own chain, and then load and run the daemon."""
     take_event = partial(screen.manager.take_event, grace_s=config.node.drain_grace_s)
     async with trio.open_nursery() as nursery, _early_engine(home, config) as start_engine:
         with early_chain(home, config) as begun_chain, listening_to_events(take_event):
             nursery.start_soon(screen.manager.give_signs_of_life)
-            await _run_daemon(home, config, screen, start_engine, begun_chain)
+            port_to_start_on = await _run_daemon(home, config, screen, start_engine, begun_chain)
             nursery.cancel_scope.cancel()
+    return port_to_start_on
 
 
 async def _run_daemon(
     home: Home, config: Config, screen: StartScreen, start_engine: StartChild, begun_chain: BegunDevnet | None
-) -> None:
+) -> int | None:
     gc.disable()  # what is loaded stays, so looking for garbage in it would take a tenth of the start
     from ..daemon import OperatorOutput, run_daemon  # takes seconds, in which the other processes load too
 
@@ -233,7 +252,7 @@ async def _run_daemon(
     gc.enable()
 
     output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
-    await run_daemon(home, config, output, start_engine, begun_chain)
+    return await run_daemon(home, config, output, start_engine, begun_chain)
 
 
 def _early_engine(home: Home, config: Config) -> AbstractAsyncContextManager[StartChild]:

@@ -157,6 +157,17 @@ def _is_described(folder: Path) -> bool:
     return _read_json(folder / "base.json").get("files") == _hashed_files(folder, gguf_of(folder))
 
 
+def changed_file(folder: Path) -> Path | None:
+    """A file that is gone or has another size than `base.json` describes; None if all are as they were."""
+    described = _read_json(folder / "base.json").get("files") or {}
+    names = (name for name, (size, _) in described.items() if _size_of(folder / name) != size)
+    return next((folder / name for name in names), None)
+
+
+def _size_of(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
+
+
 def _checked(base: Base) -> Base:
     """Require that a base's GGUF file is still the one that was described."""
     if problem := problem_of(base):

@@ -1,68 +1,59 @@
-"""Pulls of bases or adapters in the daemon: one at a time of each kind, which can be cancelled at any moment.
-
-The order is kept in a file until it has ended, so that a daemon that was killed resumes it at its next start.
-"""
+"""Pulls of bases or adapters in the daemon: one at a time of each kind, which can be cancelled at any moment."""
 
 import json
-import logging
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any, Final, Literal
 
 import trio
 
 from ..contained import log_failure, why_failed
 from ..errors import ConfigError, NodeError
-from ..home import write_private
+from ..home import Home
+from ..models.adapter_hub import discard_partial, is_hub_name
+from ..models.bases import Base
 from ..node_events import EventKind, note_event
 
-LINE_BYTES_MAX = 1 << 16
-FRESH_S = 1.0
+CHILD: Final = "openledger_node.operator.pull_child"
+LINE_BYTES_MAX: Final = 1 << 16
+FRESH_S: Final = 1.0
 """Time after which the rate of a download is known."""
 
 DOWNLOADING: Final = "downloading"
+NONSENSE: Final = "the process that downloads reports nonsense: pull again"
+
+Noun = Literal["base", "adapter"]
+"""The kind of things that are pulled, and the key of the result."""
+
+NAMES: Final[Mapping[Noun, str]] = {
+    "base": "OWNER/NAME, or the path of a folder or file",
+    "adapter": "a name that peers offer, an adapter's id, or OWNER/NAME of the Hugging Face hub",
+}
+RESULTS: Final[Mapping[Noun, tuple[str, ...]]] = {
+    "base": ("base",),
+    "adapter": ("adapter", "digest", "received_bytes", "from_peer", "made_for", "missing_versions"),
+}
 
 Line = Mapping[str, Any]
-"""A report: `what`, `done` and `total` in bytes; or at the end an `error`, or the result by the kind's name."""
+"""A report: `what`, `done` and `total` in bytes; or at the end an `error`, or the result by its noun."""
 
 Hear = Callable[[Line], None]
 State = Literal["running", "done", "failed", "cancelled"]
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """The name of the base or adapter to pull."""
-
-    name: str
-    anyway: bool = False  # even if it does not fit into the memory
-    is_resumed: bool = False  # left by an earlier daemon
-
-
-Fetch = Callable[[Order, Hear], Awaitable[None]]
-"""Carries out an order and hands over each line that it reports; a cancellation ends it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """The kind of things that are pulled."""
-
-    noun: str  # also the key of the result
-    names: str  # the names that a pull takes, for an error
-    facts: tuple[str, ...] = ()  # more keys of the result
-    discard: Callable[["Order"], None] = lambda order: None  # deletes what a cancelled pull has left; blocks
+FromPeers = Callable[[str, Callable[[int, int], None]], Awaitable[dict[str, Any]]]
+"""Fetches an adapter from peers by its name; the second argument gets the bytes that are here, and of all."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Pull:
+class Pull:
     """The pull that is under way, or the last one."""
 
-    order: Order
+    name: str
+    anyway: bool = False  # even if it does not fit into the memory
     state: State = "running"
     what: str = "starting"
     done: int = 0
@@ -72,17 +63,29 @@ class _Pull:
     result: Line = field(default_factory=dict)
 
 
-class Pulls:
-    """Runs a daemon's pulls of one kind; `file` keeps the order."""
+Fetch = Callable[[Pull, Hear], Awaitable[None]]
+"""Carries out a pull and hands over each line that it reports; a cancellation ends it."""
 
-    def __init__(self, kind: Kind, file: Path, fetch: Fetch, *, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._kind = kind
-        self._file = file
+
+class Pulls:
+    """Runs a daemon's pulls of one kind."""
+
+    def __init__(
+        self,
+        noun: Noun,
+        fetch: Fetch,
+        *,
+        discard: Callable[[str], None] = lambda name: None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`discard` deletes what a cancelled pull of a name has left; blocks."""
+        self._noun: Noun = noun
         self._fetch = fetch
+        self._discard = discard
         self._now_s = now_s
-        self._pull: _Pull | None = None
+        self._pull: Pull | None = None
         self._ordered = trio.Event()
-        self._scope: trio.CancelScope | None = None
+        self._scope = trio.CancelScope()
 
     @property
     def is_running(self) -> bool:
@@ -96,25 +99,20 @@ class Pulls:
             ConfigError: another one is under way, or this is no name.
         """
         if not name.strip() or not name.isprintable():
-            raise ConfigError(f"{name!r} is not a name: give {self._kind.names}")
+            raise ConfigError(f"{name!r} is not a name: give {NAMES[self._noun]}")
         if self._pull and self.is_running:
-            raise ConfigError(f"{self._pull.order.name} is being pulled: wait until that has ended, or cancel it")
-        order = Order(name=name.strip(), anyway=anyway)
-        self._keep(order)
-        self._begin(order)
+            raise ConfigError(f"{self._pull.name} is being pulled: wait until that has ended, or cancel it")
+        self._pull = Pull(name=name.strip(), anyway=anyway)
+        self._ordered.set()
 
     def cancel(self) -> None:
         """End the pull that is under way; nothing if there is none."""
         if self._pull and self.is_running:
             self._pull.state = "cancelled"
-            self._forget()
-            if self._scope:
-                self._scope.cancel()
+            self._scope.cancel()
 
     async def run(self) -> None:
-        """Carry out orders until cancelled, and first the one that an earlier daemon has left."""
-        if self._pull is None and (left := self._read_left()):
-            self._begin(left)
+        """Carry out orders until cancelled."""
         while True:
             await self._ordered.wait()
             self._ordered = trio.Event()
@@ -128,7 +126,7 @@ class Pulls:
             return None
         rate = self._bytes_per_s(pull)
         return {
-            "name": pull.order.name,
+            "name": pull.name,
             "state": pull.state,
             "what": pull.what,
             "done_bytes": pull.done,
@@ -137,98 +135,89 @@ class Pulls:
             "left_s": round((pull.total - pull.done) / rate) if rate else None,
             "why": pull.result.get("error"),
             "exit_code": pull.result.get("exit_code"),  # of a command that waits for it
-            **{key: pull.result.get(key) for key in (self._kind.noun, *self._kind.facts)},
+            **{key: pull.result.get(key) for key in RESULTS[self._noun]},
         }
 
-    def _begin(self, order: Order) -> None:
-        self._pull = _Pull(order=order)
-        self._ordered.set()
-
-    async def _run_one(self, pull: _Pull) -> None:
+    async def _run_one(self, pull: Pull) -> None:
         with trio.CancelScope() as self._scope:
             try:
-                await self._fetch(pull.order, lambda line: self._hear(pull, line))
+                await self._fetch(pull, partial(self._hear, pull))
             except Exception as error:  # the operator reads the reason, and the daemon goes on
                 log_failure(error)
                 why = why_failed(error)
                 self._hear(pull, {"error": str(why), "exit_code": getattr(why, "exit_code", NodeError.exit_code)})
-        self._scope = None
         if pull.state == "cancelled":
-            await trio.to_thread.run_sync(self._kind.discard, pull.order)
-        if pull.state == "running":
-            self._hear(
-                pull, {"error": f"the download ended without a word: pull the {self._kind.noun} again to resume it"}
-            )
+            await trio.to_thread.run_sync(self._discard, pull.name)
+        self._hear(pull, {"error": f"the download ended without a word: pull the {self._noun} again to resume it"})
 
-    def _hear(self, pull: _Pull, line: Line) -> None:
-        """Take one line of the report."""
+    def _hear(self, pull: Pull, line: Line) -> None:
+        """Take one line of the report; the end of a pull is heard once."""
         if pull.state != "running":
             return
-        if "error" in line or self._kind.noun in line:
-            pull.result = dict(line)
-            pull.state = "failed" if "error" in line else "done"
-            if pull.state == "done" and self._kind.noun == "adapter":
-                note_event(EventKind.ADAPTER_PULLED, pull.order.name)
-            self._forget()
+        if "error" in line or self._noun in line:
+            pull.result, pull.state = dict(line), "failed" if "error" in line else "done"
+            if pull.state == "done" and self._noun == "adapter":
+                note_event(EventKind.ADAPTER_PULLED, pull.name)
             return
         if line["what"] != pull.what:
             pull.what, pull.began_s, pull.began_done = line["what"], self._now_s(), line["done"]
         pull.done, pull.total = line["done"], line["total"] if line["total"] > 1 else 0
 
-    def _bytes_per_s(self, pull: _Pull) -> int | None:
+    def _bytes_per_s(self, pull: Pull) -> int | None:
         """The rate of this stage so far; None if nothing can be said yet."""
         took_s, fresh = self._now_s() - pull.began_s, pull.done - pull.began_done
         is_known = pull.state == "running" and pull.total and took_s >= FRESH_S and fresh > 0
         return round(fresh / took_s) if is_known else None
 
-    # ---- the order's file
 
-    def _keep(self, order: Order) -> None:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._file, json.dumps({"name": order.name, "anyway": order.anyway}) + "\n", is_new=False)
+def base_pulls(home: Home) -> Pulls:
+    """The pulls of bases into a data directory."""
 
-    def _forget(self) -> None:
-        try:
-            self._file.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning(
-                "%s stays (%s): the next start will pull that %s again",
-                self._file,
-                error.strerror,
-                self._kind.noun,
-            )
+    async def fetch(pull: Pull, hear: Hear) -> None:
+        await fetch_in_child(hear, "base", str(home.root), pull.name, "anyway" if pull.anyway else "")
 
-    def _read_left(self) -> Order | None:
-        try:
-            found = json.loads(self._file.read_text())
-            return Order(name=str(found["name"]), anyway=found["anyway"] is True, is_resumed=True)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            log.warning("%s can't be read (%s), so no pull is resumed", self._file, error)
-            return None
+    return Pulls("base", fetch)
 
 
-async def fetch_in_child(module: str, words: Sequence[str], hear: Hear) -> None:
-    """Pull in a child process that runs a module, and that ends with this task or with this process."""
+def adapter_pulls(home: Home, base: Base, from_peers: FromPeers) -> Pulls:
+    """The pulls of adapters for the base that is served: from peers over the network, or from the hub."""
+
+    async def fetch(pull: Pull, hear: Hear) -> None:
+        if is_hub_name(pull.name):
+            await fetch_in_child(hear, "adapter", str(home.root), pull.name, base.name)
+            return
+        hear({"what": "asking peers", "done": 0, "total": 1})
+        found = await from_peers(
+            pull.name, lambda done, total: hear({"what": DOWNLOADING, "done": done, "total": total})
+        )
+        hear({**found, "received_bytes": found["bytes"]})
+
+    def discard(name: str) -> None:
+        if is_hub_name(name):
+            discard_partial(home, name)
+
+    return Pulls("adapter", fetch, discard=discard)
+
+
+async def fetch_in_child(hear: Hear, *words: str) -> None:
+    """Pull in a child process, which ends with this task or with this process."""
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", module, *words],
+        [sys.executable, "-m", CHILD, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # so that the terminal's Ctrl-C reaches the daemon only
     )
-    try:
-        assert process.stdout is not None
-        await _read_lines(process.stdout, hear)
-        await process.wait()
-    finally:
-        with trio.CancelScope(shield=True):
-            process.kill()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with process.stdin, process.stdout:
+        try:
+            await _read_lines(process.stdout, hear)
             await process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    await pipe.aclose()
+        finally:
+            with trio.CancelScope(shield=True):
+                process.kill()
+                await process.wait()
 
 
 async def _read_lines(stream: trio.abc.ReceiveStream, hear: Hear) -> None:
@@ -242,6 +231,3 @@ async def _read_lines(stream: trio.abc.ReceiveStream, hear: Hear) -> None:
                 raise NodeError(NONSENSE) from error
         if len(rest) > LINE_BYTES_MAX:
             raise NodeError(NONSENSE)
-
-
-NONSENSE: Final = "the process that downloads reports nonsense: pull again"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -40,6 +41,27 @@ def test_a_code_is_good_for_minutes(age_s: float, is_open: bool) -> None:
     code = kept.draw_code()
     clock.now_s += age_s
     assert (kept.open(code) is not None) is is_open
+
+
+def test_a_session_outlives_a_start_that_follows_at_once(tmp_path: Path) -> None:
+    before, again, later = sessions(), sessions(), sessions()
+    session = before.open(before.draw_code())
+    assert session is not None
+    before.keep(tmp_path / "kept.json")
+    again.take_up(tmp_path / "kept.json")
+    cookie = f"{before.cookie_name}={session.cookie}"
+    assert again.find(cookie) == session
+    later.take_up(tmp_path / "kept.json")  # a start of its owner's, for which nothing was kept
+    assert later.find(cookie) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '[["one"]]'])
+def test_sessions_that_can_not_be_read_are_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "kept.json").write_text(content)
+    kept = sessions()
+    kept.take_up(tmp_path / "kept.json")
+    assert not (tmp_path / "kept.json").exists()
+    assert kept.find("") is None
 
 
 @pytest.mark.parametrize("code", ["", "guess", "x" * 100_000])

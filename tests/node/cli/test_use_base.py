@@ -8,23 +8,38 @@ import pytest
 from support.verbs import Run
 
 from openledger_node.cli import models
-from openledger_node.home import Home
+from openledger_node.cli.daemon_client import SilentError
+from openledger_node.cli.node import words_to_start_again
+from openledger_node.home import Holder, Home
 from openledger_node.models.bases import describe_folder
 
-DONE = {"stage": "done", "from": "old", "to": "new", "why": None, "ended_s": 1.0}
+IDLE = {"state": "idle", "engine": {"why_failed": None}}  # of a node that serves what was ordered
+OLD = {**IDLE, "state": "draining", "base": "old"}
+
+
+class Daemon:
+    """A node that takes an order and then answers with the given statuses, the last one again and again."""
+
+    def __init__(self) -> None:
+        self.orders: list[Any] = []
+        self.statuses: list[Any] = [IDLE]
+
+    def __call__(self, _home: Home, method: str, _path: str, body: Any = None, **_: Any) -> Any:
+        if method == "POST":
+            self.orders.append(body)
+            return {"from": "old", "to": body["base"]}
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if isinstance(status, Exception):
+            raise status
+        return status and {"base": Path(self.orders[-1]["base"]).name, **status}
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the node is asked for; it changes the base at once."""
-    bodies: list[Any] = []
-
-    def answer(_home: Home, _method: str, _path: str, body: Any, **_: Any) -> Any:
-        bodies.append(body)
-        return {"switch": DONE}
-
-    monkeypatch.setattr(models, "ask_daemon", answer)
-    return bodies
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    found = Daemon()
+    monkeypatch.setattr(models, "ask_daemon", found)
+    monkeypatch.setattr(models, "POLL_S", 0.0)
+    return found
 
 
 def put_folder(folder: Path) -> Path:
@@ -35,21 +50,70 @@ def put_folder(folder: Path) -> Path:
 
 
 def test_a_folder_is_hashed_by_the_command_and_named_by_its_whole_path(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[Any]
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, daemon: Daemon
 ) -> None:
     folder = put_folder(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     ran = run("models", "use", "./mine", "--json")
-    assert (ran.status, asked) == (0, [{"base": str(folder.resolve())}]), ran.stderr
+    assert (ran.status, daemon.orders) == (0, [{"base": str(folder.resolve())}]), ran.stderr
     assert (folder / "base.json").exists(), "the node needs not hash it again"
 
 
-def test_a_base_of_the_data_directory_keeps_its_name(run: Run, home: Home, asked: list[Any]) -> None:
+def test_a_base_of_the_data_directory_keeps_its_name(run: Run, home: Home, daemon: Daemon) -> None:
     describe_folder(put_folder(home.models / "tiny"))
     assert run("models", "use", "tiny", "--json").status == 0
-    assert asked == [{"base": "tiny"}]
+    assert daemon.orders == [{"base": "tiny"}]
 
 
-def test_a_base_that_is_not_here_is_refused_before_the_node_is_asked(run: Run, asked: list[Any]) -> None:
+def test_a_base_that_is_not_here_is_refused_before_the_node_is_asked(run: Run, daemon: Daemon) -> None:
     refused = run("models", "use", "./nowhere")
-    assert (refused.status, "nowhere" in refused.stderr, asked) == (7, True, [])
+    assert (refused.status, "nowhere" in refused.stderr, daemon.orders) == (7, True, [])
+
+
+def test_the_command_follows_the_node_until_it_has_started_again(run: Run, home: Home, daemon: Daemon) -> None:
+    describe_folder(put_folder(home.models / "tiny"))
+    loading = {**IDLE, "state": "starting"}
+    daemon.statuses = [
+        OLD,
+        OLD,
+        None,
+        SilentError(home, Holder(name="daemon", process=1), OSError("no answer")),
+        loading,
+        IDLE,
+    ]
+    ran = run("models", "use", "tiny")
+    assert ran.status == 0
+    assert "running answers finish …" in ran.stderr
+    assert "loading the base …" in ran.stderr
+    assert "tiny was old before; the node serves it now" in ran.stderr
+
+
+def test_a_base_that_the_engine_can_not_load_is_said_with_the_reason(run: Run, home: Home, daemon: Daemon) -> None:
+    describe_folder(put_folder(home.models / "tiny"))
+    daemon.statuses = [OLD, {**IDLE, "engine": {"why_failed": "its weights are damaged"}}]
+    refused = run("models", "use", "tiny")
+    assert (refused.status, "the node can't load tiny: its weights are damaged" in refused.stderr) == (7, True)
+
+
+def test_a_node_that_does_not_come_back_is_said(
+    run: Run, home: Home, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe_folder(put_folder(home.models / "tiny"))
+    monkeypatch.setattr(models, "BETWEEN_S", 0.05)
+    daemon.statuses = [OLD, None]
+    refused = run("models", "use", "tiny")
+    assert (refused.status, "run `openledger-node start` to serve tiny" in refused.stderr) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        (["start"], ["start"]),
+        (["--home", "x", "start", "--base", "old", "--quiet"], ["--home", "x", "start", "--quiet"]),
+        (["start", "--base=old", "--port", "0", "--no-hello"], ["start", "--no-hello"]),
+    ],
+)
+def test_the_node_starts_again_by_the_same_words_without_its_base_and_on_its_port(
+    words: list[str], again: list[str]
+) -> None:
+    assert words_to_start_again(words, 8420) == [*again, "--port", "8420"]

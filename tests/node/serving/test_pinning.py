@@ -19,7 +19,7 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import read_pins
 from openledger_node.operator.adapter_library import LibraryService
-from openledger_node.operator.adapter_pull import adapter_pulls
+from openledger_node.operator.pulls import adapter_pulls
 from openledger_node.serving.pinning import AdapterPins
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import Digest

@@ -13,11 +13,10 @@ import { toast } from "../lib/toast.js";
 
 export const title = "Models";
 
-const LOOK_MS = 4000, WORK_MS = 1000;
-const STAGES = { draining: "Running answers finish", loading: "The base loads", returning: "The old base loads again" };
+const LOOK_MS = 4000, WORK_MS = 1000, LOADING = ["draining", "starting"];
 
 export function mount(root) {
-  const held = { listing: null, known: null, work: null, wanted: "", looked: null, isLooking: false };
+  const held = { listing: null, known: null, work: null, wanted: "", looked: null, isLooking: false, change: null };
   const empty = part(), change = part(), here = part(), fits = part(), bring = part(), error = h("div", { role: "alert" });
   root.append(heading("Models", "Which bases are on this machine, which ones fit it, and which one it serves.", "models list"), h("div", { class: "grid" }, error, change, empty, here, bring, fits));
   let wasRunning = false;
@@ -28,13 +27,13 @@ export function mount(root) {
       empty.show(listing.models.length === 0 && listing.served, (served) => served && emptyState({
         where: "Models · none", title: "No base is here yet", text: served === "fake" ? "The node answers with the fake base, which is for tests. Pull a base below, then serve it." : "Pull a base below. The table says which ones fit this machine.", words: "models pull",
       }));
-      here.show({ listing, isChanging: isChanging(work) }, (seen) => drawHere(seen, { use, remove, pull }));
+      here.show({ listing, isChanging: isChanging(held.change) }, (seen) => drawHere(seen, { use, remove, pull }));
     }
     if (work) {
-      change.show(work.switch, drawChange);
       bring.show({ pull: work.pull, looked: held.looked, isLooking: held.isLooking }, (seen) => drawBring(seen, held, { look, pull, cancel }));
     }
-    if (known) fits.show({ known, served: listing?.models.find((base) => base.is_served)?.name, isPulling: isPulling(work?.pull), isChanging: isChanging(work) }, (seen) => drawFits(seen, { use, pull }));
+    if (known) fits.show({ known, served: listing?.models.find((base) => base.is_served)?.name, isPulling: isPulling(work?.pull), isChanging: isChanging(held.change) }, (seen) => drawFits(seen, { use, pull }));
+    change.show(held.change, drawChange);
   };
 
   const attempt = attempter(error, draw);
@@ -42,7 +41,7 @@ export function mount(root) {
   const judge = () => attempt(async () => { held.known = await get("/models/known"); }, false);
   const follow = () => attempt(async () => {
     held.work = await get("/models/work");
-    const isRunning = isPulling(held.work?.pull) || isChanging(held.work);
+    const isRunning = isPulling(held.work?.pull);
     if (wasRunning && !isRunning) await Promise.all([list(), judge()]);
     wasRunning = isRunning;
   }, false);
@@ -69,17 +68,15 @@ export function mount(root) {
   function use(name) {
     const words = `models use ${quoted(name)}`, why = h("div", { role: "alert" }), live = latest.state?.requests?.live ?? 0;
     const go = button("Serve it", () => attempter(why, draw)(async () => {
-      held.work = await post("/models/use", { base: name });
-      wasRunning = true;
+      held.change = { ...await post("/models/use", { base: name }), name, state: null, why: null };
       dialog.close();
     }), { kind: "primary" });
     const dialog = openDialog(`Serve ${short(name, 24)}`,
       h("p", {}, `The node stops serving ${held.listing.served} and serves ${name} instead. Nothing is downloaded. The page comes back by itself.`),
       h("ul", {},
-        h("li", {}, live ? `${count(live)} running ${live === 1 ? "answer finishes" : "answers finish"} first; new requests wait until the base is loaded.` : "No answer is running; new requests wait until the base is loaded."),
+        h("li", {}, `${live ? `${count(live)} running ${live === 1 ? "answer finishes" : "answers finish"} first, and then the` : "The"} node starts again by itself. Until the base is loaded, it refuses new requests.`),
         h("li", {}, "Adapters of the old base stay on the disk. They can't be served until you serve their base again."),
-        h("li", {}, "The node advertises the new base at the same price. Change the price on Home, Prices, if it should cost something else."),
-        h("li", {}, "If the base does not load, the node serves the old one again.")),
+        h("li", {}, "The node advertises the new base at the same price. Change the price on Home, Prices, if it should cost something else.")),
       why, cliLine(words), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), go));
   }
 
@@ -97,11 +94,20 @@ export function mount(root) {
       cliLine(`models remove ${quoted(base.name)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), go));
   }
 
-  const timers = [setInterval(list, LOOK_MS), setInterval(follow, WORK_MS)], stop = on("link", () => latest.state && draw());
+  // The node is gone for a moment while it starts again, and then says by its status what it serves.
+  const hear = ({ base, state, engine }) => {
+    if (!held.change) return;
+    const isNew = base === held.change.name, why = isNew ? engine?.why_failed ?? null : null;
+    held.change = isNew && !why && !LOADING.includes(state) ? null : { ...held.change, state: isNew ? state : null, why };
+    if (isNew) list();
+    draw();
+  };
+
+  const timers = [setInterval(list, LOOK_MS), setInterval(follow, WORK_MS)], stops = [on("link", () => latest.state && draw()), on("state", hear)];
   list();
   follow();
   judge();
-  return () => { timers.forEach(clearInterval); stop(); };
+  return () => { timers.forEach(clearInterval); stops.forEach((stop) => stop()); };
 }
 
 function whatGoes(base) {
@@ -110,15 +116,15 @@ function whatGoes(base) {
   return `This deletes its files and frees about ${bytes(base.size_bytes)}. To serve it again you have to pull it again.`;
 }
 
-const isChanging = (work) => (work?.switch?.stage ?? "done") in STAGES;
+const isChanging = (change) => Boolean(change) && !change.why;
 
 // ---- 1 the change of the base
 
 function drawChange(change) {
   if (!change) return null;
-  if (change.stage in STAGES) return panel({ role: "status" }, `${change.from} → ${change.to}`, "the base changes", h("p", {}, `${STAGES[change.stage]}.`), cliLine(`models use ${quoted(change.to)}`));
-  if (change.stage === "failed") return note("bad", [h("b", {}, `${change.to} is not served. `), `The node serves ${change.from}. ${change.why ?? ""}`], null, "models list");
-  return change.why ? note("warn", change.why) : null;
+  if (change.why) return note("bad", [h("b", {}, `${change.name} can’t be loaded. `), change.why], null, `models use ${quoted(change.from)}`);
+  const words = change.state ? "The base loads." : "Running answers finish, and then the node starts again. This page comes back by itself.";
+  return panel({ role: "status" }, `${change.from} → ${change.name}`, "the base changes", h("p", {}, words), cliLine(`models use ${quoted(change.name)}`));
 }
 
 // ---- 2 what is here

@@ -1,4 +1,4 @@
-"""Pulls of bases in the daemon: progress, cancellation, a daemon that was killed, and the real process of a pull."""
+"""Pulls in the daemon: progress, cancellation, failures, and the real process of a pull of a base."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +12,20 @@ from support.tiny import make_base
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Home
 from openledger_node.models.bases import find_base
-from openledger_node.operator.base_pull import base_pulls
-from openledger_node.operator.pulls import Hear, Line, Order, Pulls
+from openledger_node.operator.pulls import Hear, Line, Pull, Pulls, base_pulls
 
 MB = 10**6
 
 
 class ScriptedFetch:
-    """Reports the given lines, one after each `step`, and keeps the orders."""
+    """Reports the given lines, one each second, and keeps the orders."""
 
     def __init__(self, *lines: Line | Exception, is_endless: bool = False) -> None:
         self.lines, self.is_endless = lines, is_endless
-        self.orders: list[Order] = []
+        self.orders: list[tuple[str, bool]] = []
 
-    async def __call__(self, order: Order, hear: Hear) -> None:
-        self.orders.append(order)
+    async def __call__(self, pull: Pull, hear: Hear) -> None:
+        self.orders.append((pull.name, pull.anyway))
         for line in self.lines:
             await trio.sleep(1)
             if isinstance(line, Exception):
@@ -52,29 +51,25 @@ async def run_to_the_end(pulls: Pulls, *, within_s: float = 100) -> dict[str, An
     return found
 
 
-def open_pulls(home: Home, fetch: ScriptedFetch) -> Pulls:
-    return base_pulls(home, fetch=fetch, now_s=trio.current_time)
+def open_pulls(fetch: ScriptedFetch) -> Pulls:
+    return Pulls("base", fetch, now_s=trio.current_time)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb"])
-def test_what_is_no_name_is_refused_and_not_kept(home: Home, name: str) -> None:
-    pulls = open_pulls(home, ScriptedFetch())
+def test_what_is_no_name_is_refused(name: str) -> None:
+    pulls = open_pulls(ScriptedFetch())
     with pytest.raises(ConfigError, match="is not a name: give OWNER/NAME"):
         pulls.order(name)
-    assert not (home.models / ".pull.json").exists()
 
 
-async def test_a_report_that_is_none_fails_the_pull_and_not_the_daemon(
-    home: Home, autojump_clock: trio.abc.Clock
-) -> None:
-    pulls = open_pulls(home, ScriptedFetch(ValueError("Expecting value")))
+async def test_a_report_that_is_none_fails_the_pull_and_not_the_daemon(autojump_clock: trio.abc.Clock) -> None:
+    pulls = open_pulls(ScriptedFetch(ValueError("Expecting value")))
     pulls.order("acme/tiny")
     assert (await run_to_the_end(pulls))["state"] == "failed"
-    assert not (home.models / ".pull.json").exists()
 
 
-async def test_a_pull_tells_size_rate_and_time_left(home: Home, autojump_clock: trio.abc.Clock) -> None:
-    pulls = open_pulls(home, ScriptedFetch(downloading(0), downloading(10), downloading(40), is_endless=True))
+async def test_a_pull_tells_size_rate_and_time_left(autojump_clock: trio.abc.Clock) -> None:
+    pulls = open_pulls(ScriptedFetch(downloading(0), downloading(10), downloading(40), is_endless=True))
     pulls.order("acme/tiny")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulls.run)
@@ -86,12 +81,11 @@ async def test_a_pull_tells_size_rate_and_time_left(home: Home, autojump_clock: 
     assert (found["bytes_per_s"], found["left_s"]) == (16 * MB, 4)
 
 
-async def test_a_finished_pull_names_its_base_and_leaves_no_order(home: Home, autojump_clock: trio.abc.Clock) -> None:
-    pulls = open_pulls(home, ScriptedFetch(downloading(100), {"base": "acme--tiny"}))
+async def test_a_finished_pull_names_its_base(autojump_clock: trio.abc.Clock) -> None:
+    pulls = open_pulls(ScriptedFetch(downloading(100), {"base": "acme--tiny"}))
     pulls.order(" acme/tiny ")
     found = await run_to_the_end(pulls)
     assert (found["state"], found["name"], found["base"]) == ("done", "acme/tiny", "acme--tiny")
-    assert not (home.models / ".pull.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -103,18 +97,17 @@ async def test_a_finished_pull_names_its_base_and_leaves_no_order(home: Home, au
     ],
 )
 async def test_a_failed_pull_says_why_and_is_not_tried_again(
-    home: Home, autojump_clock: trio.abc.Clock, line: Line | NodeError, says: str
+    autojump_clock: trio.abc.Clock, line: Line | NodeError, says: str
 ) -> None:
-    pulls = open_pulls(home, ScriptedFetch(line))
+    pulls = open_pulls(ScriptedFetch(line))
     pulls.order("acme/tiny")
     found = await run_to_the_end(pulls)
     assert (found["state"], says in found["why"]) == ("failed", True)
-    assert not (home.models / ".pull.json").exists()
 
 
-async def test_a_second_pull_waits_for_a_cancellation(home: Home, autojump_clock: trio.abc.Clock) -> None:
+async def test_a_second_pull_waits_for_a_cancellation(autojump_clock: trio.abc.Clock) -> None:
     fetch = ScriptedFetch(downloading(1), is_endless=True)
-    pulls = open_pulls(home, fetch)
+    pulls = open_pulls(fetch)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulls.run)
         pulls.order("acme/tiny")
@@ -128,30 +121,7 @@ async def test_a_second_pull_waits_for_a_cancellation(home: Home, autojump_clock
         pulls.order("acme/other", anyway=True)
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
-    assert fetch.orders == [Order(name="acme/tiny"), Order(name="acme/other", anyway=True)]
-
-
-async def test_a_daemon_that_was_killed_goes_on_at_its_next_start(home: Home, autojump_clock: trio.abc.Clock) -> None:
-    open_pulls(home, ScriptedFetch()).order("acme/tiny")
-    fetch = ScriptedFetch({"base": "acme--tiny"})
-    pulls = open_pulls(home, fetch)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulls.run)
-        await trio.sleep(5)
-        nursery.cancel_scope.cancel()
-    assert fetch.orders == [Order(name="acme/tiny", is_resumed=True)]
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"name": 1}', "[" * 100_000])
-async def test_a_torn_order_is_not_followed(home: Home, autojump_clock: trio.abc.Clock, content: str) -> None:
-    home.models.mkdir(parents=True)
-    (home.models / ".pull.json").write_text(content)
-    pulls = open_pulls(home, fetch := ScriptedFetch())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulls.run)
-        await trio.sleep(5)
-        nursery.cancel_scope.cancel()
-    assert fetch.orders == []
+    assert fetch.orders == [("acme/tiny", False), ("acme/other", True)]
 
 
 # ---- the real process
