@@ -1,4 +1,4 @@
-"""Moments at which the node may start again by itself, since that would interrupt nobody."""
+"""The state of a node in one word: idle only if nothing runs and nothing waits."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,18 +23,21 @@ def parts(tmp_path: Path) -> Any:
     )
 
 
-@pytest.mark.parametrize("pause", [None, "until 18:00"])
 @pytest.mark.parametrize(
-    ("part", "field", "value"),
-    [("serving", "num_live", 1), ("router", "num_live", 1), ("serving", "is_draining", True)],
+    ("part", "field", "value", "state"),
+    [
+        ("serving", "num_live", 1, "serving"),
+        ("router", "num_live", 1, "serving"),
+        ("serving", "is_draining", True, "draining"),
+    ],
 )
-def test_a_node_that_answers_or_buys_is_not_idle_paused_or_not(
-    parts: Any, pause: str | None, part: str, field: str, value: object
+def test_a_node_that_answers_or_buys_is_not_idle(
+    parts: Any, part: str, field: str, value: object, state: str
 ) -> None:
-    report = StatusReport(parts, SimpleNamespace(current=pause), SimpleNamespace())  # type: ignore[arg-type]
-    assert report.is_idle()
+    report = StatusReport(parts, SimpleNamespace(current=None), SimpleNamespace())  # type: ignore[arg-type]
+    assert report.state() == "idle"
     setattr(getattr(parts, part), field, value)
-    assert not report.is_idle()
+    assert report.state() == state
 
 
 @pytest.mark.parametrize(("serves", "state"), [(True, "starting"), (False, "idle")])
@@ -46,12 +49,11 @@ def test_a_node_whose_pause_is_over_is_starting_until_its_engine_loads_again(
     report = StatusReport(parts, pauses, SimpleNamespace())  # type: ignore[arg-type]
     assert report.state() == "paused"
     pauses.current = None
-    assert (report.state(), report.is_idle()) == (state, not serves)
+    assert report.state() == state
 
 
-@pytest.mark.parametrize("pause", [None, "until 18:00"])
-def test_a_node_that_trains_is_not_idle_paused_or_not(parts: Any, pause: str | None) -> None:
-    report = StatusReport(parts, SimpleNamespace(current=pause), SimpleNamespace())  # type: ignore[arg-type]
+def test_a_node_that_trains_is_not_idle(parts: Any) -> None:
+    report = StatusReport(parts, SimpleNamespace(current=None), SimpleNamespace())  # type: ignore[arg-type]
     with Runs(parts.home).hold(None):
-        assert not report.is_idle()
-    assert report.is_idle()
+        assert report.state() == "training"
+    assert report.state() == "idle"
