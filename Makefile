@@ -20,7 +20,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-chaos test-interop quick kernels contracts contract-tools slither demo bench fuzz-api docs lint surface spine fix lock example reference vectors first-start release clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-interop quick kernels contracts contract-tools slither demo bench docs lint surface spine fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -37,7 +37,6 @@ test-deep: ## the same with many more seeds, examples and kills, with the benchm
 	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-clients
 	@$(MAKE) --no-print-directory test-home ARGS="--json --trials 20"
-	@$(MAKE) --no-print-directory test-chaos ARGS="--quick --json"
 	@$(MAKE) --no-print-directory test-interop ARGS="--times 5"
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
@@ -63,10 +62,6 @@ test-gpu: $(VENV)/dev.stamp ## the engine and its kernels on the card of this ma
 # this machine can't make are NOT TESTED.
 test-home: $(VENV)/dev.stamp ## two homes behind routers of five kinds find each other, trade and are paid; 5 minutes
 	$(BIN)/python scripts/bench/home.py $(ARGS)
-
-# Without ARGS the chain is away for ten minutes. In the quick form it is away for 20 s, and there are 6 sellers.
-test-chaos: $(VENV)/dev.stamp ## sellers, relay, bootstrap nodes and chain are killed under load, and the money must add up; half an hour
-	$(BIN)/python scripts/bench/chaos.py $(ARGS)
 
 # The programs from npm have a lock of their own, and go-libp2p's daemon comes out of a wheel of 10 MB. What can't be had
 # is NOT TESTED.
@@ -137,18 +132,9 @@ vectors: $(VENV)/dev.stamp ## write tests/vectors/*.json anew from the protocol
 demo: $(VENV)/run.stamp ## the whole economy in one run: three nodes, two adapters, one chain, an audit
 	@exec $(BIN)/openledger-node demo $(ARGS)
 
-bench: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the benchmarks: each prints one JSON object on its last line
-	$(BIN)/python scripts/bench/network.py --json
+bench: $(VENV)/dev.stamp ## the benchmarks: each prints one JSON object on its last line
 	$(BIN)/python scripts/bench/home.py --json
-	$(BIN)/python scripts/bench/load.py --json
 	$(BIN)/python scripts/bench/serving.py --json
-	$(BIN)/python scripts/bench/money.py --json
-	$(BIN)/python scripts/bench/pause.py --json
-	$(BIN)/python scripts/bench/llamacpp.py --json --program $(LLAMA)/bin/llama-server
-	$(BIN)/python scripts/bench/chaos.py --json
-
-fuzz-api: $(VENV)/dev.stamp ## twenty thousand requests at the API, right ones and wrong ones; minutes
-	$(BIN)/python scripts/fuzz_api.py
 
 first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first answer and a clean end, timed
 	$(BIN)/python scripts/first_start.py

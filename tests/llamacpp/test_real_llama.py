@@ -1,12 +1,10 @@
 """The llamacpp plug over llama.cpp's own server: `make test-llamacpp` runs these, and nothing else does."""
 
-import json
 import os
 import signal
 import socket
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +18,6 @@ from gguf import GGMLQuantizationType
 from peft import PeftModel
 from support import gguf_models
 from support.llama_programs import LLAMA_VARIABLE
-from support.processes.nodes import ROOT
 from support.tiny import END_ID, greedy, make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
 from transformers import AutoModelForCausalLM
@@ -31,10 +28,7 @@ from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Draw
 from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.errors import ModelError
-from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterSource
-from openledger_node.models.bases import find_base
-from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -302,20 +296,6 @@ def processes_below(process_id: int | None) -> list[int]:
     pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
     below = [child for child, parent in pairs if parent == process_id]
     return [each for child in below for each in (child, *processes_below(child))]
-
-
-def test_the_benchmark_beside_llama_cpp_runs() -> None:
-    """Over the demo base's own file; the figures of the short form mean nothing."""
-    if find_base(Home(ROOT / ".home"), DEMO_BASE_NAME).gguf is None:
-        pytest.skip("the demo base here was converted by an older version")
-    script = [sys.executable, str(ROOT / "scripts/bench/llamacpp.py"), "--quick", "--json"]
-    run = subprocess.run(
-        [*script, "--program", os.environ[LLAMA_VARIABLE]], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert [bar["id"] for bar in found["bars"]] == ["one_over_llama_cpp", "pause"]
-    assert found["runs"]["compared"]["first_logprobs_differ_by"] < 0.5
 
 
 @pytest.mark.parametrize(("flags", "is_refused"), [(("--cache-ram", "0"), False), ((), True)])

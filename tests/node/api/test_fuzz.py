@@ -1,31 +1,17 @@
-"""A hundred requests drawn from the API's own description; `make fuzz-api` throws twenty thousand."""
-
-from importlib.util import module_from_spec, spec_from_file_location
-from typing import Any
+"""A hundred requests drawn from the API's own description, and five thousand in `make test-deep`."""
 
 import httpx
 import pytest
+from support import api_fuzz
 from support.depth import depth
-from support.processes.nodes import ROOT, Node
+from support.processes.nodes import Node
 
 CASES = depth(light=100, deep=5_000)
 
 
-def load_fuzz() -> Any:
-    spec = spec_from_file_location("fuzz_api", ROOT / "scripts" / "fuzz_api.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fuzz_api = load_fuzz()
-
-
 def test_nothing_that_is_drawn_from_the_description_makes_the_api_fail(node: Node) -> None:
     with node.client() as client:
-        report = fuzz_api.fuzz(client, cases=CASES, seed_of_all=fuzz_api.SEED)
+        report = api_fuzz.fuzz(client, cases=CASES, seed_of_all=api_fuzz.SEED)
     assert report.failures == []
     assert report.num_cases > CASES * 0.8
     assert report.num_answered > CASES // 20, "some reach the engine"
@@ -48,4 +34,4 @@ def test_nothing_that_is_drawn_from_the_description_makes_the_api_fail(node: Nod
     ],
 )
 def test_what_counts_as_a_failure(response: httpx.Response, why: str) -> None:
-    assert fuzz_api.wrong_with(response) == why
+    assert api_fuzz.wrong_with(response) == why

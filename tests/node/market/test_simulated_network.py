@@ -23,14 +23,14 @@ def simulated(scenario: Scenario) -> Result:
     """Simulate in a process of its own, in which the seed decides the order of sets too."""
     print(f"again: {scenario.replay}")
     done = subprocess.run(
-        [sys.executable, "scripts/bench/simulate.py", "--json", *scenario.words],
+        [sys.executable, "tests/support/simulator/run.py", *scenario.words],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": str(scenario.seed)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    result = Result(**json.loads(done.stdout.splitlines()[-1])["runs"])
+    result = Result(**json.loads(done.stdout.splitlines()[-1]))
     print(result)
     return result
 

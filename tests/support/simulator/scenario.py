@@ -49,7 +49,7 @@ class Scenario:
 
     @property
     def words(self) -> list[str]:
-        """The options of `scripts/bench/simulate.py` for it."""
+        """The options of `tests/support/simulator/run.py` for it."""
         given = {each.name: getattr(self, each.name) for each in fields(self) if each.default is not MISSING}
         usual = {each.name: each.default for each in fields(self)}
         changed = {name: value for name, value in given.items() if value != usual[name]}
@@ -58,7 +58,7 @@ class Scenario:
     @property
     def replay(self) -> str:
         """The command that repeats it."""
-        return f"python scripts/bench/simulate.py {' '.join(self.words)}"
+        return f"python tests/support/simulator/run.py {' '.join(self.words)}"
 
 
 def read_scenario(seed: int, words: Iterable[str]) -> Scenario:

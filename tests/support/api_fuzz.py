@@ -1,17 +1,12 @@
-"""Send requests to the API that fit its OpenAPI description, and many that do not: `make fuzz-api`.
+"""Requests to the API that fit its OpenAPI description, and many that do not.
 
 Schemathesis generates them. Half get a valid model, valid roles and a short answer, so that they reach the engine. No
 answer may be a 5xx status, or an error that is neither in OpenAI's format nor in Anthropic's.
 """
 
-import argparse
 import json
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,15 +15,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import OperatorHome, closing_all, wait_for
-from openledger_node.home import Home as NodeHome
-
-CASES, SEED = 20_000, 7
+SEED = 7
 MODEL = "fake"
-SETTINGS = {"OPENLEDGER_INFERENCE_BACKEND": "fake", "OPENLEDGER_INFERENCE_BASE": MODEL, "OPENLEDGER_API_PORT": "0"}
-SETTINGS |= {"OPENLEDGER_NODE_NETWORK": "local"}
-START_TIMEOUT_S, ANSWER_TIMEOUT_S = 60.0, 30.0
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 BODIES = 0.9
 """The share of cases for operations with a body."""
@@ -73,9 +61,7 @@ def wrong_with(response: httpx.Response) -> str:
     return "" if is_whole else "an error with missing fields"
 
 
-def fuzz(
-    client: httpx.Client, *, cases: int, seed_of_all: int, say: Callable[[str], None] = lambda _: None
-) -> Report:
+def fuzz(client: httpx.Client, *, cases: int, seed_of_all: int) -> Report:
     """Send about this number of cases; a seed always gives the same ones."""
     report = Report()
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").raise_for_status().json())
@@ -87,7 +73,6 @@ def fuzz(
         )
         for mode in MODES:
             throw(client, operation, mode, max(1, round(cases * share / len(MODES))), seed_of_all, report)
-        say(f"{operation.label}: {report.num_cases} in all, {len(report.failures)} failures")
     return report
 
 
@@ -127,48 +112,3 @@ def mended(body: dict[str, Any]) -> dict[str, Any]:
         roles = [{**one, **a_users} if isinstance(one, dict) else one for one in messages[:4]]
         better["messages"] = [*roles, {"role": "user", "content": "Hello"}]
     return better
-
-
-def url_of(home: OperatorHome) -> str | None:
-    """The URL of a daemon's API, once it accepts requests."""
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(NodeHome(home.root).socket))) as client:
-            status = client.get("http://node/status").json()
-    except httpx.HTTPError:
-        return None
-    return status["api"]["url"] if status["state"] == "idle" else None
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=CASES)
-    parser.add_argument("--seed", type=int, default=SEED)
-    words = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, closing_all() as opened:
-        home = OperatorHome("fuzzed", Path(folder) / "home", SETTINGS)
-        opened.append(home)
-        home.start_daemon()
-        url = wait_for("the daemon is up", lambda: url_of(home), timeout_s=START_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {load_api_key(NodeHome(home.root))}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=ANSWER_TIMEOUT_S) as client:
-            report = fuzz(
-                client, cases=words.cases, seed_of_all=words.seed, say=lambda line: print(line, file=sys.stderr)
-            )
-            is_up = client.get("/readyz").is_success
-    print(
-        json.dumps(
-            {
-                "cases": report.num_cases,
-                "answered_by_the_engine": report.num_answered,
-                "statuses": dict(sorted(report.statuses.items())),
-                "failures": report.failures,
-                "is_ready_after_it": is_up,
-            },
-            indent=1,
-        )
-    )
-    return 1 if report.failures or not is_up else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
