@@ -46,7 +46,7 @@ from .errors import ConfigError
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
-from .ledger.ledger import Ledger
+from .ledger.ledger import Ledger, open_ledger
 from .listeners import read_networks, read_origins
 from .market.router import Router
 from .models.adapter_hub import discard_stale_partials
@@ -62,7 +62,6 @@ from .operator.pulls import adapter_pulls, base_pulls
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .operator.x402_payers import X402Payers
-from .payments.kept_texts import open_clean_ledger
 from .payments.x402_open import open_x402
 from .serving.pinning import AdapterPins
 from .serving.service import Serving
@@ -117,7 +116,7 @@ async def run_daemon(
         NodeError: the node can't start; the message says what to do.
     """
     with open_home_network(home, config, begun_chain) as home_network:
-        ledger = open_clean_ledger(home, home_network.network_id, output.tell)
+        ledger = open_ledger(home.ledger(home_network.network_id))
         try:
             with open_listeners(home, config) as listeners:
                 daemon = Daemon(home, config, home_network, ledger, output, listeners, start_engine)

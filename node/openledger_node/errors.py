@@ -35,10 +35,6 @@ class ConfigError(NodeError):
     exit_code = 3
 
 
-class EarlierNetworkError(ConfigError):
-    """A network has an earlier version of the contracts, which this release can't use."""
-
-
 class LedgerError(NodeError):
     """The ledger can't be written now: the disk is full, or another program holds it."""
 

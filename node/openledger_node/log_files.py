@@ -39,7 +39,7 @@ class NodeLog(RotatingFileHandler):
     """
 
     def __init__(self, file: Path, *, size_bytes_max: int = NODE_LOG_BYTES_MAX) -> None:
-        """Open the log; an earlier release let others read it."""
+        """Open the log for its owner only."""
         super().__init__(file, maxBytes=size_bytes_max, backupCount=NODE_LOG_BACKUPS, encoding="utf-8")
         file.chmod(OWNER_ONLY)
 

@@ -13,13 +13,10 @@ from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, Digest, check_address, check_digest, check_name
 
-from .errors import ConfigError, EarlierNetworkError
+from .errors import ConfigError
 from .home import DEVELOPMENT_PREFIX, Home, is_development, write_private
 
-NETWORK_SCHEMA = "openledger.network/4"
-"""Its number counts the kinds of deployments: 2 changed the signed objects, 3 has disputes and votes, and in 4
-Datanets name their attribution rules."""
-EARLIER_SCHEMAS = ("openledger.network/1", "openledger.network/2", "openledger.network/3")
+NETWORK_SCHEMA = "openledger.network/1"
 
 AUTO, EMBEDDED = "auto", "embedded"
 RESERVED_IDS = (AUTO, EMBEDDED, LOCAL_NETWORK, "current")
@@ -90,20 +87,12 @@ def network_from_json(text: str | bytes, *, source: str) -> Network:
     """Parse `network.json`; errors name `source`.
 
     Raises:
-        EarlierNetworkError: its contracts are of an earlier version.
         ConfigError: a field is missing, unknown or invalid.
     """
     try:
         if len(text) > FILE_BYTES_MAX:
             raise MalformedError(f"it is longer than {FILE_BYTES_MAX} bytes")
-        content = json.loads(text)
-        if isinstance(content, dict) and content.get("schema") in EARLIER_SCHEMAS:
-            raise EarlierNetworkError(
-                f"{source} is of a network with an earlier version of the contracts, which this release can't use: "
-                "end what is open there with the release that joined it, then join another one with "
-                "`openledger-node network join FILE`, or make one with `openledger-node network init`"
-            )
-        return _network_from_fields(_fields(content))
+        return _network_from_fields(_fields(json.loads(text)))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is not a network.json: it is not JSON") from error
     except MalformedError as error:
@@ -179,13 +168,13 @@ def current_network(home: Home, choice: str) -> Network | None:
     """Return the network that `[node] network` selects; None for `local`, or if none was joined or embedded yet.
 
     Raises:
-        EarlierNetworkError: its contracts are of an earlier version.
         ConfigError: the chosen network is not known here, or its file is damaged.
     """
     if choice == LOCAL_NETWORK:
         return None
     if is_embedded(home, choice):
-        return _embedded_network(home) if home.embedded_network.exists() else None
+        has_begun = home.embedded_network.exists()
+        return read_network(home.network_file(_read_id(home.embedded_network))) if has_begun else None
     if choice == AUTO:
         return read_network(home.network_file(_read_id(home.joined_network)))
     if not home.network_file(_check_id(choice)).exists():
@@ -198,16 +187,6 @@ def current_network(home: Home, choice: str) -> Network | None:
 def is_embedded(home: Home, choice: str) -> bool:
     """Return True if the daemon runs a development chain inside itself: it is chosen, or no network was joined."""
     return choice == EMBEDDED or (choice == AUTO and not home.joined_network.exists())
-
-
-def _embedded_network(home: Home) -> Network:
-    try:
-        return read_network(home.network_file(_read_id(home.embedded_network)))
-    except EarlierNetworkError as error:
-        raise EarlierNetworkError(
-            "the development chain of this data directory was made by an earlier release, and this one can't "
-            "continue it: run `openledger-node start`, which puts it aside and begins a new one"
-        ) from error
 
 
 def _read_id(file: Path) -> str:
@@ -225,10 +204,7 @@ def _check_id(text: str) -> str:
 
 
 def _is_same(file: Path, network: Network) -> bool:
-    try:
-        return _identity(read_network(file)) == _identity(network)
-    except EarlierNetworkError:
-        return False
+    return _identity(read_network(file)) == _identity(network)
 
 
 def _identity(network: Network) -> tuple[object, ...]:
@@ -248,7 +224,10 @@ def _fields(content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise MalformedError("it is not an object")
     if content.get("schema") != NETWORK_SCHEMA:
-        raise MalformedError(f"its schema is {repr(content.get('schema'))[:80]}, not {NETWORK_SCHEMA!r}")
+        raise MalformedError(
+            f"its schema is {repr(content.get('schema'))[:80]}, not {NETWORK_SCHEMA!r}, so another version of "
+            "openledger-node wrote it. Move it aside and join a network again: nothing in it was changed"
+        )
     _check_keys("it", content, ("schema", *(spec.name for spec in fields(Network))))
     return content
 

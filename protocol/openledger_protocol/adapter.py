@@ -146,8 +146,7 @@ def _datanet_from_json(entry: Any) -> DatanetReference:
     datanet = DatanetReference(**entry)
     if not datanet.id.startswith("0x"):
         raise MalformedError(
-            f"adapter.json names Datanet {datanet.id[:80]!r} without its id on the chain, as older versions of this "
-            "software did: train the adapter again"
+            f"adapter.json names Datanet {datanet.id[:80]!r} without its id on the chain: train the adapter again"
         )
     check_digest(datanet.id)
     check_name(datanet.version)

@@ -97,7 +97,7 @@ class SamplingParams:
 ADDED_SAMPLING = frozenset(
     {"frequency_penalty", "presence_penalty", "repetition_penalty", "logprobs", "json_schema"},
 )
-"""Parameters that are omitted at their defaults in commitments and messages, because earlier versions lacked them."""
+"""Parameters that are omitted at their defaults in commitments and messages."""
 
 ADDED_MESSAGE = frozenset({"tool_calls", "tool_call_id"})
 ADDED_TOOLING = frozenset({"choice", "name", "parallel"})

@@ -356,7 +356,7 @@ def test_a_bond_is_posted_read_and_told_by_its_event(
         Deployment(client, chain_id=client.chain_id(), addresses=deployed.contracts, deploy_block=0)
     )
     bond = bonds.bond(lake, account)
-    assert (bonds.are_known, bond.held_wei, bond.leaving_wei, bond.deciders) == (True, 7, 0, deciders)
+    assert (bond.held_wei, bond.leaving_wei, bond.deciders) == (7, 0, deciders)
     assert bonds.bond(lake, account, block_number=before).held_wei == 0
     (log,) = client.logs([registry], posted.block_number, posted.block_number)
     event = load_contract("DatanetRegistry").decode_log(log)

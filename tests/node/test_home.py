@@ -81,7 +81,7 @@ def test_who_asks_at_the_same_time_is_no_holder(home: Home) -> None:
         ("١٢ stop\n".encode(), DAEMON, None),
         (b"\xff\xfe\x00\n", DAEMON, None),
     ],
-    ids=["daemon", "verb", "older version", "empty", "torn", "no number", "other digits", "no text"],
+    ids=["daemon", "verb", "no name", "empty", "torn", "no number", "other digits", "no text"],
 )
 def test_whoever_holds_a_home_has_written_it_there(
     home: Home, written: bytes, name: str, process: int | None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.errors import ConfigError, EarlierNetworkError
+from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_node.network_file import (
     AUTO,
@@ -68,7 +68,7 @@ def test_a_network_comes_back_out_of_its_file(network: Network, tmp_path: Path) 
 
 def test_the_file_is_the_documented_object(network: Network) -> None:
     assert network_to_json(network) == {
-        "schema": "openledger.network/4",
+        "schema": "openledger.network/1",
         "network": "development-1a2b3c4d",
         "chain_id": 31337,
         "rpc": ["http://127.0.0.1:8545"],
@@ -91,7 +91,10 @@ def test_only_an_id_that_says_so_is_for_development(network: Network, real: Netw
 
 ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
-    "another schema": ({"schema": "openledger.network/5"}, "its schema is 'openledger.network/5'"),
+    "another schema": (
+        {"schema": "openledger.network/7"},
+        "so another version of openledger-node wrote it. Move it aside",
+    ),
     "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
     "a path as id": ({"network": "../../keys"}, "network: not a name"),
     "a dot as id": ({"network": ".."}, "network: not a name"),
@@ -134,11 +137,6 @@ def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, 
     with pytest.raises(ConfigError, match=message) as refused:
         network_from_json(changed(network, **changes), source="friend.json")
     assert str(refused.value).startswith("friend.json is not a network.json: ")
-
-
-def test_a_network_of_an_earlier_release_says_what_to_do(network: Network) -> None:
-    with pytest.raises(EarlierNetworkError, match="then join another one with `openledger-node network join FILE`"):
-        network_from_json(changed(network, schema="openledger.network/1"), source="friend.json")
 
 
 CONTRACTS_SPOILT: dict[str, tuple[dict[str, Any], str]] = {
@@ -221,14 +219,6 @@ def test_before_any_is_joined_the_embedded_one_counts(home: Home, network: Netwo
     assert is_embedded(home, EMBEDDED)
 
 
-def test_an_own_chain_of_an_earlier_release_is_replaced_by_start(home: Home, network: Network) -> None:
-    embed_network(home, network)
-    file = home.network_file(network.network)
-    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": "openledger.network/3"}))
-    with pytest.raises(EarlierNetworkError, match="run `openledger-node start`, which puts it aside"):
-        current_network(home, AUTO)
-
-
 def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> None:
     join_network(home, network)
     assert current_network(home, LOCAL_NETWORK) is None
@@ -270,14 +260,13 @@ def test_a_known_network_may_come_with_new_endpoints_and_peers(home: Home, netwo
     assert current_network(home, network.network) == moved
 
 
-def test_a_new_deployment_under_the_id_of_an_earlier_release_is_refused_with_the_way_out(
-    home: Home, network: Network
-) -> None:
+def test_a_network_file_of_another_version_is_kept_and_refused_with_the_way_out(home: Home, network: Network) -> None:
     join_network(home, network)
     file = home.network_file(network.network)
-    file.write_text(changed(network, schema="openledger.network/1"))
-    with pytest.raises(ConfigError, match=f"move {file.parent} away"):
+    file.write_text(written := changed(network, schema="openledger.network/7"))
+    with pytest.raises(ConfigError, match=f"{file} is not a network.json: .* Move it aside and join a network again"):
         join_network(home, network)
+    assert file.read_text() == written
 
 
 @pytest.mark.parametrize(

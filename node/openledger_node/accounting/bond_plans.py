@@ -20,7 +20,6 @@ from openledger_protocol.signatures import recover_address, signature_from_hex
 
 from ..chain.bonds import CONTRACT, ContributorBond, ContributorBonds
 from ..chain.contracts import SELECTOR_BYTES
-from ..chain.deployment import Deployment
 from ..chain.refusals import open_text, time_text
 from ..datanets.about import datanet_name
 from ..datanets.held import is_datanet_id
@@ -43,7 +42,7 @@ def post_bond(home: Home, session: NetworkSession, account: Address, arguments: 
         NodeError: there is no such Datanet, or the network takes no bonds.
         MalformedError: the account is none.
     """
-    bonds, found = bonds_of(session.deployment), _datanet(home, session, account, arguments)
+    bonds, found = ContributorBonds(session.deployment), _datanet(home, session, account, arguments)
     whose = check_address(arguments["for"]) if arguments.get("for") else account
     amount_wei = wei_from_text(arguments["amount_wei"])
     deciding, held = _deciding(session, found), bonds.bond(found, whose)
@@ -70,7 +69,7 @@ def take_back(home: Home, session: NetworkSession, account: Address, arguments: 
     Raises:
         NodeError: there is no bond, or the network takes none.
     """
-    bonds, found = bonds_of(session.deployment), _datanet(home, session, account, arguments)
+    bonds, found = ContributorBonds(session.deployment), _datanet(home, session, account, arguments)
     bond = bonds.bond(found, account)
     if not bond.held_wei:
         raise NodeError(f"{account} has no bond at Datanet {found}: choose its account with --wallet")
@@ -107,7 +106,7 @@ def forfeit_bond(home: Home, session: NetworkSession, account: Address, argument
             present owner and curators, or too few curators have signed.
         MalformedError: an approval is no signature.
     """
-    name, bonds = str(arguments["datanet"]), bonds_of(session.deployment)
+    name, bonds = str(arguments["datanet"]), ContributorBonds(session.deployment)
     offer, reason = rejected_offer(OwnDatanets(home), name, str(arguments["batch"]))
     found = datanet_id(account, name)
     if (offer.datanet_id, offer.contract) != (found, session.deployment.addresses[CONTRACT]):
@@ -161,21 +160,6 @@ def rejected_offer(own: OwnDatanets, name: str, beginning: str) -> tuple[RowOffe
     if offer is None:
         raise NodeError(f"nobody has signed batch {batch.digest[:10]}, so no bond stands behind it")
     return offer, batch.gate.rejected_because
-
-
-def bonds_of(deployment: Deployment) -> ContributorBonds:
-    """The bonds of a network.
-
-    Raises:
-        NodeError: its registry is an earlier one, which takes none.
-    """
-    bonds = ContributorBonds(deployment)
-    if not bonds.are_known:
-        raise NodeError(
-            "the contracts of this network are of an earlier release, and take no bonds of contributors: leave the "
-            "bond out, or make a new network with `openledger-node network init`"
-        )
-    return bonds
 
 
 def _datanet(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> DatanetId:

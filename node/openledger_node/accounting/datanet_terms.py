@@ -15,7 +15,6 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, check_address
 from openledger_protocol.rules import USUAL_RULES, rule_names
 
-from ..chain.deployment import Deployment
 from ..datanets.about import DatanetAbout, changed_about, metadata_text, read_about
 from ..datanets.licences import check_licence
 from ..datanets.own import Datanet, check_same_terms, new_datanet
@@ -25,7 +24,6 @@ from ..home import Home
 from ..keystore import list_accounts
 from ..settlement.actions import CreateDatanet, DescribeDatanet, SetCurators
 from ..settlement.session import NetworkSession
-from .bond_plans import bonds_of
 from .publishing import SELECTOR_BYTES, WORD_BYTES, Planner, Publication, is_under_way
 
 
@@ -63,15 +61,14 @@ def create_datanet(
         owner_ppm=datanet.owner_ppm,
         licence=datanet.licence,
         rules=rules,
-        metadata=_metadata(session.deployment, about, is_asked=bool(arguments.get("about"))),
+        metadata=None if about == DatanetAbout() else metadata_text(about),
     )
     call = session.deployment.create_datanet(
         action.name, action.treasury, action.owner_ppm, action.licence, action.rules, action.metadata
     )
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"the registration of Datanet {datanet.name} is on its way already", keep=keep)
-    details = (*_moved_treasury(own, datanet), *_left_out(about, action))
-    return Publication(actions=(action,), details=details, keep=keep)
+    return Publication(actions=(action,), details=_moved_treasury(own, datanet), keep=keep)
 
 
 def describe_datanet(
@@ -89,7 +86,7 @@ def describe_datanet(
     keep = partial(own.change, name, about=about)
     if read_about(session.ledger.events, found) == about:
         return Publication(note=f"the network has this description of Datanet {name} already", keep=keep)
-    metadata = _known_metadata(session.deployment, about)
+    metadata = metadata_text(about)
     action = DescribeDatanet(datanet_id=found, name=name, metadata=metadata)
     call = session.deployment.describe_datanet(found, metadata)
     if is_under_way(session, lambda sent: sent == call):
@@ -115,7 +112,6 @@ def set_curators(home: Home, session: NetworkSession, account: Address, argument
             f"of {len(curators)} curators {need} can't be needed: choose a --need from 1 to {len(curators)}"
         )
     found = _registered(session, account, name)
-    _check_knows_curators(session.deployment)
     if session.deployment.curators_of(found) == (curators, need):
         return Publication(note=f"Datanet {name} has these curators already")
     call = session.deployment.set_curators(found, curators, need)
@@ -151,50 +147,6 @@ def _registered_already(name: str, arguments: Mapping[str, Any]) -> str:
     if not arguments.get("about"):
         return told
     return f"{told}: `openledger-node datanet describe {name}` changes its description and policy on the network"
-
-
-def _check_knows_curators(deployment: Deployment) -> None:
-    """Require a registry that knows descriptions and curators.
-
-    Raises:
-        NodeError: the network has an earlier one.
-    """
-    if not deployment.has_curators:
-        raise NodeError(
-            "the contracts of this network are of an earlier release, and know no descriptions and curators: leave "
-            "these options out, or make a new network with `openledger-node network init`"
-        )
-
-
-def _metadata(deployment: Deployment, about: DatanetAbout, *, is_asked: bool) -> str | None:
-    """The document for the chain; None without a description and policy, or where the chain takes none.
-
-    Raises:
-        NodeError: they were typed, and the network's registry is an earlier one.
-    """
-    if about == DatanetAbout():
-        return None
-    if not is_asked and not deployment.has_curators:
-        return None
-    return _known_metadata(deployment, about)
-
-
-def _known_metadata(deployment: Deployment, about: DatanetAbout) -> str:
-    """The document for the chain.
-
-    Raises:
-        NodeError: the registry knows no descriptions, or takes no bonds and the policy asks for one.
-    """
-    _check_knows_curators(deployment)
-    if about.policy.least_bond_wei:
-        bonds_of(deployment)
-    return metadata_text(about)
-
-
-def _left_out(about: DatanetAbout, action: CreateDatanet) -> tuple[str, ...]:
-    if about == DatanetAbout() or action.metadata is not None:
-        return ()
-    return ("the contracts of this network are of an earlier release, so its description and policy stay here",)
 
 
 def _keep_created(own: OwnDatanets, datanet: Datanet, about: DatanetAbout | None, rules: tuple[int, ...]) -> None:

@@ -145,8 +145,7 @@ def commit_rows(_: Home, session: NetworkSession, __: Address, arguments: Mappin
     """Plan to commit to a signed batch. Any account may send it, because the commitment names the one that signed.
 
     Raises:
-        NodeError: the batch is signed for another chain, or for a Datanet that is not registered, or the network's
-            contracts keep no commitments.
+        NodeError: the batch is signed for another chain, or for a Datanet that is not registered.
         MalformedError: an argument is no digest or address.
     """
     commitment, datanet = check_digest(arguments["commitment"]), DatanetId(check_digest(arguments["datanet"]))
@@ -158,11 +157,6 @@ def commit_rows(_: Home, session: NetworkSession, __: Address, arguments: Mappin
         )
     if session.deployment.datanet(datanet) is None:
         raise NodeError(f"no Datanet {datanet} is registered on this network: check the id that you signed")
-    if not session.deployment.has_curators:
-        raise NodeError(
-            "the contracts of this network are of an earlier release, and keep no commitments: send the signed file "
-            "to the Datanet's owner without one, or make a new network with `openledger-node network init`"
-        )
     if at_s := session.deployment.committed_at_s(commitment):
         return Publication(note=f"these rows are committed since {rfc3339(at_s)}, and the first time counts")
     action = CommitRows(commitment=commitment)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from eth_hash.auto import keccak
@@ -33,11 +32,6 @@ class ContributorBonds:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-
-    @cached_property
-    def are_known(self) -> bool:
-        """False for a registry of an earlier release, which takes no bonds."""
-        return self._deployment.answers(CONTRACT, "protocolTreasury")
 
     def bond(self, datanet_id: DatanetId, account: Address, *, block_number: int | None = None) -> ContributorBond:
         """The bond of an account at a Datanet, at the latest block or an older one."""

@@ -11,7 +11,6 @@ from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import (
-    ZERO_DIGEST,
     ZERO_WEI,
     AdapterId,
     Address,
@@ -194,23 +193,8 @@ class Deployment:
         """The attribution rules that a registered Datanet allows, ascending; its owner can't change them."""
         return rules_from_bits(self.ask("DatanetRegistry", "rulesOf", datanet_id))
 
-    @cached_property
-    def has_curators(self) -> bool:
-        """False for a registry of an earlier release, which knows no descriptions, no curators and no commitments."""
-        return self.answers("DatanetRegistry", "curatorsOf", ZERO_DIGEST)
-
-    def answers(self, contract: str, function: str, *arguments: object) -> bool:
-        """Return False if a view reverts, as one does that a contract of an earlier release doesn't have."""
-        try:
-            self._view(contract, function, *arguments)
-        except RevertedError:
-            return False
-        return True
-
     def curators_of(self, datanet_id: DatanetId) -> tuple[tuple[Address, ...], int]:
         """The curators of a Datanet, ascending, and how many of them a version needs; none and 0 without curators."""
-        if not self.has_curators:
-            return (), 0
         row = self.ask("DatanetRegistry", "curatorsOf", datanet_id)
         return tuple(map(Address, row["curators"])), row["need"]
 

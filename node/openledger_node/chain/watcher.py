@@ -21,7 +21,6 @@ from ..ledger.events import EventRows
 from .client import OK, ChainClient, ChainState
 from .contracts import load_contract
 from .identity import check_chain_id
-from .new_kinds import LogKinds, NewKinds
 
 CHUNK_BLOCKS_MAX: Final = 1_000
 """Blocks whose logs are requested at once; halved while an endpoint refuses that many."""
@@ -58,7 +57,6 @@ class Watcher:
         addresses: Sequence[Address],
         first_block: int,
         decode: Decode,
-        kinds: LogKinds,
         chunk_blocks_max: int = CHUNK_BLOCKS_MAX,
     ) -> None:
         self._client = client
@@ -67,7 +65,6 @@ class Watcher:
         self._addresses = addresses
         self._first_block = first_block
         self._decode = decode
-        self._new_kinds = NewKinds(journal, kinds, first_block)
         self._chunk_blocks_max = chunk_blocks_max
         self._chunk_blocks = chunk_blocks_max
         self._doubted = -1  # up to here two readings differed, so that one reading is not enough
@@ -104,7 +101,6 @@ class Watcher:
         self.seen, self.state = None, OK
 
     def _step(self, before: Seen | None) -> bool:
-        self._new_kinds.begin()
         head = self._client.head()
         kept = self._journal.last_blocks()
         is_next = not kept or self._leads_to(head, kept[0])
@@ -119,8 +115,7 @@ class Watcher:
             finalized = self._client.finalized_number()
             has_more = self._read_on(kept, head, finalized)
             has_more = self._read_again(finalized) or has_more
-        # After new blocks: claims and cases have deadlines, and old events of new kinds may take hours.
-        if self._read_new_kinds() or has_more:
+        if has_more:
             return True
         if newest := self._journal.last_blocks():
             self.seen = Seen(head=head, num_reorgs=self._num_reorgs) if newest[0].hash == head.hash else None
@@ -205,18 +200,9 @@ class Watcher:
         found = [head if number == head.number else self._client.block(number) for number in numbers]
         return [block for block in found if block is not None]
 
-    def _read_new_kinds(self) -> bool:
-        """Read the next final blocks in which events of new kinds may be missing; False if there are none."""
-        blocks = self._new_kinds.next_blocks(self._chunk_blocks)
-        if blocks is None:
-            return False
-        logs = self._read_logs(blocks.first, blocks.last, blocks.contracts)
-        self._new_kinds.fill(blocks, self._events(logs))
-        return True
-
-    def _read_logs(self, first: int, until: int, addresses: Sequence[Address] | None = None) -> list[Log]:
+    def _read_logs(self, first: int, until: int) -> list[Log]:
         try:
-            logs = self._client.logs(addresses or self._addresses, first, until)
+            logs = self._client.logs(self._addresses, first, until)
         except ChainError:
             self._chunk_blocks = max(1, self._chunk_blocks // 2)
             raise

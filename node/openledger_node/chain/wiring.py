@@ -29,9 +29,6 @@ RULED: Final = (
 )
 """Powers by contract: the view that tells who has it, and the contract that must."""
 
-BONDS: Final = ("DatanetRegistry", "protocolTreasury")
-"""Receiver of forfeited bonds. A registry of an earlier release takes none."""
-
 
 def check_wiring(client: ChainClient, network: Network) -> None:
     """Require that each power of a network is with the contract that should have it.
@@ -41,8 +38,6 @@ def check_wiring(client: ChainClient, network: Network) -> None:
     """
     asked = _Contracts(client, network)
     for contract, view, other in RULED:
-        if (contract, view) == BONDS and not asked.holds_bonds():
-            continue
         found, expected = asked.ask(contract, view), network.contracts[other]
         if found != expected:
             raise ChainError(
@@ -73,14 +68,6 @@ class _Contracts:
     def __init__(self, client: ChainClient, network: Network) -> None:
         self._client = client
         self._network = network
-
-    def holds_bonds(self) -> bool:
-        contract, view = BONDS
-        call = ContractCall(to=self._network.contracts[contract], data=load_contract(contract).encode(view))
-        try:
-            return bool(self._client.call(call))
-        except RevertedError:
-            return False
 
     def ask(self, contract: str, view: str, *arguments: object) -> Any:
         interface = load_contract(contract)

@@ -171,12 +171,8 @@ def show_gate(datanet: Datanet, batch: RowBatch, bond: Mapping[str, str] | None 
             **_rejections(batch),
         }
     )
-    empty = (
-        "no numbers: it was contributed to an older version of the node. "
-        f"`openledger-node datanet check {plain(datanet.name)} {batch.digest[:10]}` measures them"
-    )
     show_table(
-        ["number", "value", "limit", "verdict", ""], [_cells(each) for each in batch.gate.numbers], empty=empty
+        ["number", "value", "limit", "verdict", ""], [_cells(each) for each in batch.gate.numbers], empty="no numbers"
     )
     if batch.of_others:
         out_console.print(_copies_title(batch))

@@ -31,7 +31,7 @@ COLUMNS: Final = (
     "node",
     "coin_wei",
 )
-"""Columns of the CSV. The first eight are those of earlier releases, which had rows of kind `node` alone."""
+"""Columns of the CSV."""
 
 DAY_COLUMNS = ("day (UTC)", "final", "claimed", "others", "spent", "gas", "net", "sum")
 OTHERS: Final = ("royalty_wei", "datanet_wei", "stake_wei", "other_wei")

@@ -85,7 +85,7 @@ class Datanet:
     licence: str
     treasury: Address
     owner_ppm: int
-    rules: tuple[int, ...] = ()  # that may divide its earnings; (): not registered yet, or by an earlier release
+    rules: tuple[int, ...] = ()  # that may divide its earnings; (): not registered yet
     accounts: dict[str, Address] = field(
         default_factory=dict
     )  # of contributors that have a name instead of an address

@@ -1,17 +1,15 @@
 """Reading of `datanet.json`, the record of a Datanet that is owned here."""
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import check_address, check_digest, check_name
 from openledger_protocol.rules import DATANET_RULES
 
-from .about import DatanetAbout, about_from_json
+from .about import about_from_json
 from .commitments import Committed
-from .gate import BatchGate, gate_from_json
+from .gate import gate_from_json
 from .own import DATANET_SCHEMA, Datanet, Published, RowBatch, new_datanet
 
 
@@ -21,13 +19,9 @@ def datanet_from_json(content: object) -> Datanet:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    later = {"withdrawn": [], "about": to_plain(DatanetAbout()), "rules": []}
-    found = _checked_fields(Datanet, _completed(content, later))
+    found = _checked_fields(Datanet, content)
     batches = tuple(_batch_from_json(each) for each in found["batches"])
-    versions = tuple(
-        Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0, "same_until": 0})))
-        for each in found["versions"]
-    )
+    versions = tuple(Published(**_checked_fields(Published, each)) for each in found["versions"])
     approved = tuple(check_digest(each) for each in found["approved"])
     if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:
         raise MalformedError("it has another schema, or approves a batch that was never contributed")
@@ -56,14 +50,8 @@ def _rules_from_json(content: object) -> tuple[int, ...]:
     return tuple(sorted(set(content)))
 
 
-def _completed(content: object, later: Mapping[str, object]) -> object:
-    """Add the fields that files of earlier versions of the node lack."""
-    return {**later, **content} if isinstance(content, dict) else content
-
-
 def _batch_from_json(content: object) -> RowBatch:
-    later = {"gate": to_plain(BatchGate()), "committed": None}
-    found = _checked_fields(RowBatch, _completed(content, later))
+    found = _checked_fields(RowBatch, content)
     committed = found["committed"]
     return RowBatch(
         **{

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.events import BLOCKS_KEPT, Argument, BlockId, Event
@@ -92,31 +92,6 @@ class EventRows:
         """Events of these blocks (both included), in the chain's order."""
         query = "SELECT * FROM event WHERE block_number BETWEEN ? AND ? ORDER BY block_number, log_index"
         return [_event(row) for row in self._store.rows(query, (first, last))]
-
-    def kinds(self) -> dict[str, int | None]:
-        """The kinds of events that are read, each with its last block; None for one that is read as far as others."""
-        rows = self._store.rows("SELECT kind, read_until FROM event_kind")
-        return {row["kind"]: row["read_until"] for row in rows}
-
-    def note_kinds(self, kinds: Mapping[str, int | None]) -> None:
-        """Note how far kinds of events are read."""
-        with self._store.transaction() as transaction:
-            transaction.executemany("INSERT OR REPLACE INTO event_kind VALUES (?, ?)", list(kinds.items()))
-
-    def forget_kinds(self, kinds: Iterable[str]) -> None:
-        """Forget that kinds of events are read."""
-        with self._store.transaction() as transaction:
-            transaction.executemany("DELETE FROM event_kind WHERE kind = ?", [(kind,) for kind in kinds])
-
-    def fill(self, events: Sequence[Event], kinds: Mapping[str, int | None]) -> None:
-        """Store events that are missing among blocks that were read, and how far their kinds are read now."""
-        with self._store.transaction() as transaction:
-            for event in events:
-                place = (event.block.number, event.log_index)
-                query = "SELECT 1 FROM event WHERE block_number = ? AND log_index = ?"
-                if transaction.execute(query, place).fetchone() is None:
-                    _insert(transaction, event)
-            self.note_kinds(kinds)
 
     def append(self, blocks: Sequence[BlockId], events: Sequence[Event]) -> None:
         """Store blocks that were read, in ascending order, and their events."""

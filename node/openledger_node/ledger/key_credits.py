@@ -14,8 +14,7 @@ from openledger_protocol.primitives import RequestId, Wei
 from ..errors import InputError
 from ..text import open_text
 from .bought import STILL_DUE
-from .key_days import Income, KeyDays
-from .key_tables import DAY_S
+from .key_days import DAY_S, Income, KeyDays
 from .store import Store
 
 

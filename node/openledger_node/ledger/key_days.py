@@ -6,12 +6,31 @@ Without the sums, each request would read all earlier rows of its key.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.primitives import Wei
 
-from .key_tables import COLUMNS, FROM_ROWS, add_up
 from .store import Store
+
+DAY_S: Final = 86_400
+
+COLUMNS: Final = "key, day, num_requests, last_s, spent_wei, tokens, charged_wei, cost_wei"
+
+FROM_ROWS: Final = f"""
+    SELECT key, day, SUM(num_requests) AS num_requests, MAX(last_s) AS last_s, sum_wei(spent_wei) AS spent_wei,
+           SUM(tokens) AS tokens, sum_wei(charged_wei) AS charged_wei, sum_wei(cost_wei) AS cost_wei
+    FROM (
+        SELECT key, day, COUNT(*) AS num_requests, MAX(began_s) AS last_s, sum_wei(spent_wei) AS spent_wei,
+               SUM(COALESCE(tokens, 0)) AS tokens, NULL AS charged_wei, NULL AS cost_wei
+        FROM key_use WHERE day >= :since_day AND spent_wei IS NOT NULL GROUP BY key, day
+        UNION ALL
+        SELECT key, began_s / {DAY_S}, 0, NULL, NULL, 0, sum_wei(charged_wei), sum_wei(cost_wei)
+        FROM key_charge WHERE began_s >= :since_day * {DAY_S} AND charged_wei IS NOT NULL
+        GROUP BY key, began_s / {DAY_S}
+    )
+    GROUP BY key, day
+"""
+"""The sums over the settled rows of each key and day since a day. Rows of running requests are not in it."""
 
 NO_SUMS = {"num_requests": 0, "last_s": None, "spent_wei": "0", "tokens": 0, "charged_wei": "0", "cost_wei": "0"}
 
@@ -149,7 +168,8 @@ class KeyDays:
     def recount(self) -> None:
         """Add all rows up again."""
         with self._store.transaction() as transaction:
-            add_up(transaction)
+            transaction.execute("DELETE FROM key_day")
+            transaction.execute(f"INSERT INTO key_day ({COLUMNS}) {FROM_ROWS}", {"since_day": 0})
 
     def _sums(self, key: str, day: int) -> Mapping[str, Any]:
         row = self._store.row("SELECT * FROM key_day WHERE key = ? AND day = ?", (key, day))

@@ -67,13 +67,13 @@ class Ledger:
 
 
 def open_ledger(file: Path, *, is_writer: bool = True, draw: Draw = draw_generation) -> Ledger:
-    """Open the ledger, check it, and migrate it to the newest schema.
+    """Open the ledger and check it; a writer creates a new one.
 
     A writer draws a new generation if the file was copied or restored since it was last open. A reader, such as a
     command beside a running daemon, neither creates nor changes the file.
 
     Raises:
-        ConfigError: the file is damaged, or was written by a newer version.
+        ConfigError: the file is damaged, or was written by another version.
         LedgerError: the file can't be written.
     """
     ledger = Ledger(open_store(file, is_writer=is_writer), draw)

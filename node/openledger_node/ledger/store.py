@@ -1,4 +1,4 @@
-"""The ledger's file: opened, checked, migrated, and written in transactions that several nouns can share.
+"""The ledger's file: opened, checked, and written in transactions that several nouns can share.
 
 SQLite runs in WAL mode with synchronous FULL: a commit that returned survives a power cut.
 There is one connection and one writer.
@@ -6,10 +6,8 @@ There is one connection and one writer.
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,10 @@ from urllib.parse import quote
 from openledger_protocol.primitives import Wei
 
 from ..errors import ConfigError, LedgerError
-from .migrations import MIGRATIONS
+from .schema import SCHEMA, TABLES
 from .witness import Mark, Witness, identity_of
 
 BUSY_TIMEOUT_S = 5.0
-COPIES = 3
-"""Sizes of the file that must be free to write it anew: SQLite's copy, the write-ahead log, and one to spare."""
-
-INSTRUCTIONS = 10_000
-"""Steps of SQLite's machine after which a limit is looked at, a few milliseconds."""
-
 Values = Sequence[object] | Mapping[str, object]
 """Values of a statement: in order for `?`, by name for `:name`. Numbered ones, `?1`, end with Python 3.14."""
 
@@ -41,7 +33,6 @@ class Store:
         self._connection = connection
         self.identity = identity  # of the file; empty for a reader
         self.witness = Witness(file)
-        self._folder = file.parent
         self._lock = threading.RLock()
         self._depth = 0  # of nested transactions
 
@@ -101,34 +92,6 @@ class Store:
             (result,) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return not result["busy"]
 
-    def rebuild(self, *, within_s: float) -> str | None:
-        """Write the whole file anew, so that nothing of what was ever deleted is left in its pages.
-
-        Other threads wait meanwhile. Returns why it was not done, and the file is as it was; None once it is done.
-
-        Raises:
-            LedgerError: the file can't be written.
-        """
-        with self._lock, _explained():
-            if self._depth:
-                return "a change of it was under way"
-            (room,) = self._connection.execute(
-                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
-            )
-            if shutil.disk_usage(self._folder).free < COPIES * room[0]:
-                return f"that takes {COPIES * room[0] // 10**6} MB of free disk space for a moment"
-            end_s = time.monotonic() + within_s
-            self._connection.set_progress_handler(lambda: time.monotonic() > end_s, INSTRUCTIONS)
-            try:
-                self._connection.execute("VACUUM")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                    raise
-                return f"that takes more than {within_s:g} s"
-            finally:
-                self._connection.set_progress_handler(None, 0)
-        return None
-
     def close(self) -> None:
         """Close the file; SQLite folds its write-ahead log in."""
         with self._lock:
@@ -151,12 +114,12 @@ class Store:
 
 
 def open_store(file: Path, *, is_writer: bool) -> Store:
-    """Open the file, check it, and migrate it to the newest schema.
+    """Open the file and check it; a writer creates a new one with its tables.
 
-    A reader, such as a command beside a running daemon, neither creates nor migrates the file.
+    A reader, such as a command beside a running daemon, neither creates nor changes the file.
 
     Raises:
-        ConfigError: the file is damaged, or was written by a newer version.
+        ConfigError: the file is damaged, or was written by another version.
     """
     identity = ""
     if is_writer:
@@ -167,7 +130,7 @@ def open_store(file: Path, *, is_writer: bool) -> Store:
     except sqlite3.Error as error:
         raise ConfigError(f"cannot open the ledger {file}: {error}") from error
     try:
-        _prepare(connection, is_writer=is_writer)
+        _prepare(connection, file, is_writer=is_writer)
     except sqlite3.Error as error:
         connection.close()
         raise ConfigError(f"the ledger {file} {_explain(error)}") from error
@@ -265,27 +228,24 @@ def _explain(error: sqlite3.Error) -> str:
     return f"can't be read or written ({error}): free some disk space, or make the file writable"
 
 
-def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
+def _prepare(connection: sqlite3.Connection, file: Path, *, is_writer: bool) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    is_new = schema == 0 and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    if is_new and not is_writer:
+        raise ConfigError(f"the ledger {file} is empty: run `openledger-node start`, which creates its tables")
+    if schema != SCHEMA and not is_new:
+        raise ConfigError(
+            f"the ledger {file} was written by another version of openledger-node (schema {schema}, this one reads "
+            f"{SCHEMA}). Move {file.parent} aside and start again: nothing in it was changed"
+        )
     if is_writer:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted: texts, above all
     connection.execute("PRAGMA foreign_keys = ON")
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise ConfigError(f"the ledger was written by a newer version (schema {version}): update openledger-node")
-    if is_writer:
-        _migrate(connection, version)
-    elif version < len(MIGRATIONS):
-        raise ConfigError("the ledger has an older schema: run `openledger-node start` to update it")
-
-
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            migrate(connection)
-            connection.execute(f"PRAGMA user_version = {number}")
+    if is_new:
+        tables = "".join(TABLES)
+        connection.executescript(f"BEGIN IMMEDIATE; {tables} PRAGMA user_version = {SCHEMA}; COMMIT;")

@@ -66,10 +66,10 @@ class SealedTexts:
 
     def find_end(self, digest: Digest, *, now_ns: int) -> TextEnd | None:
         """The end of a text; None if there never was one."""
-        row = self._store.row("SELECT until_ns, held_until_ns, kept_ns FROM text WHERE digest = ?", (digest,))
+        row = self._store.row("SELECT until_ns, held_until_ns FROM text WHERE digest = ?", (digest,))
         if row is not None:
             end_ns = max(row["until_ns"], row["held_until_ns"])
-            is_held = row["held_until_ns"] > row["until_ns"] and row["kept_ns"] > 0  # else an older version kept it
+            is_held = row["held_until_ns"] > row["until_ns"]
             return TextEnd(end_ns=end_ns, is_held=is_held, why_gone="time" if end_ns <= now_ns else None)
         row = self._store.row("SELECT gone_ns, why FROM text_gone WHERE digest = ?", (digest,))
         return TextEnd(end_ns=row["gone_ns"], why_gone=row["why"]) if row else None
@@ -144,26 +144,6 @@ class SealedTexts:
     def is_folded(self) -> bool:
         """True if what was deleted is in no file any more."""
         return self._is_folded
-
-    @property
-    def has_leftovers(self) -> bool:
-        """True if free pages may have texts that an earlier release deleted."""
-        return self._store.row("SELECT 1 FROM leftover LIMIT 1") is not None
-
-    def overwrite_leftovers(self, *, within_s: float) -> str | None:
-        """Overwrite the texts that earlier releases left in free pages, once; return why that was not done.
-
-        Raises:
-            LedgerError: the file can't be written.
-        """
-        if not self.has_leftovers:
-            return None
-        if why_not := self._store.rebuild(within_s=within_s):
-            return why_not
-        with self._store.transaction() as transaction:
-            transaction.execute("DELETE FROM leftover")
-        self._is_folded = self._store.fold_log()  # else the log still has the pages from before
-        return None
 
 
 def _forget_oldest(transaction: sqlite3.Connection) -> None:

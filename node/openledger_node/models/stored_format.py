@@ -38,7 +38,7 @@ class StoredFormat:
 def is_known_served(fields: object) -> bool:
     """Return True if a config.json says that the node's own engine reads its GGUF file, so nobody has to look.
 
-    A config.json of an earlier release, and that of a file with wide weights, does not say so.
+    The config.json of a file with wide weights does not say so.
     """
     gguf = fields.get("gguf") if isinstance(fields, dict) else None
     return isinstance(gguf, dict) and gguf.get("unserved") == ""

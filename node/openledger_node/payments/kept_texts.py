@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from openledger_protocol.opening import Opening, opening_from_json, opening_to_json
 from openledger_protocol.primitives import Digest
 
-from ..errors import KeyFileError, LedgerError, NodeError
+from ..errors import KeyFileError, LedgerError
 from ..home import Home, write_private
 from ..ledger.ledger import Ledger, open_ledger
 from ..network_file import Network
@@ -26,9 +26,6 @@ NS = 10**9
 FORGET_EACH_S = 60
 BYTES_MAX = 64 * 10**6
 """Of all sealed texts of a ledger; the oldest go first."""
-
-REBUILD_S_MAX = 300.0
-"""The limit for rewriting a ledger as a node starts. A busy machine rewrote 28 MB a second, so 8 GB are possible."""
 
 log = logging.getLogger(__name__)
 
@@ -153,38 +150,6 @@ def forget_texts_of_guest(home: Home, network: Network, *, setting_s: float) -> 
     with closing(open_ledger(file)) as ledger:
         open_texts(file.parent, ledger, setting_s=setting_s, is_development=network.is_development)
         return ledger.texts.next_end_ns() if ledger.texts.is_folded else 0
-
-
-def open_clean_ledger(home: Home, network_id: str, tell: Callable[[str], None]) -> Ledger:
-    """Open the node's ledger for a start. Overwrite what earlier releases have deleted in it and the guest's, once.
-
-    That blocks, so it comes before anything is served: whatever needs the ledger would wait, running answers too.
-
-    Raises:
-        ConfigError, LedgerError: the node's ledger is damaged, or can't be written.
-    """
-    ledger = open_ledger(home.ledger(network_id))
-    _overwrite(ledger, tell)
-    guest_file = home.guest_ledger(network_id)
-    if guest_file.exists():
-        try:
-            with closing(open_ledger(guest_file)) as guest:
-                _overwrite(guest, tell)
-        except (NodeError, OSError) as error:
-            log.warning("the ledger of the guest can't be opened: %s", error)
-    return ledger
-
-
-def _overwrite(ledger: Ledger, tell: Callable[[str], None]) -> None:
-    if not ledger.texts.has_leftovers:
-        return
-    tell("rewriting the ledger once, because earlier releases left deleted texts in its file, encrypted")
-    try:
-        why_not = ledger.texts.overwrite_leftovers(within_s=REBUILD_S_MAX)
-    except LedgerError as error:
-        why_not = str(error)
-    if why_not:
-        log.warning("the deleted texts stay in free pages of the ledger: %s; the next start tries again", why_not)
 
 
 def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:

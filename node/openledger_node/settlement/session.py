@@ -17,7 +17,6 @@ from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
 from ..chain.delivery import TOO_FEW_COINS
 from ..chain.deployment import Deployment
-from ..chain.new_kinds import kinds_of
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
 from ..chain.x402 import X402Contract
@@ -133,7 +132,6 @@ class NetworkSession:
             addresses=list(network.contracts.values()),
             first_block=network.deploy_block,
             decode=decode_with(network.contracts),
-            kinds=kinds_of(network.contracts),
         )
         self.settlement = Settler(
             ledger=ledger,

@@ -11,7 +11,6 @@ from support.chain_world.world import World
 from support.contributors import ADA, BEN, TERMS, key_of
 
 from openledger_node.attribution.registry import is_published
-from openledger_node.chain.contracts import load_contract
 from openledger_node.datanets.commitments import LIFETIME_S, Committed, ShownCommitment, find_committed
 from openledger_node.datanets.review import appeal, decide
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
@@ -20,10 +19,9 @@ from openledger_node.datanets.version import DatanetVersion, read_version, versi
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.network_file import keep_network
-from openledger_protocol.chain import ContractCall
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row, datanet_id
-from openledger_protocol.errors import MalformedError, RevertedError
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.offer import RowOffer, offer_commitment, offer_digest
 from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.signatures import sign_digest
@@ -249,23 +247,3 @@ def test_a_commitment_that_could_not_count_costs_nothing(
 ) -> None:
     with pytest.raises(NodeError, match=why):
         commit(owner, signed(owner, SAID).offer, **changes)
-
-
-def test_a_registry_of_an_earlier_release_keeps_no_commitments(
-    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It reverts with no data in every function that it does not have; what it has goes on as before."""
-    batch, deployment, registry = signed(owner, SAID), owner.world.node.deployment, load_contract("DatanetRegistry")
-    unknown = {registry.selector(name) for name in ("curatorsOf", "committedAt")}
-    view = deployment._client.call
-
-    def call(asked: ContractCall, **kwargs: Any) -> bytes:
-        if asked.data[:4] in unknown:
-            raise RevertedError("execution reverted", data=b"")
-        return view(asked, **kwargs)
-
-    monkeypatch.setattr(deployment._client, "call", call)
-    with pytest.raises(NodeError, match="of an earlier release, and keep no commitments"):
-        commit(owner, batch.offer)
-    take(owner, batch)
-    assert payees(publish(owner)) == [ADA]

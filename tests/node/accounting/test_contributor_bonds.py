@@ -318,18 +318,6 @@ def test_a_bond_in_a_block_that_is_not_final_covers_nothing(owner: DatanetOwner)
     assert take(owner, signed(owner, giver(owner)))
 
 
-def test_an_earlier_registry_takes_no_bonds(owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ContributorBonds, "are_known", False)
-    with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
-        act(owner, post_bond, amount_wei="1")
-    higher = {"policy": {"bond_wei_min": str(2 * LEAST)}}
-    with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
-        owner.planner.plan("datanet describe", {"datanet": "lake", "about": higher}, None)
-    with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
-        owner.planner.plan("datanet create", {"datanet": "pond", "about": higher, **TERMS}, None)
-    owner.do("datanet describe", datanet="lake", about={"policy": {"bond_wei_min": "0"}})
-
-
 def test_an_account_agrees_to_those_who_were_named_and_to_nobody_else(
     owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,6 @@ from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, read_about, read_licence
 from openledger_node.datanets.curated import collect as collect_decisions
 from openledger_node.datanets.curated import propose, read_review
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.proposals import VersionProposal, draft_decision
 from openledger_node.datanets.registered import read_registered
 from openledger_node.datanets.signed import DatanetPlace
@@ -253,29 +252,6 @@ def test_a_number_of_approvals_fits_the_curators(
         owner.planner.plan(
             "datanet curators", {"datanet": "lake", "curators": addresses(*curators), "need": need}, None
         )
-
-
-def test_a_network_of_an_earlier_release_says_so(owner: DatanetOwner) -> None:
-    """Its registry has neither function; what it has goes on as before."""
-    owner.world.node.deployment.has_curators = False  # type: ignore[misc]  # as if the call had been reverted
-    with pytest.raises(NodeError, match="the contracts of this network are of an earlier release"):
-        owner.planner.plan("datanet create", {"datanet": "lake", **TERMS, "about": GIVEN}, None)
-    owner.do("datanet create", datanet="lake", **TERMS)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
-    with pytest.raises(NodeError, match="the contracts of this network are of an earlier release"):
-        owner.planner.plan("datanet curators", {"datanet": "lake", "curators": addresses(*CURATORS), "need": 2}, None)
-
-
-def test_a_description_of_another_network_stops_no_registration_on_an_earlier_one(owner: DatanetOwner) -> None:
-    deployment = owner.world.node.deployment
-    deployment.has_curators = False  # type: ignore[misc]  # as if the call had been reverted
-    terms = {"licence": "CC-BY-4.0", "treasury": owner.account, "owner_ppm": 0}
-    owner.own.create(replace(new_datanet("lake", **terms), about=ABOUT))  # type: ignore[arg-type]
-    plan = owner.do("datanet create", datanet="lake")
-    assert "so its description and policy stay here" in plan["details"][-1]
-    assert deployment.datanet(lake_of(owner)) is not None
-    assert owner.own.get("lake").about == ABOUT
 
 
 def test_the_treasury_of_another_networks_wallet_is_not_kept(owner: DatanetOwner) -> None:

@@ -11,7 +11,6 @@ from support.chain_world.ways import NEEDS_ANVIL, AnvilClient, tamed_chain
 from support.depth import depth as by_depth
 
 from openledger_node.chain.contracts import load_contract
-from openledger_node.chain.new_kinds import kinds_of
 from openledger_node.chain.outbox import Outbox
 from openledger_node.chain.watcher import Watcher, decode_with
 from openledger_node.ledger.ledger import Ledger
@@ -116,7 +115,6 @@ def open_shop(chain: DeployedChain, ledger: Ledger, tmp_path: Path) -> Callable[
                 addresses=list(chain.contracts.values()),
                 first_block=first_block,
                 decode=decode_with(chain.contracts),
-                kinds=kinds_of(chain.contracts),
             ),
             receiver=receiver,
             payers=payers,

@@ -7,7 +7,6 @@ import pytest
 from support.scripted_chain import CHAIN_ID, ScriptedChain
 
 from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
-from openledger_node.chain.new_kinds import LogKind
 from openledger_node.chain.watcher import Watcher
 from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
@@ -44,7 +43,6 @@ def open_watcher(chain: ScriptedChain, ledger: Ledger, **changes: Any) -> Watche
         "addresses": [CONTRACT],
         "first_block": 1,
         "decode": decode,
-        "kinds": {"Shop.Paid(string)": LogKind(contract=CONTRACT, name="Paid")},
     }
     return Watcher(**{**settings, **changes})
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from support.chain_world.deployed import DeployedChain, deployed_chain
 
 from openledger_node.chain import wiring
-from openledger_node.chain.bonds import ContributorBonds
-from openledger_node.chain.deployment import Deployment
 from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.wiring import ADMIN_ROLE, PROPOSER_ROLE, check_has_no_power, check_wiring
 from openledger_node.errors import ChainError
@@ -61,14 +58,3 @@ def test_a_registry_that_sends_forfeited_bonds_elsewhere_is_refused(monkeypatch:
         pytest.raises(ChainError, match=r"DatanetRegistry.protocolTreasury of .* wired it wron"),
     ):
         check_wiring(chain.client, chain.network)
-
-
-def test_a_registry_of_an_earlier_release_takes_no_bonds_and_is_used(chain: DeployedChain) -> None:
-    without = chain.contracts["Params"]  # it has no such view either
-    earlier = replace(chain.network, contracts={**chain.contracts, "DatanetRegistry": without})
-    check_wiring(chain.client, earlier)
-    for contracts, are_known in ((chain.contracts, True), (earlier.contracts, False)):
-        deployment = Deployment(
-            chain.client, chain_id=earlier.chain_id, addresses=contracts, deploy_block=chain.deploy_block
-        )
-        assert ContributorBonds(deployment).are_known == are_known

@@ -132,7 +132,7 @@ def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
     contracts = ["OpenToken", "Timelock", "OpenGovernor", "Params", "NodeStaking", "DatanetRegistry", "ModelRegistry"]
     contracts += ["PaymentChannels", "AttributionRewards", "Disputes"]
     fields = {
-        "schema": "openledger.network/4",
+        "schema": "openledger.network/1",
         "network": "harbour-net",
         "chain_id": 1,
         "rpc": ["https://rpc.example.org"],

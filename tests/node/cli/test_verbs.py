@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -296,9 +297,10 @@ def test_doctor_finds_nothing_wrong_on_a_sound_home(run: Run, home: Home) -> Non
         (lambda home: home.config_file.write_text("[inferense]\n"), "settings", "did you mean inference"),
         (lambda home: (load_api_key(home), api_key_file(home).chmod(0o644)), "api key", "chmod 600"),
         (lambda home: spoil_ledger(home), "ledger", "is damaged"),
+        (lambda home: set_schema(home, 7), "ledger", "(schema 7, this one reads 1). Move "),
         (lambda home: spoil_adapter(home), "adapters", "bad@12345678"),
     ],
-    ids=["settings", "key", "ledger", "adapter"],
+    ids=["settings", "key", "ledger", "another version", "adapter"],
 )
 def test_doctor_finds_what_is_spoilt_and_says_what_to_do(
     run: Run, home: Home, spoil: Callable[[Home], Any], check: str, fix: str
@@ -314,6 +316,13 @@ def spoil_ledger(home: Home) -> None:
     file = home.ledger(LOCAL_NETWORK)
     file.parent.mkdir(parents=True)
     file.write_bytes(b"no database" * 100)
+
+
+def set_schema(home: Home, schema: int) -> None:
+    """Make the ledger one that another version wrote."""
+    open_ledger(home.ledger(LOCAL_NETWORK)).close()
+    with closing(sqlite3.connect(home.ledger(LOCAL_NETWORK))) as connection:
+        connection.execute(f"PRAGMA user_version = {schema}")
 
 
 def spoil_adapter(home: Home) -> None:

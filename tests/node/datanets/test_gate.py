@@ -1,4 +1,4 @@
-"""The gate's numbers of a batch: each with a limit and a verdict, kept with the batch, read from older files too."""
+"""The gate's numbers of a batch: each with a limit and a verdict, kept with the batch."""
 
 import json
 from pathlib import Path
@@ -124,17 +124,6 @@ def test_the_numbers_of_a_model_outlive_another_check(lake: OwnDatanets) -> None
 
 def stored(home: Home) -> Path:
     return home.datanets / "lake" / "own" / "datanet.json"
-
-
-def test_a_file_from_before_there_was_a_gate_is_read(home: Home, lake: OwnDatanets) -> None:
-    lake.contribute("lake", CONTRIBUTED, {})
-    content: dict[str, Any] = json.loads(stored(home).read_text())
-    del content["batches"][0]["gate"]
-    stored(home).write_text(json.dumps(content))
-    (batch,) = lake.get("lake").batches
-    assert (batch.rows, batch.gate.numbers) == (3, ())
-    lake.approve("lake", batch.digest, {})
-    assert check_again(lake, "lake", batch.digest).gate.numbers
 
 
 @pytest.mark.parametrize("part", ["numbers", "copies", "appeals"])

@@ -29,9 +29,9 @@ def damage(home: Home, network: str) -> None:
     home.ledger(network).write_bytes(b"no database" * 1_000)
 
 
-def make_older(home: Home, network: str) -> None:
+def rewrite(home: Home, network: str) -> None:
     connection = sqlite3.connect(home.ledger(network))
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute("PRAGMA user_version = 7")
     connection.close()
 
 
@@ -39,7 +39,7 @@ def test_each_ledger_is_read_by_its_network(two: Home) -> None:
     assert list(read_ledgers(two, lambda network, _: network)) == [USED, UNUSED]
 
 
-@pytest.mark.parametrize("spoil", [damage, make_older])
+@pytest.mark.parametrize("spoil", [damage, rewrite])
 def test_a_ledger_that_is_not_in_use_stops_nothing(
     two: Home, spoil: Callable[[Home, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,7 +49,7 @@ def test_a_ledger_that_is_not_in_use_stops_nothing(
     assert f"network {UNUSED}, which is not in use, is left out: " in caplog.text
 
 
-@pytest.mark.parametrize("spoil", [damage, make_older])
+@pytest.mark.parametrize("spoil", [damage, rewrite])
 def test_a_ledger_in_use_that_can_not_be_read_is_an_error(two: Home, spoil: Callable[[Home, str], None]) -> None:
     spoil(two, USED)
     with pytest.raises(ConfigError, match="ledger"):

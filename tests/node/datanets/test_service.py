@@ -1,6 +1,5 @@
 """A Datanet that a home keeps: what is offered, taken in and published, and files that are whole or not at all."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -278,16 +277,6 @@ def test_a_datanet_whose_rows_are_all_withdrawn_has_nothing_to_publish(own: OwnD
     own.withdraw("lake", [canonical_digest(SECOND[0])])
     with pytest.raises(NodeError, match="all approved rows of lake were withdrawn"):
         own.next_version("lake")
-
-
-def test_a_file_of_an_earlier_node_has_no_withdrawals(own: OwnDatanets, home: Home) -> None:
-    take_in(own, FIRST)
-    publish(own)
-    file = home.datanets / "lake" / "own" / "datanet.json"
-    content = json.loads(file.read_text())
-    del content["withdrawn"], content["versions"][0]["withdrawn"]
-    file.write_text(json.dumps(content))
-    assert own.get("lake").withdrawn == ()
 
 
 @pytest.mark.parametrize("is_approved", [False, True])

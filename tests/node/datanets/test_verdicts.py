@@ -1,9 +1,7 @@
 """Copies of withdrawn rows, and rows that are proven to be older than those approved before them."""
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.contributors import ADA, BEN
@@ -155,19 +153,6 @@ def test_a_committed_row_is_paid_for_a_copy_that_was_approved_before_it() -> Non
 def test_what_was_published_before_a_commitment_is_older_all_the_same() -> None:
     found = judged((COPY, OTHER), (SAID,), committed=(None, Committed(at_s=5, after=1)))
     assert (kept(found), found.clusters()) == ([COPY, OTHER, SAID], (0, 1, 0))
-
-
-def test_files_of_an_earlier_node_have_no_commitments(own: OwnDatanets, home: Home) -> None:
-    approve(own, (SAID, OTHER), (COPY,))
-    file: Path = home.datanets / "lake" / "own" / "datanet.json"
-    content = json.loads(file.read_text())
-    for batch in content["batches"]:
-        del batch["committed"], batch["gate"]["taken"]
-        for note in batch["gate"]["copies"]:
-            del note["is_withdrawn"]
-    file.write_text(json.dumps(content))
-    assert [each.committed for each in own.get("lake").batches] == [None, None]
-    assert own.get("lake").batches[1].gate.copies[0].contributor == ADA
 
 
 def test_a_contribution_asks_no_other_quota_than_its_preview(own: OwnDatanets) -> None:

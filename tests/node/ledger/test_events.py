@@ -111,14 +111,3 @@ def test_blocks_that_are_not_final_are_read_again_from_the_one_that_is_kept(rows
     rows.rewind(7)
     assert [each.block.number for each in rows.in_blocks(0, 9)] == [3]
     assert (rows.last_number(), rows.finalized_number()) == (4, 2)
-
-
-def test_events_that_are_there_are_not_filled_in_again(rows: EventRows) -> None:
-    append(rows, 1, 3, event(2))
-    rows.fill([event(1, name="RowsCommitted"), event(2)], {"DatanetRegistry.RowsCommitted": 2})
-    assert [each.name for each in rows.in_blocks(1, 3)] == ["RowsCommitted", "Claimed"]
-    assert rows.kinds() == {"DatanetRegistry.RowsCommitted": 2}
-    rows.note_kinds({"DatanetRegistry.RowsCommitted": None})
-    assert rows.kinds() == {"DatanetRegistry.RowsCommitted": None}
-    rows.forget_kinds(["DatanetRegistry.RowsCommitted"])
-    assert rows.kinds() == {}

@@ -9,8 +9,7 @@ import pytest
 
 from openledger_node.errors import InputError
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold, RequestWork
-from openledger_node.ledger.key_days import Income
-from openledger_node.ledger.key_tables import DAY_S
+from openledger_node.ledger.key_days import DAY_S, Income
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.errors import PaymentRequiredError
 from openledger_protocol.primitives import RequestId, Wei

@@ -1,4 +1,4 @@
-"""Day sums of named keys: always what their rows add up to, also after a crash at any write and a migration."""
+"""Day sums of named keys: always what their rows add up to, also after a crash at any write."""
 
 import random
 import sqlite3
@@ -9,9 +9,7 @@ import pytest
 
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold
 from openledger_node.ledger.key_days import KeySums
-from openledger_node.ledger.key_tables import sum_key_days
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.migrations import MIGRATIONS
 from openledger_protocol.primitives import RequestId, Wei
 
 DAY_S = 86_400
@@ -130,23 +128,3 @@ def test_a_request_that_is_settled_during_the_comparison_is_not_a_wrong_sum(
 
             monkeypatch.setattr(store, "rows", rows)
             assert reader.key_days.wrong() == []
-
-
-def test_rows_of_an_earlier_version_are_added_up_once(file: Path) -> None:
-    before = MIGRATIONS[: MIGRATIONS.index(sum_key_days)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        for migrate in before:
-            migrate(connection)
-        connection.execute(f"PRAGMA user_version = {len(before)}")
-        connection.execute("INSERT INTO key_use VALUES ('0x01', 'bob', 0, 9, '7', 70, '3', 30)")
-        connection.execute("INSERT INTO key_use VALUES ('0x02', 'bob', 0, 11, '7', 70, NULL, NULL)")
-        connection.execute("INSERT INTO key_charge VALUES ('0x01', 'bob', 9, 0, '1', '1', 0, '9', '4', '0')")
-        connection.execute("INSERT INTO key_charge VALUES ('0x02', 'bob', 11, 0, '1', '1', 0, '9', NULL, NULL)")
-        connection.execute("INSERT INTO key_credit VALUES ('bob', 1, '100', '')")
-    with closing(open_ledger(file)) as ledger:
-        assert ledger.key_days.wrong() == []
-        assert ledger.key_credits.balance_wei("bob") == 100 - 4 - 9
-        today = ledger.key_uses.day("bob", 0)
-        assert (today.num_requests, today.tokens, today.held_tokens, today.last_s) == (2, 30, 70, 11)
-        assert ledger.key_uses.used(RequestId("0x02")) == (0, 0), "no work was begun"

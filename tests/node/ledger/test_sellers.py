@@ -1,15 +1,12 @@
 """A seller's record belongs to its wallet; it follows what was measured, and forgives slowly."""
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from openledger_node.ledger import sellers as sellers_module
-from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.migrations import MIGRATIONS, rate_sellers_by_wallet
 from openledger_node.ledger.sellers import FIRST_BAR_NS, MEASURED_MAX, AnswerSpeed, SellerRecord
 from openledger_protocol.auction import trust_ppm
 from openledger_protocol.primitives import Address
@@ -88,21 +85,3 @@ def test_sellers_noted_longest_ago_are_forgotten(ledger: Ledger, monkeypatch: py
     for now_ns, wallet in enumerate((*wallets[:2], wallets[0], wallets[2])):
         ledger.sellers.note(wallet, "successes", now_ns=now_ns)
     assert [ledger.sellers.find(wallet).successes for wallet in wallets] == [2, 0, 1]
-
-
-def test_an_older_ledger_keeps_its_sequences_and_drops_counts_by_peer(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    number = MIGRATIONS.index(rate_sellers_by_wallet)
-    monkeypatch.setattr(store_module, "MIGRATIONS", MIGRATIONS[:number])
-    store_module.open_store(file, is_writer=True).close()
-    monkeypatch.undo()
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("INSERT INTO peer (peer_id, seen_ns, seq_last) VALUES ('a', 1, ?)", (str(2**64 - 1),))
-        connection.execute("INSERT INTO peer (peer_id, seen_ns, failures) VALUES ('b', 1, 9)")
-        connection.commit()
-    with closing(open_ledger(file)) as ledger:
-        assert ledger.peers.seqs() == {"a": 2**64 - 1}
-        ledger.peers.keep_seqs({"b": 3}, now_ns=2)
-        ledger.sellers.note(A, "successes", now_ns=3)
-        assert ledger.peers.seq_last("b") == 3

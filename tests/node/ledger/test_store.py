@@ -1,5 +1,6 @@
 """The ledger's file: what a crash, a bad disk or another version does to it."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from openledger_node.errors import ConfigError, LedgerError
 from openledger_node.ledger import store as store_module
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.migrations import MIGRATIONS
+from openledger_node.ledger.schema import SCHEMA, TABLES
 from openledger_node.ledger.store import Store, open_store
 from openledger_protocol.primitives import AdapterId, RequestId
 
@@ -129,44 +130,32 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(
 
 
 @pytest.mark.parametrize("is_writer", [True, False], ids=["writer", "reader"])
-def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(file: Path, is_writer: bool) -> None:
+@pytest.mark.parametrize("schema", [0, SCHEMA + 6], ids=["another program's", "another version's"])
+def test_a_ledger_that_another_version_wrote_is_refused_and_left_as_it_is(
+    file: Path, schema: int, is_writer: bool
+) -> None:
     write_jobs(file, 1)
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        connection.execute(f"PRAGMA user_version = {schema}")
     found = file.read_bytes()
-    with pytest.raises(ConfigError, match=r"written by a newer version .*: update openledger-node"):
+    refusal = (
+        f"the ledger {file} was written by another version of openledger-node (schema {schema}, this one reads 1). "
+        f"Move {file.parent} aside and start again: nothing in it was changed"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(refusal)}$"):
         open_ledger(file, is_writer=is_writer)
     assert file.read_bytes() == found
 
 
-def write_earlier(file: Path) -> None:
-    """A ledger as it was before channels had lanes."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        for migrate in MIGRATIONS[:8]:
-            migrate(connection)
-        connection.execute("PRAGMA user_version = 8")
-        connection.execute(
-            "INSERT INTO job VALUES ('r1', 1, 'fake', NULL, NULL, 'completed', 1, 1, 'stop', NULL, 1, 2)"
-        )
-
-
-def test_a_ledger_without_money_of_an_earlier_release_is_carried_over(file: Path) -> None:
-    write_earlier(file)
-    with closing(open_ledger(file)) as ledger:
-        assert [found.request_id for found in ledger.jobs.newest(limit=9)] == ["r1"]
-        assert ledger.channels.all() == ledger.receipts.unclaimed() == []
-
-
-def test_a_ledger_with_money_of_an_earlier_release_is_refused_and_left_as_it_is(file: Path) -> None:
-    write_earlier(file)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("INSERT INTO channel VALUES ('c', 'p', 'n', '{}', 1, '7', NULL, '7', 0)")
-    with pytest.raises(ConfigError, match="end what is open with the release that wrote it"):
+def test_tables_that_could_not_all_be_made_are_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "TABLES", (*TABLES, "CREATE TABLE half (id INTEGER); NO SQL;"))
+    with pytest.raises(ConfigError):
         open_ledger(file)
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("SELECT charged_wei FROM channel").fetchall() == [("7",)]
-        assert connection.execute("PRAGMA user_version").fetchone() == (8,)
+    monkeypatch.undo()
+    with closing(open_ledger(file)) as ledger:
+        ledger.jobs.start(job())
+    with closing(open_store(file, is_writer=False)) as store:
+        assert store.rows("SELECT name FROM sqlite_master WHERE name = 'half'") == []
 
 
 def test_a_file_that_is_only_busy_is_not_called_damaged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +222,7 @@ def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert len(reader.jobs.newest(limit=10)) == 1
 
 
-def test_a_reader_does_not_migrate_and_says_who_does(file: Path) -> None:
+def test_a_reader_makes_no_tables_and_says_who_does(file: Path) -> None:
     file.parent.mkdir(parents=True)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -250,24 +239,7 @@ def test_a_start_that_was_cut_off_before_the_tables_were_made_is_gone_on_with(fi
     with closing(open_ledger(file)) as ledger:
         ledger.jobs.start(job())
     with closing(open_store(file, is_writer=False)) as store:
-        assert tuple(store.row("PRAGMA user_version") or ()) == (len(MIGRATIONS),)
-
-
-def test_a_migration_that_fails_leaves_the_form_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_jobs(file, 1)
-
-    def torn(connection: sqlite3.Connection) -> None:
-        connection.execute("CREATE TABLE half (id INTEGER)")
-        raise RuntimeError("the power went")
-
-    monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, torn))
-    with pytest.raises(RuntimeError):
-        open_ledger(file)
-    monkeypatch.undo()
-    with closing(open_ledger(file)) as ledger:
-        assert len(ledger.jobs.newest(limit=10)) == 1
-    with closing(open_store(file, is_writer=False)) as store:
-        assert store.rows("SELECT name FROM sqlite_master WHERE name = 'half'") == []
+        assert tuple(store.row("PRAGMA user_version") or ()) == (SCHEMA,)
 
 
 # ---- transactions that several nouns share

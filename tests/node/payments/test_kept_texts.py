@@ -1,12 +1,9 @@
 """Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
 
 import logging
-import re
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import trio
@@ -14,18 +11,14 @@ import trio.testing
 from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
 
-from openledger_node.errors import LedgerError
 from openledger_node.home import Home
-from openledger_node.ledger import store
 from openledger_node.ledger import texts as texts_module
-from openledger_node.ledger.lane_tables import bound_gone_texts, create_gone_texts
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.migrations import MIGRATIONS
 from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.network.guest import GuestTexts
 from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
-from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, KeptTexts, open_clean_ledger, open_seal
+from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, KeptTexts, open_seal
 from openledger_protocol.primitives import Digest
 
 S = 10**9
@@ -235,152 +228,6 @@ def test_after_a_crash_a_text_is_still_there_and_still_ends(tmp_path: Path, cloc
     assert kept.find(digest_of(1)) is None
     assert end_of(again.texts, 1, clock).why_gone == "time"
     again.close()
-
-
-def test_texts_of_an_older_version_stay_until_their_time_and_go_then(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, sealed = tmp_path / "ledger.db", open_seal(tmp_path).seal(b"{}")
-    with monkeypatch.context() as older:
-        older.setattr(store, "MIGRATIONS", MIGRATIONS[: MIGRATIONS.index(create_gone_texts)])
-        with closing(store.open_store(file, is_writer=True)) as opened, opened.transaction() as transaction:
-            until_ns = clock.now_ns + HOUR_S * S
-            transaction.execute("INSERT INTO text VALUES (?, ?, ?)", (digest_of(1), sealed, until_ns))
-    with closing(open_ledger(file)) as ledger:
-        kept = KeptTexts(ledger, open_seal(tmp_path), keep_s=0, now_ns=clock)
-        kept.shorten()  # nobody knows whether an audit needs it
-        assert ledger.texts.find(digest_of(1), now_ns=clock.now_ns) == sealed
-        assert end_of(ledger.texts, 1, clock) == TextEnd(end_ns=until_ns)
-        clock.now_ns += HOUR_S * S
-        kept.forget()
-        assert end_of(ledger.texts, 1, clock).why_gone == "time"
-
-
-CANARY = b"a text that an earlier release deleted"
-
-
-@pytest.fixture
-def leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ledger in which an earlier release deleted texts without overwriting them."""
-    file = tmp_path / "old" / "ledger.db"
-    with monkeypatch.context() as older:
-        older.setattr(store, "MIGRATIONS", MIGRATIONS[: MIGRATIONS.index(bound_gone_texts)])
-        store.open_store(file, is_writer=True).close()
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("PRAGMA secure_delete = OFF")
-        receipt = "INSERT INTO receipt VALUES (1, ?, 'c', 'a', 1, 1, 'r', ?, '[]', NULL, NULL, NULL)"
-        connection.execute(receipt, (digest_of(1), '{"amount_wei": "1", "work": {"tokens_out": 1}}'))
-        for number in range(40):  # small ones, and some with pages of their own
-            text = CANARY * (1 + 300 * (number % 2))
-            row = (digest_of(number), text, 1, 0, 1, len(text))
-            connection.execute(
-                "INSERT INTO text (digest, sealed, until_ns, held_until_ns, kept_ns, size_bytes)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                row,
-            )
-        connection.commit()
-        connection.execute("DELETE FROM text")
-    return file
-
-
-def at_home(folder: Path, ledger_file: Path) -> Home:
-    """A data directory whose node has this ledger."""
-    home = Home(folder / "home")
-    home.ledger("dev-1").parent.parent.mkdir(parents=True)
-    ledger_file.parent.rename(home.ledger("dev-1").parent)
-    return home
-
-
-def bytes_beside(file: Path) -> bytes:
-    """Every byte of a ledger: its file, and what SQLite keeps beside it."""
-    return b"".join(each.read_bytes() for each in file.parent.iterdir() if each.is_file())
-
-
-@pytest.mark.parametrize("whose", ["the node's", "the guest's"])
-def test_texts_that_an_earlier_release_deleted_are_overwritten_once_at_a_start(
-    tmp_path: Path, leftover: Path, clock: Clock, whose: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    home = Home(tmp_path / "home")
-    file = home.ledger("dev-1") if whose == "the node's" else home.guest_ledger("dev-1")
-    file.parent.parent.mkdir(parents=True)
-    leftover.parent.rename(file.parent)
-    with closing(open_ledger(file)) as ledger:
-        KeptTexts(ledger, open_seal(file.parent), keep_s=DAY_S, now_ns=clock).keep(digest_of(50), opening_of("kept"))
-        before = ledger.generations.current
-    assert CANARY in bytes_beside(file)
-    for _ in range(2):
-        open_clean_ledger(home, "dev-1", told.append).close()
-        assert CANARY not in bytes_beside(file)
-        monkeypatch.delattr(store.Store, "rebuild", raising=False)  # the second start does without
-    with closing(open_ledger(file)) as ledger:
-        kept = KeptTexts(ledger, open_seal(file.parent), keep_s=DAY_S, now_ns=clock)
-        assert kept.find(digest_of(50)) is not None
-        assert ledger.generations.current.generation == before.generation
-    assert len(told) == 1
-
-
-def test_a_new_ledger_is_not_written_anew(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(store.Store, "rebuild")
-    assert ledger.texts.overwrite_leftovers(within_s=1) is None
-
-
-@pytest.mark.parametrize(
-    ("free_bytes", "within_s", "why"),
-    [
-        (1_000, 60.0, r"that takes \d+ MB of free disk space for a moment"),
-        (10**12, -1.0, "that takes more than -1 s"),
-    ],
-    ids=["room", "time"],
-)
-def test_leftovers_without_room_or_time_stay_for_the_next_start(
-    tmp_path: Path,
-    leftover: Path,
-    free_bytes: int,
-    within_s: float,
-    why: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    home = at_home(tmp_path, leftover)
-    with monkeypatch.context() as tight:
-        tight.setattr("openledger_node.ledger.store.shutil.disk_usage", lambda _: SimpleNamespace(free=free_bytes))
-        tight.setattr(store, "INSTRUCTIONS", 1)
-        tight.setattr(kept_texts, "REBUILD_S_MAX", within_s)
-        open_clean_ledger(home, "dev-1", lambda _: None).close()
-        assert re.search(why, caplog.text)
-        assert CANARY in bytes_beside(home.ledger("dev-1"))
-    open_clean_ledger(home, "dev-1", lambda _: None).close()
-    assert CANARY not in bytes_beside(home.ledger("dev-1"))
-
-
-def test_a_ledger_that_can_not_be_written_anew_and_a_damaged_one_of_the_guest_stop_no_start(
-    tmp_path: Path, leftover: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise LedgerError("the ledger can't be written: free some space")
-
-    home = at_home(tmp_path, leftover)
-    guest_file = home.guest_ledger("dev-1")
-    guest_file.parent.mkdir(parents=True)
-    guest_file.write_bytes(b"no ledger")
-    monkeypatch.setattr(store.Store, "rebuild", fail)
-    with closing(open_clean_ledger(home, "dev-1", lambda _: None)) as ledger:
-        assert ledger.texts.has_leftovers
-    assert "stay in free pages of the ledger: the ledger can't be written" in caplog.text
-    assert "the ledger of the guest can't be opened" in caplog.text
-
-
-def test_a_command_that_reads_meanwhile_delays_the_end_of_the_log(leftover: Path, clock: Clock) -> None:
-    with closing(open_ledger(leftover)) as ledger:
-        kept = KeptTexts(ledger, open_seal(leftover.parent), keep_s=0, now_ns=clock)
-        with closing(sqlite3.connect(leftover)) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT * FROM receipt").fetchall()
-            assert ledger.texts.overwrite_leftovers(within_s=60.0) is None
-            assert CANARY in bytes_beside(leftover)
-        kept.forget()  # a minute later
-        assert CANARY not in bytes_beside(leftover)
 
 
 async def test_a_text_goes_in_its_time_also_if_nothing_is_bought(

@@ -10,9 +10,9 @@ import pytest
 from support.chain_world.deployed import deployed_chain
 
 from openledger_node.config import Config
-from openledger_node.errors import ChainError
+from openledger_node.errors import ChainError, ConfigError
 from openledger_node.home import Home
-from openledger_node.network_file import Network, embed_network
+from openledger_node.network_file import AUTO, Network, current_network, embed_network
 from openledger_node.settlement import early_chain as early_chain_module
 from openledger_node.settlement import open as open_module
 from openledger_node.settlement.early_chain import early_chain
@@ -54,22 +54,15 @@ def test_a_chain_of_this_releases_contracts_goes_on(home: Home) -> None:
     assert home.embedded_network.exists()
 
 
-def test_a_chain_of_earlier_contracts_is_put_aside_whole(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_chain_whose_network_another_version_wrote_is_refused_and_left_as_it_is(home: Home) -> None:
     file = home.network_file(home.embedded_network.read_text().strip())
-    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": "openledger.network/1"}))
-    start(home)
-    (aside,) = chains(home)
-    assert aside.startswith("devnet-")
-    assert (home.root / aside / "chain.db").read_text() == "blocks"
-    assert f"it is in {home.root / aside}, and a new one begins with new accounts" in caplog.text
-    assert not home.embedded_network.exists()
-    assert file.exists(), "its ledger and keys stay beside it"
-
-
-def test_a_home_without_a_chain_has_nothing_to_put_aside(home: Home) -> None:
-    home.embedded_network.write_text("no such network\n")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": "openledger.network/7"}))
+    found = file.read_text()
+    with pytest.raises(ConfigError, match="Move it aside and join a network again: nothing in it was changed"):
+        current_network(home, AUTO)
     start(home)
     assert chains(home) == ["devnet"]
+    assert file.read_text() == found
 
 
 # ---- endpoints

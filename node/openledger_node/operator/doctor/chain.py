@@ -12,8 +12,7 @@ from openledger_protocol.primitives import Address, Wei
 from ...chain.identity import genesis_hash
 from ...errors import ChainError, NodeError
 from ...keystore import HOT_NAMES, PASSWORD_FILE, SIGNER, WALLET, account_file, check_is_private, find_account
-from ...ledger.key_days import KeyDays
-from ...ledger.key_tables import DAY_S
+from ...ledger.key_days import DAY_S, KeyDays
 from ...ledger.store import open_store
 from ...network_file import is_embedded
 from ...text import counted, rfc3339

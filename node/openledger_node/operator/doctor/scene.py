@@ -107,7 +107,7 @@ class Scene:
         """The running daemon's own finding of a check; None if it makes none, and this process must look."""
         try:
             answer = self._told.get() or {}
-        except NodeError:  # it does not answer in time, or is of an earlier version
+        except NodeError:  # it does not answer in time
             return None
         return next((Finding(**each) for each in answer.get("checks", ()) if each["check"] == name), None)
 
