@@ -124,6 +124,8 @@ def test_the_page_says_by_the_status_whether_the_base_is_served(
     alone: Node, open_page: OpenPage, why: str | None
 ) -> None:
     page = open_page(alone)
+    page.context.route("**/operator/events", lambda route: route.fulfill(status=204))  # so that it asks
+    page.reload()
     with_bases(page, {})
     answer(page, "/models/use", {"from": "old", "to": "acme--tiny"})
     page.evaluate("() => { location.hash = '#/models'; }")
@@ -131,11 +133,9 @@ def test_the_page_says_by_the_status_whether_the_base_is_served(
     page.locator("dialog").get_by_role("button", name="Serve it").click()
     changing = page.locator(".panel", has_text="the base changes")
     expect(changing).to_be_visible()
-    status = page.evaluate("async () => (await import('/lib/events.js')).latest.state")
-    status |= {"base": "acme--tiny", "state": "idle", "engine": status["engine"] | {"why_failed": why}}
-    answer(page, "/status", status)
-    page.context.route("**/operator/events", lambda route: route.fulfill(status=204))  # so that it is asked
-    page.evaluate("async () => (await import('/lib/events.js')).poll()")
+    status = alone.status()
+    now = {**status, "base": "acme--tiny", "state": "idle", "engine": {**status["engine"], "why_failed": why}}
+    answer(page, "/status", now)
     expect(changing).to_have_count(0)
     refused = page.locator(".note.bad", has_text="acme--tiny can’t be loaded. its weights are damaged")
     expect(refused).to_have_count(1 if why else 0)
