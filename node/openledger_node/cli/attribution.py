@@ -16,7 +16,6 @@ from ..models.adapters import find_adapter
 from ..models.bases import find_base
 from ..models.library import list_adapters
 from ..text import counted, size_text
-from .attribution_audit import audit
 from .cases import add_cases
 from .daemon_client import open_node_home
 from .prompts import confirm
@@ -160,9 +159,6 @@ def forgive(
         emit_json("forgiven_shares", found)
         return
     say(f"{counted(found['num_forgiven'], 'wrong receipt')} forgiven: answers are bought from {node} again")
-
-
-app.command()(audit)
 
 
 @app.command("verify-index")

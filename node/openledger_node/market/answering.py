@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
-from openledger_protocol.errors import PaymentRequiredError, ProtocolError
+from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import FinishReason
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ZERO_WEI, Wei
@@ -122,12 +122,8 @@ class Answering:
         tokens_in, tokens_max, terms = self._progress.tokens_before, self._tokens_max, received.message.terms
         least = price_wei(tokens_in, min(tokens_max, FIRST_TOKENS), terms)
         most = Wei(min(self._progress.left_wei, price_wei(tokens_in, tokens_max, terms)))
-        limit_wei = self._progress.requested.cost_max_wei
         if least > self._progress.left_wei:
             self._progress.blame(received.peer_id, too_expensive(least, self._progress.left_wei))
-        elif limit_wei is not None and most > limit_wei:
-            why = PaymentRequiredError(f"may cost {most} wei, and {limit_wei} are left")
-            self._progress.blame(received.peer_id, why)
         else:
             self.state = State.HOLDING
             return [steps.HoldMoney(least_wei=least, most_wei=most)]

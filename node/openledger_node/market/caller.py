@@ -86,7 +86,6 @@ class Caller:
             if ad.peer_id not in progress.tried
             and ad.wallet not in progress.passed_over
             and ad.peer_id != self._transport.peer_id
-            and progress.requested.only in (None, ad.wallet)
         ]
         bonded = [ad for ad in offers if self._vetting.worth_of(ad).bonded_wei != 0]
         awake = [ad for ad in bonded if not self._unreached.is_resting(PeerId(ad.peer_id))]

@@ -17,9 +17,6 @@ class NetworkRequest:
     request: InferenceRequest
     base: Digest
     adapter: AdapterId
-    only: Address | None = None  # the one node that it is bought from
-    is_audited: bool = False  # the shares of its receipts are recomputed in any case
-    cost_max_wei: Wei | None = None  # a bid that may cost more is not taken; no bidder can see it
     budget_wei: Wei | None = (
         None  # the most that its requester may spend, below the owner's own limit; None: no limit
     )

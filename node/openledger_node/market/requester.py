@@ -346,7 +346,6 @@ class Requester:
             chunk_tokens=bid.chunk_tokens,
             cost_max_wei=action.granted_wei,
             prefix=requested.request.prefix + progress.text,
-            is_audited=requested.is_audited,
         )
 
     async def _check_manifest(self, requested: NetworkRequest, entry: RegistryEntry, peer_id: PeerId) -> None:

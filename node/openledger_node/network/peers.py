@@ -12,7 +12,7 @@ from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import AdapterId, Address, Generation, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, Address, Generation, RequestId
 from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.wire.ads import BASES_MAX
 from openledger_protocol.wire.frames import wire_name
@@ -59,12 +59,11 @@ from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
 from .row_pull import PULL_ROWS, open_rows
 from .selling import Offer
-from .share_tests import SHARE_TESTS, ShareTests
 
 PULL: Final = "pull"
 PEERS: Final = "peers"
 SEARCH: Final = "search"
-PEER_QUESTIONS: Final = (PEERS, PULL, PULL_ROWS, SEARCH, *SHARE_TESTS)
+PEER_QUESTIONS: Final = (PEERS, PULL, PULL_ROWS, SEARCH)
 """The questions of commands that only a node with peers can answer, `PEERS` aside."""
 
 DISK_QUESTIONS: Final = (PULL, PULL_ROWS)
@@ -144,18 +143,6 @@ class PeerService:
         )
         self._publisher = open_publisher(home, network, self._transport, points, shelf=self._shelf)
         self.market = Buying(requester, self._ads, serving, self._far)
-        self.share_tests = ShareTests(
-            home,
-            base=serving.base.digest,
-            wallet=session.accounts.wallet,
-            deposit_wei=Wei(config.payer.deposit_wei),
-            ads=self._ads,
-            requester=requester,
-            registry=registry,
-            tokenizer=tokenizer,
-            audits=ledger.audits,
-            random=SystemRandom(),
-        )
         self._advertiser = self._open_advertiser()
         self._adapters = AdapterServer(
             home,
@@ -277,8 +264,6 @@ class PeerService:
             return await self.pull(str(arguments.get("adapter")), show)
         if question == PULL_ROWS:
             return await self._rows.pull(str(arguments.get("datanet")), show)
-        if question in SHARE_TESTS:
-            return await self.share_tests.answer(question, arguments)
         return await (self.search(chosen_by(arguments)) if question == SEARCH else self.peers())
 
     async def search(self, chosen: Chosen) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class ReceiptAudits:
         """Decide whether the receipt of a purchase that has ended is audited. The base alone has no shares."""
         if not purchase.datanet_ids:
             return False
-        return purchase.is_audited or (self._one_in > 0 and self._draw_below(self._one_in) == 0)
+        return self._one_in > 0 and self._draw_below(self._one_in) == 0
 
     def begin(self, row: ReceiptRow, node: Address, exchange: Opening) -> None:
         """Store that a receipt was drawn, and its exchange; call it in the transaction that stores the receipt."""

@@ -40,7 +40,6 @@ class Purchase:
     chunk_tokens: int  # tokens paid ahead
     cost_max_wei: Wei
     prefix: str = ""  # the part of the answer that an earlier node delivered
-    is_audited: bool = False  # the shares of its receipt are recomputed in any case
     tooling: Tooling | None = None
 
 
