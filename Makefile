@@ -47,12 +47,10 @@ test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM it
 test-llamacpp: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the backend llamacpp over llama.cpp's own server, on the CPU
 	LLAMA_FOR_TESTS=$(CURDIR)/$(LLAMA)/bin/llama-server $(BIN)/pytest tests/llamacpp tests/conformance/test_backend.py -k llamacpp
 
-# Each Python client has an environment of its own, which uv makes and keeps; those from npm share a folder. The coding
-# agents are 1 GB of programs, so only the whole form runs them.
+# Each Python client has an environment of its own, which uv makes and keeps; those from npm share a folder.
 test-clients: $(VENV)/dev.stamp ## other people's clients against a node: which features work in which; 15 minutes
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(BIN)/python scripts/run_client_tests.py $(ARGS)
-	$(if $(ARGS),,$(BIN)/python scripts/run_agent_tests.py)
 
 # The same tests of the kernels that `make test` interprets are compiled here, and the engine's own process is watched.
 test-gpu: $(VENV)/dev.stamp ## the engine and its kernels on the card of this machine; 8 minutes at most

@@ -21,7 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from run_agent_tests import AGENTS  # noqa: E402
 from support.processes.nodes import TEST_HOME, Node, running_node  # noqa: E402
 
 from openledger_node.cli.launch import PROGRAMS  # noqa: E402
@@ -158,21 +157,7 @@ def to_page(results: Results) -> str:
     for client, found in sorted(results.items()):
         marks = ["" if column not in found else "yes" if found[column] == "ok" else "**no**" for column in COLUMNS]
         lines.append(f"| {versions(client)} | " + " | ".join(marks) + " |")
-    return "\n".join([*lines, *agent_lines()]) + "\n"
-
-
-def agent_lines() -> list[str]:
-    """The coding agents, which a script of their own runs."""
-    return [
-        "",
-        "## Coding agents",
-        "",
-        "`scripts/run_agent_tests.py` starts these programs as `openledger-node launch` does. Each reads a file by a",
-        "call of its tool and sends the result back. A scripted model writes the call, so this page shows that",
-        "the API works with them. A small base may still be unable to drive them.",
-        "",
-        *(f"- `{agent.package}`: its tool `{agent.tool}`" for agent in AGENTS.values()),
-    ]
+    return "\n".join(lines) + "\n"
 
 
 def versions(client: str) -> str:

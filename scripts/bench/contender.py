@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from quiet import PlayerError
-
 BENCH = Path(__file__).resolve().parent
 PLAYERS = BENCH / "players"
 ENVIRONMENT = {"PYTHONPATH": str(BENCH), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 TAIL_LINES = 3
+
+
+class PlayerError(Exception):
+    """A timed process failed; the message says how."""
 
 
 class Contender:

@@ -1,7 +1,7 @@
 """Bases of random numbers in the shapes of real ones, without a file of weights: they are made while they are read.
 
-A base is a folder with a config.json. `open_backend` is a plug for the engine's process: the node's own torch_lora,
-whose reader of checkpoints makes each tensor instead of reading it. All else is the path that a real base takes.
+A base is a folder with a config.json. `open_backend` opens the node's own torch_lora, whose reader of checkpoints
+makes each tensor instead of reading it. All else is the path that a real base takes.
 """
 
 import json
@@ -24,8 +24,6 @@ from openledger_node.backends.torch_lora import weights
 from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.engine.backend import Backend, BackendSettings
 from openledger_node.models.decoder_config import DecoderConfig, read_config
-
-PLUG: Final = "random_base"
 
 POOL: Final = 1 << 26
 """Random numbers that are drawn once. Each tensor begins at another place among them: 16 GB are made in seconds."""
@@ -185,12 +183,3 @@ def random_weights() -> Iterator[None]:
         yield
     finally:
         weights.open_reader = usual
-
-
-def install_plug(folder: Path) -> dict[str, str]:
-    """Make the plug known to engines that are started with the returned environment."""
-    described = folder / "random_base-1.0.dist-info"
-    described.mkdir(parents=True)
-    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: random-base\nVersion: 1.0\n")
-    (described / "entry_points.txt").write_text(f"[openledger_node.backend]\n{PLUG} = random_base:open_backend\n")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).resolve().parent)])}

@@ -1,194 +1,324 @@
-"""The engine's bars: our backends beside transformers, PEFT and vLLM, and the node's own engine and daemon at work.
+"""Tokens a second of our backends beside transformers, PEFT and vLLM, with many adapters in one batch on the CPU.
 
-Everything runs on the CPU in one run, and the samples of all contenders interleave. Each contender is a process of
-its own that is stopped outside its turn, and a sample disturbed by other processes is dropped. `--json` prints one
-object on the last line; `--quick` is a short form whose figures mean nothing. Use an otherwise idle machine.
+Every contender is a process of its own, which is stopped outside its turn, and samples are taken in turns. So ratios
+within one run count. Use an otherwise idle machine. `--json` prints one object on the last line; `--quick` is a short
+form whose figures mean nothing. The long form takes half an hour.
 """
 
 import argparse
 import json
 import os
+import shutil
+import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from backend_bars import Figures, backend_bars, first_tokens_of_vllm, floor_bars, load_bars, measure_backends
-from bars import Bar, bar, environment, show_bars
-from engine_bars import engine_bars, measure_engines
-from exact_bars import measure_exactness
-from field import Field, Setting, open_field
-from http_bars import measure_http
-from overhead_bars import measure_overhead
-from quiet import OTHERS_MAX_CORES, PlayerError
-from work import FULL, QUICK, PromptDrawer, write_adapters
+import numpy as np
+from bars import Bar, bar, environment, percentile, show_bars
+from contender import Contender, PlayerError
+from tokenizers import Tokenizer
 
-from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_node.models.bases import find_base
+from openledger_node.models.adapter_files.random_adapter import read_linears, write_random_adapter
+from openledger_node.models.bases import find_base, gguf_of
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Home(ROOT / ".home")
 """The folder in which `make test` keeps the demo base."""
 
-PEERS = ("peft", "vllm")
-ANYBODY = float("inf")
-
-PARTS = ("backends", "http", "overhead", "exact", "engines")
-
-Found = dict[str, Any]
-Part = Callable[[Setting, float], tuple[list[Bar], Found]]
+PICTURE: Final = ROOT / "docs" / "pictures" / "serving-distinct.png"
+RANKS: Final = (16, 8)
+WORD_LETTERS_MIN: Final = 3
 
 
-def measure(setting: Setting, peers: list[str], others_max: float, only: list[str]) -> Found:
-    """Measure the bars of the selected parts; each part is closed before the next one starts."""
-    load, began_s, bars, runs = os.getloadavg()[0], time.monotonic(), [], {}
-    parts: dict[str, Part] = {"overhead": overhead_part, "exact": exact_part, "engines": engines_part}
-    versions: dict[str, str] = {}
-    if {"backends", "http"} & set(only):
-        with open_field(setting, peers if "backends" in only else []) as field:
-            versions = versions_of(field.contenders)
-            for name, part in (("backends", backends_part), ("http", http_part)):
-                if name in only:
-                    add(name, partial(part, field), setting, others_max, bars, runs)
-    for name, part in parts.items():
-        if name in only:
-            add(name, part, setting, others_max, bars, runs)
-    runs["took_s"] = round(time.monotonic() - began_s)
-    env = environment(load, setting.threads, dtype="bfloat16", base=setting.base.name, shape=shape_of(setting))
-    env["load_at_end"] = round(os.getloadavg()[0], 2)
-    env["versions"] |= versions
-    return {"bench": "serving", "quick": setting.shape == QUICK, "bars": bars, "env": env, "runs": runs}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The amount of work. Bars compare batches without adapters, with `few`, and with one for each row."""
+
+    batch: int
+    few: int
+    distinct: tuple[int, ...]
+    prompt_tokens: int
+    answer_tokens: int
+    samples: int
 
 
-def add(name: str, part: Part, setting: Setting, others_max: float, bars: list[Bar], runs: Found) -> None:
-    """Run one part; if it fails, the results of the others are kept."""
-    try:
-        found, more = part(setting, others_max)
-    except (PlayerError, NodeError, OSError) as error:
-        found, more = [bar(f"{name}_ran", None, "", 1, why=f"{type(error).__name__}: {error}")], {}
-    bars += found
-    runs |= more
+FULL: Final = Work(batch=32, few=8, distinct=(0, 1, 2, 4, 8, 16, 32), prompt_tokens=64, answer_tokens=32, samples=5)
+QUICK: Final = Work(batch=4, few=2, distinct=(0, 2, 4), prompt_tokens=16, answer_tokens=4, samples=1)
 
 
-def backends_part(field: Field, setting: Setting, others_max: float) -> tuple[list[Bar], Found]:
-    figures = Figures(measure_backends(setting, field, others_max), field, setting.shape.samples)
-    bars, runs = backend_bars(setting, figures), {"openmp": field.waits, "absent": field.absent}
-    floors, runs["floors"] = floor_bars(setting, field, figures, others_max)
-    loads, runs["cold_loads"] = load_bars(setting, field, others_max)
-    runs |= {"vllm_ttft_s": first_tokens_of_vllm(setting, field), "backends": figures.summary()}
-    return [*bars, *floors, *loads], runs
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A contender before it is started. `wait` is OpenMP's policy with which it was fastest."""
+
+    name: str
+    script: str
+    wait: str
+    words: dict[str, Any]
+    python: Path = Path(sys.executable)
+    adapters: bool = True
 
 
-def http_part(field: Field, setting: Setting, others_max: float) -> tuple[list[Bar], Found]:
-    one, runs = measure_http(setting, field, others_max)
-    return [one], {"http": runs}
+ENTRIES: Final = {
+    "accelerated": Entry(name="openledger", script="ours.py", wait="PASSIVE", words={"acceleration": "auto"}),
+    "torch": Entry(name="openledger, torch", script="ours.py", wait="ACTIVE", words={"acceleration": "off"}),
+    "transformers": Entry(
+        name="transformers", script="transformers_peft.py", wait="ACTIVE", words={}, adapters=False
+    ),
+    "peft": Entry(name="PEFT", script="transformers_peft.py", wait="ACTIVE", words={}),
+    "vllm": Entry(
+        name="vLLM",
+        script="vllm_lora.py",
+        wait="ACTIVE",
+        words={"rank_max": max(RANKS)},
+        python=ROOT / ".venv-vllm" / "bin" / "python",
+    ),
+}
+PEERS: Final = ("peft", "vllm")
+
+BARS: Final = (
+    ("torch_base_over_transformers", "torch", "transformers", "base", 1.1, None),
+    ("torch_k8_over_peft", "torch", "peft", "few", 5, None),
+    ("torch_k32_over_peft", "torch", "peft", "every", 7, None),
+    ("torch_k32_over_vllm", "torch", "vllm", "every", 5, None),
+    ("base_over_transformers", "accelerated", "transformers", "base", 3.5, 4.4),
+    ("k8_over_peft", "accelerated", "peft", "few", 13, 18),
+    ("k32_over_peft", "accelerated", "peft", "every", 24, 28),
+    ("k32_over_vllm", "accelerated", "vllm", "every", 18, 24),
+    ("one_over_transformers", "accelerated", "transformers", "one", 3.7, 4.3),
+)
+"""Id, ours, theirs, the case, goal and stretch goal: tokens a second of ours over theirs."""
+
+Case = tuple[str, int, int]  # contender, rows, adapters in the batch
+Samples = dict[Case, list[dict[str, Any]]]
 
 
-def overhead_part(setting: Setting, _: float) -> tuple[list[Bar], Found]:
-    sizes = {"samples": 1, "many": max(setting.shape.registered)} if setting.shape == QUICK else {}
-    bars, runs = measure_overhead(**sizes)
-    return bars, {"overhead": runs}
+class Setting:
+    """The base, prompts that no contender has seen before, and adapters on the disk."""
 
+    def __init__(self, scratch: Path, work: Work) -> None:
+        folder = find_base(HOME, DEMO_BASE_NAME).folder
+        assert folder is not None, "the demo base has files"
+        self.base, self.scratch, self.work = Path(folder), scratch, work
+        self.threads = 1 if work is QUICK else os.cpu_count() or 1
+        linears = read_linears(self.base)
+        for number in range(work.batch):
+            write_random_adapter(scratch / f"a{number}", linears, rank=RANKS[number % 2], seed=number)
+        self.adapters = [str(scratch / f"a{number}") for number in range(work.batch)]
+        self._tokenizer = Tokenizer.from_file(str(self.base / "tokenizer.json"))
+        self._words = [
+            id
+            for word, id in sorted(self._tokenizer.get_vocab().items())
+            if word[:1] == "Ġ" and word[1:].isascii() and word[1:].isalpha() and len(word) > WORD_LETTERS_MIN
+        ]
+        self._draws = np.random.default_rng(7)
 
-def exact_part(setting: Setting, _: float) -> tuple[list[Bar], Found]:
-    bars, runs = measure_exactness(setting)
-    return bars, {"exact": runs}
+    def prompt(self) -> list[int]:
+        """Words of one token each, so that text and ids have the same length for all contenders."""
+        while True:
+            ids = [int(id) for id in self._draws.choice(self._words, self.work.prompt_tokens)]
+            if self._tokenizer.encode(self._tokenizer.decode(ids), add_special_tokens=False).ids == ids:
+                return ids
 
-
-def engines_part(setting: Setting, others_max: float) -> tuple[list[Bar], Found]:
-    engines = measure_engines(setting, others_max)
-    return engine_bars(setting, engines), {"engine": engine_runs(engines, setting.shape.cached)}
-
-
-def versions_of(contenders: dict[str, Any]) -> dict[str, str]:
-    """Versions that the contenders report from other environments."""
-    return {name: one for each in contenders.values() for name, one in each.about.get("versions", {}).items()}
-
-
-def engine_runs(engines: Any, cached: int) -> Found:
-    cases = {
-        name: {"kept": samples.kept, "dropped": samples.dropped, "others_cores": samples.others_cores}
-        for name, samples in engines.samples.items()
-    }
-    return {
-        "kernel": engines.kernel,
-        "cached": cached,
-        "starts": engines.starts,
-        "memory": engines.memory,
-        "cases": cases,
-    }
-
-
-def shape_of(setting: Setting) -> dict[str, int]:
-    shape = setting.shape
-    return {"batch": shape.batch, "prompt_tokens": shape.prompt_tokens, "answer_tokens": shape.answer_tokens}
-
-
-def prepare(scratch: Path, *, is_quick: bool, say: Callable[[str], None]) -> Setting:
-    """The base, and adapters on the disk."""
-    shape = QUICK if is_quick else FULL
-    base = find_base(HOME, DEMO_BASE_NAME).folder
-    assert base is not None, "the demo base has files"
-    sources = write_adapters(scratch / "adapters", base, max(shape.registered), say)
-    os.sync()  # otherwise the kernel writes gigabytes during the first samples
-    return Setting(
-        base=base,
-        scratch=scratch,
-        threads=1 if is_quick else os.cpu_count() or 1,
-        shape=shape,
-        sources=sources,
-        prompts=PromptDrawer(base, shape.prompt_tokens),
-        say=say,
-    )
-
-
-def read_words() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
-    parser.add_argument("--quick", action="store_true", help="the short form")
-    parser.add_argument("--busy", action="store_true", help="keep samples that other processes disturbed")
-    parser.add_argument("--peers", help="in addition to transformers; default: peft,vllm, or peft with --quick")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts to run, separated by commas; default: all")
-    parser.add_argument(
-        "--work",
-        type=Path,
-        help="a folder for 15 GB of adapters and their packed files; default: a temporary one",
-    )
-    parser.add_argument(
-        "--write-docs", type=Path, nargs="?", const=ROOT / "docs", help="write figures and charts into the docs"
-    )
-    return parser.parse_args()
-
-
-def names_of(words: str, known: Sequence[str]) -> list[str]:
-    """Parse comma-separated names, in the order in which they are known."""
-    named = {name for name in words.split(",") if name}
-    if unknown := named - set(known):
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
-    return [name for name in known if name in named]
+    def words(self) -> dict[str, Any]:
+        """Arguments that every player is opened with."""
+        work = self.work
+        return {
+            "base": str(self.base),
+            "dtype": "bfloat16",
+            "threads": self.threads,
+            "batch": work.batch,
+            "context": work.prompt_tokens + work.answer_tokens,
+            "cache_folder": str(self.scratch / "packed"),
+            "adapters_max": work.batch,
+        }
 
 
 def main() -> None:
-    words = read_words()
-    usual = PEERS[0] if words.quick else ",".join(PEERS)
-    peers, only = names_of(usual if words.peers is None else words.peers, PEERS), names_of(words.only, PARTS)
-    if words.write_docs and only != list(PARTS):
-        raise SystemExit("--write-docs needs all parts: leave out --only")
-    with tempfile.TemporaryDirectory() if words.work is None else nullcontext(words.work) as folder:
-        setting = prepare(Path(folder), is_quick=words.quick, say=lambda line: print(line, flush=True))
-        found = measure(setting, peers, ANYBODY if words.quick or words.busy else OTHERS_MAX_CORES, only)
-    show_bars("Serving", found["bars"])
-    if words.write_docs:
-        from serving_page import write_page  # imported late: it needs the drawing library
-
-        write_page(found, words.write_docs)
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    parser.add_argument("--quick", action="store_true", help="the short form")
+    parser.add_argument("--peers", default=",".join(PEERS), help="in addition to transformers; default: peft,vllm")
+    parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.relative_to(ROOT)}")
+    words = parser.parse_args()
+    load, work = os.getloadavg()[0], QUICK if words.quick else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        setting = Setting(Path(folder), work)
+        chosen = [name for name in ENTRIES if name not in PEERS or name in words.peers.split(",")]
+        with contenders(setting, chosen) as (opened, absent):
+            samples = measure(setting, opened)
+        env = environment(load, setting.threads, base=setting.base.name, load_at_end=round(os.getloadavg()[0], 2))
+        env["versions"] |= {
+            name: version for each in opened.values() for name, version in each.about.get("versions", {}).items()
+        }
+    rates = {case: rate_of(found) for case, found in samples.items() if found}
+    bars = bars_of(work, rates, samples, absent)
+    show_bars("Serving", bars)
+    for name, table in tables(rates).items():
+        print(name, *(f"{case} {rate:,.0f}" for case, rate in table.items()), sep="; ")
+    if words.picture:
+        draw(work, rates)
     if words.json:
-        print(json.dumps(found))
+        runs = {"tokens_per_s": tables(rates), "absent": absent}
+        print(json.dumps({"bench": "serving", "quick": words.quick, "bars": bars, "env": env, "runs": runs}))
+
+
+@contextmanager
+def contenders(setting: Setting, chosen: list[str]) -> Iterator[tuple[dict[str, Contender], dict[str, str]]]:
+    """Start the contenders, and say why others are absent."""
+    opened: dict[str, Contender] = {}
+    absent: dict[str, str] = {}
+    try:
+        for name in chosen:
+            entry = ENTRIES[name]
+            if not entry.python.exists():
+                absent[name] = f"{entry.name} is not installed: no {entry.python.parents[1].name}"
+                continue
+            words = {**setting.words(), **entry.words}
+            if name == "vllm":
+                words["base"] = str(wide_base(setting))
+            threads = {"OMP_NUM_THREADS": str(setting.threads), "OMP_WAIT_POLICY": entry.wait}
+            log = setting.scratch / f"{name}.log"
+            contender = Contender(entry.script, words, log, python=str(entry.python), environment=threads)
+            opened[name] = contender
+            try:
+                if name == "accelerated" and contender.about["kernel"] == "torch":
+                    raise PlayerError("this machine has no accelerated path: its processor, or no compiler")
+                contender.about  # noqa: B018  # until it is open
+            except PlayerError as error:
+                absent[name] = str(error)
+                opened.pop(name).close()
+        yield opened, absent
+    finally:
+        for contender in opened.values():
+            contender.close()
+
+
+def wide_base(setting: Setting) -> Path:
+    """The base's folder for vLLM, which reads safetensors only; a GGUF file is widened into one."""
+    if gguf_of(setting.base) is None:
+        return setting.base
+    import torch  # only needed here, and takes seconds
+
+    from openledger_node.models.causal_lm import open_causal_lm
+
+    folder = setting.scratch / "wide"
+    open_causal_lm(setting.base, torch.bfloat16).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(setting.base / name, folder / name)
+    return folder
+
+
+def measure(setting: Setting, opened: dict[str, Contender]) -> Samples:
+    """Run all cases in turns, after one round that warms up."""
+    samples: Samples = {case: [] for name in opened for case in cases_of(setting.work, name)}
+    for number in range(1 + setting.work.samples):
+        for case, kept in samples.items():
+            sample = run(setting, opened[case[0]], case)
+            kept += [sample] if number else []
+        print(f"round {number} of {setting.work.samples}, load {os.getloadavg()[0]:.1f}", flush=True)
+    return samples
+
+
+def cases_of(work: Work, name: str) -> Iterator[Case]:
+    """The batches of one contender; a batch of PEFT's or vLLM's with adapters takes half a minute."""
+    ours = name in ("torch", "accelerated")
+    distinct = {"transformers": (0,), "peft": (work.few, work.batch), "vllm": (0, work.few, work.batch)}
+    for count in work.distinct if ours else distinct[name]:
+        yield name, work.batch, count
+    if ours or name == "transformers":
+        yield name, 1, 0
+
+
+def run(setting: Setting, contender: Contender, case: Case) -> dict[str, Any]:
+    """One batch of fresh prompts, whose rows take turns with the adapters."""
+    _, rows, distinct = case
+    folders = [setting.adapters[row % distinct] if distinct else None for row in range(rows)]
+    if distinct:
+        contender.ask("load", folders=setting.adapters[:distinct])
+    prompts = [setting.prompt() for _ in range(rows)]
+    return contender.ask("run", prompts=prompts, adapters=folders, answer_tokens=setting.work.answer_tokens)
+
+
+def rate_of(samples: list[dict[str, Any]]) -> float:
+    """The median of tokens a second."""
+    return statistics.median(each["tokens"] / each["wall_s"] for each in samples)
+
+
+def bars_of(work: Work, rates: dict[Case, float], samples: Samples, absent: dict[str, str]) -> list[Bar]:
+    """Our speed over others', and the time to the first token with one adapter for each row over that without."""
+    places = {
+        "base": (work.batch, 0),
+        "few": (work.batch, work.few),
+        "every": (work.batch, work.batch),
+        "one": (1, 0),
+    }
+    found = []
+    for id, ours, theirs, place, goal, stretch in BARS:
+        over, under = (rates.get((name, *places[place])) for name in (ours, theirs))
+        why = next(
+            (absent.get(name, f"{name} was not selected") for name in (ours, theirs) if name not in _names(rates)), ""
+        )
+        found.append(bar(id, over / under if over and under else None, "ratio", goal, stretch, why=why))
+    for id, name, goal in (("torch_ttft_k32_over_base", "torch", 1.6), ("ttft_k32_over_base", "accelerated", 1.25)):
+        firsts = [samples.get((name, *places[place])) for place in ("every", "base")]
+        value = first_s(firsts[0]) / first_s(firsts[1]) if firsts[0] and firsts[1] else None
+        found.append(bar(id, value, "ratio", goal, better="lower", why=absent.get(name, "")))
+    return found
+
+
+def first_s(samples: list[dict[str, Any]]) -> float:
+    """Seconds until 95 % of the rows have their first token."""
+    return statistics.median(percentile(each["first_s"]) for each in samples)
+
+
+def _names(rates: dict[Case, float]) -> set[str]:
+    return {name for name, _, _ in rates}
+
+
+def tables(rates: dict[Case, float]) -> dict[str, dict[str, float]]:
+    """Contender → case → tokens a second."""
+    found: dict[str, dict[str, float]] = {}
+    for (name, rows, distinct), rate in rates.items():
+        found.setdefault(ENTRIES[name].name, {})["one alone" if rows == 1 else f"{distinct} adapters"] = round(
+            rate, 1
+        )
+    return found
+
+
+def draw(work: Work, rates: dict[Case, float]) -> None:
+    """Draw throughput against the number of adapters in a batch, on log scales."""
+    import matplotlib as mpl  # a library for drawing, which a run without a picture does not need
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8.0, 4.6), dpi=160)
+    looks = {
+        "accelerated": ("#0072B2", "o"),
+        "torch": ("#56B4E9", "s"),
+        "vllm": ("#D55E00", "^"),
+        "peft": ("#555555", "D"),
+    }
+    for name, (colour, mark) in looks.items():
+        line = {count: rate for (who, rows, count), rate in rates.items() if who == name and rows > 1 and count}
+        if line:
+            axes.plot(list(line), list(line.values()), color=colour, marker=mark, label=ENTRIES[name].name)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(work.distinct[1:], [str(count) for count in work.distinct[1:]])
+    axes.set_xlabel(f"Distinct adapters in a batch of {work.batch}")
+    axes.set_title("Tokens a second as a batch holds more different adapters", loc="left")
+    axes.grid(axis="y", color="#dddddd")
+    axes.legend(frameon=False)
+    figure.savefig(PICTURE, bbox_inches="tight", facecolor="white")
 
 
 if __name__ == "__main__":

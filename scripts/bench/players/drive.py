@@ -57,15 +57,9 @@ def run_batch(
     prompts: Items[Items[int]],
     adapters: Items[AdapterSource | None],
     answer_tokens: int,
-    *,
-    logprobs: int | None = None,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
 ) -> Run:
-    """Answer all prompts, greedily by default, and ignore tokens that would end the text."""
-    sampling = SamplingParams(
-        max_tokens=answer_tokens, seed=0, temperature=temperature, top_p=top_p, logprobs=logprobs
-    )
+    """Answer all prompts greedily, and ignore tokens that would end the text."""
+    sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0)
     count = -(-(max(map(len, prompts)) + answer_tokens) // BLOCK_TOKENS)
     lines = [
         Line(

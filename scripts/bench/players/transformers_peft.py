@@ -1,7 +1,4 @@
-"""The common alternatives: transformers' batched generate, and PEFT's mixed batch (`adapter_names`).
-
-A base with "random" weights has a config.json and nothing else, and is made on its device.
-"""
+"""The common alternatives: transformers' batched generate, and PEFT's mixed batch (`adapter_names`)."""
 
 import time
 from pathlib import Path
@@ -10,7 +7,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from peft import __version__ as peft_version
-from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
 from turns import take_turns
 
@@ -34,11 +31,9 @@ class Clock(LogitsProcessor):
 class Player:
     """One model, and the adapters loaded so far."""
 
-    def __init__(self, base: str, dtype: str, threads: int, device: str, is_random: bool) -> None:
+    def __init__(self, base: str, dtype: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._device = device
-        opened = random_model(base, dtype, device) if is_random else open_causal_lm(Path(base), getattr(torch, dtype))
-        self._model: Any = opened.eval()
+        self._model: Any = open_causal_lm(Path(base), getattr(torch, dtype)).eval()
         self._names: dict[str, str] = {}  # folder → PEFT's name
 
     def load(self, folders: list[str]) -> dict[str, Any]:
@@ -51,7 +46,7 @@ class Player:
 
     def run(self, prompts: list[list[int]], adapters: list[str | None], answer_tokens: int) -> dict[str, Any]:
         """Answer a batch."""
-        ids, clock = torch.tensor(prompts, device=self._device), Clock()
+        ids, clock = torch.tensor(prompts), Clock()
         mixed = {"adapter_names": [self._names[one] if one else BASE_ROW for one in adapters]} if self._names else {}
         began_s = time.perf_counter()
         with torch.inference_mode():
@@ -65,7 +60,7 @@ class Player:
                 eos_token_id=None,
                 logits_processor=LogitsProcessorList([clock]),
                 **mixed,
-            ).cpu()
+            )
         wall_s = time.perf_counter() - began_s
         steps_s = [after - before for before, after in zip(clock.times_s, clock.times_s[1:], strict=False)]
         first_s = [clock.times_s[0] - began_s] * len(prompts)
@@ -82,15 +77,8 @@ class Player:
         self._names[folder] = name
 
 
-def random_model(base: str, dtype: str, device: str) -> Any:
-    """A model of random numbers, by a folder's config.json."""
-    with torch.device(device):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base), dtype=getattr(torch, dtype))
-
-
 def open_player(words: dict[str, Any]) -> Any:
-    device, is_random = words.get("device", "cpu"), words.get("random", False)
-    player = Player(words["base"], words["dtype"], words["threads"], device, is_random)
+    player = Player(words["base"], words["dtype"], words["threads"])
     versions = {"torch": torch.__version__, "transformers": transformers_version, "peft": peft_version}
     return {"versions": versions}, {"load": player.load, "run": player.run}
 

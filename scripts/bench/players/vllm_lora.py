@@ -1,7 +1,4 @@
-"""vLLM, by its offline API. It may run in another environment, so it imports none of the node's packages.
-
-A base with "random" weights has a config.json and nothing else. On a card, vLLM takes its usual part of the memory.
-"""
+"""vLLM, by its offline API. It may run in another environment, so it imports none of the node's packages."""
 
 import os
 import time
@@ -29,7 +26,6 @@ class Player:
             max_lora_rank=words["rank_max"],
             enable_prefix_caching=False,
             seed=0,
-            **({"load_format": "dummy", "skip_tokenizer_init": True} if words.get("random") else {}),
         )
         self._numbers: dict[str, int] = {}  # folder → vLLM's id, from 1
 
@@ -44,11 +40,6 @@ class Player:
         """Answer a batch."""
         wall_s, tokens = self._generate(prompts, adapters, answer_tokens)
         return {"wall_s": wall_s, "first_s": [], "steps_s": [], "tokens": tokens}
-
-    def first(self, prompts: list[list[int]], adapters: list[str | None]) -> dict[str, Any]:
-        """The time to the first token of all rows, by answers of one token."""
-        wall_s, _ = self._generate(prompts, adapters, 1)
-        return {"first_s": [wall_s] * len(prompts)}
 
     def _generate(self, prompts: list[list[int]], adapters: list[str | None], count: int) -> tuple[float, int]:
         from vllm import SamplingParams
@@ -81,7 +72,7 @@ def open_player(words: dict[str, Any]) -> Any:
     player = Player(words)
     from vllm import __version__
 
-    return {"versions": {"vllm": __version__}}, {"load": player.load, "run": player.run, "first": player.first}
+    return {"versions": {"vllm": __version__}}, {"load": player.load, "run": player.run}
 
 
 if __name__ == "__main__":
