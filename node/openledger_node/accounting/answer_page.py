@@ -1,7 +1,7 @@
 """A paid answer with its marks as one HTML file, which anybody can open without a node.
 
-It runs no script and loads nothing. All texts in it are escaped, because peers may have written them. Rows of a
-private Datanet come without their text, nobody is named where one is private, and the payer's wallet is left out.
+It runs no script and loads nothing. All texts in it are escaped, because peers may have written them. The payer's
+wallet is left out.
 """
 
 import base64
@@ -78,8 +78,6 @@ def answer_page(receipt: Receipt, *, is_development: bool) -> str:
     """
     if receipt["answer"] is None:
         raise NodeError(f"this answer can't be saved as a page: {receipt['text']['says']}")
-    if any(each["is_private"] for each in receipt["teaching"]["datanets"]):
-        receipt = _without_names(receipt)
     teaching = receipt["teaching"]
     style = STYLE + _widths(teaching["people"])
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -104,13 +102,6 @@ def answer_page(receipt: Receipt, *, is_development: bool) -> str:
         f"<title>{title} · who taught this answer</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
-
-
-def _without_names(receipt: Receipt) -> Receipt:
-    """The same receipt with accounts alone: names of people may come from the rows of a private Datanet."""
-    teaching = receipt["teaching"]
-    unnamed = {part: [{**each, "name": None} for each in teaching[part]] for part in ("people", "rows")}
-    return {**receipt, "teaching": {**teaching, **unnamed}}
 
 
 def _text(text: object) -> str:
@@ -215,13 +206,12 @@ def _rows(teaching: Mapping[str, Any]) -> list[str]:
     rows = [row for row in teaching["rows"] if row["row"] in marked or row["ppm"] >= TELLING_PPM]
     if not rows:
         return []
-    private = {each["datanet_id"] for each in teaching["datanets"] if each["is_private"]}
     left_out = len(teaching["rows"]) - len(rows)
     more = [f'<p class="note">{left_out} more with less than 0.5 % each are left out.</p>'] if left_out else []
-    return ["<h2>The rows that it comes from</h2>", "<ul>", *(_row(row, private) for row in rows), "</ul>", *more]
+    return ["<h2>The rows that it comes from</h2>", "<ul>", *(_row(row) for row in rows), "</ul>", *more]
 
 
-def _row(row: Mapping[str, Any], private: set[str]) -> str:
+def _row(row: Mapping[str, Any]) -> str:
     person = row["name"] or f"{row['account'][:6]}…{row['account'][-4:]}"
     about = [
         f"{_text(person)}, {_percent(row['ppm'])}",
@@ -230,9 +220,7 @@ def _row(row: Mapping[str, Any], private: set[str]) -> str:
     ]
     if row["published"]:
         about.append(f"published {row['published'][:10]}")
-    text = '<span class="note">The Datanet is private, so the text of its rows is left out.</span>'
-    if row["datanet_id"] not in private:
-        text = _marked(row["text"], row["marks"], lambda words, _: f"<mark>{_text(words)}</mark>")
+    text = _marked(row["text"], row["marks"], lambda words, _: f"<mark>{_text(words)}</mark>")
     head = f'<span class="note">{" · ".join(about)}</span>'
     return f'<li id="{_anchor(row["row"])}" class="{_colour(row["number"])}">{head}<p>{text}</p></li>'
 

@@ -20,7 +20,6 @@ from ..attribution.registry import Registered
 from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
 from ..attribution.service import row_parts
 from ..datanets.about import datanet_name
-from ..datanets.sharing import is_private
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
@@ -90,7 +89,7 @@ def teaching_of(
             {**plain_of(person), "rows": report.num_paid(person.account) if report else None} for person in people
         ],
         **shown,
-        "datanets": _datanets(home, division, found, owned),
+        "datanets": _datanets(division, found, owned),
         "part_wei": str(division.contributors_wei),
         "part_ppm": division.contributors_wei * 1_000_000 // (division.amount_wei or 1),
         "dust_wei": str(sum(part.dust_wei for part in division.datanets)),
@@ -98,7 +97,7 @@ def teaching_of(
 
 
 def _datanets(
-    home: Home, division: Division, names: Sequence[str | None], owned_here: Sequence[OwnedDatanet]
+    division: Division, names: Sequence[str | None], owned_here: Sequence[OwnedDatanet]
 ) -> list[dict[str, Any]]:
     owned = {datanet.id: datanet for datanet in owned_here}
     return [
@@ -107,7 +106,6 @@ def _datanets(
             "name": name,
             "version": owned[part.datanet_id].index.version if part.datanet_id in owned else None,
             "rows": owned[part.datanet_id].index.num_rows if part.datanet_id in owned else None,
-            "is_private": part.datanet_id in owned and is_private(home, owned[part.datanet_id].index.rows_root),
             "weight_ppm": part.weight_ppm,
             "part_wei": str(part.part_wei),
             "owner_wei": str(part.owner_wei),

@@ -24,7 +24,6 @@ from ..chain.refusals import open_text
 from ..datanets.commitments import LIFETIME_S, without_unknown
 from ..datanets.curated import approvals_of, decisions_on, read_review
 from ..datanets.sample import sample_people
-from ..datanets.sharing import is_private, says_readers
 from ..datanets.store import OwnDatanets
 from ..datanets.version import DatanetVersion, write_published
 from ..errors import NodeError
@@ -40,6 +39,8 @@ from ..text import counted, duration_text, rfc3339
 
 ROYALTY_PPM = 100_000
 """Default royalty of an adapter's author: a tenth of the earnings of its answers."""
+
+EVERYBODY_PULLS = "everybody may pull its rows from your node, for good"
 
 SELECTOR_BYTES, WORD_BYTES = 4, 32
 
@@ -93,7 +94,7 @@ def publish_datanet(
     call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root, action.approvals)
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
-    details = (*_left_out_text(name, len(left_out)), says_readers(home, name))
+    details = (*_left_out_text(name, len(left_out)), EVERYBODY_PULLS)
     return Publication(actions=(action,), details=details, keep=keep)
 
 
@@ -121,7 +122,6 @@ def publish_adapter(
         return Publication(note=f"{name} is registered already", keep=keep)
     if is_under_way(session, lambda sent: _names(sent, session, manifest)):
         return Publication(note=f"the registration of {name} is on its way already", keep=keep)
-    _check_not_private(home, manifest)
     _check_published(home, session, account, manifest)
     action = RegisterAdapter(
         manifest_id=manifest_id(manifest),
@@ -320,21 +320,6 @@ def _check_published(home: Home, session: NetworkSession, account: Address, mani
         raise NodeError(
             f"{full_name(manifest)} can't be sold, because its Datanets allow no attribution rule in common "
             f"({told}): train an adapter on Datanets that do"
-        )
-
-
-def _check_not_private(home: Home, manifest: AdapterManifest) -> None:
-    """Check that no adapter of a private Datanet is sold.
-
-    Raises:
-        NodeError: one of its Datanets is private. A sale takes an index, which every buyer can read.
-    """
-    if any(is_private(home, datanet.rows_root) for datanet in manifest.datanets or ()):
-        raise NodeError(
-            f"{full_name(manifest)} was trained on a private Datanet, so it can't be published: an adapter is sold "
-            "with an attribution index, which holds the texts of its rows and goes to every buyer. Use it on your "
-            "own nodes. If its owner makes the Datanet public with `openledger-node datanet share NAME --public`, "
-            "train it again"
         )
 
 

@@ -26,7 +26,7 @@ WALK: Final = (
         "forfeit",
         "appeal",
     ),
-    *("rows", "publish", "share", "curators", "propose", "review", "sign-forfeit", "collect"),  # curators approve
+    *("rows", "publish", "curators", "propose", "review", "sign-forfeit", "collect"),  # curators approve
     *("sign", "commit", "bond", "unbond", "withdraw"),  # a contributor
     *("pull", "forget"),  # somebody who trains on the rows
 )

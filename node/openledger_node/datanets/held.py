@@ -25,7 +25,7 @@ from ..text import counted
 from .version import DatanetVersion, VersionLabel, account_of, published_file, read_published
 from .withdrawn import find_withdrawn, withdrawn_here
 
-PULLED, FORGOTTEN = ".pulled", ".forgotten"
+PULLED: Final = ".pulled"
 PULLED_SCHEMA: Final = "openledger.pulled_version/1"
 ROW_LENGTH_MAX: Final = 16 * ROW_TEXT_LENGTH_MAX
 """Characters of one row in JSON: two texts and a name, each letter of which may be escaped with six."""
@@ -43,7 +43,6 @@ class PulledVersion:
     rows_root: Digest
     num_rows: int
     licence: str
-    is_private: bool  # its holder shares it with listed wallets only, so this node shares it with nobody
     schema: str = PULLED_SCHEMA
 
     @property
@@ -186,25 +185,20 @@ def keep_pulled(home: Home, pulled: PulledVersion) -> None:
 def forget_pulled(home: Home, pulled: PulledVersion) -> None:
     """Delete the rows of a pulled version, and its note.
 
-    The note of a private version stays under another name: adapters that were trained on it can't be sold for good.
-
     Raises:
         NodeError: a file can't be deleted.
     """
-    note = _note_file(home, pulled.id, pulled.rows_root)
     try:
         rows_file(home, pulled.id, pulled.rows_root).unlink(missing_ok=True)
-        if pulled.is_private:
-            note.replace(note.with_suffix(FORGOTTEN))
-        note.unlink(missing_ok=True)
+        _note_file(home, pulled.id, pulled.rows_root).unlink(missing_ok=True)
     except OSError as error:
         raise NodeError(f"cannot delete {error.filename}: {error.strerror}") from error
 
 
-def pulled_versions(home: Home, datanet_id: DatanetId | None = None, *, suffix: str = PULLED) -> list[PulledVersion]:
+def pulled_versions(home: Home, datanet_id: DatanetId | None = None) -> list[PulledVersion]:
     """The versions that were pulled, of one Datanet or of all, by name and version; damaged notes are left out."""
     found = []
-    for file in home.datanets.glob(f"{check_digest(datanet_id) if datanet_id else '0x*'}/0x*{suffix}"):
+    for file in home.datanets.glob(f"{check_digest(datanet_id) if datanet_id else '0x*'}/0x*{PULLED}"):
         with suppress(OSError, ValueError, RecursionError, MalformedError):
             found.append(_pulled_from(json.loads(file.read_text(encoding="utf-8"))))
     return sorted(found, key=lambda each: (each.name, each.id, each.version))
@@ -252,12 +246,6 @@ def read_held(home: Home, datanet_id: DatanetId, rows_root: Digest) -> tuple[Row
         ) from error
 
 
-def is_private_here(home: Home, rows_root: Digest) -> bool:
-    """Return True if rows were pulled from a holder that shares them with listed wallets only."""
-    known = (each for suffix in (PULLED, FORGOTTEN) for each in pulled_versions(home, suffix=suffix))
-    return any(each.is_private and each.rows_root == rows_root for each in known)
-
-
 def _note_file(home: Home, datanet_id: DatanetId, rows_root: Digest) -> Path:
     return published_file(home, datanet_id, rows_root).with_suffix(PULLED)
 
@@ -270,7 +258,7 @@ def _pulled_from(content: Any) -> PulledVersion:
     numbers = (found.version, found.num_rows)
     if found.schema != PULLED_SCHEMA or any(type(each) is not int for each in numbers):
         raise MalformedError("it is no note of a pulled version")
-    if type(found.is_private) is not bool or not isinstance(found.licence, str):
+    if not isinstance(found.licence, str):
         raise MalformedError("it is no note of a pulled version")
     check_name(found.name)
     check_digest(found.id)

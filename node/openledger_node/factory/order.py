@@ -18,7 +18,6 @@ from ..datanets.held import is_datanet_id, pulled_training_rows
 from ..datanets.near import distinct_rows
 from ..datanets.rows import read_rows, rows_digest
 from ..datanets.sample import SAMPLE_ID, draw_sample
-from ..datanets.sharing import is_private
 from ..datanets.store import OwnDatanets
 from ..datanets.version import VersionLabel, keep_version, make_version
 from ..engine.tokenizer import open_tokenizer
@@ -45,10 +44,6 @@ from .shelve import BuildIndex
 from .signal_pass import IsOver, SignalPass, run_signal_pass
 
 ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
-PRIVATE_SIGNALS: Final = (
-    "{name} is a private Datanet, and the index that --signals builds ships the texts of its rows with the adapter: "
-    "leave out --signals. The adapter then has no index, and it can be used on your own nodes but not sold"
-)
 NO_NAME: Final = "preview"
 
 
@@ -188,8 +183,6 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
     if not 0 <= evaluated <= ROWS_MAX:
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
     rows, held_out, label = _read(home, order, job.seed, keep=keep)
-    if order.signals and order.datanet is not None and is_private(home, label.rows_root):
-        raise ConfigError(PRIVATE_SIGNALS.format(name=label.id))
     reader = RowReader(base.folder)
     used, dropped = fitting(reader.measure_all(rows, tell), job.tokens_max)
     if dropped and held_out is None and len(used) < ROWS_MIN:
@@ -230,15 +223,6 @@ def check_sites(job: TrainingJob, base: Base) -> None:
         with suppress(ModelError):  # of another architecture
             modules = read_config(base.folder).site_dims
     choose_sites(job.sites, modules)
-
-
-def index_builder_of(
-    home: Home, base: Base, datanet: VersionLabel, job: TrainingJob | None, *, yields: bool, is_over: IsOver
-) -> BuildIndex | None:
-    """Return what `index_builder` does, or None for a private Datanet: an index holds the texts of its rows."""
-    if is_private(home, datanet.rows_root):
-        return None
-    return index_builder(base, datanet, job, yields=yields, is_over=is_over)
 
 
 def index_builder(

@@ -46,7 +46,6 @@ class TrainingParts:
     trainer: Trainer
     owner: Address | None = None  # of the adapter
     build_index: BuildIndex | None = None
-    tells_rows: bool = True  # False: no text of a row may be in the adapter's manifest
     report: Callable[[TrainingProgress], None] = lambda _: None
     report_stage: Callable[[Stage], None] = lambda _: None
     now_ns: Callable[[], int] = time.time_ns
@@ -181,7 +180,7 @@ class Runner:
             owner=self._parts.owner,
             build_index=self._parts.build_index,
             figures=None if found is None or found.is_failed else found.figures,
-            probes=found.probes if found and self._parts.tells_rows else (),
+            probes=found.probes if found else (),
         )
         self._enter("indexing")
         try:

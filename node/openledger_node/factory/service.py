@@ -14,7 +14,6 @@ from typing import Any, Final
 from openledger_protocol.primitives import Address
 
 from ..config import Config
-from ..datanets.sharing import is_private
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home, is_training
 from ..keystore import find_wallet
@@ -25,7 +24,7 @@ from .child import ChildTrainer
 from .evaluation import ROWS_MAX, ROWS_USUAL
 from .forecast import Forecaster, TrainingRoom
 from .job import move
-from .order import gather, index_builder_of, order_from
+from .order import gather, index_builder, order_from
 from .preview import Tell
 from .runner import Runner, TrainingParts, check_free
 from .runs import HELD_OUT_FILE, LockedError, Runs
@@ -165,15 +164,13 @@ class TrainingService:
             base=base,
             trainer=ChildTrainer(run.trainer, yields=self._yields),
             owner=self._owner(),
-            build_index=index_builder_of(
-                self._home,
+            build_index=index_builder(
                 base,
                 run.datanet,
                 run.job if run.has_signals else None,
                 yields=self._yields,
                 is_over=lambda: self._runs.wished(number) in ("stop", "yield"),
             ),
-            tells_rows=not is_private(self._home, run.datanet.rows_root),
             report=report,
             report_stage=report_stage,
         )

@@ -15,12 +15,10 @@ import trio
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.eip712 import datanets_domain
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
 from openledger_protocol.primitives import AdapterId, DatanetId, Digest, check_name
-from openledger_protocol.row_access import RowAccess, row_access_digest
 from openledger_protocol.wire.frames import wire_name
-from openledger_protocol.wire.rows import GetRows, RowsProof, rows_topic
+from openledger_protocol.wire.rows import GetRows, rows_topic
 
 from ..attribution.registry import is_published
 from ..datanets.held import (
@@ -121,20 +119,14 @@ class DatanetRows:
         self._transport = transport
         self._limits = limits
         self._protocol = wire_name(network.network, "rows")
-        self._domain = datanets_domain(network.chain_id, network.contracts["DatanetRegistry"])
         self._find_records = find_records
         self.shelf = NodeShelf(
             home=home,
             network=network.network,
-            domain=self._domain,
             events=session.ledger.events,
-            peer_id=transport.peer_id,
-            is_signer=session.deployment.is_signer,
             is_sharing=is_sharing,
         )
-        self.server = RowsServer(
-            self.shelf.find, may_read=self.shelf.may_read, path_to=transport.path_to, uplink=uplink
-        )
+        self.server = RowsServer(self.shelf.find, path_to=transport.path_to, uplink=uplink)
 
     def topics(self) -> Sequence[Digest]:
         """The ids under which this node's versions are found at bootstrap nodes."""
@@ -183,7 +175,6 @@ class DatanetRows:
             sorted(copies, key=lambda peer_id: directness(self._transport, copies[peer_id])),
             GetRows(datanet=wanted.id, rows_root=wanted.rows_root),
             place,
-            prove=partial(self._prove, wanted),
             check_version=partial(self._check_version, wanted),
             check_rows=_check_rows,
             limits=self._limits,
@@ -199,20 +190,6 @@ class DatanetRows:
             for peer_id in self._transport.connected()[:NEIGHBOURS_MAX]:
                 found.setdefault(peer_id, NearPeer(peer_id=peer_id))
         return found
-
-    async def _prove(self, wanted: WantedRows, holder: PeerId, challenge: Digest) -> RowsProof:
-        """Sign for a private Datanet with the wallet's key, or with that of its signer while the wallet is locked."""
-        accounts, ring = self._session.accounts, self._session.ring
-        access = RowAccess(
-            datanet_id=wanted.id,
-            rows_root=wanted.rows_root,
-            account=accounts.wallet,
-            reader=self._transport.peer_id,
-            holder=holder,
-            challenge=challenge,
-        )
-        key = accounts.wallet if accounts.wallet in ring.keys else accounts.signer
-        return RowsProof(account=accounts.wallet, signature=ring.sign(key, row_access_digest(access, self._domain)))
 
     # ---- in threads
 
@@ -311,7 +288,6 @@ class DatanetRows:
             rows_root=wanted.rows_root,
             num_rows=len(fetched.version.rows),
             licence=wanted.licence,
-            is_private=fetched.is_private,
         )
         write_published(self._home, wanted.id, fetched.version)
         file = rows_file(self._home, wanted.id, wanted.rows_root)
@@ -357,7 +333,6 @@ def _to_plain(pulled: PulledVersion, fetched: FetchedRows[DatanetVersion] | None
         "rows_root": pulled.rows_root,
         "rows": pulled.num_rows,
         "licence": pulled.licence,
-        "is_private": pulled.is_private,
         "from_peer": fetched.from_peer if fetched else None,
         "bytes": fetched.size_bytes if fetched else 0,
         "dropped": dict(fetched.dropped) if fetched else {},

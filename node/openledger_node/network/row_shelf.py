@@ -1,7 +1,7 @@
-"""The rows that this node serves: the newest versions of its own Datanets, and public versions that it has pulled.
+"""The rows that this node serves: the newest versions of its own Datanets, and versions that it has pulled.
 
-A private version that was pulled is never passed on, and neither is a version with a withdrawn row: its root is over
-the texts of all its rows, so the others could not be checked without that text.
+A version with a withdrawn row is not passed on: its root is over the texts of all its rows, so the others could not
+be checked without that text.
 """
 
 import logging
@@ -12,26 +12,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.eip712 import Domain
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.primitives import Address, DatanetId, Digest
-from openledger_protocol.row_access import RowAccess, row_access_digest
-from openledger_protocol.signatures import recover_address
-from openledger_protocol.wire.rows import RowsProof, rows_topic
+from openledger_protocol.wire.rows import rows_topic
 
 from ..datanets.held import pulled_versions, rows_file, write_canonical
 from ..datanets.own import Datanet
-from ..datanets.sharing import sharing_of
 from ..datanets.store import OwnDatanets
 from ..datanets.version import published_file, read_published_rows
 from ..datanets.withdrawn import find_withdrawn, read_withdrawn
-from ..errors import ChainError, NodeError
+from ..errors import NodeError
 from ..home import Home
 from ..keystore import list_accounts
 from ..ledger.events import EventRows
 from ..p2p.rows_fetch import ROWS_BYTES_MAX, VERSION_BYTES_MAX
 from ..p2p.rows_server import HeldRows
-from ..p2p.transport import PeerId
 
 OWN_VERSIONS_MAX: Final = 3
 """Versions of an own Datanet that are served: each has all rows of the one before, and takes that room again."""
@@ -48,27 +43,16 @@ log = logging.getLogger(__name__)
 VersionKey = tuple[DatanetId, Digest]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShelvedRows:
-    """A version on the shelf; `own` is the name of a Datanet that is owned here."""
-
-    held: HeldRows
-    own: str | None
-
-
 @dataclass(slots=True, kw_only=True)
 class NodeShelf:
     """Finds what may be served. Any thread may call."""
 
     home: Home
     network: str
-    domain: Domain  # of DatanetRegistry
     events: EventRows
-    peer_id: PeerId
-    is_signer: Callable[[Address, Address], bool]  # asks the chain
     is_sharing: bool
     now_s: Callable[[], float] = time.monotonic
-    _found: dict[VersionKey, ShelvedRows] = field(init=False, default_factory=dict)
+    _found: dict[VersionKey, HeldRows] = field(init=False, default_factory=dict)
     _whole: dict[VersionKey, tuple[Set[tuple[Address, Digest]], bool]] = field(init=False, default_factory=dict)
     _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
     _failed_s: dict[VersionKey, float] = field(init=False, default_factory=dict)  # when a version was not written
@@ -89,7 +73,7 @@ class NodeShelf:
             return
         with self._looking:
             try:
-                self._found = {(each.held.datanet, each.held.rows_root): each for each in self._look()}
+                self._found = {(each.datanet, each.rows_root): each for each in self._look()}
             except (NodeError, OSError) as error:
                 self._warn(f"rows can't be served: {error}")
 
@@ -98,54 +82,11 @@ class NodeShelf:
         found = self._found.get((datanet, rows_root))
         if found is None:
             raise UnknownModelError(f"no rows of Datanet {datanet} with root {rows_root} are served here")
-        if not self._is_whole(found.held):
+        if not self._is_whole(found):
             raise UnavailableError(
                 "rows of this version were withdrawn, so it is no longer passed on: ask for a newer version"
             )
-        return self._as_shared_now(found)
-
-    def may_read(self, held: HeldRows, reader: PeerId, challenge: Digest, proof: RowsProof) -> bool:
-        """Check a proof, as `MayRead` says."""
-        found = self._found.get((held.datanet, held.rows_root))
-        if found is None or found.own is None or not self._allows(found.own, proof.account):
-            return False
-        access = RowAccess(
-            datanet_id=held.datanet,
-            rows_root=held.rows_root,
-            account=proof.account,
-            reader=reader,
-            holder=self.peer_id,
-            challenge=challenge,
-        )
-        signer = recover_address(row_access_digest(access, self.domain), proof.signature)
-        try:
-            return signer == proof.account or self.is_signer(proof.account, signer)
-        except ChainError as error:
-            raise UnavailableError("the chain can't be asked whether this key may sign: ask again soon") from error
-
-    def _as_shared_now(self, found: ShelvedRows) -> HeldRows:
-        """The version as its owner shares it at this moment."""
-        if found.own is None:
-            return found.held
-        try:
-            is_private = sharing_of(self.home, found.own).is_private
-        except NodeError as error:
-            self._warn(str(error))
-            raise UnavailableError("the owner of these rows has to say again with whom they are shared") from error
-        held = found.held
-        return HeldRows(
-            datanet=held.datanet,
-            rows_root=held.rows_root,
-            version=held.version,
-            rows=held.rows,
-            is_private=is_private,
-        )
-
-    def _allows(self, name: str, account: Address) -> bool:
-        try:
-            return sharing_of(self.home, name).allows(account)
-        except NodeError:
-            return False
+        return found
 
     def _is_whole(self, held: HeldRows) -> bool:
         """Return True if no row of a version was withdrawn. The version is read again once other rows are withdrawn.
@@ -165,7 +106,7 @@ class NodeShelf:
             known = self._whole[key] = withdrawn.keys(), not find_withdrawn(rows, withdrawn)
         return known[1]
 
-    def _look(self) -> Iterator[ShelvedRows]:
+    def _look(self) -> Iterator[HeldRows]:
         own = OwnDatanets(self.home)
         try:
             accounts = [each.address for each in list_accounts(self.home.network_keys(self.network))]
@@ -184,11 +125,11 @@ class NodeShelf:
                     if not self._is_published(key) or not self._lay_out(own, datanet.name, version.version, key):
                         continue
                     if self._is_readable(key, f"version {version.version} of {datanet.name}"):
-                        yield ShelvedRows(held=self._held(key), own=datanet.name)
+                        yield self._held(key)
         for pulled in pulled_versions(self.home):
             key = pulled.id, pulled.rows_root
-            if not pulled.is_private and self._is_published(key) and rows_file(self.home, *key).exists():
-                yield ShelvedRows(held=self._held(key), own=None)
+            if self._is_published(key) and rows_file(self.home, *key).exists():
+                yield self._held(key)
 
     def _lay_out(self, own: OwnDatanets, name: str, version: str, key: VersionKey) -> bool:
         """Write the rows of an own version once; False if they are damaged, or its file is missing."""
@@ -246,5 +187,4 @@ class NodeShelf:
             rows_root=rows_root,
             version=published_file(self.home, *key),
             rows=rows_file(self.home, *key),
-            is_private=False,
         )

@@ -17,16 +17,13 @@ import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, sha256_digest
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError
-from openledger_protocol.primitives import Digest
 from openledger_protocol.wire.inference import ErrorMessage, error_from_message
 from openledger_protocol.wire.rows import (
     GetPart,
     GetRows,
     PartMessage,
-    RowsChallenge,
     RowsListing,
     RowsMessage,
-    RowsProof,
     decode,
     encode,
 )
@@ -51,9 +48,6 @@ HURRY_S, HURRY_BYTES_PER_S = 30.0, 64 * 1024
 """A peer that is slower than this makes room for the next one, and is asked again if all others fail."""
 
 Version = TypeVar("Version")
-
-Prove = Callable[[PeerId, Digest], Awaitable[RowsProof]]
-"""Signs a proof for a holder's challenge."""
 
 CheckVersion = Callable[[bytes], Version]
 """Reads a version's file in a thread.
@@ -83,7 +77,6 @@ class FetchedRows(Generic[Version]):
     file: Path
     version_content: bytes
     version: Version
-    is_private: bool
     size_bytes: int  # received in this run
     from_peer: PeerId
     dropped: dict[PeerId, str]
@@ -103,7 +96,6 @@ class RowsTransfer(Generic[Version]):
         wanted: GetRows,
         place: Partial,
         *,
-        prove: Prove,
         check_version: CheckVersion[Version],
         check_rows: CheckRows[Version],
         limits: RowsLimits | None = None,
@@ -115,7 +107,6 @@ class RowsTransfer(Generic[Version]):
         self._unhurried: set[PeerId] = set()
         self._wanted = wanted
         self._place = place
-        self._prove = prove
         self._check_version = check_version
         self._check_rows = check_rows
         self._limits = limits or RowsLimits()
@@ -146,7 +137,7 @@ class RowsTransfer(Generic[Version]):
             stream = await self._open_stream(peer_id)
         holder = _RowHolder(peer_id, MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX))
         try:
-            listing = self._checked(await holder.list(self._wanted, self._prove))
+            listing = self._checked(await holder.list(self._wanted))
             with self._hurried(holder, listing.version.size_bytes):
                 content = await holder.whole(listing.version)
             self._received += len(content)
@@ -160,7 +151,6 @@ class RowsTransfer(Generic[Version]):
             file=file,
             version_content=content,
             version=version,
-            is_private=listing.is_private,
             size_bytes=self._received,
             from_peer=peer_id,
             dropped=self.dropped,
@@ -228,8 +218,8 @@ class _RowHolder:
         self.peer_id = peer_id
         self._messages = messages
 
-    async def list(self, wanted: GetRows, prove: Prove) -> RowsListing:
-        """Ask for the list of a version, after a proof if the peer wants one.
+    async def list(self, wanted: GetRows) -> RowsListing:
+        """Ask for the list of a version.
 
         Raises:
             NetworkError: the peer has gone, or is too slow.
@@ -237,9 +227,6 @@ class _RowHolder:
         """
         await self._send(wanted)
         answer = await self._receive("send its list")
-        if isinstance(answer, RowsChallenge):
-            await self._send(await prove(self.peer_id, answer.challenge))
-            answer = await self._receive("send its list")
         if not isinstance(answer, RowsListing):
             raise MalformedError("it sent something else in place of its list")
         return answer

@@ -1,15 +1,10 @@
-"""Serving the rows of Datanets' versions to peers, in chunks, over direct connections.
-
-A reader of a private Datanet first proves a wallet of its list. Everybody else learns nothing that the chain does not
-say, apart from the fact that this node answers for the Datanet.
-"""
+"""Serving the rows of Datanets' versions to peers, in chunks, over direct connections."""
 
 import hashlib
 import os
-import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +14,6 @@ import trio
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import (
     MalformedError,
-    OverloadedError,
     UnavailableError,
     UnknownModelError,
 )
@@ -30,16 +24,13 @@ from openledger_protocol.wire.rows import (
     GetPart,
     GetRows,
     PartMessage,
-    RowsChallenge,
     RowsListing,
     RowsMessage,
-    RowsProof,
     decode,
     encode,
 )
 from openledger_protocol.wire.transfer import CHUNKS_MAX, FileEntry, chunk_digests, num_chunks
 
-from .rates import Rates
 from .streams import MessageStream
 from .transport import Path as PeerPath
 from .transport import PeerId
@@ -47,9 +38,6 @@ from .upload import UNREAD_S, Uplink, UploadPlace, next_request, serve_upload
 
 LISTINGS_MAX = 16
 READERS_MAX = 2
-
-PROOFS_PER_S, PROOFS_AT_ONCE = 0.1, 4.0
-"""Proofs of one peer that are checked: the chain may have to be asked whether a key may sign for a wallet."""
 
 FileStamps = tuple[tuple[int, int, int], ...]
 Value = TypeVar("Value")
@@ -63,19 +51,12 @@ class HeldRows:
     rows_root: Digest
     version: Path  # the file that names the owner of each row
     rows: Path
-    is_private: bool
 
 
 FindRows = Callable[[DatanetId, Digest], HeldRows]
 """Finds a version by its Datanet and root, and blocks.
 
 Raises UnknownModelError if it is not served here, and UnavailableError if some of its rows were withdrawn.
-"""
-
-MayRead = Callable[[HeldRows, PeerId, Digest, RowsProof], bool]
-"""True if a peer's proof, for a challenge, shows that a listed wallet has sent it. It blocks.
-
-Raises ProtocolError if the proof is malformed, or can't be checked now.
 """
 
 
@@ -86,23 +67,18 @@ class RowsServer:
         self,
         find: FindRows,
         *,
-        may_read: MayRead,
         path_to: Callable[[PeerId], PeerPath | None] = lambda _: PeerPath.DIRECT,
         uplink: Uplink | None = None,
-        draw: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
         self._find = find
-        self._may_read = may_read
         self._path_to = path_to
         self._uplink = uplink or Uplink(0)
-        self._draw = draw
         self._listed: dict[Digest, tuple[FileStamps, RowsListing]] = {}
         self._listing = threading.Lock()
         self._readers = trio.CapacityLimiter(READERS_MAX)
-        self._proofs: Rates[PeerId] = Rates(per_s=PROOFS_PER_S, burst=PROOFS_AT_ONCE, clock=trio.current_time)
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
-        """Serve one stream: a version, a proof if it is private, and any number of its chunks."""
+        """Serve one stream: a version, and any number of its chunks."""
         await serve_upload(peer_id, stream, self._uplink, partial(self._answer_all, peer_id))
 
     async def _answer_all(self, peer_id: PeerId, messages: MessageStream, place: UploadPlace) -> None:
@@ -112,8 +88,6 @@ class RowsServer:
         if self._path_to(peer_id) is PeerPath.RELAYED:
             raise UnavailableError("rows are not sent over relays: connect directly and ask again")
         held = await self._blocking(partial(self._find, question.datanet, question.rows_root))
-        if held.is_private:
-            await self._check_reader(peer_id, messages, place, held)
         listing = await self._blocking(partial(self._list, held))
         await messages.send(encode(listing), timeout_s=UNREAD_S)
         while True:
@@ -123,28 +97,6 @@ class RowsServer:
             chunk = await self._blocking(partial(_read, held, listing, wanted))
             await self._uplink.wait(len(chunk.data))
             await messages.send(encode(chunk), timeout_s=UNREAD_S)
-
-    async def _check_reader(
-        self, peer_id: PeerId, messages: MessageStream, place: UploadPlace, held: HeldRows
-    ) -> None:
-        """Let the reader of a private version prove a wallet.
-
-        Raises:
-            UnknownModelError: the wallet is not on the list, or the proof is not its own.
-            OverloadedError: the peer has sent too many proofs.
-        """
-        challenge = Digest("0x" + self._draw().hex())
-        await messages.send(encode(RowsChallenge(challenge=challenge)), timeout_s=UNREAD_S)
-        proof = await _next(messages, place)
-        if not isinstance(proof, RowsProof):
-            raise MalformedError("a challenge is answered with a proof")
-        if not self._proofs.take(peer_id):
-            raise OverloadedError("you have sent too many proofs: ask again in a minute")
-        if not await self._blocking(partial(self._may_read, held, peer_id, challenge, proof)):
-            raise UnknownModelError(
-                f"this Datanet is private, and its owner does not share it with {proof.account}: ask the owner to "
-                "add that wallet to its list"
-            )
 
     async def _blocking(self, call: Callable[[], Value]) -> Value:
         return await trio.to_thread.run_sync(call, limiter=self._readers)
@@ -158,11 +110,11 @@ class RowsServer:
                     version, rows = (_entry(part, _file(held, part)) for part in (VERSION_PART, ROWS_PART))
                     if rows.digest != held.rows_root:
                         raise UnavailableError("the copy of these rows here is damaged: ask another peer")
-                    listing = RowsListing(is_private=held.is_private, version=version, rows=rows)
+                    listing = RowsListing(version=version, rows=rows)
                     self._listed[held.rows_root] = stamp, listing
                     while len(self._listed) > LISTINGS_MAX:
                         self._listed.pop(next(iter(self._listed)))
-                return replace(self._listed[held.rows_root][1], is_private=held.is_private)
+                return self._listed[held.rows_root][1]
         except OSError as error:
             raise UnknownModelError("these rows can't be served just now") from error
 

@@ -1,7 +1,7 @@
 """The `rows` stream: the rows of one published version of a Datanet in chunks, each verified.
 
 A holder's list is only a promise. The SHA-256 of the rows is the root on the chain, and each row's digest is in the
-version. A holder of a private Datanet first asks the reader to prove a wallet.
+version.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,15 +11,14 @@ from typing import Any, Final, cast
 
 from ..constants import CHUNK_BYTES
 from ..errors import MalformedError
-from ..primitives import Address, DatanetId, Digest
-from .fields import BOOL, RAW_ADDRESS, RAW_DIGEST, Field, binary, choice, listed, record, uint
+from ..primitives import DatanetId, Digest
+from .fields import RAW_DIGEST, Field, binary, choice, listed, record, uint
 from .frames import ERROR, MessageSet
 from .inference import ErrorMessage
 from .transfer import CHUNKS_MAX, FileEntry, num_chunks
 
 VERSION_PART: Final = "version"
 ROWS_PART: Final = "rows"
-SIGNATURE_BYTES: Final = 65
 _DOMAIN: Final = b"openledger.rows/1"
 
 
@@ -32,25 +31,9 @@ class GetRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowsChallenge:
-    """The Datanet is private: prove a wallet of its list, with this number in the signature."""
-
-    challenge: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowsProof:
-    """The wallet in whose name the reader asks, and the signature over its `ReadRows`."""
-
-    account: Address
-    signature: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RowsListing:
     """The two files of a version: its owners, and its rows."""
 
-    is_private: bool
     version: FileEntry  # as in an adapter's list of versions
     rows: FileEntry  # canonical JSON of the list of all rows; its digest is the rows_root
 
@@ -72,7 +55,7 @@ class PartMessage:
     data: bytes
 
 
-RowsMessage = GetRows | RowsChallenge | RowsProof | RowsListing | GetPart | PartMessage | ErrorMessage
+RowsMessage = GetRows | RowsListing | GetPart | PartMessage | ErrorMessage
 
 
 def rows_topic(datanet: DatanetId, rows_root: Digest) -> Digest:
@@ -119,15 +102,7 @@ _PLACE = {"part": _PART, "index": uint(32)}
 _MESSAGES = MessageSet(
     {
         "get_rows": (GetRows, record(GetRows, datanet=RAW_DIGEST, rows_root=RAW_DIGEST)),
-        "challenge": (RowsChallenge, record(RowsChallenge, challenge=RAW_DIGEST)),
-        "proof": (
-            RowsProof,
-            record(RowsProof, account=RAW_ADDRESS, signature=binary(SIGNATURE_BYTES, length_min=SIGNATURE_BYTES)),
-        ),
-        "listing": (
-            RowsListing,
-            record(RowsListing, is_private=BOOL, version=_entry(VERSION_PART), rows=_entry(ROWS_PART)),
-        ),
+        "listing": (RowsListing, record(RowsListing, version=_entry(VERSION_PART), rows=_entry(ROWS_PART))),
         "get_part": (GetPart, record(GetPart, **_PLACE)),
         "part": (PartMessage, record(PartMessage, **_PLACE, data=binary(CHUNK_BYTES))),
         "error": (ErrorMessage, ERROR),

@@ -1,4 +1,4 @@
-"""An answer as one file: it opens without a node, runs nothing, loads nothing, and leaves private rows out."""
+"""An answer as one file: it opens without a node, runs nothing and loads nothing."""
 
 import base64
 import hashlib
@@ -59,7 +59,7 @@ def row(digest: str = ROW, **fields: Any) -> dict[str, Any]:
     }
 
 
-def receipt(*, is_private: bool = False, **fields: Any) -> dict[str, Any]:
+def receipt(**fields: Any) -> dict[str, Any]:
     person = {"number": 1, "account": ACCOUNT, "name": HOSTILE, "pays": "contributor", "ppm": 1_000_000}
     span = {"begin": 0, "end": 10, "tokens": 6, "row": ROW, "account": ACCOUNT, "number": 1}
     return {
@@ -82,7 +82,7 @@ def receipt(*, is_private: bool = False, **fields: Any) -> dict[str, Any]:
             "tokens_matched": 6,
             "spans": [span],
             "rows": [row(), row(OTHER_ROW, ppm=0)],
-            "datanets": [{"datanet_id": DATANET, "is_private": is_private}],
+            "datanets": [{"datanet_id": DATANET}],
         },
         **fields,
     }
@@ -130,18 +130,6 @@ def test_it_names_people_shares_rows_the_receipt_and_what_is_not_proven() -> Non
     assert "play money" not in read(answer_page(receipt(), is_development=False)).text
     unsigned = read(answer_page(receipt(is_countersigned=False), is_development=True)).text
     assert "signed by the node, but not by the payer" in unsigned
-
-
-def test_rows_of_a_private_datanet_come_without_their_text_and_their_names() -> None:
-    private = receipt(is_private=True)
-    for named in (*private["teaching"]["people"], *private["teaching"]["rows"]):
-        named["name"] = "Odile Marsh"
-    text = read(answer_page(private, is_development=True)).text
-    assert "Odile Marsh" not in text
-    assert "0xaaaa…aaaa" in text
-    assert "the row says" not in text
-    assert "The Datanet is private" in text
-    assert "the answer" in text
 
 
 @pytest.mark.parametrize(

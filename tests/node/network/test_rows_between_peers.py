@@ -20,10 +20,8 @@ from support.market_world.row_world import (
     RowWorld,
     open_row_world,
 )
-from support.provided import id_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
-from openledger_node.datanets.sharing import Sharing, write_sharing
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, published_file, read_published_rows, write_published
 from openledger_node.errors import ConfigError, NetworkError, NodeError
@@ -32,22 +30,18 @@ from openledger_node.network.row_shelf import NodeShelf
 from openledger_node.p2p.partial import PREFIX
 from openledger_node.p2p.provider import ANSWER_S
 from openledger_node.p2p.rows_fetch import HURRY_S, RowsLimits
-from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import sha256_digest, to_plain
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
 from openledger_protocol.offer import CONSENT
-from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.rows import (
     ROWS_PART,
     VERSION_PART,
     GetPart,
     PartMessage,
-    RowsChallenge,
     RowsListing,
     RowsMessage,
-    RowsProof,
 )
 from openledger_protocol.wire.transfer import FileEntry, chunk_digests
 
@@ -76,7 +70,7 @@ async def test_an_owners_rows_are_pulled_and_can_be_trained_on(world: RowWorld) 
     await world.add("ann", world.home("owner"))
     ours = world.home("us")
     found = await world.rows("us", ours).pull("lake", no_progress)
-    assert (found["id"], found["version"], found["rows"], found["is_private"]) == (LAKE_ID, 1, 3, False)
+    assert (found["id"], found["version"], found["rows"]) == (LAKE_ID, 1, 3)
     assert (found["from_peer"], found["dropped"], found["licence"]) == (ANN, {}, "CC-BY-4.0")
     pulled, rows = pulled_training_rows(ours, LAKE_ID)
     assert rows == CONTRIBUTED
@@ -304,10 +298,6 @@ LIARS: dict[str, tuple[RowsAnswer, str]] = {
     "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
     "sends noise": (lambda *_: b"\xff" * 99, "over its cap"),
     "sends no frame": (lambda *_: b"\x00\x00\x00\x02\x93\x01", "not a msgpack frame"),
-    "asks for a proof again and again": (
-        lambda *_: RowsChallenge(challenge=Digest("0x" + "11" * 32)),
-        "something else in place of its list",
-    ),
     "has other rows": (forged(ROWS_PART, b"[1]"), "not that on the chain"),
     "promises the right rows and sends others": (
         forged(ROWS_PART, b"[1]", digest="right"),
@@ -502,130 +492,6 @@ async def test_the_next_version_without_the_row_is_pulled(world: RowWorld) -> No
     await world.add("ann", world.hold("ann", newer, CONTRIBUTED[1:]))
     found = await world.rows("us", world.home("us")).pull("lake", no_progress)
     assert (found["version"], found["rows"]) == (2, 2)
-
-
-# ---- private Datanets
-
-
-async def share_privately(world: RowWorld, *names: str) -> None:
-    home = world.home("owner")
-    world.own(home)
-    write_sharing(home, "lake", Sharing(is_private=True, allowed=tuple(key_of(name).address for name in names)))
-    await world.add("ann", home)
-
-
-async def test_a_wallet_on_the_list_gets_a_private_datanets_rows_and_passes_them_on_to_nobody(
-    world: RowWorld,
-) -> None:
-    await share_privately(world, "us")
-    ours = world.home("us")
-    rows = world.rows("us", ours)
-    found = await rows.pull("lake", no_progress)
-    assert (found["is_private"], found["rows"]) == (True, 3)
-    assert (rows.topics(), [each.is_private for each in pulled_versions(ours)]) == ([], [True])
-    world.providers.clear()
-    await world.add("bob", ours)
-    with pytest.raises(NetworkError, match="are served here"):
-        await world.rows("ben", world.home("ben")).pull("lake", no_progress)
-
-
-async def test_another_wallet_gets_nothing_and_learns_why(world: RowWorld) -> None:
-    await share_privately(world, "us")
-    ours = world.home("eve")
-    with pytest.raises(NetworkError, match="this Datanet is private, and its owner does not share it with 0x"):
-        await world.rows("eve", ours).pull("lake", no_progress)
-    assert not any(isinstance(each, GetPart) for each in world.asked[ANN])
-    assert not list(ours.datanets.glob("0x*"))
-
-
-async def test_a_peer_that_names_anothers_wallet_gets_nothing(world: RowWorld) -> None:
-    await share_privately(world, "us")
-    eve = world.rows("eve", world.home("eve"))
-    prove = eve._prove
-
-    async def claim(*words: Any) -> RowsProof:
-        proof = await prove(*words)
-        return replace(proof, account=key_of("us").address)
-
-    eve._prove = claim  # type: ignore[method-assign,assignment]
-    with pytest.raises(NetworkError, match="this Datanet is private"):
-        await eve.pull("lake", no_progress)
-
-
-async def test_a_proof_that_a_peer_has_got_from_a_reader_opens_nothing_elsewhere(world: RowWorld) -> None:
-    """Mallory passes a holder's challenge on to a reader who asks him, and the reader's proof back to the holder."""
-    await share_privately(world, "us")
-    reader, mallory = world.rows("us", world.home("us")), world.rows("mallory", world.home("mallory"))
-    wanted = reader._resolve("lake")
-
-    async def ask_the_reader(_: object, __: object, challenge: Digest) -> RowsProof:
-        return await reader._prove(wanted, id_of("mallory"), challenge)
-
-    mallory._prove = ask_the_reader  # type: ignore[assignment,method-assign]
-    with pytest.raises(NetworkError, match="this Datanet is private"):
-        await mallory.pull("lake", no_progress)
-
-
-async def test_a_key_that_may_sign_for_a_listed_wallet_is_enough(world: RowWorld) -> None:
-    """The wallet of a node is locked while it runs, and its signer is not."""
-    home = world.home("owner")
-    world.own(home)
-    write_sharing(home, "lake", Sharing(is_private=True, allowed=(key_of("us").address,)))
-    holder = await world.add("ann", home)
-    signer = key_of("us's signer")
-    rows = world.rows("us", world.home("us"), ring=KeyRing({signer.address: signer}))
-    with pytest.raises(NetworkError, match="this Datanet is private"):
-        await rows.pull("lake", no_progress)
-    holder.shelf.is_signer = lambda wallet, key: (wallet, key) == (key_of("us").address, signer.address)
-    assert (await rows.pull("lake", no_progress))["rows"] == 3
-
-
-async def test_a_list_counts_from_the_moment_it_is_changed(world: RowWorld) -> None:
-    await share_privately(world)
-    rows = world.rows("us", world.home("us"))
-    with pytest.raises(NetworkError, match="this Datanet is private"):
-        await rows.pull("lake", no_progress)
-    write_sharing(world.home("owner"), "lake", Sharing(is_private=True, allowed=(key_of("us").address,)))
-    assert (await rows.pull("lake", no_progress))["is_private"]
-
-
-async def test_a_damaged_list_opens_nothing(world: RowWorld) -> None:
-    await share_privately(world, "us")
-    (world.home("owner").datanets / "lake" / "own" / "sharing.json").write_text("{")
-    with pytest.raises(NetworkError, match="has to say again with whom they are shared"):
-        await world.rows("us", world.home("us")).pull("lake", no_progress)
-
-
-async def test_many_proofs_of_one_peer_are_not_all_checked(world: RowWorld) -> None:
-    await share_privately(world, "us")
-    eve = world.rows("eve", world.home("eve"))
-    refusals = []
-    for _ in range(6):
-        with pytest.raises(NetworkError) as refused:
-            await eve.pull("lake", no_progress)
-        refusals.append("too many proofs" in str(refused.value))
-    assert refusals == [False] * 4 + [True] * 2
-
-
-async def test_a_stranger_who_copies_the_roots_gets_no_private_rows_as_public_ones(world: RowWorld) -> None:
-    """The owner's node has a version file of the stranger's Datanet, as after pulling an adapter of it."""
-    home = world.home("owner")
-    version = world.own(home)
-    write_sharing(home, "lake", Sharing(is_private=True))
-    stranger = DatanetId("0x" + "56" * 32)
-    world.tell("DatanetCreated", id=stranger, owner=THIEF, name="pond", licence="none")
-    world.tell(
-        "DatanetVersion",
-        id=stranger,
-        version=1,
-        rowsRoot=version.rows_root,
-        contributorsRoot=version.contributors_root,
-    )
-    write_published(home, stranger, version)
-    holder = await world.add("ann", home)
-    assert {each.held.datanet for each in holder.shelf._found.values()} == {LAKE_ID}
-    with pytest.raises(NetworkError, match="are served here"):
-        await world.rows("eve", world.home("eve")).pull("pond", no_progress)
 
 
 # ---- the shelf

@@ -93,7 +93,7 @@ def find_nothing(*_: object) -> HeldRows:
 
 async def test_adapters_and_rows_share_the_places_of_one_uplink(tmp_path: Path) -> None:
     adapters = AdapterServer(Home(tmp_path), upload_bytes_per_s=30_000)
-    rows = RowsServer(find_nothing, may_read=lambda *_: False, uplink=adapters.uplink)
+    rows = RowsServer(find_nothing, uplink=adapters.uplink)
     ours, theirs = memory_stream_pair()
     with ExitStack() as stack:
         enter(stack, adapters.uplink.places, "a", is_waiting=False)

@@ -17,7 +17,7 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import DatanetVersion, make_version, write_published
 from openledger_node.errors import NetworkError
 from openledger_node.home import Home, write_private
-from openledger_node.keystore import WATCHED_SCHEMA, Key
+from openledger_node.keystore import WATCHED_SCHEMA
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.network.row_pull import DatanetRows, NearPeer
 from openledger_node.p2p.rows_fetch import RowsLimits
@@ -25,7 +25,6 @@ from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.p2p.upload import Uplink
-from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, sha256_digest
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.events import BlockId, Event
@@ -116,26 +115,18 @@ class RowWorld:
         write_published(home, LAKE_ID, version)
         return version
 
-    def rows(
-        self, name: str, home: Home, *, key: Key | None = None, limits: RowsLimits | None = None, **changes: Any
-    ) -> DatanetRows:
+    def rows(self, name: str, home: Home, *, limits: RowsLimits | None = None) -> DatanetRows:
         """The exchange of rows of a named operator."""
-        wallet = key or key_of(name)
         session: Any = SimpleNamespace(
-            network=SimpleNamespace(network=NETWORK, chain_id=CHAIN_ID, contracts={"DatanetRegistry": REGISTRY}),
+            network=SimpleNamespace(network=NETWORK),
             ledger=self.ledger,
-            deployment=SimpleNamespace(is_signer=changes.pop("is_signer", lambda *_: False)),
-            accounts=SimpleNamespace(wallet=wallet.address, signer=key_of(f"{name}'s signer").address),
-            ring=changes.pop("ring", None) or KeyRing({wallet.address: wallet}),
         )
 
         async def find(_: str) -> list[NearPeer]:
             return [NearPeer(peer_id=each) for each in self.providers]
 
         transport = MemoryTransport(self.network, id_of(name))
-        rows = DatanetRows(
-            home, session, transport, find, uplink=Uplink(0), is_sharing=True, limits=limits, **changes
-        )
+        rows = DatanetRows(home, session, transport, find, uplink=Uplink(0), is_sharing=True, limits=limits)
         rows.shelf.refresh()
         self.nursery.start_soon(transport.run)
         return rows
@@ -144,7 +135,6 @@ class RowWorld:
         """Add a holder, which sends `answer` in place of each honest answer, after a pause."""
         transport = MemoryTransport(self.network, id_of(name))
         rows = self.rows(f"{name}'s exchange", home)
-        rows.shelf.peer_id = id_of(name)
         asked = self.asked.setdefault(id_of(name), [])
 
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
@@ -187,7 +177,6 @@ class RowWorld:
                 rows_root=version.rows_root,
                 num_rows=len(rows),
                 licence="CC-BY-4.0",
-                is_private=False,
             ),
         )
         return home

@@ -120,7 +120,7 @@ export function mount(root, params) {
 
   async function pulled() {
     const found = await money("pull_rows", { datanet: held.chosen });
-    held.pulled = `Version ${found.version} is here with ${rowsOf(found.rows)}. Train on it in the Factory.${found.is_private ? " It is private, so adapters trained on it can’t be sold." : ""}`;
+    held.pulled = `Version ${found.version} is here with ${rowsOf(found.rows)}. Train on it in the Factory.`;
   }
 
   const acts = () => ({ ticked, pick: pickBatch, turnTo, mark: () => turnTo(0, !held.isMarked), isMarked: held.isMarked, changed, attempt });
