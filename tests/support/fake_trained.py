@@ -15,7 +15,6 @@ from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
-from openledger_protocol.adapter import PublicProbe
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address, Digest
 
@@ -31,7 +30,6 @@ def train_adapter(
     report: Report = lambda _: None,
     started_ns: int = 0,
     build_index: Callable[[Path, tuple[Row, ...]], Digest] | None = None,
-    probes: tuple[PublicProbe, ...] = (),
 ) -> Adapter:
     """Train an adapter of the fake base on `rows`, hold out the first of them, and add it to the library."""
     job, held_out = TrainingJob(name=name), rows[:1]
@@ -50,7 +48,6 @@ def train_adapter(
             started_ns=started_ns,
             owner=owner,
             build_index=build_index,
-            probes=probes,
         )
         write_manifest(folder, trained)
         return add_to_library(home, folder, trained)
@@ -63,11 +60,10 @@ def train_indexed_adapter(
     datanet: VersionLabel,
     rows: tuple[Row, ...],
     owner: Address | None = None,
-    probes: tuple[PublicProbe, ...] = (),
 ) -> Adapter:
     """Train an adapter with the index of its rows, named `lake`."""
 
     def index(folder: Path, learned: tuple[Row, ...]) -> Digest:
         return build_index(folder, [(datanet, distinct_rows(learned))], ByteTokenizer(), None)
 
-    return train_adapter(home, "lake", datanet=datanet, rows=rows, owner=owner, build_index=index, probes=probes)
+    return train_adapter(home, "lake", datanet=datanet, rows=rows, owner=owner, build_index=index)

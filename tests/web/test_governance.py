@@ -168,28 +168,6 @@ def test_votes_quorum_and_every_value_are_those_that_the_commands_print(decided:
     assert page.evaluate(AUDIT) == []
 
 
-def test_the_effect_is_that_of_the_replay(decided: Node, open_page: OpenPage, seen: Seen) -> None:
-    effect = ask(decided.home, "effect", proposal="1")
-    changed = {**effect, "was_wei": "1", "parts": {**effect["parts"], "node": {"difference_wei": str(-(10**17))}}}
-
-    def change(path: str, content: Any) -> None:
-        as_state("active")(path, content)
-        if path == "/money/effect":
-            content |= changed
-
-    page = open_page(decided, "governance")
-    change_answers(page, change)
-    told = panel(page, "Proposal").locator(".effect")
-    expect(told).to_contain_text("On your last 30 days: as node −0.100000 OPEN. History, not a forecast.")
-    told.locator("button").click()
-    dialog, replay = page.locator("dialog"), ask(decided.home, "replay", proposal="1")
-    expect(dialog.locator("tbody tr")).to_have_count(len(replay["roles"]))
-    expect(dialog).to_contain_text("History, not a forecast")
-    line = dialog.locator(".cli code").inner_text()
-    assert line == "openledger-node gov replay 1"
-    assert is_command(line)
-
-
 # ---- every state of a proposal
 
 
@@ -271,10 +249,6 @@ def test_the_dialogs_of_a_vote_can_be_read_and_reached(decided: Node, open_page:
     expect(page.locator("#propose-value")).to_be_focused()
     page.locator("dialog button", has_text="Continue").click()
     expect(page.locator("dialog .note")).to_contain_text("Give the new value")
-    assert page.evaluate(AUDIT) == []
-    page.keyboard.press("Escape")
-    page.locator('[data-key="replay"]').click()
-    page.locator("dialog table").wait_for()
     assert page.evaluate(AUDIT) == []
 
 

@@ -1,7 +1,7 @@
 """Queries about money by name; the daemon answers them, or a command itself without a daemon."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -24,11 +24,8 @@ from .earnings import EarningsReports
 from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
-from .receipt_check import ReceiptCheck, ReceiptChecker
+from .receipt_check import ReceiptChecker
 from .relaying import relay_quote
-from .replays import effect_to_plain, replay_to_plain
-from .rule_replay import RuleReplays
-from .rule_reports import check_report, make_report
 from .statements import StatementQueries
 from .submissions import Submissions
 from .transactions import TransactionPlanner
@@ -59,7 +56,6 @@ class MoneyQueries:
         session: NetworkSession,
         planner: TransactionPlanner,
         checker: ReceiptChecker,
-        rules: RuleReplays,
     ) -> None:
         self._session = session
         self._planner = planner
@@ -98,10 +94,6 @@ class MoneyQueries:
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
             "cases": lambda given: cases_report(session, given),
-            "replay": lambda given: replay_to_plain(session, given),
-            "replay_rule": lambda given: make_report(rules, given),
-            "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
-            "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
             **DatanetQueries(home, session).answers,
@@ -215,15 +207,12 @@ class MoneyQueries:
 
     def _verify(self, beginning: str) -> dict[str, Any]:
         row = self._checker.find(beginning)
-        return {"digest": row.digest, **checks_to_plain(self._checker.check(row))}
-
-
-def checks_to_plain(checks: Sequence[ReceiptCheck]) -> dict[str, Any]:
-    """Convert checks for JSON; they hold together unless one is false."""
-    return {
-        "holds": all(check.holds is not False for check in checks),
-        "checks": [plain_of(check) for check in checks],
-    }
+        checks = self._checker.check(row)
+        return {
+            "digest": row.digest,
+            "holds": all(check.holds is not False for check in checks),
+            "checks": [plain_of(check) for check in checks],
+        }
 
 
 def open_queries(
@@ -237,5 +226,4 @@ def open_queries(
     """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
     texts = open_bought_texts(home, session)
     checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, texts=texts)
-    rules = RuleReplays(home=home, session=session, registry=registry, open_tokenizer=tokenizer)
-    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker, rules)
+    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker)

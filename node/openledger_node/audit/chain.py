@@ -118,40 +118,9 @@ class PinnedChain:
         call = ContractCall(to=self.contracts[contract], data=interface.encode(function, *arguments))
         return interface.decode_result(function, self._client.call(call, block_number=self.block.number))
 
-    def simulate(self, call: ContractCall, *, sender: Address) -> bytes:
-        """Simulate a call of an account.
-
-        Raises:
-            RevertedError: the contract refuses it.
-        """
-        return self._client.call(call, sender=sender, block_number=self.block.number)
-
     def input_of(self, transaction_hash: Digest) -> bytes | None:
         """The data that a transaction was sent with; None if the endpoint does not have it. Nothing proves it."""
         return self._client.input_of(transaction_hash)
-
-    def epoch_of(self, number: int) -> int:
-        """The epoch of a block.
-
-        Raises:
-            ChainError: the endpoint does not have it.
-        """
-        epoch: int = self._header(number).timestamp_s // self.ask("Params", "windows")["epoch"]
-        return epoch
-
-    def first_block_at(self, timestamp_s: int) -> int:
-        """The first block of the network that is not older than this; one after the last if all are."""
-        low, high = self.network.deploy_block, self.block.number + 1
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self._header(middle).timestamp_s < timestamp_s else (low, middle)
-        return low
-
-    def _header(self, number: int) -> Block:
-        block = self._client.block(number)
-        if block is None:
-            raise ChainError(f"the endpoint has block {self.block.number}, but no block {number}: name another one")
-        return block
 
     def check_still_there(self) -> None:
         """Check that the block is still in the chain, so that all reads belong together.

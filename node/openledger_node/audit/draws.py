@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from openledger_protocol.claims import part_down
-from openledger_protocol.constants import LATE_PPM, PPM
+from openledger_protocol.constants import LATE_PPM
 from openledger_protocol.payouts import lapse_fee_wei
 from openledger_protocol.settlement import ClaimRecord
 
@@ -53,19 +53,3 @@ def fee_wei(record: ClaimRecord, *, is_late: bool, is_proposed: bool, num_redraw
     if is_late and not is_proposed:
         return part_down(record.node_share_wei, LATE_PPM)
     return (num_redraws + is_late) * lapse_fee_wei(record)
-
-
-# ---- deterrence
-
-
-def caught_ppm(draws: int, false_ppm: int) -> int:
-    """The chance that one of so many draws hits the false part of a payout list, rounded down."""
-    return int(PPM - -(-((PPM - false_ppm) ** draws) // PPM ** (draws - 1)))
-
-
-def least_cost_ppm(draws: int) -> int:
-    """The expected cost of a lie, in millionths of its gain; larger lies cost more.
-
-    Of all pots P, the part f gains f·P. Caught with p = 1 − (1 − f)^K, it costs p/(1 − p) · P/2, at least K/2 · f·P.
-    """
-    return PPM * draws // 2

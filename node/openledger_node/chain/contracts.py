@@ -114,10 +114,6 @@ class ContractInterface:
             log_index=log.log_index,
         )
 
-    def event_kinds(self) -> dict[str, str]:
-        """The events of this contract by their kinds, which are their signatures behind the contract's name."""
-        return {f"{self.name}.{_signature(abi)}": abi["name"] for abi in self._events.values()}
-
     def topic_of(self, event: str) -> str:
         """The first topic of an event's logs."""
         return next(topic for topic, abi in self._events.items() if abi["name"] == event)

@@ -6,7 +6,6 @@ import typer
 
 from .gov_view import show_params, show_proposal, show_proposals, show_votes
 from .render import emit_json
-from .replay import add_replay
 from .transactions import Json, open_money, transaction_command, wei_of
 from .units import pairs_of, seconds_of
 
@@ -71,9 +70,6 @@ def votes(
         emit_json("gov_votes", found)
         return
     show_votes(found)
-
-
-add_replay(app)
 
 
 @transaction_command(app, "gov propose")

@@ -92,10 +92,7 @@ def summarise(rows: Sequence[Row], result: EvaluationResult) -> dict[str, Any]:
 
 
 def probe_set(rows: Sequence[Row], result: EvaluationResult) -> tuple[PublicProbe, ...]:
-    """The first answers of the adapter that fit a manifest, with their prompts.
-
-    Whoever has the manifest can attribute them by any rule, and compare the rules.
-    """
+    """The first answers of the adapter that fit a manifest, with their prompts."""
     found = (
         PublicProbe(prompt=row.prompt, answer=answer[:PROBE_ANSWER_LENGTH_MAX])
         for row, answer in zip(rows, result.answers_adapter, strict=True)

@@ -9,7 +9,6 @@ from ..card import OURS
 
 PROC = Path("/proc")
 LISTENING = "0A"  # the state in /proc/net/tcp
-NUM_NEXT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

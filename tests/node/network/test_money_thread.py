@@ -26,7 +26,7 @@ class Queries:
 
 @pytest.mark.parametrize("slow", ["verify", "datanets", "datanet_board"])
 async def test_money_does_not_wait_for_a_slow_question(slow: str) -> None:
-    """A replay takes up to a minute, and the vouchers and claims of that minute waited.
+    """To run an answer once more takes up to a minute, and the vouchers and claims of that minute waited.
 
     The Datanets screen asks the other two every 30 seconds, and they read all versions that are here.
     """

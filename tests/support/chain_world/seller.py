@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from openledger_node.accounting.queries import MoneyQueries, open_queries
-from openledger_node.accounting.rule_reports import head_of, reports_domain_of
 from openledger_node.api.chat import request_from_chat
 from openledger_node.api.schemas import ChatBody, ChatMessage
 from openledger_node.attribution.registry import AdapterRegistry
@@ -31,9 +29,8 @@ from openledger_node.serving.idle_count import IdleCount
 from openledger_node.serving.replaying import EngineReplays
 from openledger_node.serving.service import Serving
 from openledger_node.settlement.actions import PublishDatanet
-from openledger_protocol.adapter import PublicProbe, manifest_id
+from openledger_protocol.adapter import manifest_id
 from openledger_protocol.primitives import ZERO_DIGEST, DatanetId
-from openledger_protocol.reports import rule_replay_digest
 from openledger_protocol.rules import USUAL_RULES
 
 from ..contributors import ROWS
@@ -84,16 +81,10 @@ class Seller:
         ledger = self.world.node.ledger
         self.world.run(lambda: ledger.claims.newest(limit=1) and not ledger.claims.unfinished())
 
-    def train(self, probes: tuple[PublicProbe, ...] = ()) -> Adapter:
+    def train(self) -> Adapter:
         """Train an adapter of the fake base on ROWS, and keep the Datanet's version."""
         write_version(self.home, VERSION)
-        return train_indexed_adapter(self.home, LAKE, ROWS, self.world.node.accounts.wallet, probes)
-
-    def sign_report(self, report: dict[str, Any]) -> dict[str, Any]:
-        """Sign whatever a report says with the node's hot key."""
-        node = self.world.node
-        digest = rule_replay_digest(head_of(report), reports_domain_of(node))
-        return {**report, "signature": "0x" + node.ring.sign(node.accounts.signer, digest).hex()}
+        return train_indexed_adapter(self.home, LAKE, ROWS, self.world.node.accounts.wallet)
 
     def publish(self, adapter: Adapter, rules: tuple[int, ...] = USUAL_RULES) -> DatanetId:
         """Register the Datanet, its version and the adapter, and wait until the chain has them."""

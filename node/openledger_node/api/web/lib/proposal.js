@@ -1,5 +1,4 @@
-// One proposal: what it changes, its effect here, its votes, and what may be done; and the list of proposals.
-import { money } from "./api.js";
+// One proposal: what it changes, its votes, and what may be done; and the list of proposals.
 import { cliLine, quoted, says } from "./cli.js";
 import { act, openDialog } from "./dialog.js";
 import { h, put } from "./dom.js";
@@ -10,8 +9,6 @@ import { boundsOf } from "./votes.js";
 
 const SHORT = 400; // characters of a description that are shown at once
 const SUPPORTS = [["for", "Vote for"], ["against", "Against"], ["abstain", "Abstain"]];
-const PARTS = { node: "as node", staker: "as staker", owner_and_contributor: "as owner and contributor" };
-const ROLES = { protocol: "Protocol", stakers: "Stakers", nodes: "Nodes", adapter_owners: "Adapter owners", datanet_owners: "Datanet owners", contributors: "Contributors", treasuries: "Datanets’ treasuries" };
 
 export const isWaiting = (each) => each.state === "active" && !each.own.support && BigInt(each.own.weight_wei) > 0n;
 
@@ -53,12 +50,12 @@ const titleOf = (each) => each.values.length ? each.values.map((value) => `${val
 
 // ---- the proposal that is shown
 
-// drawProposal({shown, isReady, effect, cases, isDelegated, isWhole}, when, {again(), toggle()}); `when` ticks by itself.
-export function drawProposal({ shown, isReady, effect, cases, isDelegated, isWhole }, when, { again, toggle }) {
+// drawProposal({shown, isReady, cases, isDelegated, isWhole}, when, {again(), toggle()}); `when` ticks by itself.
+export function drawProposal({ shown, isReady, cases, isDelegated, isWhole }, when, { again, toggle }) {
   const line = cliLine(shown.next ?? `gov show ${shown.number}`);
   return panel({ "aria-label": "Proposal" }, null, null, h("header", {}, h("h2", {}, `Proposal ${shown.number}: ${titleOf(shown)}`), h("span", { class: "note12" }, "by ", id(shown.proposer), " · ", when)),
     h("div", { class: "two" },
-      h("div", {}, drawText(shown, isWhole, toggle), drawChanges(shown), drawCalls(shown), shown.verdicts.map((verdict) => drawVerdict(verdict, cases)), drawEffect(shown, effect, line)),
+      h("div", {}, drawText(shown, isWhole, toggle), drawChanges(shown), drawCalls(shown), shown.verdicts.map((verdict) => drawVerdict(verdict, cases))),
       h("div", { class: "ballot" }, drawTally(shown), drawActions({ shown, isReady, isDelegated }, line, again), line)),
     drawVoters(shown));
 }
@@ -93,32 +90,6 @@ function drawVerdict(verdict, cases) {
   const found = cases.find((each) => each.digest === verdict.digest);
   const says = !found ? "The case is not open any more." : found.shares_are_right === null ? `This node can’t check the shares: ${found.detail}` : found.shares_are_right ? "This node computed the shares again: they are right, so the challenge is wrong." : `This node computed the shares again: they are wrong. ${found.detail}`;
   return note(found && found.shares_are_right !== null && found.shares_are_right === verdict.is_guilty ? "bad" : "", `Case ${short(verdict.digest)}, ${verdict.is_guilty ? "guilty" : "not guilty"}. ${says}`);
-}
-
-function drawEffect(shown, effect, line) {
-  const rule = shown.values.some((each) => each.key === "algoId"), words = `gov replay ${shown.number}`;
-  if (!shown.values.length || !shown.is_open) return null;
-  const all = says(button("For everybody…", () => showReplay(shown, words), { kind: "link", key: "replay", changes: false }), line, words);
-  if (!effect) return h("p", { class: "note12 effect" }, rule ? "The effect of another rule depends on texts, which the chain does not have. " : "Computing the effect on your last 30 days…", rule && h("code", {}, `openledger-node ${words}`));
-  if (effect.why) return h("p", { class: "note12 effect" }, `The effect on your last 30 days can’t be computed: ${effect.why}`);
-  const moved = Object.entries(effect.parts).filter(([, each]) => each.difference_wei !== "0");
-  const says30 = effect.was_wei === "0" && effect.would_wei === "0" ? "you earned nothing that was paid out" : moved.length ? moved.map(([name, each]) => `${PARTS[name]} ${signed(each.difference_wei)} OPEN`).join(", ") : "no difference";
-  return h("p", { class: "note12 effect" }, `On your last 30 days: ${says30}. History, not a forecast. `, all, rule && " The other rule is not in this.");
-}
-
-const signed = (wei, places = 6) => `${BigInt(wei) > 0n ? "+" : ""}${openAmount(wei, places)}`;
-
-// What the last epochs would have paid to all, as `gov replay` prints it.
-function showReplay(shown, words) {
-  const body = h("div", {}, h("p", {}, "Splitting the final claims of the last 14 epochs again…")), close = button("Close", () => dialog.close(), { changes: false });
-  const dialog = openDialog(`Proposal ${shown.number} on the last 14 epochs`, body, cliLine(words), h("div", { class: "buttons" }, close));
-  money("replay", { proposal: String(shown.number) }).then((found) => {
-    put(body, h("p", {}, `${count(found.num_claims)} final claims, ${openAmount(found.gross_wei)} OPEN, in epochs ${count(found.first_epoch)} to ${count(found.last_epoch)}.`), found.refusal && note("warn", found.refusal),
-      table({ caption: "Who would have got what", rows: found.roles, key: (each) => each.role, columns: [
-        { label: "Who", head: true, cell: (each) => ROLES[each.role] ?? each.role }, { label: "Was", num: true, cell: (each) => openAmount(each.was_wei) }, { label: "Would be", num: true, cell: (each) => openAmount(each.would_wei) }, { label: "Difference", num: true, cell: (each) => signed(each.difference_wei) },
-      ] }), h("p", { class: "note12 above8" }, found.says));
-  }).catch((error) => put(body, note("bad", error.message)));
-  close.focus();
 }
 
 // ---- votes

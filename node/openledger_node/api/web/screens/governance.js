@@ -16,7 +16,7 @@ const LOOK_MS = 3000, LISTED = 8;
 const LONG_EPOCH_S = 600, REST_MS = 15e3; // where epochs are long, nothing here moves within seconds, and an endpoint may cost money
 
 export function mount(root, params) {
-  const held = { picked: params.proposal ?? null, number: null, found: null, why: null, missing: null, all: null, mark: null, shown: null, effects: new Map(), to: "", isWhole: false, isMore: false };
+  const held = { picked: params.proposal ?? null, number: null, found: null, why: null, missing: null, all: null, mark: null, shown: null, to: "", isWhole: false, isMore: false };
   const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span"), cases = part(), noCase = part();
   root.append(heading("Governance", "The numbers that every node follows, and who may change them.", "gov params"),
     h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, noCase, guardian)));
@@ -62,15 +62,6 @@ export function mount(root, params) {
       if (!(error instanceof Refused) || !held.picked) throw error;
       Object.assign(held, { picked: null, shown: null, missing: error.message });
     }
-    const { shown } = held, others = shown?.values.filter((each) => each.key !== "algoId") ?? [];
-    if (!shown?.is_open || !others.length || held.effects.has(shown.id)) return;
-    held.effects.set(shown.id, null);
-    try {
-      held.effects.set(shown.id, await money("effect", { proposal: String(number) }));
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      held.effects.set(shown.id, { why: error.message });
-    }
   }
 
   function draw() {
@@ -80,7 +71,7 @@ export function mount(root, params) {
     const { rules, votes, open, all, disputes, now } = found;
     tiles.show({ rules: { epoch: rules.epoch, ends: rules.epoch_ends_s, length: lengthOf(rules) }, votes, open: open.proposals.map((each) => [each.number, each.state, isWaiting(each)]) }, drawTiles);
     when.show(shown && whenOf(shown, now), (text) => text);
-    proposal.show(shown && { shown, isReady: shown.execute_from_s !== null && shown.execute_from_s <= now, effect: held.effects.get(shown.id) ?? null, cases: disputes.cases, isDelegated: Boolean(votes.delegate), isWhole: held.isWhole },
+    proposal.show(shown && { shown, isReady: shown.execute_from_s !== null && shown.execute_from_s <= now, cases: disputes.cases, isDelegated: Boolean(votes.delegate), isWhole: held.isWhole },
       (given) => given ? drawProposal(given, when, { again, toggle }) : null);
     values.show({ values: rules.values, fixed: rules.fixed, from: rules.shares_move_from_epoch, isMore: held.isMore }, (given) => drawValues(given, () => { held.isMore = !held.isMore; draw(); }));
     list.show({ rows: all.proposals.map((each) => ({ number: each.number, title: each.title, values: each.values, state: stateText(each, now) })), total: all.num_proposals, chosen: held.shown?.number ?? null },
