@@ -23,7 +23,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.processes.nodes import TEST_HOME, Node, running_node  # noqa: E402
 
-from openledger_node.cli.launch import PROGRAMS  # noqa: E402
 from openledger_node.home import Home  # noqa: E402
 from openledger_protocol.constants import DEMO_BASE_NAME  # noqa: E402
 
@@ -82,14 +81,12 @@ def torch_folder() -> Iterator[Path]:
 
 def client_environment(node: Node, torch: Path) -> dict[str, str]:
     """The environment variables that the clients read."""
-    launched = PROGRAMS["open-webui"][0](node.url, DEMO_BASE_NAME)
     return {
         "NODE_URL": node.url,
         "NODE_KEY": node.key,
         "NODE_MODEL": DEMO_BASE_NAME,
         "NODE_TOKENIZER": str(node.home.root / "models" / DEMO_BASE_NAME),
         "NODE_TORCH": str(torch),
-        "NODE_LAUNCH": json.dumps([launched.command, {**launched.environment, launched.key_variable: node.key}]),
     }
 
 

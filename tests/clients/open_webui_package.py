@@ -4,7 +4,7 @@
 # [tool.uv]
 # override-dependencies = ["torch; python_version < '3'"]
 # ///
-"""Open WebUI, started as `openledger-node launch open-webui` says, with its data in a temporary folder.
+"""Open WebUI, with its data in a temporary folder.
 
 Only its own embedding model needs torch, whose build on PyPI brings 3 GB of CUDA. So torch is left out, and
 with it the search in documents.
@@ -21,9 +21,14 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from driver import MODEL, QUESTION, main
+from driver import BASE_URL, KEY, MODEL, QUESTION, main
 
-COMMAND, ENVIRONMENT = json.loads(os.environ["NODE_LAUNCH"])  # of `launch open-webui`, with the key
+ENVIRONMENT = {
+    "OPENAI_API_BASE_URL": BASE_URL,
+    "OPENAI_API_KEY": KEY,
+    "DEFAULT_MODELS": MODEL,
+    "ENABLE_OLLAMA_API": "false",
+}
 START_S = 600.0
 QUIET = {
     "ANONYMIZED_TELEMETRY": "false",
@@ -44,8 +49,8 @@ def _open_webui():
     with tempfile.TemporaryDirectory() as folder:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
-        name, *words = COMMAND
-        program = [str(Path(sys.executable).parent / name), *words, "--host", "127.0.0.1", "--port", str(port)]
+        command = str(Path(sys.executable).parent / "open-webui")
+        program = [command, "serve", "--host", "127.0.0.1", "--port", str(port)]
         environment = {**os.environ, **ENVIRONMENT, **QUIET, "DATA_DIR": folder, "HOME": folder}
         with (
             Path(folder, "log").open("w") as log,

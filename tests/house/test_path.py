@@ -6,8 +6,6 @@ Its files are those in the table of docs/explanation/engine.md, which is the onl
 import ast
 import io
 import re
-import subprocess
-import sys
 import tokenize
 
 import pytest
@@ -20,10 +18,7 @@ PATH = re.findall(r"^\| `([\w/]+\.py)` \|", SECTIONS["The path"], re.MULTILINE)
 IDEAS = list(SECTIONS)[list(SECTIONS).index("The path") + 1 : list(SECTIONS).index("Families")]
 
 PATH_LINES_MAX = 2_000
-NANO = "engine/nano.py"
-NANO_LINES_MAX = 150
 BLANK = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-DAEMON = {"daemon", "api", "serving", "network", "p2p", "market", "payments", "settlement", "chain", "ledger"}
 
 
 def code_lines(source: str) -> int:
@@ -54,19 +49,6 @@ def test_the_path_is_short_enough_to_read() -> None:
     assert "engine/scheduler.py" in PATH
     counted = {file: lines_of(file) for file in PATH}
     assert sum(counted.values()) <= PATH_LINES_MAX, f"the walk says so; shorten one of {counted}"
-
-
-def test_its_beginning_is_a_short_main() -> None:
-    assert PATH[0] == NANO
-    assert lines_of(NANO) <= NANO_LINES_MAX
-
-
-def test_nano_runs_the_files_of_the_path_and_no_daemon() -> None:
-    code = "import sys, openledger_node.engine.nano; print(*sys.modules)"
-    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
-    engine = {f"openledger_node.{file[:-3].replace('/', '.')}" for file in PATH if file.startswith("engine/")}
-    assert engine - {"openledger_node.engine.sampler"} <= loaded, "a backend loads the sampler"
-    assert {f"openledger_node.{folder}" for folder in DAEMON} & loaded == set()
 
 
 @pytest.mark.parametrize("idea", IDEAS)

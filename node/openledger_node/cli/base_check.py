@@ -5,12 +5,12 @@ from ..engine.base_fit import CPU_PARAMETERS_MAX
 from ..engine.budget import check_disk_room
 from ..errors import ModelError
 from ..home import Home
+from ..machine import Machine
 from ..models.bases import FAKE_BASE_NAME
 from ..models.elsewhere import locate
 from ..models.known_bases import BYTES_OF_PARAMETER, known_base
 from ..operator.base_fits import form_text, place_text, refusal_text, takes_text
 from ..operator.base_look import BaseLook, BaseLooks
-from .base_table import show_trouble
 from .render import plain, say
 
 ANYWAY_HELP = "Download the base even if this machine does not have the memory to serve it."
@@ -28,11 +28,10 @@ class BaseCheck(BaseLooks):
         is_here = base == FAKE_BASE_NAME or self._folder_of(base) or locate(base)
         return not is_here and known_base(base) is None
 
-    def require_fit(self, base: str, *, pull: bool = True, is_shown: bool = False) -> None:
+    def require_fit(self, base: str, *, pull: bool = True) -> None:
         """Print whether a base fits in each quantisation, and refuse to download one that fits in none.
 
-        `pull`: the download follows, so the disk must have room for it, too. `is_shown`: the operator has just seen
-        the table, so that only a refusal is printed.
+        `pull`: the download follows, so the disk must have room for it, too.
 
         Raises:
             ModelError: it does not fit into the memory, and the operator has not said `--anyway`.
@@ -40,8 +39,7 @@ class BaseCheck(BaseLooks):
             NetworkError: the hub does not have it, or does not answer.
         """
         found = self.look(base)
-        is_shown = is_shown and any(form.plan for form in found.forms)
-        if (found.forms or found.weight_bytes) and not is_shown:
+        if found.forms or found.weight_bytes:
             show_trouble(self.machine)
             say(f"{plain(base)} on {plain(place_text(self.machine, self.room))}:")
             self._require_memory(base, found)
@@ -67,3 +65,9 @@ class BaseCheck(BaseLooks):
         if found.hub:
             found.hub.forget()
         raise ModelError(f"{why}. Add --anyway to download it all the same")
+
+
+def show_trouble(machine: Machine) -> None:
+    """Print why the engine can't use this machine's card, and the fix."""
+    if trouble := machine.trouble:
+        say(f"[yellow]note[/] {plain(trouble.found)}" + (f" → {plain(trouble.fix)}" if trouble.fix else ""))

@@ -13,11 +13,9 @@ from ..engine.benchmark import BatchFigures, BenchmarkWork, Figures, run_benchma
 from ..engine.options import engine_options
 from ..errors import ConfigError
 from ..home import claim_home
-from ..machine import usable_bytes
 from ..models.bases import Base, find_base
 from .daemon_client import open_node_home
 from .render import emit_json, err_console, megabytes, out_console, plain, say, show_lines, show_table
-from .shared_benchmark import render_shared
 
 RANK_MAX = 512
 
@@ -33,9 +31,6 @@ def benchmark(
     rank: Annotated[
         int, typer.Option(help="Rank of the adapters, which are made for the benchmark.", min=1, max=RANK_MAX)
     ] = 16,
-    share: Annotated[
-        bool, typer.Option("--share", help="Print a block to paste into an issue, with card, driver and versions.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure this machine with the base and the engine of your settings. Stop the node first.
@@ -43,14 +38,11 @@ def benchmark(
     It runs batches of 1, 8 and 32 requests, up to batch_max, on the bare base and with a different adapter for every
     request, which takes a minute or two with the demo base on a quiet machine, and longer with a larger base. Prompts
     and adapters are random numbers. The adapters are written to the data directory and then removed.
-
-    With `--share` it also times drawn tokens and a pause, and prints the GPU's bars. The block has no paths, no keys,
-    and no name of a base of your own.
     """
     home = open_node_home()
     config, _ = load_config(home.config_file)
     base = find_base(home, config.inference.base)
-    work = BenchmarkWork(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank, is_shared=share)
+    work = BenchmarkWork(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank)
     options, load = engine_options(home, config, base), os.getloadavg()[0]
     if work.num_tokens > (context := options.settings.context_max):
         raise ConfigError(
@@ -61,8 +53,6 @@ def benchmark(
         figures = run_benchmark(options, work, home.root, report)
     if as_json:
         emit_json("benchmark", benchmark_to_json(base, work, figures, load))
-    elif share:
-        out_console.print(render_shared(base, work, figures, usable_bytes(), load=load), markup=False)
     else:
         _show(base, work, figures, load)
 
@@ -117,7 +107,6 @@ def benchmark_to_json(base: Base, work: BenchmarkWork, figures: Figures, load: f
         "peak_bytes": figures.peak_bytes,
         "card_bytes": figures.card_bytes,
         "failed": len(figures.failures),
-        "shared": asdict(figures.shared) if figures.shared else None,
         "verdict": verdict(figures),
     }
 

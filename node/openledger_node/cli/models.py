@@ -9,20 +9,18 @@ import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ..engine.budget import PLAN_RANK, check_disk_room
+from ..engine.budget import check_disk_room
 from ..errors import ConfigError, ModelError
-from ..home import CommandRunningError, Home, is_training
+from ..home import Home, is_training
 from ..models.bases import Base, base_here, base_to_json, find_base, remove_base, stored_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
 from ..operator.base_change import overridden, settings_for, written_name
-from ..operator.base_facts import known_to_plain, look_to_plain
-from ..operator.base_look import BaseLooks, hub_name
+from ..operator.base_look import hub_name
 from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck
-from .base_table import show_bases
 from .daemon_client import SilentError, ask_daemon, load_settings, open_node_home
 from .progress import StageReport
 from .render import emit_json, out_console, plain, say, show_table
@@ -131,58 +129,6 @@ def remove(
     say(f"removed {plain(base.name)}, which frees {size(freed_bytes)}{kept}")
     if load_settings(home).inference.base in (base.name, base.source):
         say(f"the settings still name it: before the next start, run `openledger-node models pull {plain(name)}`")
-
-
-@app.command()
-def known(as_json: Json = False) -> None:
-    """List the bases that this release knows, and the room that each leaves on this machine."""
-    home = open_node_home()
-    config = load_settings(home)
-    if as_json:
-        emit_json("known_bases", ask_daemon(home, "GET", "/models/known") or known_to_plain(home, config))
-        return
-    looks = BaseLooks(home, config, held_bytes=_held_bytes(home))
-    show_bases(looks.machine, looks.room, config.inference, looks.propose())
-
-
-@app.command()
-def look(
-    name: Annotated[str, typer.Argument(metavar="BASE", help="Any name that `models pull` takes.")],
-    as_json: Json = False,
-) -> None:
-    """Show the size of a base and whether it fits this machine, without downloading its weights."""
-    home = open_node_home()
-    found = look_to_plain(home, load_settings(home), name, held_bytes=_held_bytes(home))
-    if as_json:
-        emit_json("base_look", found)
-        return
-    known = f"{size(found['download_bytes'])} to download" if found["download_bytes"] else "nothing to download"
-    download = "on this machine" if found["base"] else known
-    terms = f", licence {plain(found['license'])}" if found["license"] else ""
-    say(f"[bold]{plain(name)}[/]: {download}{terms}")
-    for form in found["forms"]:
-        say(f"  {form['quantisation']:<5} {_form_line(form)}")
-    if found["why_not"]:
-        say(plain(found["why_not"]))
-    elif not found["size_bytes"]:
-        say("  its backend divides the memory itself, so how much it takes is not known")
-    elif not found["forms"]:
-        say(f"  takes {size(found['size_bytes'])}; how much context fits beside it is not known")
-
-
-def _held_bytes(home: Home) -> int:
-    """Memory of the card that the running engine holds; 0 if none runs."""
-    try:
-        status = ask_daemon(home, "GET", "/status", up_within_s=0)
-    except (CommandRunningError, SilentError):
-        return 0
-    return int(status["engine"].get("card_bytes", 0)) if status else 0  # an older daemon does not tell
-
-
-def _form_line(form: dict[str, Any]) -> str:
-    if not form["fits"]:
-        return f"does not fit: takes {size(form['takes_bytes'])}, {size(form['lacks_bytes'])} more than there is"
-    return f"fits with {form['tokens']:,} tokens of context and {form['num_adapters']:,} adapters of rank {PLAN_RANK}"
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,14 +22,13 @@ from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
 from ..models.download import pull_base
 from ..models.elsewhere import find_elsewhere, locate
 from ..models.gguf_name import read_hub_gguf
-from ..models.known_bases import known_base
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
+from ..operator.base_fits import place_text
 from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
 from ..settings_file import write_settings
-from .base_check import ANYWAY_HELP, BaseCheck
-from .base_table import base_from_answer, show_bases
+from .base_check import ANYWAY_HELP, BaseCheck, show_trouble
 from .daemon_client import open_node_home
 from .limits import note_unused_vram
 from .network_source import fetch_network
@@ -128,7 +128,7 @@ def setup(
     elif yes and base is None and not home.config_file.exists():
         wanted = replace(wanted, base=bases.propose())
     if wanted.base is not None and (pull or not bases.is_on_hub(wanted.base)):
-        bases.require_fit(wanted.base, pull=pull, is_shown=is_asked and known_base(wanted.base) is not None)
+        bases.require_fit(wanted.base, pull=pull)
         is_new = _base_setting(wanted.base) != config.inference.base or not home.config_file.exists()
         if is_new and wanted.quantisation is None and not (no_input or as_json):
             wanted = replace(wanted, quantisation=bases.quantisation_for(wanted.base))
@@ -177,14 +177,15 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
     """Ask for what no flag has set."""
     if wanted.base is None:
         proposed = bases.propose()
-        show_bases(bases.machine, bases.room, config.inference, proposed)
+        say(f"this machine: {plain(place_text(bases.machine, bases.room))}")
+        show_trouble(bases.machine)
         _show_found()
         if not bases.is_hub_up:
             say("[yellow]note[/] the Hugging Face hub does not answer, so only the demo base can be downloaded now")
-        say("\nWhich base? Give a number, OWNER/NAME of the Hugging Face hub, or a folder or GGUF file.")
+        say("\nWhich base? Give OWNER/NAME of the Hugging Face hub, a name from above, or a folder or GGUF file.")
         usual = config.inference.base if home.config_file.exists() else proposed
-        answer = _prompt("1 of 3  base", usual, lambda base: check_base(home, base_from_answer(base)))
-        wanted = replace(wanted, base=base_from_answer(answer))
+        answer = _prompt("1 of 3  base", usual, partial(check_base, home))
+        wanted = replace(wanted, base=answer)
     if wanted.network is None:
         say("\nWhich network? There is no public network yet, so money is real only on one that you or others found.")
         say("  development  a private test chain inside the node; its money is worth nothing")

@@ -55,12 +55,9 @@ def parse_used(output: str, process_id: int) -> int | None:
 # ---- benchmark
 
 BATCHES = (1, 8, 32)
-CHAT_BATCH = 16
-CHAT_TEMPERATURE, CHAT_TOP_P = 0.7, 0.9
 ROUNDS = 3
 TTFT_SHARE = 0.95
 
-PAUSE_POLL_S = 0.002
 
 LAST_BEAT_S = 0.3
 """Seconds after the last answer until the engine's last beat, with its final figures, has arrived."""
@@ -79,7 +76,6 @@ class BenchmarkWork:
     prompt_tokens: int
     answer_tokens: int
     rank: int
-    is_shared: bool = False  # the figures are compared with other machines': drawn tokens and a pause are timed too
 
     @property
     def num_tokens(self) -> int:
@@ -100,16 +96,6 @@ class BatchFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedFigures:
-    """Figures of a benchmark that is shared."""
-
-    chat_batch: int
-    greedy_step_ms: float  # of a batch of that size on the bare base
-    chat_step_ms: float  # of the same, with tokens drawn as in a chat
-    pause_s: float  # until the engine's process is gone, and its memory with it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """The measured figures; None where the base takes no adapter, or the system does not say."""
 
@@ -123,7 +109,6 @@ class Figures:
     peak_bytes: int | None  # of the engine's process
     card_bytes: int | None
     failures: tuple[str, ...]
-    shared: SharedFigures | None = None
 
 
 def run_benchmark(options: EngineOptions, work: BenchmarkWork, scratch: Path, report: Report) -> Figures:
@@ -191,7 +176,6 @@ class _Bench:
             peak_bytes=beat.peak_rss_bytes or None,
             card_bytes=on_card,
             failures=tuple(self.failures),
-            shared=await self.shared(engine) if self.work.is_shared else None,
         )
 
     @property
@@ -218,37 +202,15 @@ class _Bench:
             step_ms=step_ms(middle),
         )
 
-    async def shared(self, engine: Engine) -> SharedFigures:
-        """Time batches whose tokens are drawn, then a pause; the engine is gone afterwards."""
-        self.step("tokens drawn as in a chat")
-        size = min(CHAT_BATCH, self.options.settings.batch_max)
-        rows: Items[AdapterSource | None] = [None] * size
-        greedy = await self.time(engine, rows, self.work.answer_tokens)
-        chat = await self.time(engine, rows, self.work.answer_tokens, temperature=CHAT_TEMPERATURE, top_p=CHAT_TOP_P)
-        self.step("a pause")
-        began_s = time.monotonic()
-        engine.rest()
-        while engine.process_id is not None:  # noqa: ASYNC110  # nobody is told of a child's end
-            await trio.sleep(PAUSE_POLL_S)
-        return SharedFigures(
-            chat_batch=size,
-            greedy_step_ms=step_ms(greedy),
-            chat_step_ms=step_ms(chat),
-            pause_s=time.monotonic() - began_s,
-        )
-
     async def time(
         self,
         engine: Engine,
         sources: Items[AdapterSource | None],
         answer_tokens: int,
-        *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
     ) -> Timing:
         """Submit fresh prompts, all at once, and time them."""
         assert engine.profile is not None, "it is ready"
-        sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=temperature, top_p=top_p)
+        sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0)
         commands = [
             Submit(
                 sequence_id=f"benchmark-{next(self.names)}",
@@ -264,7 +226,7 @@ class _Bench:
 
     def step(self, what: str) -> None:
         """Report that the next step begins."""
-        num_steps = 3 + len(self.kinds) * len(self.sizes) * ROUNDS + (2 if self.work.is_shared else 0)
+        num_steps = 3 + len(self.kinds) * len(self.sizes) * ROUNDS
         self.report(what, self.num_done, num_steps)
         self.num_done += 1
 

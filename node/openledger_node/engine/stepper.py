@@ -30,8 +30,6 @@ Refused = Callable[[str, ProtocolError], None]
 class Stepped:
     """The events of one step."""
 
-    joined: tuple[Sequence, ...]
-    preempted: tuple[Sequence, ...]
     has_run: bool  # False if there was nothing to run
     rows: tuple[BatchRow, ...]  # that ran, without those whose tokens have not come yet
     drawn: dict[str, Drawn]
@@ -59,7 +57,8 @@ class Stepper:
             self._backend.leave(sequence.sequence_id)
         if admitted := self._scheduler.admit(self._can_join):
             self._announce(admitted)
-        joined = tuple(sequence for sequence in admitted if self._join(sequence))
+        for sequence in admitted:
+            self._join(sequence)
         self._residency.read_ahead(self._scheduler.waiting_adapters())
 
         step = self._scheduler.schedule()
@@ -70,14 +69,7 @@ class Stepper:
         for row in rows:
             if row.draw and row.sequence_id not in drawn:
                 self.refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
-        return Stepped(
-            joined=joined,
-            preempted=step.preempted,
-            has_run=bool(step.rows),
-            rows=rows,
-            drawn=drawn,
-            grown=grown,
-        )
+        return Stepped(has_run=bool(step.rows), rows=rows, drawn=drawn, grown=grown)
 
     def drop(self, sequence_id: str, *, is_tainted: bool = False) -> None:
         """Remove a sequence that has ended, whether it waits or runs; `is_tainted`: see `Scheduler.remove`."""
@@ -103,7 +95,7 @@ class Stepper:
             self.refuse(sequence.sequence_id, _refusal(error))
         return False
 
-    def _join(self, sequence: Sequence) -> bool:
+    def _join(self, sequence: Sequence) -> None:
         """Give a sequence its place in the backend; refuse it if the memory is too small for its adapter."""
         try:
             self._backend.join(sequence.sequence_id, sequence.adapter_id)
@@ -111,9 +103,8 @@ class Stepper:
             refusal = _refusal(error)
             self._scheduler.remove(sequence.sequence_id)
             self._refused(sequence.sequence_id, refusal)
-            return False
+            return
         self._residency.note_joined(sequence)
-        return True
 
     def _run(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], dict[str, Drawn]]:
         """Run rows, and return those whose tokens are there; if memory runs out, refuse the newest sequence."""

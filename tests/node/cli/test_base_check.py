@@ -222,15 +222,18 @@ def test_a_cpu_is_proposed_a_base_that_answers_as_fast_as_people_read_and_that_c
     assert BaseCheck(home, Config(), is_anyway=False).propose() == base
 
 
-def test_setup_shows_each_known_base_and_whether_it_fits(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setup_shows_this_machine_and_whether_the_base_fits(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.config_file.write_text("[inference]\nbase = 'fake'\n[limits]\nram_bytes = 3000000000\n")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    answers = [("1 of 3  base [fake]", "1"), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
+    answers = [
+        ("1 of 3  base [fake]", "smollm2-135m-instruct"),
+        ("2 of 3  network [local]", ""),
+        ("3 of 3  price [0.005]", "none"),
+    ]
     ran = type_on_terminal(home, "setup", answers=answers)
     assert ran.status == 0, ran.stdout
-    assert re.search(r"^→  1 smollm2-135m-instruct +92.9 MB  none +\d[\d,]+ +\d+$", ran.stdout, re.MULTILINE)
-    assert re.search(r"^  11 Qwen/Qwen3-32B +65.5 GB  int4 +does not fit, takes \d", ran.stdout, re.MULTILINE)
-    assert re.search(r"^   3 HuggingFaceTB/SmolLM2-1.7B-Instruct +3.4 GB .* slow on a CPU$", ran.stdout, re.MULTILINE)
+    assert re.search(r"this machine: [\d.]+ GB of memory without a card, 3\.0 GB of them for the engine", ran.stdout)
+    assert re.search(r"^  none  fits with \d[\d,]+ tokens of context", ran.stdout, re.MULTILINE)
     assert "the Hugging Face hub does not answer" in ran.stdout
     assert "no public network yet" in ran.stdout
-    assert "base      smollm2-135m-instruct" in ran.stdout, "a number is an answer, too"
+    assert "base      smollm2-135m-instruct" in ran.stdout

@@ -122,7 +122,7 @@ def test_setup_shows_the_models_of_other_programs_and_asks_again_for_one_that_is
     ran = type_on_terminal(home, "setup", answers=answers)
     assert ran.status == 0, ran.stdout
     assert "ollama:tiny:latest" in ran.stdout.partition("1 of 3")[0]
-    assert "Ollama has no model tini:latest on this machine: run `ollama pull tini:latest` first" in ran.stdout
+    assert "Ollama has no model tini on this machine: run `ollama pull tini` first" in ran.stdout
     assert load_config(home.config_file)[0].inference.base == "ollama:tiny"
     assert [base.gguf for base in list_bases(home)] == [blob]
 

@@ -84,7 +84,7 @@ def test_setup_asks_three_questions_and_shows_what_is_set(home: Home) -> None:
     answers = [("1 of 3  base [fake]", ""), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
     ran = type_on_terminal(home, "setup", answers=answers)
     assert ran.status == 0, ran.stdout
-    assert "of memory, " in ran.stdout
+    assert "this machine: " in ran.stdout
     assert "inference.base" in ran.stdout
     assert settings(home) == {"inference": {"base": "fake"}, "node": {"serve": False}}
 

@@ -100,7 +100,6 @@ def test_an_error_names_the_home_only_where_it_came_as_an_option(run: Run, tmp_p
 IS_NO_HINT = {
     "cli/command_tree.py": "paths of commands",
     "cli/completion.py": "scripts of shells",
-    "cli/shared_benchmark.py": "the title of a report that is pasted elsewhere",
     "operator/idle_reasons.py": "commands as data, which `status` puts into backticks",
     "settlement/case_keeper.py": "the beginning of commands, used in backticks",
     "accounting/case_report.py": "the beginning of commands, used in backticks",
