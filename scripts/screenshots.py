@@ -1,4 +1,4 @@
-"""Write docs/pictures/page-*.png: every screen of the local page, light and dark, wide and narrow, from real nodes.
+"""Write docs/pictures/page-*.png: the screens of the local page that the docs show, from real nodes.
 
 Three nodes with the fake model run on one development chain. One of them has sold answers, was paid for them, and now
 loses its bids to a cheaper node. The nodes vote: one proposal was carried, another waits for the votes of the first
@@ -37,7 +37,10 @@ from openledger_node.home import Home  # noqa: E402
 from openledger_protocol.datanet import Row  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-LOOKS = [(1280, "light"), (1280, "dark"), (380, "light"), (380, "dark")]
+WIDTH, SCHEME = 1280, "light"
+SHOWN = ("datanets", "governance")
+"""The screens that the docs show."""
+
 PRICE_WEI = str(62 * 10**15)
 COLOURS, LONGEST_PX = 256, 3_200
 SETTLED_MS = 1_500
@@ -63,14 +66,14 @@ SYSTEM = ("system-ui", "sans-serif", "sans", "DejaVu Sans")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--screens", nargs="*", help="only these screens")
+    parser.add_argument("--screens", nargs="*", default=SHOWN, help="other screens")
     parser.add_argument("--rounds", type=int, default=40, help="answers to buy meanwhile")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, network_with_sales(Path(folder), cheap_wei=PRICE_WEI) as running:
         running.buy(*(20 + 7 * n % 90 for n in range(asked.rounds)))
-        if not asked.screens or "governance" in asked.screens:
+        if "governance" in asked.screens:
             begin_votes(running)
-        if not asked.screens or "datanets" in asked.screens:
+        if "datanets" in asked.screens:
             fill_datanet(running)
         with common_font():
             take_all(running, asked.screens)
@@ -146,24 +149,20 @@ def fill_datanet(running: RunningNetwork) -> None:
 # ---- pictures
 
 
-def take_all(running: RunningNetwork, wanted: list[str] | None) -> None:
-    home = Home(running.a.root)
-    with open_browser() as browser:
-        for width, scheme in LOOKS:
-            with open_context(browser, width=width, scheme=scheme) as context:
-                page = context.new_page()
-                enter(page, home)
-                found = page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))")
-                for screen in wanted or found:
-                    if screen == "governance":
-                        keep_vote_open(running)
-                    show(page, screen)
-                    page.locator("main .panel, main .sample").first.wait_for()
-                    expect(page.locator("main")).not_to_contain_text(LOADING, timeout=LOADED_MS)
-                    page.wait_for_timeout(SETTLED_MS)
-                    file = PICTURES / f"page-{screen}-{width}-{scheme}.png"
-                    page.screenshot(path=file, full_page=True, animations="disabled")
-                    print(f"{file.relative_to(ROOT)}: {compress(file) // 1000} kB")
+def take_all(running: RunningNetwork, screens: list[str]) -> None:
+    with open_browser() as browser, open_context(browser, width=WIDTH, scheme=SCHEME) as context:
+        page = context.new_page()
+        enter(page, Home(running.a.root))
+        for screen in screens:
+            if screen == "governance":
+                keep_vote_open(running)
+            show(page, screen)
+            page.locator("main .panel, main .sample").first.wait_for()
+            expect(page.locator("main")).not_to_contain_text(LOADING, timeout=LOADED_MS)
+            page.wait_for_timeout(SETTLED_MS)
+            file = PICTURES / f"page-{screen}-{WIDTH}-{SCHEME}.png"
+            page.screenshot(path=file, full_page=True, animations="disabled")
+            print(f"{file.relative_to(ROOT)}: {compress(file) // 1000} kB")
 
 
 def compress(file: Path) -> int:

@@ -14,25 +14,28 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from bars import Bar, bar, environment, show_bars
-from home_routers import Line, why_no_line
-from home_story import tell_story, why_no_story
-from home_trade import Figures, trade
-from home_world import open_world
+from home_routers import LINE, Line, why_no_line
+from home_world import AtHome, Watch, World, open_world
 from namespaces import become_root, why_not
 
+from openledger_node.demo.processes import DemoError, wait_for
 from openledger_node.demo.scratch import scratch_folder
-from openledger_node.home import open_home
-from openledger_protocol.constants import DEMO_BASE_NAME
 
 SCHEMA: Final = "openledger.bench_home/1"
+Figures = dict[str, Any]
 
 RELAY_S, DIRECT_S, MAPPED_S, KILLED_S = 3.0, 10.0, 5.0, 15.0
 DIRECT_PART: Final = 0.9
+UP_TIMEOUT_S, HEARD_TIMEOUT_S, PAID_TIMEOUT_S = 120.0, 60.0, 60.0
+DIRECT_TIMEOUT_S, STATE_TIMEOUT_S, STATE_EVERY_S = 15.0, 20.0, 0.5
+DEPOSIT_WEI = str(10**18)
+RELAYED_AGAIN_S = 40.0
 STATES: Final = {
     Line.PUBLIC: {"public"},
     Line.UPNP: {"mapped"},
@@ -53,15 +56,9 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=1, help="trials of each line; default: 1")
     parser.add_argument("--line", action="append", choices=[line.value for line in Line], help="only these lines")
-    parser.add_argument(
-        "--story", action="store_true", help="print two homes' commands and output; --line is the buyer's router"
-    )
     words = parser.parse_args()
     become_root()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
-    if words.story:
-        show_story(Line(words.line[0]) if words.line else Line.CARRIER)
-        return
     lines = [Line.KEEPS_PORTS] if words.quick else [Line(name) for name in words.line or list(Line)]
     load = os.getloadavg()[0]
     runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
@@ -99,16 +96,99 @@ def measure(lines: list[Line], num_trials: int, *, is_quick: bool) -> dict[str, 
     return runs
 
 
-def show_story(line: Line) -> None:
-    """Print the story of two homes with a real model, or why this machine can't have it."""
-    base = open_home().models / DEMO_BASE_NAME
-    if why := why_not() or why_no_story(base, line):
-        print(f"NOT TESTED: the story of two homes: {why}")
-        return
-    with scratch_folder() as folder, open_world(folder) as world:
-        seconds = tell_story(world, line, base)
-    seconds["load"] = round(os.getloadavg()[0], 1)
-    print("; ".join(f"{name} {value}" for name, value in seconds.items() if value is not None))
+# ---- one trial
+
+
+def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
+    """Run a trial, and return its figures; `why` says what failed, and is empty if nothing did."""
+    figures: Figures = {"line": line.value, "why": "", "traded": False, "paid": False, "direct_s": None}
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        seller = stack.enter_context(world.node("seller", line, 6))
+        buyer = stack.enter_context(world.node("buyer", line, 8, OPENLEDGER_NODE_SERVE="false"))
+        for each in (seller, buyer):
+            stack.callback(each.node.interrupt)  # both, before either is waited for
+        try:
+            _trade(stack, seller, buyer, figures)
+            if kills_relay:
+                _kill_relay(world, buyer, figures)
+        except DemoError as error:
+            figures["why"] = figures["why"] or str(error)
+        figures |= {"seller": reach_of(seller), "buyer": reach_of(buyer)}
+    figures["trial_s"] = round(time.monotonic() - began_s, 1)
+    return figures
+
+
+def _trade(stack: ExitStack, seller: AtHome, buyer: AtHome, figures: Figures) -> None:
+    """Have the buyer buy an answer of the seller; figures in seconds count from when both are up, or as named."""
+    began_s = time.monotonic()
+    for each in (seller, buyer):
+        each.start()
+    for each in (seller, buyer):
+        wait_for(f"{each.node.name} is up", each.is_up, timeout_s=UP_TIMEOUT_S)
+    up_s = time.monotonic()
+    wallet = seller.node.status()["address"]
+    direct = stack.enter_context(Watch(lambda: buyer.machine.is_connected(seller.seen_as)))
+    is_named = lambda: reach_of(seller).get("state", "unknown") != "unknown"  # noqa: E731
+    named = stack.enter_context(Watch(is_named, every_s=STATE_EVERY_S))
+    wait_for("the buyer hears of the seller", lambda: buyer.has_heard(wallet, DEPOSIT_WEI), timeout_s=HEARD_TIMEOUT_S)
+    figures["start_s"], figures["heard_s"] = _rounded(up_s - began_s), _rounded(time.monotonic() - up_s)
+    buyer.act("channels open", node=wallet, amount_wei=DEPOSIT_WEI)
+    wait_for("the deposit is on the chain", buyer.has_deposit, timeout_s=PAID_TIMEOUT_S)
+    asked_s = time.monotonic()
+    bought = buyer.buy()
+    figures["first_text_s"], figures["traded"] = _rounded(bought.first_s), not bought.why
+    figures["why"] = bought.why
+    if not bought.why:
+        wait_for("the seller is paid", seller.is_paid, timeout_s=PAID_TIMEOUT_S)
+        figures["paid"] = True
+    found_s = direct.wait(max(0.0, asked_s + DIRECT_TIMEOUT_S - time.monotonic()))
+    # A node may connect with a seller before anyone asks, and then the time since both are up is the longer one.
+    figures["direct_s"] = None if found_s is None else _rounded(found_s - (asked_s if found_s > asked_s else up_s))
+    first_s = asked_s + (bought.first_s or 0.0)
+    figures["first_was_relayed"] = not bought.why and (found_s is None or found_s > first_s)
+    state_s = named.wait(STATE_TIMEOUT_S)
+    figures["state_s"] = None if state_s is None else _rounded(state_s - up_s)
+    again = buyer.buy()
+    figures["again_s"] = _rounded(again.first_s)
+
+
+def _kill_relay(world: World, buyer: AtHome, figures: Figures) -> None:
+    """Kill the bootstrap node that an answer just came over, and ask until there is one again."""
+    machines = [machine for machine, _, _ in world.bootstraps]
+    before = [machine.bytes_received(LINE) for machine in machines]
+    buyer.buy()
+    passed_on = [machine.bytes_received(LINE) - each for machine, each in zip(machines, before, strict=True)]
+    number = passed_on.index(max(passed_on))
+    world.kill_bootstrap(number)
+    killed_s = time.monotonic()
+    try:
+        while time.monotonic() - killed_s < RELAYED_AGAIN_S:
+            bought = buyer.buy()
+            if not bought.why:
+                figures["relay_killed_s"] = round(time.monotonic() - killed_s, 2)
+                return
+        figures["relay_killed_why"] = bought.why
+    finally:
+        figures["relay_bytes"] = passed_on
+        world.start_bootstrap_again(number)
+
+
+def reach_of(at: AtHome) -> Figures:
+    """What the node says of how it is reached; empty from one that says nothing."""
+    try:
+        status = at.node.status()
+    except DemoError:
+        return {}
+    found: Figures = status.get("reach") or {}
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+# ---- figures
 
 
 def is_well(trial: Figures) -> bool:

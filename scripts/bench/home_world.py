@@ -49,11 +49,6 @@ class AtHome:
         with self.machine.entered():
             self.node.start_daemon()
 
-    def run(self, *words: str) -> Any:
-        """Run a command with `--json` on the machine, and return its object."""
-        with self.machine.entered():
-            return self.node.run(*words)
-
     def money(self, question: str, **arguments: Any) -> Any:
         """Ask the daemon about money or peers as a command does."""
         return self.node.ask(f"/money/{question}", arguments)
@@ -140,7 +135,6 @@ class World:
     host: OperatorHome
     stack: ExitStack
     network: Network = field(init=False)
-    file: Path = field(init=False)
     bootstraps: list[tuple[Machine, str, Process]] = field(default_factory=list)
     names: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -150,10 +144,10 @@ class World:
         self.chain_url = chain["url"]
         self.name = network_id_for_development(Digest(chain["genesis_hash"]))
         addresses = [self._start_bootstrap(number) for number in range(BOOTSTRAP_NODES)]
-        self.file = self.folder / "network.json"
+        file = self.folder / "network.json"
         flags = [word for address in addresses for word in ("--bootstrap", address)]
-        self.host.run("network", "init", "--rpc", self.chain_url, "--out", str(self.file), "--yes", *flags)
-        self.network = read_network(self.file)
+        self.host.run("network", "init", "--rpc", self.chain_url, "--out", str(file), "--yes", *flags)
+        self.network = read_network(file)
 
     @contextmanager
     def node(self, name: str, line: Any, number: int, **settings: str) -> Iterator[AtHome]:

@@ -11,15 +11,11 @@ from pathlib import Path
 import pytest
 from support.processes.nodes import ROOT
 
-from openledger_node.demo.processes import DemoError
-
 BENCH = ROOT / "scripts" / "bench"
 sys.path.insert(0, str(BENCH))
 
 from home import bars_of, is_well  # noqa: E402
 from home_routers import Internet, Line, why_no_line  # noqa: E402
-from home_story import answer_in, found_in, why_no_story  # noqa: E402
-from home_web import CERTIFICATE, published  # noqa: E402
 from namespaces import Machine, why_not  # noqa: E402
 
 WHY_NOT = why_not()
@@ -118,29 +114,6 @@ def test_a_real_router_maps_a_port_by_nat_pmp_until_it_is_asked_to_stop(internet
             assert answer.getpeername()[0] == address
         home.run(sys.executable, "-c", UNMAP_BY_PMP)
         assert dialled(host, address) is None
-
-
-def test_the_story_finds_what_commands_print_and_the_text_of_a_stream() -> None:
-    stream = (
-        'data: {"choices": [{"delta": {"content": "Ansel "}}]}\n\ndata: {"choices": [{"delta": {"content": "L"}}]}\n'
-    )
-    assert answer_in(f"{stream}data: {{}}\ndata: [DONE]\n") == "Ansel L"
-    assert found_in("batch 0x12ab of harbour", r"batch (0x[0-9a-f]+)") == "0x12ab"
-    with pytest.raises(DemoError, match="nothing like"):
-        found_in("nothing", r"batch (0x[0-9a-f]+)")
-
-
-def test_a_story_without_a_base_says_what_to_pull(tmp_path: Path) -> None:
-    assert "openledger-node models pull" in why_no_story(tmp_path, Line.KEEPS_PORTS)
-
-
-@needs_machines
-def test_a_home_fetches_what_a_web_site_of_the_internet_publishes(internet: Internet, tmp_path: Path) -> None:
-    file = tmp_path / "network.json"
-    file.write_text("{}")
-    with published(internet, tmp_path, file) as url, internet.home(Line.KEEPS_PORTS, 6) as (home, _):
-        assert url.startswith("https://")
-        assert home.run("curl", "-s", "--cacert", str(tmp_path / CERTIFICATE), url) == "{}"
 
 
 @needs_machines
