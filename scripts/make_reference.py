@@ -72,10 +72,9 @@ scrape_configs:
 ```
 
 Counters start at 0 with the daemon, and those of engine and adapters with the engine. Money metrics are read from the
-ledger, and so are those of [named keys](../how-to/share-the-api.md), which have the key's name as a label. No metric
-contains a text, an adapter's name, a peer id or an address. Amounts of OPEN are rounded to a floating-point number.
-`openledger-node earnings` has them to the wei. A family without values is left out, such as money on a node without a
-network.
+ledger. No metric contains a text, an adapter's name, a peer id or an address. Amounts of OPEN are rounded to a
+floating-point number. `openledger-node earnings` has them to the wei. A family without values is left out, such as
+money on a node without a network.
 
 """
 

@@ -17,7 +17,6 @@ from .config_tables import (
     ApiConfig,
     ChainConfig,
     FactoryConfig,
-    GatewayConfig,
     InferenceConfig,
     LimitsConfig,
     MarketConfig,
@@ -40,7 +39,6 @@ __all__ = [
     "ChainConfig",
     "Config",
     "FactoryConfig",
-    "GatewayConfig",
     "InferenceConfig",
     "LimitsConfig",
     "MarketConfig",
@@ -71,7 +69,6 @@ class Config:
     payer: PayerConfig = field(default_factory=PayerConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     p2p: P2pConfig = field(default_factory=P2pConfig)
-    gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
 

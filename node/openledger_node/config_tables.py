@@ -6,7 +6,7 @@ from itertools import chain
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .hours import read_hours
-from .listeners import read_addresses, read_networks, read_origins
+from .listeners import read_addresses, read_origins
 from .plugs import find_plugs
 from .setting import setting
 
@@ -37,12 +37,6 @@ class ApiConfig:
         "Origins of web pages that may call the API at [api] listen, separated by commas, such as "
         "https://chat.example.org, or none.",
         read=read_origins,
-    )
-    trusted_proxies: str = setting(
-        "",
-        "Addresses or networks of reverse proxies in front of [api] listen, separated by commas, such as 127.0.0.1. "
-        "Only they may say a client's address, by X-Forwarded-For.",
-        read=read_networks,
     )
     body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
 
@@ -216,44 +210,6 @@ class PayerConfig:
         low=0.1,
         high=600.0,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig:
-    """Answers for prepaid API keys. Amounts are in wei; 10^18 wei are one OPEN."""
-
-    enabled: bool = setting(False, "Accept prepaid API keys; if false, the node refuses them and keeps their credit.")
-    margin_ppm: int = setting(
-        100_000,
-        "Margin on what the network charges for a bought answer, in parts per million; 100,000 are 10 percent.",
-        low=0,
-        high=100_000_000,
-    )
-    price_in_wei: int = setting(
-        -1,
-        "Price of 1,000 prompt tokens of an answer of this machine, in wei; -1 takes [market] price_in_wei.",
-        low=-1,
-    )
-    price_out_wei: int = setting(
-        -1, "Price of 1,000 answer tokens of this machine, in wei; -1 takes [market] price_out_wei.", low=-1
-    )
-    x402_facilitator: str = setting(
-        "", "URL of an x402 facilitator, so that a client without a key can pay for each request; empty: no x402."
-    )
-    x402_withdraw_delay_s: int = setting(
-        86_400,
-        "Seconds that an x402 payer waits to withdraw a deposit, in which this node must be on to claim.",
-        low=900,
-        high=2_592_000,
-    )
-    x402_claim_wei: int = setting(
-        10**18, "Sum of unclaimed x402 charges, in wei, at which the node claims; it claims daily in any case.", low=1
-    )
-
-    @property
-    def takes_payments(self) -> bool:
-        """True if a client without a key may pay for each request."""
-        return self.enabled and bool(self.x402_facilitator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,8 @@ from typing import Any
 
 import trio
 
-from .access.budget import PayingAccount
-from .access.gateway_prices import GatewayPrices, gateway_prices
 from .access.keys import ApiKeyRing
 from .access.listening import PLAIN, public_addresses
-from .access.prepaid import PrepaidAccount, price_of
 from .api.app import build_api
 from .api.bases import add_bases
 from .api.callers import NamedCallers
@@ -26,9 +23,8 @@ from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.guard import App, Guard
 from .api.metrics import Metering
-from .api.operator import add_library, add_payers, add_prepaid_keys, build_operator
+from .api.operator import add_library, build_operator
 from .api.page import Page, Sessions
-from .api.paid_requests import PaidRequests
 from .api.public import PublicGuard
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
@@ -47,7 +43,7 @@ from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
 from .ledger.ledger import Ledger, open_ledger
-from .listeners import read_networks, read_origins
+from .listeners import read_origins
 from .market.router import Router
 from .models.adapter_hub import discard_stale_partials
 from .models.bases import Base, find_base
@@ -57,12 +53,9 @@ from .network.service import NetworkService
 from .node_events import EventKind, note_event
 from .operator.adapter_library import LibraryService
 from .operator.event_watch import EventWatch
-from .operator.prepaid_keys import PrepaidKeys
 from .operator.pulls import adapter_pulls, base_pulls
 from .operator.service import open_operator
 from .operator.status import NodeParts
-from .operator.x402_payers import X402Payers
-from .payments.x402_open import open_x402
 from .serving.pinning import AdapterPins
 from .serving.service import Serving
 from .settlement.open import HomeNetwork, open_home_network
@@ -150,7 +143,7 @@ def open_listeners(home: Home, config: Config) -> Iterator[Listeners]:
         fix = "stop what uses it, or change [api] listen to an address of this machine"
         public = [
             listening.enter_context(bind_tcp(each.host, each.port, fix=fix))
-            for each in public_addresses(config.api, ring, takes_payments=config.gateway.takes_payments)
+            for each in public_addresses(config.api, ring)
         ]
         for each in public:
             log.warning("the API also listens on %s, and %s", url_of(each), PLAIN)
@@ -222,7 +215,6 @@ class Daemon:
         self._factory = TrainingService(home, config, room, yields=True)
         self._traffic = Traffic()
         self._metering = Metering(self._operator.parts, self._traffic)
-        self._x402 = open_x402(home, config, home_network, ledger, self._gateway_prices)
 
     @property
     def port_to_start_on(self) -> int | None:
@@ -251,8 +243,6 @@ class Daemon:
     async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
-        self._ledger.key_credits.recover(price_of)
-        self._ledger.key_uses.recover()
         await trio.to_thread.run_sync(partial(discard_stale_partials, self._home, now_s=time.time()))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
@@ -267,8 +257,6 @@ class Daemon:
                     config_now=self._config_now,
                     start_again=self._start_again,
                 )
-                add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
-                add_payers(control, X402Payers(self._ledger, self._x402), self._network)
                 add_factory(control, self._factory, self._network)
                 add_datanets(control, self._home, self._network)
                 events = EventStream(ask_app(control))
@@ -276,8 +264,7 @@ class Daemon:
                 self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
-                sell = self._sell if self._config.gateway.enabled else None
-                callers = NamedCallers(self._ring, self._ledger.key_uses, sell)
+                callers = NamedCallers(self._ring)
                 guarded = build_api(
                     self._router,
                     nursery,
@@ -302,8 +289,6 @@ class Daemon:
                 nursery.start_soon(self._network.run, nursery)
                 nursery.start_soon(self._base_pulls.run)
                 nursery.start_soon(self._adapter_pulls.run)
-                if self._x402:
-                    nursery.start_soon(self._x402.run)
                 if self._devnet:
                     nursery.start_soon(keep_running, self._devnet)
                 await trio.to_thread.run_sync(self._factory.go_on)
@@ -345,17 +330,8 @@ class Daemon:
             origins=read_origins(api.origins),
             body_bytes_max=api.body_bytes_max,
             now_s=time.monotonic,
-            paid=PaidRequests(guarded.routes, self._x402) if self._x402 else None,
-            proxies=read_networks(api.trusted_proxies),
         )
         return self._traffic.around(public)
-
-    def _sell(self, limits: PayingAccount) -> PayingAccount:
-        """The account of a prepaid key, at the prices of now."""
-        return PrepaidAccount(limits, self._ledger.key_credits, self._gateway_prices, lambda: int(time.time()))
-
-    def _gateway_prices(self) -> GatewayPrices:
-        return gateway_prices(self._config.gateway, self._operator.prices.market)
 
     async def _pull_from_peers(self, name: str, show: ShowProgress) -> dict[str, Any]:
         found: dict[str, Any] = await self._network.ask(PULL, {"adapter": name}, show)

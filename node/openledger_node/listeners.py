@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
 from .errors import ConfigError
@@ -48,25 +48,6 @@ def read_origins(text: str) -> frozenset[str]:
                 "https://chat.example.org, or none"
             )
     return frozenset(found)
-
-
-def read_networks(text: str) -> tuple[Network, ...]:
-    """Read `127.0.0.1, 10.0.0.0/8, fd00::/8`.
-
-    Raises:
-        ConfigError: a part of it is neither an IP address nor a network.
-    """
-    return tuple(map(_network, _parts(text)))
-
-
-def _network(text: str) -> Network:
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} is not the address of a proxy: write an IP address or a network that begins "
-            "at its first address, such as 127.0.0.1 or 10.0.0.0/8"
-        ) from error
 
 
 def _parts(text: str) -> list[str]:

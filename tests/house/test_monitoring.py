@@ -96,9 +96,6 @@ def test_the_dashboard_has_every_metric_but_those_of_the_process() -> None:
     left_out = {
         "build_info": "the list of nodes uses it",
         "process_open_fds": "of use in a fault only",
-        "key_requests_total": "key_tokens_total shows the use of keys",
-        "key_spent_open_total": "money of keys is in `keys show`",
-        "key_charged_open_total": "money of keys is in `gateway list`",
         "engine_unloaded": "engine_up shows it",
         "engine_failed": "a rule fires",
         "engine_load_seconds": "once a start",

@@ -18,6 +18,7 @@ class LetIn:
     """A request that was let in."""
 
     request: InferenceRequest
+    prompt_ids: tuple[int, ...] = tuple(range(5))
 
 
 class ScriptedDoor(EmptyDoor):

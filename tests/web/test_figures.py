@@ -84,28 +84,6 @@ def test_what_is_gross_says_so_and_is_added_to_nothing(earner: Node, open_page: 
     expect(rows.filter(has_text="Earned, gross").locator("th")).to_have_text("Earned, gross", use_inner_text=True)
 
 
-def test_home_says_what_the_gateway_charged_beside_the_sums(earner: Node, open_page: OpenPage) -> None:
-    page = open_page(earner)
-    panel = page.locator(".panel.earnings")
-    expect(panel).to_contain_text("Net")
-    expect(panel).not_to_contain_text("By the gateway")
-    page.context.route("**/operator/money/earnings", _with_gateway)
-    page.reload()
-    expect(panel).to_contain_text(
-        "By the gateway, beside the sums above: 2.000000 OPEN of credit charged to prepaid keys · 3.000000 OPEN "
-        "charged to x402 payers, 1.000000 OPEN of it not claimed yet."
-    )
-
-
-def _with_gateway(route: Route) -> None:
-    response = route.fetch()
-    changes = {
-        "gateway": {"charged_wei": str(2 * WEI), "cost_wei": "0"},
-        "x402": {"charged_wei": str(3 * WEI), "unclaimed_wei": str(WEI), "cost_wei": "0"},
-    }
-    _change_figures(route, response, changes)
-
-
 def _change_figures(route: Route, response: APIResponse, changes: dict[str, Any]) -> None:
     """Change figures in a report and in all its periods."""
     found = response.json()

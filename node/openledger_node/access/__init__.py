@@ -1,1 +1,1 @@
-"""Named API keys for callers beside the owner, each with a daily budget of money and tokens."""
+"""Named API keys for other people and programs."""

@@ -1,4 +1,4 @@
-"""Named API keys: a file with the digest of each one's secret, its daily limits, and when it was revoked."""
+"""Named API keys: a file with each key's name, the digest of its secret, and its number of requests at once."""
 
 import fcntl
 import hashlib
@@ -6,12 +6,10 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
-
-from openledger_protocol.primitives import Wei
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from ..errors import ConfigError, InputError
 from ..home import Home, write_private
@@ -19,21 +17,19 @@ from ..home import Home, write_private
 SECRET_BYTES: Final = 32
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 DIGEST: Final = re.compile("[0-9a-f]{64}")
+AT_ONCE_MAX: Final = 1_000
 KEYS_MAX: Final = 1_000
 """A request is compared with every key, so that the time tells nothing about them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """One named key. A limit that is None does not limit it."""
+    """One named key."""
 
     name: str
     digest: str  # SHA-256 of the secret, in hex
     created_s: int
-    revoked_s: int | None = None
-    day_max_wei: Wei | None = None
-    day_tokens_max: int | None = None
-    is_prepaid: bool = False
+    at_once: int  # requests that may run or wait at the same time
 
 
 class ApiKeyRing:
@@ -45,7 +41,7 @@ class ApiKeyRing:
         self._keys: dict[str, ApiKey] = {}
 
     def all(self) -> list[ApiKey]:
-        """All keys, revoked ones too, in the order of their creation.
+        """All keys, in the order of their creation.
 
         Raises:
             ConfigError: the file can't be read, or others can read it.
@@ -66,7 +62,7 @@ class ApiKeyRing:
         return list(self._keys.values())
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key with this secret, also if it is revoked. The time depends on the number of keys alone.
+        """The key with this secret. The time depends on the number of keys alone.
 
         Raises:
             ConfigError: the file can't be read.
@@ -77,83 +73,37 @@ class ApiKeyRing:
                 found = key
         return found
 
-    def named(self, name: str) -> ApiKey:
-        """The key with this name.
-
-        Raises:
-            InputError: there is none.
-            ConfigError: the file can't be read.
-        """
-        for key in self.all():
-            if key.name == name:
-                return key
-        raise InputError(f"there is no key {name!r}: `openledger-node keys list` shows them")
-
-    def add(
-        self,
-        name: str,
-        *,
-        now_s: int,
-        day_max_wei: Wei | None = None,
-        day_tokens_max: int | None = None,
-        is_prepaid: bool = False,
-    ) -> str:
-        """Make a key and return its secret, which is stored nowhere. A name is never used twice.
+    def add(self, name: str, *, now_s: int, at_once: int) -> str:
+        """Make a key and return its secret, which is stored nowhere.
 
         Raises:
             InputError: the name is taken or not valid, or there are too many keys.
             ConfigError: the file can't be read.
         """
-        check_name(name)
+        if not NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} can't be the name of a key: take 1 to 40 of a-z, 0-9, '.', '_' and '-', beginning with a "
+                "letter or digit"
+            )
         secret = f"olk-{secrets.token_urlsafe(SECRET_BYTES)}"
-        key = ApiKey(
-            name=name,
-            digest=digest_of(secret),
-            created_s=now_s,
-            day_max_wei=day_max_wei,
-            day_tokens_max=day_tokens_max,
-            is_prepaid=is_prepaid,
-        )
         with self._locked() as keys:
             if name in keys:
-                state = "was used by a revoked key" if keys[name].revoked_s is not None else "is taken"
-                raise InputError(f"the name {name!r} {state}: choose another name")
+                raise InputError(f"the name {name!r} is taken: choose another one, or revoke that key first")
             if len(keys) >= KEYS_MAX:
-                raise InputError(f"there are {KEYS_MAX} keys already, which is the most")
-            keys[name] = key
+                raise InputError(f"there are {KEYS_MAX} keys already, which is the most: revoke one first")
+            keys[name] = ApiKey(name=name, digest=digest_of(secret), created_s=now_s, at_once=at_once)
         return secret
 
-    def renew(self, name: str) -> str:
-        """Give a key another secret and return it. The earlier one is worth nothing from now on.
+    def revoke(self, name: str) -> None:
+        """Delete a key, so that its next request is refused.
 
         Raises:
-            InputError: no key has this name, or it is revoked.
-            ConfigError: the file can't be read.
-        """
-        secret = f"olk-{secrets.token_urlsafe(SECRET_BYTES)}"
-        self.change(name, digest=digest_of(secret))
-        return secret
-
-    def change(self, name: str, **limits: Any) -> ApiKey:
-        """Change a key's limits: `day_max_wei`, `day_tokens_max` or `is_prepaid`.
-
-        Raises:
-            InputError: no key has this name, or it is revoked.
+            InputError: there is no such key.
             ConfigError: the file can't be read.
         """
         with self._locked() as keys:
-            key = _active(keys, name)
-            keys[name] = replace(key, **limits)
-            return keys[name]
-
-    def revoke(self, name: str, *, now_s: int) -> ApiKey:
-        """Revoke a key for ever.
-
-        Raises:
-            InputError: no key has this name, or it is revoked already.
-            ConfigError: the file can't be read.
-        """
-        return self.change(name, revoked_s=now_s)
+            if keys.pop(name, None) is None:
+                raise InputError(f"there is no key {name!r}: `openledger-node keys list` shows them")
 
     @contextmanager
     def _locked(self) -> Iterator[dict[str, ApiKey]]:
@@ -164,7 +114,7 @@ class ApiKeyRing:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             keys = {key.name: key for key in self.all()}
             yield keys
-            content = {"keys": [_plain(key) for key in keys.values()]}
+            content = {"keys": [asdict(key) for key in keys.values()]}
             write_private(self.file, json.dumps(content, indent=1) + "\n", is_new=False)
             self._seen = None
         finally:
@@ -173,7 +123,7 @@ class ApiKeyRing:
     def _read(self) -> list[ApiKey]:
         try:
             content = json.loads(self.file.read_text())
-            return [_key(fields) for fields in content["keys"]]
+            return [_checked(ApiKey(**fields)) for fields in content["keys"]]
         except OSError as error:
             raise ConfigError(f"cannot read {self.file}: {error.strerror}") from error
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -183,46 +133,21 @@ class ApiKeyRing:
             ) from error
 
 
-def digest_of(secret: str) -> str:
-    """The digest under which a secret is stored. A secret has 256 random bits, so a fast hash is enough."""
-    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
-
-
-def check_name(name: str) -> None:
-    """Require a name that fits in a table, a metric's label and a URL.
-
-    Raises:
-        InputError: it does not.
-    """
-    if not NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} can't be the name of a key: use 1 to 40 small letters, digits, dots, dashes and underscores"
-        )
-
-
-def _active(keys: Mapping[str, ApiKey], name: str) -> ApiKey:
-    if name not in keys:
-        raise InputError(f"there is no key {name!r}: `openledger-node keys list` shows them")
-    if keys[name].revoked_s is not None:
-        raise InputError(f"the key {name!r} is revoked for ever: make a new one by `openledger-node keys add NAME`")
-    return keys[name]
-
-
-def _plain(key: ApiKey) -> dict[str, Any]:
-    wei = None if key.day_max_wei is None else str(key.day_max_wei)
-    return {**asdict(key), "day_max_wei": wei}
-
-
-def _key(fields: Mapping[str, Any]) -> ApiKey:
-    """Read one key; every wrong type or missing field is an error."""
-    wei = fields["day_max_wei"]
-    key = ApiKey(**{**fields, "day_max_wei": None if wei is None else Wei(int(wei))})
-    numbers = (key.created_s, key.revoked_s or 0, key.day_tokens_max or 0)
-    if not (
-        NAME.fullmatch(key.name)
-        and DIGEST.fullmatch(key.digest)
-        and type(key.is_prepaid) is bool
-        and all(type(number) is int for number in numbers)
-    ):
-        raise ValueError("a key's fields are not valid")
+def _checked(key: ApiKey) -> ApiKey:
+    is_sound = (
+        isinstance(key.name, str)
+        and NAME.fullmatch(key.name) is not None
+        and isinstance(key.digest, str)
+        and DIGEST.fullmatch(key.digest) is not None
+        and type(key.created_s) is int
+        and type(key.at_once) is int
+        and 1 <= key.at_once <= AT_ONCE_MAX
+    )
+    if not is_sound:
+        raise ValueError("a field is missing or wrong")
     return key
+
+
+def digest_of(secret: str) -> str:
+    """The form in which a secret is stored. It is 256 random bits, so one hash is enough."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

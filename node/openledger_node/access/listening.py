@@ -8,16 +8,16 @@ from .keys import ApiKeyRing
 PLAIN = "traffic there is not encrypted: put a reverse proxy with TLS in front (docs/how-to/share-the-api.md)"
 
 
-def public_addresses(api: ApiConfig, ring: ApiKeyRing, *, takes_payments: bool = False) -> list[ListenAddress]:
+def public_addresses(api: ApiConfig, ring: ApiKeyRing) -> list[ListenAddress]:
     """The addresses beyond the loopback one.
 
     Raises:
-        ConfigError: nobody could ask there by a key or a payment, or it is undecided which web pages may ask.
+        ConfigError: nobody could ask there by a key, or it is undecided which web pages may ask.
     """
     addresses = read_addresses(api.listen)
     if not addresses:
         return []
-    if not takes_payments and all(key.revoked_s is not None for key in ring.all()):
+    if not ring.all():
         raise ConfigError(
             "[api] listen opens the API beyond this machine, where only named keys are valid, and there is none: "
             "make one by `openledger-node keys add NAME`, or remove [api] listen"

@@ -28,14 +28,12 @@ class DayParts:
     coin_price_wei: int
     income: Mapping[str, Sequence[Timed]] = field(default_factory=dict)  # in the net, beside this node's own part
     costs: Mapping[str, Sequence[Timed]] = field(default_factory=dict)  # in the net, as amounts to subtract
-    charged: Sequence[Timed] = ()  # to prepaid keys, which is no part of the net
-    x402: Sequence[Timed] = ()  # to x402 payers, which is none either
 
     @property
     def amounts(self) -> tuple[Sequence[Timed], ...]:
         """All amounts."""
         beside = (*self.income.values(), *self.costs.values())
-        return (self.settled, self.claimed, self.gas, self.charged, self.x402, *beside)
+        return (self.settled, self.claimed, self.gas, *beside)
 
 
 def first_midnight(since_s: float, *, now_s: float) -> float:
@@ -82,8 +80,6 @@ def earning_days(parts: DayParts, *, since_s: float, now_s: float) -> list[dict[
         "gas_open_wei": gas_open,
         "net_wei": net,
         "total_wei": list(accumulate(net)),
-        "charged_wei": by_day(parts.charged),
-        "x402_wei": by_day(parts.x402),
     }
     return [
         {

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
@@ -71,8 +70,6 @@ class EarningsReports:
         the figures since each of them come with the report, of the same block and without its lists.
 
         A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
-        Charges to prepaid keys are the owner's own business, and charges to x402 payers reach the
-        wallet by claims of their own. So neither is in a sum with the rest.
         Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends
         on the receipts that the claim combines, because the node gets the dust, and on the parameters of that epoch.
 
@@ -122,7 +119,6 @@ class EarningsReports:
                     if each.address not in books.accounts.roles
                 ],
             },
-            **self._gateway(since_s),
         }
 
     def _spent(self, books: AccountBooks, since_s: float) -> list[SpentDay]:
@@ -131,7 +127,7 @@ class EarningsReports:
     def _parts(
         self, books: AccountBooks, claims: _Claims, since_s: float, *, by_day_until_s: float | None = None
     ) -> DayParts:
-        session, is_by_day = self._session, by_day_until_s is not None
+        session = self._session
         stake, times = books.stake, books.times
         found = (*books.credits, *books.under_way, *books.case_results(), *books.beside)
         fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
@@ -154,8 +150,6 @@ class EarningsReports:
                 "lost_wei": _since((*books.lost_bonds(), *books.slashes()), since_s),
                 "relay_fees_wei": _since(books.relay_fees(), since_s),
             },
-            charged=_charged_by_day(session, since_s) if is_by_day else (),
-            x402=_x402_by_day(session, since_s) if is_by_day else (),
         )
 
     def _bonds(self, bonds: Sequence[AdapterBond]) -> list[dict[str, Any]]:
@@ -172,16 +166,6 @@ class EarningsReports:
             if view.seq in ended and (share_wei := view.node_share_wei) is not None
             for credit in [claims.credits.get(view.seq)]
         ]
-
-    def _gateway(self, since_s: float) -> dict[str, Any]:
-        """Charges of the gateway, which are in no sum with the rest."""
-        ledger = self._session.ledger
-        income = ledger.key_credits.income(since_s=ceil(since_s))
-        x402_wei, unclaimed_wei, cost_wei = ledger.x402.income_wei(since_s=ceil(since_s))
-        return {
-            "gateway": {"charged_wei": str(income.charged_wei), "cost_wei": str(income.cost_wei)},
-            "x402": {"charged_wei": str(x402_wei), "unclaimed_wei": str(unclaimed_wei), "cost_wei": str(cost_wei)},
-        }
 
 
 def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
@@ -230,18 +214,6 @@ def _since(amounts: Iterable[tuple[float, int]], since_s: float) -> list[Timed]:
 
 def _sum(amounts: Iterable[Timed]) -> int:
     return sum(wei for _, wei in amounts)
-
-
-def _charged_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
-    """The charges to prepaid keys, by the beginning of their day. They are no part of any other sum."""
-    days = session.ledger.key_days.income(since_day=int(since_s // DAY_S))
-    return [(float(day * DAY_S), income.charged_wei) for day, income in days.items()]
-
-
-def _x402_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
-    """The charges to x402 payers, by the beginning of their day. No other sum contains them."""
-    days = session.ledger.x402.charged_by_day(since_s=int(since_s))
-    return [(float(day * DAY_S), wei) for day, wei in days.items()]
 
 
 def _is_by_day(given: Mapping[str, Any]) -> bool:

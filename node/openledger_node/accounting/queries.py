@@ -84,7 +84,6 @@ class MoneyQueries:
             "submit": lambda given: submissions.submit(given["raw"]),
             "act": lambda given: {"transactions": planner.act(given["plan"])},
             "claim": lambda _: planner.claim_now(),
-            "claim_x402": lambda _: self._claim_x402(),
             "transactions": lambda given: {"transactions": planner.find_transactions(given["keys"])},
             "receipts": lambda given: {"receipts": self._receipts(limit=min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
@@ -143,11 +142,6 @@ class MoneyQueries:
     def _forgive_shares(self, node: str) -> dict[str, Any]:
         num_forgiven = self._session.wrong_shares.forgive(check_address(node))
         return {"node": node, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
-
-    def _claim_x402(self) -> dict[str, Any]:
-        self._session.x402_claims.hurry()
-        self._session.step()
-        return {"unclaimed_wei": str(self._session.ledger.x402.income_wei()[1])}
 
     def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]

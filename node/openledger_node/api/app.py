@@ -14,17 +14,15 @@ from pydantic import BaseModel
 from .. import __version__
 from ..market.router import Router
 from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
-from .callers import NamedCallers, account_of
+from .callers import AtOnce, NamedCallers
 from .chat import ChatWriter, chat_ending, chat_response, check_continued, request_from_chat
 from .completions import add_completions
-from .costs import cost_headers
 from .dialects.messages import add_messages
 from .dialects.responses import add_responses
 from .errors import REFUSALS, add_refusals, describe
 from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
 from .files import UPLOAD_BYTES_MAX, UPLOAD_PATH
-from .free_requests import FreeRequests
 from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .logprobs import chat_writer
 from .openai import WriteLogprobs
@@ -70,7 +68,7 @@ def build_api(
     if metrics:
         _add_metrics(app, metrics)
     add_refusals(app)
-    app.add_middleware(FreeRequests)
+    app.add_middleware(AtOnce)
     guarded = partial(Guard, app, key=key, body_bytes_max=body_bytes_max, body_s=body_s, callers=callers)
     if page is None or operator is None:
         return guarded()
@@ -120,16 +118,14 @@ def base_traits(router: Router) -> BaseTraits:
 
 def _add_models(app: FastAPI, router: Router) -> None:
     @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
-    async def models(http: Request) -> dict[str, Any]:
+    async def models() -> dict[str, Any]:
         """List the base model and its adapters."""
-        account = account_of(http.scope)
-        return models_response(await router.models(), base=base_traits(router), account=account)
+        return models_response(await router.models(), base=base_traits(router))
 
     @app.get("/v1/models/{name}", responses=answered(ModelCard, is_streamed=False))
-    async def model(name: str, http: Request) -> dict[str, Any]:
+    async def model(name: str) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
-        account = account_of(http.scope)
-        return model_response(await router.find_model(name), base=base_traits(router), account=account)
+        return model_response(await router.find_model(name), base=base_traits(router))
 
 
 def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
@@ -139,13 +135,13 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
         request = request_from_chat(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
         check_continued(request, router.answer_format(request).style)
         requests = requests_of(request, body.n)
-        exchanges = await open_exchanges(router, nursery, requests, account_of(http.scope))
+        exchanges = await open_exchanges(router, nursery, requests)
         writers = [chat_writer(router.spell, request) for request in requests]
         if body.stream:
             return await _stream(http, body, exchanges, writers)
         answers = await collect_all(http, exchanges)
         whole = chat_response(requests, answers, writers, created_s=int(time.time()))
-        return JSONResponse(whole, headers=cost_headers(whole))
+        return JSONResponse(whole)
 
 
 async def _stream(

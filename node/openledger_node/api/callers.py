@@ -1,59 +1,64 @@
-"""Callers with named keys: who they are, and the account that pays for their requests."""
+"""Callers with named keys: which routes they reach, and how many of their requests run at once."""
 
-import time
-from collections.abc import Callable, MutableMapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from ..access.budget import KeyAccount, PayingAccount
-from ..access.keys import ApiKeyRing
+from ..access.keys import ApiKey, ApiKeyRing
 from ..errors import NodeError
-from ..ledger.key_uses import KeyUses
-from ..text import rfc3339
+from .errors import refusal
 
-ACCOUNT: Final = "openledger.account"
-"""A scope's key for the account of a named key; the owner's requests have none."""
+CALLER: Final = "openledger.caller"
+"""A scope's key for the named key of its caller; the owner's requests have none."""
 
 PATHS: Final = "/v1/"
 """Named keys reach the routes with this beginning, and no others."""
 
 FORBIDDEN: Final = f"a named API key reaches only the routes below {PATHS}"
 
-GATEWAY_OFF: Final = (
-    "this API key is prepaid, and this node does not accept prepaid keys now: its credit is kept. The owner of the "
-    "node can set [gateway] enabled = true"
-)
-
-
-def account_of(scope: MutableMapping[str, Any]) -> PayingAccount | None:
-    """The account that pays for a request; None: the owner's, without limits of its own."""
-    found: PayingAccount | None = scope.get(ACCOUNT)
-    return found
+Scope = MutableMapping[str, Any]
+App = Callable[..., Awaitable[None]]
 
 
 class NamedCallers:
     """The named keys as a guard asks for them."""
 
-    def __init__(
-        self, ring: ApiKeyRing, uses: KeyUses, sell: Callable[[PayingAccount], PayingAccount] | None = None
-    ) -> None:
+    def __init__(self, ring: ApiKeyRing) -> None:
         self._ring = ring
-        self._uses = uses
-        self._sell = sell  # makes a prepaid key's account; None: the gateway is off
 
-    def admit(self, path: str, secret: str) -> PayingAccount | tuple[int, str] | None:
-        """The account of a secret, or the refusal of a key that may not ask for this path; None: no such key."""
+    def admit(self, path: str, secret: str) -> ApiKey | tuple[int, str] | None:
+        """The key of a secret, or the status and message of its refusal on this path; None: no such key."""
         try:
             key = self._ring.find(secret)
         except NodeError as error:
             return 503, str(error)
+        return (403, FORBIDDEN) if key and not path.startswith(PATHS) else key
+
+
+class AtOnce:
+    """ASGI middleware behind the guards, which bounds the requests that each named key has at once."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._running: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass a request on, or refuse it while the key has as many as it may."""
+        key: ApiKey | None = scope.get(CALLER)
         if key is None:
-            return None
-        if key.revoked_s is not None:
-            since = rfc3339(key.revoked_s)
-            return 401, f"this API key was revoked at {since}: ask the owner of the node for a new one"
-        if not path.startswith(PATHS):
-            return 403, FORBIDDEN
-        account = KeyAccount(key, self._uses, lambda: int(time.time()))
-        if not key.is_prepaid:
-            return account
-        return (403, GATEWAY_OFF) if self._sell is None else self._sell(account)
+            await self._app(scope, receive, send)
+            return
+        if self._running[key.name] >= key.at_once:
+            why = (
+                f"this API key may have {key.at_once} requests at once, and as many are running: "
+                "wait until one of them has ended"
+            )
+            headers = {"Retry-After": "1"}
+            refused = refusal(429, why, path=scope["path"], code="rate_limit_exceeded", headers=headers)
+            await refused(scope, receive, send)
+            return
+        self._running[key.name] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running[key.name] -= 1

@@ -24,8 +24,6 @@ from ..models.sampling_defaults import SamplingDefaults
 from ..serving.admission import check_room
 from ..serving.answer_parts import Part, TextPart
 from . import openai
-from .callers import account_of
-from .costs import cost_headers
 from .exchange import Answered, AnswerExchange, begin_all, collect_all, open_exchanges
 from .logprobs import Spell, completion_writer
 from .openai import MARK, WriteLogprobs, head
@@ -62,13 +60,13 @@ def add_completions(app: FastAPI, router: Router, nursery: trio.Nursery, respons
         if body.echo:
             requests, echoes = await with_echo(router, body, requests)
         created_s = int(time.time())
-        exchanges = await open_exchanges(router, nursery, requests, account_of(http.scope))
+        exchanges = await open_exchanges(router, nursery, requests)
         pairs = list(zip(exchanges, echoes, strict=True))
         write = [completion_writer(router.spell, one.request, echo.ids, is_all=echo.is_all) for one, echo in pairs]
         if not body.stream:
             answers = await collect_all(http, exchanges)
             whole = completion_response(requests, answers, write, echoes, created_s=created_s)
-            return JSONResponse(whole, headers=cost_headers(whole))
+            return JSONResponse(whole)
         await begin_all(http, exchanges)
         answered = partial(CompletionWriter, created_s=created_s, request_id=requests[0].request_id)
         writers = [answered(one, write[index], index=index, echo=echo) for index, (one, echo) in enumerate(pairs)]

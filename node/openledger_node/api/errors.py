@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openledger_protocol.errors import ProtocolError
 
-from ..access.quota import QuotaError
 from ..contained import log_mistake, refusal_of
 from ..errors import NodeError
 from . import openai
@@ -62,8 +61,6 @@ def add_refusals(app: FastAPI) -> None:
         status = openai.status_of(error)
         is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # money does not come by waiting
         headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
-        if isinstance(error, QuotaError):
-            headers = {"x-should-retry": "false"}  # OpenAI's and Anthropic's packages retry every other 429
         body = anthropic_error(error) if is_anthropic(http.url.path) else openai.error_body(error)
         return JSONResponse(body, status_code=status, headers=headers)
 

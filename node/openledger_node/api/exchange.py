@@ -20,13 +20,12 @@ from openledger_protocol.errors import MalformedError, OverloadedError
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
 from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
-from ..access.budget import PayingAccount
 from ..contained import contained
 from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
 from ..serving.answer_parts import AnswerParts, Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from ..serving.service import Failure, Outcome, open_channel
-from .costs import Bill, answer_and_bill, hold_cost, release_costs
+from .costs import Bill, answer_and_bill
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 
@@ -96,8 +95,8 @@ class AnswerExchange:
         self.request = request
         self.num_prompt_tokens = num_prompt_tokens  # None: another node answers, and will tell
         self.completion: Completion | None = None  # set with the last part
-        self.cost_wei: Wei | None = None  # set with it, if the ledger could say it in time
-        self._bill = bill or Bill(ZERO_WEI)
+        self.cost_wei: Wei | None = None if bill else ZERO_WEI  # set with it, if the ledger could say it in time
+        self._bill = bill  # None: this machine answers, at no cost
         self._answers = answers
         self._reader = reader  # None: the answer is nothing but text
         self._loading = loading
@@ -167,7 +166,7 @@ class AnswerExchange:
     async def _billed(self) -> Outcome | None:
         """The piece that was received. The last one waits for the bill, so that the answer can say its cost."""
         outcome, self._first = self._first, None
-        if isinstance(outcome, Completion):
+        if self._bill and isinstance(outcome, Completion):
             self.cost_wei = await self._bill.read()
         return outcome
 
@@ -178,7 +177,7 @@ class AnswerExchange:
                 self._first = self._answers.receive_nowait()
             except trio.WouldBlock:
                 return None
-        if isinstance(self._first, Completion):
+        if self._bill and isinstance(self._first, Completion):
             if not self._bill.is_written:
                 return None
             self.cost_wei = self._bill.cost_wei
@@ -244,44 +243,36 @@ class AnswerExchange:
         )
 
 
-async def open_exchange(
-    router: Router, nursery: trio.Nursery, request: InferenceRequest, account: PayingAccount | None = None
-) -> AnswerExchange:
+async def open_exchange(router: Router, nursery: trio.Nursery, request: InferenceRequest) -> AnswerExchange:
     """Admit a request and start its answer in `nursery`, which outlives the connection.
 
     Raises:
         ProtocolError: the request is refused; nothing was recorded.
     """
-    (exchange,) = await open_exchanges(router, nursery, [request], account)
+    (exchange,) = await open_exchanges(router, nursery, [request])
     return exchange
 
 
 async def open_exchanges(
-    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest], account: PayingAccount | None = None
+    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest]
 ) -> list[AnswerExchange]:
-    """Admit several requests, hold the cost of each on the account, and start them, all or none.
+    """Admit several requests and start them, all or none.
 
     Raises:
         MalformedError: they are more than can ever run or wait at once.
         ProtocolError: one of them is refused; nothing was recorded.
     """
     admitted: list[Admitted | RemoteRequest] = []
-    held: list[InferenceRequest] = []
     try:
         for request in requests:
             admitted.append(await router.admit(request))
-            if account:
-                admitted[-1] = await hold_cost(router, account, admitted[-1], shares=len(requests) - len(held))
-                held.append(request)
     except BaseException as error:
         for each in admitted:
             router.release(each)
-        if account:
-            await release_costs(account, held)
-        if type(error) is OverloadedError and admitted:  # an account's own refusals say what helps
+        if type(error) is OverloadedError and admitted:
             _check_places(len(requests), router.places_max(admitted[0]), error)
         raise
-    return [_start(router, nursery, request, each, account) for request, each in zip(requests, admitted, strict=True)]
+    return [_start(router, nursery, request, each) for request, each in zip(requests, admitted, strict=True)]
 
 
 def _check_places(num_answers: int, places_max: int, error: OverloadedError) -> None:
@@ -371,24 +362,15 @@ def draw_call_id() -> str:
 
 
 def _start(
-    router: Router,
-    nursery: trio.Nursery,
-    request: InferenceRequest,
-    admitted: Admitted | RemoteRequest,
-    account: PayingAccount | None,
+    router: Router, nursery: trio.Nursery, request: InferenceRequest, admitted: Admitted | RemoteRequest
 ) -> AnswerExchange:
     send, answers = open_channel(admitted.request)
-    is_free = account is None and not isinstance(admitted, RemoteRequest)
-    bill = Bill(ZERO_WEI if is_free else None)
-    if not is_free:
-        nursery.start_soon(contained, answer_and_bill, router, admitted, send, account, bill)
-    else:
-        nursery.start_soon(contained, router.handle, admitted, send)
     form = router.answer_format(request)
     reader = None if form.is_plain else AnswerParts(form, call_id=draw_call_id)
-    if not isinstance(admitted, Admitted):
+    if isinstance(admitted, RemoteRequest):
+        bill = Bill()
+        nursery.start_soon(contained, answer_and_bill, router, admitted, send, bill)
         return AnswerExchange(request, answers, reader, lambda: None, bill=bill)
+    nursery.start_soon(contained, router.handle, admitted, send)
     num_prompt_tokens = len(admitted.prompt_ids)
-    return AnswerExchange(
-        request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens, bill=bill
-    )
+    return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)

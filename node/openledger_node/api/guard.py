@@ -12,7 +12,7 @@ from typing import Any
 import trio
 from starlette.exceptions import HTTPException
 
-from .callers import ACCOUNT, NamedCallers
+from .callers import CALLER, NamedCallers
 from .errors import is_anthropic, refusal
 from .page import TOKEN_HEADER, Sessions, has_token
 
@@ -173,7 +173,7 @@ class Guard:
         return UPLOAD_S if scope["path"] in self._uploads else self._body_s
 
     def _caller_refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
-        """The refusal if no key and no session of the page permits the request; a named key's account is noted."""
+        """The refusal if no key and no session of the page permits the request; a named key is noted."""
         method, path = scope["method"], scope["path"]
         if method in SAFE_METHODS and path in self._open_paths:
             return None
@@ -185,7 +185,7 @@ class Guard:
         if isinstance(found, tuple):
             return found
         if found:
-            scope[ACCOUNT] = found
+            scope[CALLER] = found
             return None
         session = self._sessions.find(headers.get("cookie", "")) if self._sessions else None
         if session is None:

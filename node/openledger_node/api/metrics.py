@@ -11,7 +11,6 @@ from openledger_protocol.errors import ProtocolError
 
 from .. import __version__
 from ..errors import NodeError
-from ..ledger.key_days import KeySums
 from ..ledger.sums import MoneySums
 from ..machine import resident_bytes
 from ..market.overview import MarketView
@@ -69,31 +68,6 @@ NODE_METRICS: Final = MetricTable(
             name="queue_slots",
             kind="gauge",
             help="The most requests that may run or wait at once: [inference] queue_max.",
-        ),
-        # named keys
-        Family(
-            name="key_requests_total",
-            kind="counter",
-            help="Requests of a named key that have ended, since it was made; an answer is one request.",
-            labels=("key",),
-        ),
-        Family(
-            name="key_tokens_total",
-            kind="counter",
-            help="Tokens of those requests, of prompts and answers together.",
-            labels=("key",),
-        ),
-        Family(
-            name="key_spent_open_total",
-            kind="counter",
-            help="OPEN that other nodes charged for them.",
-            labels=("key",),
-        ),
-        Family(
-            name="key_charged_open_total",
-            kind="counter",
-            help="OPEN charged to the credit of a prepaid key; 0 for other keys.",
-            labels=("key",),
         ),
         # the engine
         Family(name="engine_up", kind="gauge", help="1 while the engine is loaded."),
@@ -215,7 +189,6 @@ class Metering:
             *self._process(),
             *_traffic(self._traffic),
             *_measures(parts.serving.measures),
-            *_keys(await trio.to_thread.run_sync(parts.ledger.key_days.of_keys)),
             *self._engine(),
             *self._adapters(num_adapters),
             *_market(status, view),
@@ -303,16 +276,6 @@ def _measures(measures: Measures) -> Iterator[Reading]:
         yield Sample(family="tokens_total", value=count, labels={"origin": origin, "kind": kind})
     for name, histogram in (("ttft", measures.ttft), ("tpot", measures.tpot), ("request", measures.request)):
         yield _distribution(f"{name}_seconds", histogram)
-
-
-def _keys(sums: Mapping[str, KeySums]) -> Iterator[Reading]:
-    """The sums of each key. The owner names the keys, and there are at most as many as `KEYS_MAX`."""
-    for key, each in sums.items():
-        labels = {"key": key}
-        yield Sample(family="key_requests_total", value=each.num_requests, labels=labels)
-        yield Sample(family="key_tokens_total", value=each.tokens, labels=labels)
-        yield Sample(family="key_spent_open_total", value=each.spent_wei / OPEN_WEI, labels=labels)
-        yield Sample(family="key_charged_open_total", value=each.charged_wei / OPEN_WEI, labels=labels)
 
 
 def _distribution(family: str, histogram: Histogram) -> Distribution:

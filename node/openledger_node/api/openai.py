@@ -18,7 +18,6 @@ from openledger_protocol.errors import (
 from openledger_protocol.inference import Completion, InferenceRequest, TokenLogprob
 from openledger_protocol.primitives import RequestId, Wei
 
-from ..access.quota import HeldError, QuotaError
 from .costs import cost_fields
 
 OWN_NAMES = {"json_schema": "response_format"}
@@ -45,8 +44,6 @@ HTTP_STATUS: dict[type[ProtocolError], tuple[int, str]] = {
     UnknownModelError: (404, "model_not_found"),
     AdapterRefusedError: (422, "adapter_refused"),
     OverloadedError: (429, "rate_limit_exceeded"),
-    HeldError: (429, "rate_limit_exceeded"),
-    QuotaError: (429, "insufficient_quota"),  # OpenAI's own code for a used-up budget
     EngineFailedError: (503, "engine_failed"),
     UnavailableError: (503, "unavailable"),
 }

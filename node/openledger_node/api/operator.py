@@ -25,9 +25,7 @@ from ..home import Home
 from ..models.sampling_defaults import SamplingDefaults
 from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
-from ..operator.prepaid_keys import PrepaidKeys
 from ..operator.service import OperatorService
-from ..operator.x402_payers import X402Payers
 from ..serving.pinning import AdapterPins
 from .chat import request_from_chat
 from .schemas import ChatBody
@@ -103,44 +101,6 @@ def _check_chain(home: Home) -> list[dict[str, Any]]:
     from ..operator.doctor.run import examine_for_doctor  # no node needs it before
 
     return [asdict(each) for each in examine_for_doctor(home)]
-
-
-def add_prepaid_keys(app: FastAPI, keys: PrepaidKeys) -> None:
-    """Add the routes of prepaid keys to the control API."""
-
-    @app.get("/gateway")
-    async def list_prepaid() -> dict[str, Any]:
-        """The prepaid keys with their balances, and the income from them."""
-        return await trio.to_thread.run_sync(keys.balances)
-
-    @app.get("/gateway/{name}")
-    async def show_prepaid(name: str) -> dict[str, Any]:
-        """The balance of one key, its credits and its newest charges."""
-        return await trio.to_thread.run_sync(keys.show, name)
-
-    @app.post("/gateway/add")
-    async def add_prepaid(order: dict[str, Any]) -> dict[str, Any]:
-        """Make a prepaid key with a first credit."""
-        return await trio.to_thread.run_sync(keys.add, order)
-
-    @app.post("/gateway/credit")
-    async def credit_prepaid(order: dict[str, Any]) -> dict[str, Any]:
-        """Add credit to a prepaid key."""
-        return await trio.to_thread.run_sync(keys.credit, order)
-
-
-def add_payers(app: FastAPI, payers: X402Payers, network: NetworkService) -> None:
-    """Add the routes of x402 payers to the control API."""
-
-    @app.get("/payers")
-    async def list_payers() -> dict[str, Any]:
-        """The offer, the channels of payers, and what is not claimed yet."""
-        return await trio.to_thread.run_sync(payers.show)
-
-    @app.post("/payers/claim")
-    async def claim_payments() -> Any:
-        """Claim what payers were charged, without waiting for the sum or the day."""
-        return await network.ask("claim_x402", {})
 
 
 def add_library(app: FastAPI, library: LibraryService) -> None:

@@ -1,17 +1,14 @@
-"""The guard of the listeners beyond loopback: the API's routes only, with named keys or payments, and listed origins.
+"""The guard of the listeners beyond loopback: the API's routes only, with named keys and listed origins.
 
 No Host is checked here. A browser holds nothing that this guard accepts by itself, so a rebound name gains nothing.
 """
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
-from ..listeners import Network
-from .callers import ACCOUNT, PATHS, NamedCallers
-from .client_addresses import as_forwarded, network_of
-from .costs import COST_HEADER
+from .callers import CALLER, PATHS, NamedCallers
 from .errors import refusal
 from .guard import (
     BODY_S,
@@ -29,7 +26,6 @@ from .guard import (
     has_body,
     read_headers,
 )
-from .paid_requests import PaidRequests
 
 OPEN: Final = frozenset({"/health", "/healthz", "/version"})
 NO_KEY: Final = "send an API key as 'Authorization: Bearer …'; the owner of this node gives you one"
@@ -42,7 +38,7 @@ ASKED_HEADERS: Final = re.compile(r"[A-Za-z0-9, -]{1,1000}")
 HEADERS: Final = "Authorization, Content-Type, x-api-key"
 """Allowed where a preflight asks for none; clients add their own, such as anthropic-version."""
 
-EXPOSED: Final = f"Retry-After, x-should-retry, {COST_HEADER}, PAYMENT-REQUIRED, PAYMENT-RESPONSE"
+EXPOSED: Final = "Retry-After, x-should-retry"
 """Headers that a page of a listed origin may read."""
 
 
@@ -62,7 +58,7 @@ class FailedKeys:
         """Count one wrong key; True if there were too many in this minute."""
         if self._now_s() >= self._until_s:
             self._until_s, self._counts = self._now_s() + FAILED_S, [0] * CELLS
-        cell = hash((self._salt, network_of(address))) % CELLS
+        cell = hash((self._salt, address)) % CELLS
         self._counts[cell] += 1
         return self._counts[cell] > FAILED_MAX
 
@@ -78,16 +74,12 @@ class PublicGuard:
         origins: frozenset[str],
         body_bytes_max: int,
         now_s: Callable[[], float],
-        paid: PaidRequests | None = None,
-        proxies: Sequence[Network] = (),
     ) -> None:
         self._app = app
-        self._paid = paid
         self._callers = callers
         self._origins = origins
         self._body_bytes_max = body_bytes_max
         self._failed = FailedKeys(now_s)
-        self._proxies = proxies  # whose word on a client's address counts
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
         """Pass a request on, or refuse it."""
@@ -97,7 +89,6 @@ class PublicGuard:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        scope = as_forwarded(scope, self._proxies)
         headers = read_headers(scope["headers"])
         intake = Intake(receive, bytes_max=self._body_bytes_max, body_s=BODY_S)
         if has_body(headers):
@@ -116,9 +107,6 @@ class PublicGuard:
                 extra = {"Retry-After": f"{FAILED_S:.0f}", "x-should-retry": "false", "Connection": "close"}
             await refusal(status, message, path=scope["path"], headers=extra)(scope, receive, send)
             return
-        if self._paid and self._paid.is_open_to(scope, headers):
-            await self._paid(scope, intake, send, headers)
-            return
         await self._app(scope, intake, send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
@@ -129,8 +117,7 @@ class PublicGuard:
             return 404, "there is nothing here: this address serves only the routes below /v1/"
         if path in OPEN and scope["method"] in SAFE_METHODS:
             return None
-        is_paid = self._paid is not None and self._paid.is_open_to(scope, headers)
-        if not is_paid and (refused := self._key_refusal(scope, path, headers)):
+        if refused := self._key_refusal(scope, path, headers):
             return refused
         if declared_bytes(headers) > self._body_bytes_max:
             return 413, f"the body is over {self._body_bytes_max} bytes"
@@ -145,7 +132,7 @@ class PublicGuard:
             return 401, NO_KEY
         if isinstance(found, tuple):
             return found
-        scope[ACCOUNT] = found
+        scope[CALLER] = found
         return None
 
 

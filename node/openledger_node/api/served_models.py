@@ -10,10 +10,7 @@ from typing import Any
 
 from openledger_protocol.inference import ServedModel
 
-from ..access.budget import PayingAccount
-from ..access.prepaid import PrepaidAccount
 from ..models.sampling_defaults import SamplingDefaults
-from ..payments.x402_account import X402Account
 
 OWNER = "openledger-node"
 
@@ -50,18 +47,13 @@ class BaseTraits:
     sampling: SamplingDefaults
 
 
-def models_response(
-    models: Sequence[ServedModel], *, base: BaseTraits, account: PayingAccount | None = None
-) -> dict[str, Any]:
+def models_response(models: Sequence[ServedModel], *, base: BaseTraits) -> dict[str, Any]:
     """The body of `GET /v1/models`, where each name is unique."""
-    return {"object": "list", "data": [model_response(model, base=base, account=account) for model in models]}
+    return {"object": "list", "data": [model_response(model, base=base) for model in models]}
 
 
-def model_response(model: ServedModel, *, base: BaseTraits, account: PayingAccount | None = None) -> dict[str, Any]:
-    """One entry of the list.
-
-    An account that pays sees the gateway's prices. They are not in OpenRouter's `pricing`, which is in dollars.
-    """
+def model_response(model: ServedModel, *, base: BaseTraits) -> dict[str, Any]:
+    """One entry of the list. Prices are not in OpenRouter's `pricing`, which is in dollars."""
     is_here = model.terms is None
     parameters = [*PARAMETERS, *(HERE_ONLY if is_here else ()), *(REASONING if base.can_reason else ())]
     entry: dict[str, Any] = {
@@ -86,8 +78,7 @@ def model_response(model: ServedModel, *, base: BaseTraits, account: PayingAccou
         "default_parameters": base.sampling.to_plain(),
         "location": "here" if is_here else "network",
     }
-    pays = account if isinstance(account, PrepaidAccount | X402Account) else None
-    if terms := pays.terms(model.terms) if pays else model.terms:
+    if terms := model.terms:
         entry["price"] = {
             "unit": "wei per 1,000 tokens",
             "prompt_wei": str(terms.price_in_wei),

@@ -43,7 +43,6 @@ COMMAND_MODULES: Final = (
     CommandModule("devnet", ("devnet",), "Node"),
     CommandModule("peers", ("peers",), "Node"),
     CommandModule("price", ("price",), "Money"),
-    CommandModule("gateway", ("gateway",), "Money"),
     CommandModule("network", ("network",), "Money"),
     CommandModule("wallet", ("wallet",), "Money"),
     CommandModule("stake", ("stake",), "Money"),

@@ -10,7 +10,6 @@ import typer
 
 from ..errors import InputError
 from ..text import counted
-from .payers import x402_line
 from .render import emit_json, plain, show_lines, show_table
 from .rewards import claim_words
 from .transactions import open_money
@@ -165,14 +164,6 @@ def _print(found: dict[str, Any]) -> None:
     if left_out := found["books"]["left_out"]:
         names = ", ".join(plain(each["name"]) for each in left_out)
         lines["left out"] = f"{names}: these are the books of the node's own accounts, and of none chosen by --wallet"
-    gateway = found["gateway"]
-    if int(gateway["charged_wei"]) or int(gateway["cost_wei"]):
-        lines["gateway"] = (
-            f"{open_amount(gateway['charged_wei'])} of credit charged to prepaid keys, for which other nodes charged "
-            f"{open_amount(gateway['cost_wei'])}; not in net, since you are paid for credit in a way of your own"
-        )
-    if x402 := x402_line(found["x402"], is_since=bool(found["since"])):
-        lines["x402"] = f"{x402['x402']}; not in net, since claims of their own bring it to your wallet"
     show_lines(lines)
     if found["days"] is not None:
         _print_days(found["days"])
@@ -213,21 +204,18 @@ def _books(found: dict[str, Any]) -> str:
 
 def _print_days(days: list[dict[str, Any]]) -> None:
     """Print the days on which something moved; the JSON has each line, the other days too, and every wei."""
-    columns: tuple[str, ...] = DAY_COLUMNS
-    beside = [name for name in ("charged_wei", "x402_wei") if any(int(day[name]) for day in days)]
-    columns = (*columns, *({"charged_wei": "gateway", "x402_wei": "x402"}[name] for name in beside))
-    moved = [day for day in days if any(int(day[name]) for name in (*FIGURES, *beside))]
+    moved = [day for day in days if any(int(day[name]) for name in FIGURES)]
     rows = [
         [
             day["day"],
             _signed(day["claimed_wei"]),
             _signed(day["settled_wei"]),
             *(_sum_or_none(day, names, moved) for names in (OTHERS, SPENT)),
-            *(_signed(day[name]) for name in ("gas_open_wei", "net_wei", "total_wei", *beside)),
+            *(_signed(day[name]) for name in ("gas_open_wei", "net_wei", "total_wei")),
         ]
         for day in moved
     ]
-    show_table(columns, rows, empty=f"nothing moved on the {len(days)} days")
+    show_table(DAY_COLUMNS, rows, empty=f"nothing moved on the {len(days)} days")
     if moved and len(moved) < len(days):
         show_lines({"left out": f"{counted(len(days) - len(moved), 'day')} on which nothing moved"})
 

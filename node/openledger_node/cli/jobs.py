@@ -52,10 +52,6 @@ def jobs(
     columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total", "paid", "receipt"]
     wallet = _wallet(home)
     rows = [_cells(job, wallet) for job in found["jobs"]]
-    if any(job["key"] for job in found["jobs"]):
-        columns.insert(1, "key")
-        for row, job in zip(rows, found["jobs"], strict=True):
-            row.insert(1, job["key"] or "")
     show_table(columns, rows, empty=empty)
 
 

@@ -12,7 +12,6 @@ from ..operator.kept_pause import kept_pause
 from ..p2p.scopes import endpoint_of
 from ..text import counted
 from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
-from .payers import x402_line
 from .render import emit_json, out_console, plain
 from .units import local_time, open_amount, size
 
@@ -135,7 +134,7 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["audits"] = audited
     for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
         lines["alert" if number == 1 else f"alert {number}"] = alert
-    return lines | _usage_lines(fields) | _gateway_lines(fields) | _waiting_lines(fields)
+    return lines | _usage_lines(fields) | _waiting_lines(fields)
 
 
 def _reached(reach: dict[str, Any]) -> str:
@@ -145,18 +144,6 @@ def _reached(reach: dict[str, Any]) -> str:
     over = f"over {counted(number, 'relay')}" if number and not where else ""
     state = "not known yet" if reach["state"] == "unknown" else ", ".join(filter(None, (reach["state"], where, over)))
     return f"{state}. {reach['remedy']}" if reach["remedy"] else state
-
-
-def _gateway_lines(fields: dict[str, Any]) -> dict[str, str]:
-    """Summarise the income from prepaid keys and from x402 payers; no line of either before its first charge."""
-    income = fields.get("gateway")
-    if not income:
-        return {}
-    x402 = x402_line(income["x402"])
-    if not int(income["charged_wei"]):
-        return x402
-    cost = f", other nodes charged {open_amount(income['cost_wei'])} for it" if int(income["cost_wei"]) else ""
-    return {"gateway": f"{open_amount(income['charged_wei'])} of credit charged to prepaid keys{cost}"} | x402
 
 
 def _audited(counts: dict[str, int]) -> str:

@@ -87,6 +87,16 @@ class OpenPurchases:
         )
         return {RequestId(row["request_id"]): Wei(int(row["most_wei"])) for row in rows}
 
+    def cost_of(self, request_id: RequestId) -> Wei:
+        """The sum that the receipts of a request charge, and that those may charge which have not come."""
+        (row,) = self._store.rows(
+            "SELECT sum_wei(wei) AS wei FROM ("
+            "SELECT amount_wei AS wei FROM receipt WHERE request_id = :id"
+            " UNION ALL SELECT most_wei FROM purchase WHERE request_id = :id)",
+            {"id": request_id},
+        )
+        return Wei(int(row["wei"] or 0))
+
     def remove(self, request_id: RequestId, channel_id: ChannelId) -> None:
         """Expect no receipt of a request on a channel any more."""
         with self._store.transaction() as transaction:

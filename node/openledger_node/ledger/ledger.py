@@ -13,9 +13,6 @@ from .claims import Claims
 from .events import EventRows
 from .generations import Draw, Generations, LedgerGeneration, draw_generation
 from .jobs import Jobs
-from .key_credits import KeyCredits
-from .key_days import KeyDays
-from .key_uses import KeyUses
 from .outbox import OutboxRows
 from .peers import Peers
 from .receipts import Receipts
@@ -23,7 +20,6 @@ from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
 from .texts import SealedTexts
-from .x402_channels import X402Channels
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +42,6 @@ class Ledger:
         self.sums = Sums(store)
         self.texts = SealedTexts(store)
         self.audits = Audits(store)
-        self.key_days = KeyDays(store)
-        self.key_uses = KeyUses(store, self.key_days)
-        self.key_credits = KeyCredits(store, self.key_days)
-        self.x402 = X402Channels(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

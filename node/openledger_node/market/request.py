@@ -17,9 +17,6 @@ class NetworkRequest:
     request: InferenceRequest
     base: Digest
     adapter: AdapterId
-    budget_wei: Wei | None = (
-        None  # the most that its requester may spend, below the owner's own limit; None: no limit
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,16 +240,13 @@ class Requester:
         prompt_ids = await trio.to_thread.run_sync(
             render, self._tokenizer, request.prompt, request.prefix, request.tooling
         )
-        budget_wei = self._spending_limit.request_max_wei
-        if requested.budget_wei is not None:
-            budget_wei = min(budget_wei, requested.budget_wei)
         return RequestProgress(
             requested=requested,
             entry=entry,
             rules=self._rules,
             tokenizer=self._tokenizer,
             tokens_in=len(prompt_ids),
-            budget_wei=budget_wei,
+            budget_wei=self._spending_limit.request_max_wei,
             replayed_by=self._replayed_by(),
         )
 

@@ -10,7 +10,7 @@ import trio
 
 from openledger_protocol.errors import OverloadedError, ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, ServedModel, TokenChunk
-from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
 
 from ..contained import log_failure, refusal_of
 from ..errors import LedgerError
@@ -42,13 +42,6 @@ class NetworkMarket(Protocol):
 
     The one implementation is `network.buying.Buying`, which stands above this folder in the import order.
     """
-
-    @property
-    def request_max_wei(self) -> Wei:
-        """The most that one request may cost, by the owner's settings."""
-
-    def least_wei(self, requested: NetworkRequest, tokens_in: int) -> Wei:
-        """The least that any bid for a request with so many prompt tokens must be paid, by the advertised prices."""
 
     def models(self) -> list[ServedModel]:
         """Models that other nodes advertise."""
@@ -176,20 +169,9 @@ class Router:
         """The most requests like this one that can be admitted at once."""
         return self._serving.queue_max if isinstance(admitted, Admitted) else REMOTE_MAX
 
-    @property
-    def request_max_wei(self) -> Wei:
-        """The most that one bought answer may cost; 0 while there is no network."""
-        market = self._market()
-        return market.request_max_wei if market else ZERO_WEI
-
-    def least_wei(self, remote: RemoteRequest, tokens_in: int) -> Wei:
-        """The least that a bought answer can cost; 0 while nothing is known of the network."""
-        market = self._market()
-        return market.least_wei(remote.requested, tokens_in) if market else ZERO_WEI
-
-    async def used(self, request_id: RequestId) -> tuple[Wei, int]:
-        """The wei and tokens that a request has used, by the ledger."""
-        return await trio.to_thread.run_sync(self._ledger.key_uses.used, request_id)
+    async def cost_of(self, request_id: RequestId) -> Wei:
+        """The wei that a request costs, by the ledger."""
+        return await trio.to_thread.run_sync(self._ledger.purchases.cost_of, request_id)
 
     @property
     def can_reason(self) -> bool:

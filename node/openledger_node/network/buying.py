@@ -11,7 +11,7 @@ import trio
 
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
-from openledger_protocol.payments import ChannelConfig, price_wei
+from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Generation, Wei
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import DATANET_RULES
@@ -23,7 +23,6 @@ from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..market.attempt import Show
-from ..market.award import FIRST_TOKENS
 from ..market.board import AdTable
 from ..market.demand import Demand
 from ..market.names import full_name
@@ -70,21 +69,6 @@ class Buying:
     def spending_limit(self) -> SpendingLimit:
         """The spending limit."""
         return self._requester.spending_limit
-
-    @property
-    def request_max_wei(self) -> Wei:
-        """The most that one request may cost, by the owner's settings."""
-        return self.spending_limit.request_max_wei
-
-    def least_wei(self, requested: NetworkRequest, tokens_in: int) -> Wei:
-        """The least that any bid for a request with so many prompt tokens must be paid; 0 without an offer.
-
-        Bids are never below the advertised prices, and the requester takes none that it can't pay for this much. A
-        seller without a bond is never bought from, and one whose bond was not read yet may be.
-        """
-        tokens_out = min(requested.request.sampling.max_tokens, FIRST_TOKENS)
-        offers = self._ads.fit_offers(requested.base, requested.adapter)
-        return min((price_wei(tokens_in, tokens_out, ad.terms) for ad in offers), default=ZERO_WEI)
 
     def models(self) -> list[ServedModel]:
         """This node's base if other nodes serve it, and adapters of it that they offer, by unambiguous names."""

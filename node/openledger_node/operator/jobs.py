@@ -47,20 +47,17 @@ def list_jobs(ledger: Ledger, chosen: JobFilter) -> dict[str, Any]:
     request_ids = [job.request_id for job in jobs]
     receipts = ledger.receipts
     paid, payers = receipts.of_requests(request_ids), receipts.payers_of(request_ids)
-    return jobs_to_plain(jobs, paid, ledger.key_uses.keys_of(request_ids), payers)
+    return jobs_to_plain(jobs, paid, payers)
 
 
-def jobs_to_plain(
-    jobs: Sequence[Job], paid: Paid, keys: Mapping[str, str], payers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Jobs for JSON; `keys` has the named key of each request that came with one, `payers` who was charged."""
-    return {"jobs": [job_to_json(job, paid, keys, payers) for job in jobs]}
+def jobs_to_plain(jobs: Sequence[Job], paid: Paid, payers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Jobs for JSON; `payers` has who was charged."""
+    return {"jobs": [job_to_json(job, paid, payers) for job in jobs]}
 
 
 def job_to_json(
     job: Job,
     paid: Paid | None = None,
-    keys: Mapping[str, str] | None = None,
     payers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """One job for JSON."""
@@ -69,7 +66,6 @@ def job_to_json(
         "request_id": job.request_id,
         "received": rfc3339(job.received_ns / 1e9, "auto"),
         "base": job.base,
-        "key": (keys or {}).get(job.request_id),
         "adapter": job.adapter_name,
         "adapter_id": job.adapter_id,
         "state": job.state,

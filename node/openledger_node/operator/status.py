@@ -173,7 +173,6 @@ class StatusReport:
             "reach": reach_to_plain(view.reach) if view else None,
             "requests": self._requests(),
             "usage": usage,
-            "gateway": self._usage.income,
             "waiting": num_waiting_by_screen(money, reviews),
             "money": {
                 "why_down": money.why,

@@ -1,4 +1,4 @@
-"""Use of the node in the last day and week, and the gateway's income, as `status` and the page show it."""
+"""Use of the node in the last day and week, as `status` and the page show it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,8 +7,6 @@ from typing import Any, Final
 from ..ledger.jobs import Job, JobSums
 from ..ledger.ledger import Ledger
 from .jobs import Paid
-from .prepaid_keys import income_to_plain
-from .x402_payers import x402_income
 
 DAY_NS: Final = 86_400 * 10**9
 SPANS: Final = {"day": DAY_NS, "week": 7 * DAY_NS}
@@ -31,7 +29,6 @@ class Usage:
         self._now_ns = now_ns
         self._elapsed_s = elapsed_s
         self._held: dict[str, Any] = {}
-        self.income: dict[str, Any] = {}  # of the gateway since its first day, as of the last `read`
         self._good_until_s = float("-inf")
 
     def read(self) -> dict[str, Any]:
@@ -39,8 +36,6 @@ class Usage:
         begun_s = self._elapsed_s()
         if begun_s >= self._good_until_s:
             self._held = read_usage(self._ledger, now_ns=self._now_ns())
-            income = income_to_plain(self._ledger.key_credits.income())
-            self.income = {**income, "x402": x402_income(self._ledger)}
             ended_s = self._elapsed_s()
             self._good_until_s = ended_s + REST * (ended_s - begun_s)
         return self._held

@@ -19,7 +19,6 @@ from ..chain.delivery import TOO_FEW_COINS
 from ..chain.deployment import Deployment
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
-from ..chain.x402 import X402Contract
 from ..config import Config
 from ..errors import KeyFileError, NodeError
 from ..keystore import Key
@@ -32,7 +31,6 @@ from .cases import Cases
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
 from .wrong_shares import WrongShares
-from .x402_claims import X402Claims
 
 # ---- unlocked keys
 
@@ -143,13 +141,6 @@ class NetworkSession:
             policy=_policy(network, config, self.windows),
             fail_point=fail_point,
         )
-        self.x402_claims = X402Claims(
-            ledger=ledger,
-            contract=X402Contract(client),
-            signer=accounts.signer,
-            policy=self.settlement.claimer.policy,
-            claim_wei=Wei(config.gateway.x402_claim_wei),
-        )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
         self.cases = Cases(
             ledger=ledger,
@@ -196,7 +187,6 @@ class NetworkSession:
         return (
             *self.outbox.alerts,
             *self.settlement.alerts,
-            *self.x402_claims.alerts,
             *self.overclaims.alerts,
             *self.case_keeper.alerts,
             *self.wrong_shares.alerts,
@@ -206,7 +196,7 @@ class NetworkSession:
     def alert_counts(self) -> dict[str, int]:
         """The number of alerts by kind: too little gas, claims of this node, and sellers that took too much."""
         num_gas = sum(TOO_FEW_COINS in alert for alert in self.outbox.alerts)
-        own = (self.outbox, self.settlement, self.x402_claims, self.case_keeper)
+        own = (self.outbox, self.settlement, self.case_keeper)
         return {
             "gas": num_gas,
             "claims": sum(len(each.alerts) for each in own) - num_gas,
@@ -329,7 +319,6 @@ class NetworkSession:
             return
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
-            self.x402_claims.step(self.watcher.head)
             self.overclaims.step()
             self.case_keeper.step(self.watcher.head)
         self.outbox.step(self.watcher.seen)

@@ -20,21 +20,16 @@ def test_address_needs_a_key_that_is_not_revoked(tmp_path: Path) -> None:
     ring, api = ApiKeyRing(Home(tmp_path)), ApiConfig(listen="192.168.1.20:8421", origins="none")
     with pytest.raises(ConfigError, match="keys add NAME"):
         public_addresses(api, ring)
-    ring.add("anna", now_s=1)
+    ring.add("anna", now_s=1, at_once=1)
     assert public_addresses(api, ring) == [ListenAddress("192.168.1.20", 8421)]
-    ring.revoke("anna", now_s=2)
+    ring.revoke("anna")
     with pytest.raises(ConfigError, match="there is none"):
         public_addresses(api, ring)
 
 
-def test_address_needs_no_key_where_each_request_can_be_paid(tmp_path: Path) -> None:
-    api = ApiConfig(listen="192.168.1.20:8421", origins="none")
-    assert public_addresses(api, ApiKeyRing(Home(tmp_path)), takes_payments=True)
-
-
 def test_address_needs_a_decision_on_origins(tmp_path: Path) -> None:
     ring = ApiKeyRing(Home(tmp_path))
-    ring.add("anna", now_s=1)
+    ring.add("anna", now_s=1, at_once=1)
     with pytest.raises(ConfigError, match=r"\[api\] origins"):
         public_addresses(ApiConfig(listen="[::]:8421"), ring)
 

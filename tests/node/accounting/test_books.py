@@ -170,7 +170,7 @@ def test_several_periods_come_with_one_report_and_are_those_of_each_alone(one: O
     for since, period in zip(asked, found["periods"], strict=True):
         alone = report(one, since=since)
         assert period == {name: alone[name] for name in period}
-        assert {"lines", "total", "net_wei", "pending_wei", "spent_wei", "books", "x402"} <= set(period)
+        assert {"lines", "total", "net_wei", "pending_wei", "spent_wei", "books"} <= set(period)
     assert [each["num_bought"] for each in found["periods"]] == [1, 1, 2, 2]
     assert found["days"] == report(one, since="30d", by="day")["days"]
     assert report(one)["periods"] == []

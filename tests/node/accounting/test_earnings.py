@@ -9,20 +9,16 @@ import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.seller import Seller
 from support.chain_world.world import World
-from support.x402_payers import CHANNEL
 
 from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
 from openledger_node.accounting.earnings import earnings_report
-from openledger_node.cli.earnings import COLUMNS, OTHERS, SPENT, _print, _print_days, write_csv
+from openledger_node.cli.earnings import COLUMNS, OTHERS, SPENT, _print_days, write_csv
 from openledger_node.cli.render import out_console
-from openledger_node.ledger.key_credits import KeyCredit, KeyHold
-from openledger_node.ledger.x402_channels import X402Charge
 from openledger_node.settlement.records import record_of
 from openledger_node.text import MOMENT_S_MAX, rfc3339, since_of
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, RequestId, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, Wei
 from openledger_protocol.settlement import EpochClaim
-from openledger_protocol.x402 import X402Voucher
 
 NOW_S = 1_800_000_000.0
 
@@ -144,60 +140,6 @@ async def test_the_days_sum_to_the_totals_to_the_wei(seller: Seller, world: Worl
     assert found["days"][-1]["total_wei"] == found["net_wei"]
     assert report(world)["days"] is None
     assert report(world, by="day")["net_wei"] == report(world)["net_wei"]
-
-
-async def test_charges_to_prepaid_keys_stand_apart_and_their_days_sum_to_them(world: World) -> None:
-    credits, now_s = world.node.ledger.key_credits, int(world.node.client.head().timestamp_s)
-    before = report(world, since="30d")
-    credits.add(KeyCredit(key="bob", added_s=now_s, amount_wei=Wei(100), note=""))
-    for number, began_s in enumerate((now_s - 40 * DAY_S, now_s - 3 * DAY_S, now_s)):
-        hold = KeyHold(
-            request_id=RequestId(f"0x{number:064x}"),
-            key="bob",
-            began_s=began_s,
-            is_bought=False,
-            price_in_wei=Wei(1),
-            price_out_wei=Wei(1),
-            margin_ppm=0,
-        )
-        credits.hold(hold, lambda balance, beside: Wei(20))
-        credits.settle(hold.request_id, lambda hold, work: Wei(7))
-    found = report(world, since="30d", by="day")
-    assert found["gateway"] == {"charged_wei": "14", "cost_wei": "0"}
-    assert [day["charged_wei"] for day in found["days"] if day["charged_wei"] != "0"] == ["7", "7"]
-    assert report(world)["gateway"]["charged_wei"] == "21"
-    for name in ("pending_wei", "settled_wei", "claimed_wei", "net_wei", "balance_wei"):
-        assert found[name] == before[name], name
-
-
-async def test_charges_to_x402_payers_stand_apart_and_their_days_sum_to_them(world: World) -> None:
-    ledger, now_s = world.node.ledger, int(world.node.client.head().timestamp_s)
-    before, total = report(world, since="30d"), 0
-    for number, charged_s in enumerate((now_s - 40 * DAY_S, now_s - 3 * DAY_S, now_s)):
-        charge = X402Charge(
-            request_id=RequestId(f"0x{number:064x}"),
-            voucher=X402Voucher(
-                channel_id=ChannelId("0x" + "2" * 64), max_claimable_wei=Wei(100), signature=bytes(65)
-            ),
-            channel=CHANNEL,
-            before_wei=Wei(total),
-            charged_wei=Wei(7),
-            cost_wei=Wei(5),
-            now_s=charged_s,
-        )
-        total = ledger.x402.charge(charge)
-    found = report(world, since="30d", by="day")
-    assert found["x402"] == {"charged_wei": "14", "unclaimed_wei": "21", "cost_wei": "10"}
-    assert [day["x402_wei"] for day in found["days"] if day["x402_wei"] != "0"] == ["7", "7"]
-    assert report(world)["x402"]["charged_wei"] == "21"
-    for name in ("pending_wei", "settled_wei", "claimed_wei", "net_wei", "balance_wei", "gateway"):
-        assert found[name] == before[name], name
-    with redirect_stdout(io.StringIO()) as printed:
-        _print(found)
-    assert "charged to payers" in printed.getvalue()
-    assert "of all charges not claimed yet" in " ".join(printed.getvalue().split()), (
-        "it is more than was charged since"
-    )
 
 
 async def test_earnings_by_anything_but_the_day_are_refused(world: World) -> None:

@@ -246,7 +246,6 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
         "request_id": f"0x{0:064x}",
         "received": "2025-01-01T00:00:00Z",
         "base": "fake",
-        "key": None,
         "adapter": None,
         "adapter_id": None,
         "state": "completed",

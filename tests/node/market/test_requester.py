@@ -329,20 +329,6 @@ async def test_an_answer_ends_where_the_request_may_cost_no_more(tmp_path: Path)
     assert market.names_of(answered) == ["a"]
 
 
-async def test_an_answer_ends_where_its_key_s_budget_does(tmp_path: Path) -> None:
-    budget = price(8, 50)
-    requested = replace(network_request("hello...", max_tokens=100), budget_wei=budget)
-    async with open_market(tmp_path, {"a": 1}) as market:
-        answered = await market.buyer.requester.answer(requested, _ignore)
-        used_wei, _ = market.buyer.ledger.key_uses.used(requested.request.request_id)
-    assert (len(answered.text), answered.finish_reason) == (50, "length")
-    assert (answered.paid_wei, used_wei) == (budget, budget)
-
-
-async def _ignore(text: str) -> None:
-    """Read an answer and forget it."""
-
-
 async def test_a_day_may_cost_so_much_over_restarts_too_and_the_next_begins_anew(tmp_path: Path) -> None:
     limit = 2 * price(8, 30) + price(8, 10)
     async with open_market(tmp_path, {"a": 1}, day_max_wei=limit) as market:

@@ -19,7 +19,6 @@ from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, SamplingParams
-from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import AdapterId, RequestId, Wei
 
 
@@ -62,20 +61,12 @@ def test_each_model_has_its_cheapest_terms_and_longest_context(buying: Buying) -
 
 
 def test_offers_without_a_bond_are_no_prices_and_unread_ones_give_way_to_bonded_ones(buying: Buying) -> None:
-    request = InferenceRequest(
-        request_id=RequestId(word("r")),
-        model="harbour",
-        prompt="hello",
-        sampling=SamplingParams(max_tokens=4, seed=1),
-    )
-    requested, board = buying.resolve(request), buying._ads
+    board = buying._ads
     bonds = {peer_id_of("ada"): Wei(10**18), peer_id_of("ben"): Wei(0)}
     board.worth_of = lambda ad: Worth(bonded_wei=bonds.get(PeerId(ad.peer_id)))
     assert buying.find_model("harbour").terms == priced(TERMS, 5)
-    assert buying.least_wei(requested, 8) == price_wei(8, 4, priced(TERMS, 5))
     bonds = {peer_id_of("ada"): Wei(10**18)}
     assert buying.find_model("harbour").terms == priced(TERMS, 5), "the cheaper one may turn out to have no bond"
-    assert buying.least_wei(requested, 8) == price_wei(8, 4, priced(TERMS, 3)), "or to have one"
     bonds = dict.fromkeys(map(peer_id_of, ("ada", "ben", "cyd", "dan")), Wei(0))
     assert buying.models() == []
 
@@ -85,23 +76,6 @@ def test_a_model_is_found_by_every_name_of_a_request(buying: Buying) -> None:
     assert buying.find_model("fake").parent is None
     with pytest.raises(UnknownModelError, match="several adapters"):
         buying.find_model("ferry")
-
-
-@pytest.mark.parametrize(
-    ("max_tokens", "least"), [(4, price_wei(8, 4, priced(TERMS, 3))), (500, price_wei(8, 32, priced(TERMS, 3)))]
-)
-def test_the_least_cost_is_the_cheapest_offers_price_of_the_prompt_and_the_first_tokens(
-    buying: Buying, max_tokens: int, least: int
-) -> None:
-    request = InferenceRequest(
-        request_id=RequestId(word("r")),
-        model="harbour",
-        prompt="hello",
-        sampling=SamplingParams(max_tokens=max_tokens, seed=1),
-    )
-    requested = buying.resolve(request)
-    assert buying.least_wei(requested, 8) == least
-    assert buying.least_wei(replace(requested, adapter=AdapterId(word("nobody's"))), 8) == 0
 
 
 def test_a_request_for_a_model_that_nobody_offers_is_remembered_as_wanted(buying: Buying) -> None:

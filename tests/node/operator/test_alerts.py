@@ -127,7 +127,6 @@ def test_alerts_of_money_are_counted_by_kind() -> None:
     session = SimpleNamespace(
         outbox=with_alerts(f"claim 1: 0x00 {TOO_FEW_COINS}: send some to it", "claim 2: the endpoint rejects it"),
         settlement=with_alerts("claim 3 can't continue"),
-        x402_claims=with_alerts(),
         case_keeper=with_alerts("a case against this node"),
         overclaims=with_alerts("0x01 has claimed"),
         wrong_shares=with_alerts("0x02 named wrong shares"),

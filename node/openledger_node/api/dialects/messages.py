@@ -8,8 +8,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from ...market.router import Router
-from ..callers import account_of
-from ..costs import cost_headers
 from ..errors import ANTHROPIC
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
@@ -26,7 +24,7 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
         """Answer a conversation in Anthropic's form."""
         request = request_from_messages(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
         request = with_wish(request, body, router.answer_format(request).style)
-        exchange = await open_exchange(router, nursery, request, account_of(http.scope))
+        exchange = await open_exchange(router, nursery, request)
         try:
             tokens_in = exchange.num_prompt_tokens
             if tokens_in is None:
@@ -37,7 +35,7 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
         writer = MessageWriter(exchange, tokens_in=tokens_in, shows_thinking=body.shows_thinking, spell=router.spell)
         if not body.stream:
             whole = await collect_whole(http, exchange, writer)
-            return JSONResponse(whole, headers=cost_headers(whole))
+            return JSONResponse(whole)
         await begin_all(http, [exchange])
         return AnswerStream([(exchange, writer)])
 

@@ -9,8 +9,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from ...market.router import Router
-from ..callers import account_of
-from ..costs import cost_headers
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
 from .responses_answer import ResponseWriter
@@ -25,10 +23,10 @@ def add_responses(app: FastAPI, router: Router, nursery: trio.Nursery, responses
     async def respond(body: ResponsesBody, http: Request) -> Response:
         """Answer a conversation as output items; nothing is kept."""
         request = request_from_responses(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
-        exchange = await open_exchange(router, nursery, request, account_of(http.scope))
+        exchange = await open_exchange(router, nursery, request)
         writer = ResponseWriter(exchange, body, created_s=int(time.time()))
         if not body.stream:
             whole = await collect_whole(http, exchange, writer)
-            return JSONResponse(whole, headers=cost_headers(whole))
+            return JSONResponse(whole)
         await begin_all(http, [exchange])
         return AnswerStream([(exchange, writer)])

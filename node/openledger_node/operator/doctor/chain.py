@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from functools import wraps
 
 from openledger_protocol.constants import LOCAL_NETWORK
@@ -12,18 +11,13 @@ from openledger_protocol.primitives import Address, Wei
 from ...chain.identity import genesis_hash
 from ...errors import ChainError, NodeError
 from ...keystore import HOT_NAMES, PASSWORD_FILE, SIGNER, WALLET, account_file, check_is_private, find_account
-from ...ledger.key_days import DAY_S, KeyDays
 from ...ledger.store import open_store
 from ...network_file import is_embedded
-from ...text import counted, rfc3339
 from .finding import Verdict, unknown
 from .scene import Scene
 
 CLOCK_AHEAD_MAX_S, HEAD_AGE_MAX_S = 30.0, 180.0
 """Limits for the newest block's time: not in the future, and chains make a block every few seconds."""
-
-SUMMED_ROWS_MAX = 10_000
-"""Requests whose sums are compared, which takes a tenth of a second."""
 
 GAS_CLAIMS = 3
 CLAIM_GAS = 2_000_000
@@ -85,16 +79,7 @@ def ledger(scene: Scene) -> Verdict:
     file = scene.home.ledger(found.network if found else LOCAL_NETWORK)
     if not file.exists():
         return Verdict("created at the first start")
-    with closing(open_store(file, is_writer=False)) as store:
-        days = KeyDays(store)
-        wrong = days.wrong(since_day=days.recent_day(rows_max=SUMMED_ROWS_MAX))
-    if wrong:
-        key, day = wrong[0]
-        return Verdict(
-            f"the sums of {counted(len(wrong), 'day')} of named keys are wrong, such as those of {key!r} on "
-            f"{rfc3339(day * DAY_S)[:10]}, so its budget and credit are too",
-            "run `openledger-node stop`, then `openledger-node keys recount`",
-        )
+    open_store(file, is_writer=False).close()
     return Verdict(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
@@ -224,19 +209,6 @@ def claims(scene: Scene) -> Verdict:
     if why := money["why_down"]:
         return Verdict(why, "run `openledger-node doctor --only chain`")
     return Verdict(money["why_not_claimed"] or "all due receipts are claimed")
-
-
-def x402(scene: Scene) -> Verdict:
-    """Clients can pay for each request."""
-    if not scene.config.gateway.takes_payments:
-        return unknown("[gateway] takes no payments by x402")
-    payers = scene.payers
-    if payers is None:
-        return unknown("the daemon is not running")
-    if payers["is_offered"]:
-        return Verdict(f"offered on {payers['network']}, to {payers['pay_to']}")
-    fix = "set [gateway] x402_facilitator to a facilitator for this chain, or leave it empty to sell keys only"
-    return Verdict(f"not offered: {payers['why_not']}", fix)
 
 
 def _address(scene: Scene, name: str) -> Address | None:

@@ -61,7 +61,7 @@ def api_key(scene: Scene) -> Verdict:
 def listeners(scene: Scene) -> Verdict:
     """The API listens on loopback only, or its other addresses have a named key and listed origins."""
     api = scene.config.api
-    addresses = public_addresses(api, ApiKeyRing(scene.home), takes_payments=scene.config.gateway.takes_payments)
+    addresses = public_addresses(api, ApiKeyRing(scene.home))
     if not addresses:
         return Verdict("loopback only")
     return Verdict(f"also {', '.join(map(str, addresses))}; {PLAIN}")

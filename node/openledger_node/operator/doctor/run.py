@@ -54,7 +54,6 @@ CHECKS = (
     Check("chain", "gas", chain.gas, NETWORK_S, is_told=True),
     Check("chain", "stake", chain.stake, NETWORK_S, is_told=True),
     Check("chain", "claims", chain.claims, NETWORK_S),
-    Check("chain", "x402", chain.x402, NETWORK_S),
     Check("network", "port", network.port, NETWORK_S),
     Check("network", "listening", network.listening, NETWORK_S),
     Check("network", "bootstrap", network.bootstrap, NETWORK_S),

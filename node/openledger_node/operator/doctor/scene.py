@@ -62,7 +62,6 @@ class Scene:
         self._peers: Once[dict[str, Any] | None] = Once(
             lambda: ask("POST", "/money/peers") if is_claimed(home) else None
         )
-        self._payers: Once[dict[str, Any] | None] = Once(lambda: ask("GET", "/payers") if is_claimed(home) else None)
         self._told: Once[dict[str, Any] | None] = Once(
             lambda: ask("POST", "/doctor/chain") if is_claimed(home) else None
         )
@@ -97,11 +96,6 @@ class Scene:
             NodeError: it has no peers, or is not on its network yet.
         """
         return self._peers.get()
-
-    @property
-    def payers(self) -> dict[str, Any] | None:
-        """The daemon's answer about payments by x402; None if no daemon runs."""
-        return self._payers.get()
 
     def told(self, name: str) -> Finding | None:
         """The running daemon's own finding of a check; None if it makes none, and this process must look."""

@@ -214,7 +214,7 @@ function drawEarnings({ by, noMoney, network, address }) {
     columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(all))] }, ...periods(([, , wei], each) => wei(each))],
     sum: [["Net", h("small", {}, "claimed and final, less what went out")], ...PERIODS.map(([, since]) => amount(by ? by[since].net_wei : null))],
   }), all && bySource(by, periods), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer appears under Earned within a second; your own questions are free and leave no receipt."),
-  all && besidePaid(all), all && !all.books.holds && note("bad", `The books do not add up at block ${count(all.books.block)}: events of the chain are missing.`, null, "network rescan"), h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
+  all && !all.books.holds && note("bad", `The books do not add up at block ${count(all.books.block)}: events of the chain are missing.`, null, "network rescan"), h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
 }
 
 // Claimed and final together, by what it was paid for: shown as soon as there is more than the node's own part.
@@ -222,12 +222,6 @@ function bySource(by, periods) {
   const lines = by[""].lines.filter((line) => line.under_way_wei !== "0" || line.final_wei !== "0").map((each) => each.line);
   const wei = (line, each) => { const found = each.lines.find((other) => other.line === line); return sum(found.under_way_wei, found.final_wei); };
   return lines.some((line) => line !== "node") && table({ caption: "Claimed and final, by what they were paid for, in OPEN", rows: lines, key: (line) => line, columns: [{ label: "Paid for", head: true, cell: (line) => EARNED_FOR[line] }, ...periods(wei)] });
-}
-
-// The gateway's charges are in no sum above: credit was paid for elsewhere, and x402 has claims of its own.
-function besidePaid({ gateway, x402 }) {
-  const words = [gateway.charged_wei !== "0" && `${openAmount(gateway.charged_wei)} OPEN of credit charged to prepaid keys`, x402.charged_wei !== "0" && `${openAmount(x402.charged_wei)} OPEN charged to x402 payers, ${openAmount(x402.unclaimed_wei)} OPEN of it not claimed yet`].filter(Boolean);
-  return words.length > 0 && h("p", { class: "note12" }, `By the gateway, beside the sums above: ${words.join(" · ")}.`);
 }
 
 // Gas is paid in the chain's own coin, and counts in OPEN only where its owner has said what a coin is worth.
