@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from support.chain_world.case_world import RIGHT, challenge_of, opening_of
+from support.chain_world.case_world import RIGHT, challenge_of
+from support.openings import opening_of
 from support.signed import CONFIG, PAYMENTS, WORK
 
 from openledger_node.chain.cases import CONTRACT, Challenge, read_challenge

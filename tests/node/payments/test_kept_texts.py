@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
+from support.openings import opening_of
 
 from openledger_node.home import Home
 from openledger_node.ledger import texts as texts_module

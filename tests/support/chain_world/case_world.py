@@ -22,14 +22,12 @@ from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.cases import case_texts
 from openledger_protocol.commitments import output_commit, prompt_commit
 from openledger_protocol.eip712 import hex_digest
-from openledger_protocol.inference import Message, SamplingParams
-from openledger_protocol.opening import Opening
 from openledger_protocol.payments import Receipt, receipt_digest
-from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, Digest, RequestId, Salt, Wei
+from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.signatures import address_of, sign_digest
-from openledger_protocol.wire.inference import Salts
 
 from ..contributors import ADA, BEN
+from ..openings import opening_of
 from ..signed import AUTHORIZER_KEY, NODE, PAYER_KEY, SIGNER_KEY, WORK, digest
 from .contract_world import OPEN
 from .world import World, open_session, open_world
@@ -172,19 +170,6 @@ class CaseWorld:
             chain.fund(opened.accounts.wallet, coin_wei=OPEN, open_wei=50 * OPEN)
             chain.fund(opened.accounts.signer, coin_wei=OPEN)
         return opened
-
-
-def opening_of(answer: str) -> Opening:
-    """The exchange of an answer."""
-    salt = Salt(digest("e"))
-    return Opening(
-        messages=(Message(role="user", content="Who keeps the harbour?"),),
-        sampling=SamplingParams(max_tokens=9, seed=7),
-        prefix="",
-        text=answer,
-        ids=(),
-        salts=Salts(prompt=salt, output=salt, fingerprint=salt),
-    )
 
 
 def challenge_of(row: ReceiptRow, config: Any, *, bond_wei: Wei, answer: str = "Odile keeps it.") -> ChallengeReceipt:
