@@ -22,6 +22,8 @@ from openledger_node.audit.awards import AwardState, ContributorReport
 from openledger_node.audit.chain import pin_chain
 from openledger_node.audit.contributor import read_contributor
 from openledger_node.audit.contributor_json import contributor_to_json
+from openledger_node.audit.contributor_page import render_page
+from openledger_node.chain.contracts import load_contract
 from openledger_node.cli.main import main
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
@@ -392,3 +394,38 @@ def test_a_withdrawal_that_cannot_be_meant_is_not_signed(
     assert ran.status == code
     assert why in ran.stderr
     assert not keys.withdrawals.exists()
+
+
+# ---- the page; test_contributor_page.py opens it in a browser
+
+
+def test_the_page_has_the_calls_of_the_contract(session: Economy) -> None:
+    text = render_page(session.network).partition('id="network">')[2].partition("</script>")[0]
+    facts, rewards = json.loads(text), load_contract("AttributionRewards")
+    words = "".join(f"{number:064x}" for number in (int(OWNER, 16), 7))
+    assert facts["withdraw"] + words == "0x" + rewards.encode("withdraw", OWNER, 7).hex()
+    assert facts["balanceOf"] + words[:64] == "0x" + rewards.encode("balanceOf", OWNER).hex()
+    assert (facts["credited"], facts["withdrawn"]) == (rewards.topic_of("Credited"), rewards.topic_of("Withdrawn"))
+    assert facts["rewards"] == session.network.contracts["AttributionRewards"]
+
+
+def test_the_page_loads_nothing_and_asks_one_endpoint(session: Economy) -> None:
+    text = render_page(replace(session.network, rpc=("https://one.example/key", "https://two.example")))
+    assert "default-src &#x27;none&#x27;" in text
+    assert "connect-src https://one.example;" in text
+    assert "two.example" not in text
+    assert not [each for each in (" src=", "innerHTML", "<link") if each in text]
+
+
+def test_a_network_cannot_put_markup_into_the_page(session: Economy) -> None:
+    token = replace(session.network.token, symbol="</script><b>")
+    assert "<b>" not in render_page(replace(session.network, token=token, rpc=('http://a"><b>',)))
+
+
+def test_the_page_is_written_once(run: Run, session: Economy, tmp_path: Path) -> None:
+    network, out = tmp_path / "network.json", tmp_path / "earnings.html"
+    write_network(network, session.network)
+    words = ("contributor", "page", "--network", str(network), "--out", str(out))
+    assert run(*words).status == 0
+    assert out.read_text() == render_page(session.network)
+    assert "exists already" in " ".join(run(*words).stderr.split())

@@ -92,9 +92,10 @@ def page(
     sha256: NetworkHash = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a page that shows the same for any address: one HTML file for a web site, or to open from disk.
+    """Write a page that shows what any address earned, and withdraws it: one HTML file for a web site or from disk.
 
-    The page asks only the endpoint that its reader names, which must let web pages ask it (CORS). It holds no key.
+    The page asks only the first endpoint of the network, which must let web pages ask it (CORS). It holds no key. The
+    browser's wallet signs the withdrawal.
     """
     chosen = choose_network(network, sha256)
     from ..audit.contributor_page import render_page
