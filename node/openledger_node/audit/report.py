@@ -18,7 +18,7 @@ from .moves import match_moves
 from .registries import registry_faults, wiring_faults
 from .storage import read_storage, storage_faults
 
-SCHEMA = "openledger.audit/3"
+SCHEMA = "openledger.audit/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

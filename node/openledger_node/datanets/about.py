@@ -299,7 +299,7 @@ def _languages(content: object) -> tuple[str, ...]:
 
 
 def _policy_to_plain(policy: DatanetPolicy) -> dict[str, Any]:
-    """A policy for the chain; without a bond it is the document that earlier releases read and hash."""
+    """A policy for the chain, which names a bond only if there is one."""
     plain: Any = to_plain(policy)
     return {name: value for name, value in plain.items() if (name, value) != ("bond_wei_min", NO_BOND)}
 

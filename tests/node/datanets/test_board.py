@@ -100,7 +100,7 @@ def test_the_beginnings_of_copies_are_masked_before_they_are_cut(views: DatanetV
 
 
 def _with_raw_note(batch: RowBatch) -> RowBatch:
-    """The batch as an earlier release has stored it."""
+    """The batch with notes that nobody has masked, as in a file that was edited."""
     raw = "Whom do I ask? → Write to odile@fenn.org"
     notes = tuple(replace(each, begins=raw, of_begins=raw) for each in batch.gate.copies)
     return replace(batch, gate=replace(batch.gate, copies=notes, taken=notes))

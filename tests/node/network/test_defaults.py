@@ -72,7 +72,7 @@ def test_a_setting_that_is_not_set_takes_the_networks_value(home: Home) -> None:
 
 
 def test_a_network_that_asks_for_a_usual_context_makes_no_node_serve_a_shorter_one(home: Home) -> None:
-    """A release kept 2,048 tokens as the network's default; its file must not shorten a context chosen by itself."""
+    """A file of defaults that names a short context must not shorten one that is chosen by itself."""
     assert "inference.context_max" not in defaults_of(replace(PARAMS, least_context=32_768), 7).values
     keep_defaults(home, "development-1a2b3c4d", NetworkDefaults(epoch=1, values={"inference.context_max": 2_048}))
     kept = read_defaults(home, "development-1a2b3c4d")

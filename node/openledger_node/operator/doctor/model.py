@@ -38,8 +38,6 @@ def digest(scene: Scene) -> Verdict:
     found = file_digest(scene.base.gguf) if scene.base.gguf else folder_digest(folder)
     if found == scene.base.digest:
         return Verdict("the files match")
-    if scene.base.name == DEMO_BASE_NAME and scene.base.gguf is None:  # an older version pulled it
-        return Verdict("converted here from the file that the digest names")
     fix = f"delete {folder} and run `openledger-node models pull {shlex.quote(pull_name(scene.base))}`"
     return Verdict(f"the files hash to {found[:18]}…, but base.json says {scene.base.digest[:18]}…", fix)
 
