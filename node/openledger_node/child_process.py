@@ -1,19 +1,13 @@
 """A child process that prints one line of JSON when it is ready, and ends with its parent."""
 
 import json
-import logging
-import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from .errors import NodeError, explain_disk
+from .errors import NodeError
 
 END_S = 10.0
-LOG_BYTES_MAX = 1 << 20
-
-log = logging.getLogger(__name__)
 
 
 class ChildProcess:
@@ -93,39 +87,15 @@ class BegunProcess:
         ChildProcess(self._process).close()
 
 
-def begin_process(
-    module: str, words: list[str], *, what: str, failure: type[NodeError], log_file: Path | None = None
-) -> BegunProcess:
-    """Start one of our modules without waiting for it. Its stderr goes to `log_file`, or to our own stderr."""
-    with _open_log(log_file) as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # so that the terminal's Ctrl-C reaches the parent only
-        )
+def begin_process(module: str, words: list[str], *, what: str, failure: type[NodeError]) -> BegunProcess:
+    """Start one of our modules without waiting for it. It writes to our own stderr."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=sys.stderr.fileno(),
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,  # so that the terminal's Ctrl-C reaches the parent only
+    )
     return BegunProcess(process, what=what, failure=failure)
-
-
-def _open_log(file: Path | None) -> IO[str]:
-    if file is None:
-        return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
-    return os.fdopen(open_log(file, bytes_max=LOG_BYTES_MAX), "w", encoding="utf-8")
-
-
-def open_log(file: Path, *, bytes_max: int) -> int:
-    """Open the log of a child process and return its descriptor; a full one becomes `.log.1` first.
-
-    A child whose log can't be written runs all the same, because a full disk must not stop it.
-    """
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if file.exists() and file.stat().st_size > bytes_max:
-            file.replace(file.with_suffix(".log.1"))
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        log.warning("%s; what %s would say is lost", explain_disk(error, file.parent), file.name)
-        return os.open(os.devnull, os.O_WRONLY)

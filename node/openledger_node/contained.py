@@ -31,7 +31,7 @@ def why_failed(error: Exception) -> NodeError | ProtocolError:
         return error
     if isinstance(error, OSError):
         return explain_disk(error)
-    return EngineFailedError("this node has failed at this request: `openledger-node logs` says why")
+    return EngineFailedError("this node has failed at this request: its log says why")
 
 
 def refusal_of(error: Exception) -> ProtocolError:

@@ -91,16 +91,6 @@ class Home:
         return self.root / "cache"
 
     @property
-    def logs(self) -> Path:
-        """Logs of the daemon, its engine and its chain."""
-        return self.root / "logs"
-
-    @property
-    def service_log(self) -> Path:
-        """Standard error of a node that macOS runs as a service."""
-        return self.logs / "service.log"
-
-    @property
     def devnet(self) -> Path:
         """The development chain that the daemon runs inside itself."""
         return self.root / "devnet"

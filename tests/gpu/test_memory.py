@@ -62,7 +62,6 @@ def options_for(base: Path) -> EngineOptions:
         adapter_cache_bytes=adapter_bytes,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=base.parent / "engine.log",
     )
 
 

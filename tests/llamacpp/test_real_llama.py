@@ -271,7 +271,6 @@ async def test_an_answer_is_the_same_after_llama_server_was_killed(tiny: Path, t
         adapter_cache_bytes=1 << 20,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=tmp_path / "engine.log",
     )
     engine = Engine(options)
     model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)

@@ -20,7 +20,6 @@ from support.market_world.terms import CHANNEL, CHUNK_TOKENS
 
 from openledger_node.api.operator import build_operator
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
-from openledger_node.child_process import open_log
 from openledger_node.config_tables import ChainConfig
 from openledger_node.contained import contained
 from openledger_node.errors import DiskError, LedgerError
@@ -58,7 +57,7 @@ FAILURES = [
     pytest.param(FULL, WORDS, id="disk"),
     pytest.param(LedgerError("the ledger can't be written: free some space"), "free some space", id="ledger"),
     pytest.param(ExceptionGroup("of a nursery", [FULL]), WORDS, id="group"),
-    pytest.param(KeyError("our own mistake"), "openledger-node logs", id="mistake"),
+    pytest.param(KeyError("our own mistake"), "its log says", id="mistake"),
 ]
 
 
@@ -291,10 +290,3 @@ def test_a_private_file_on_a_full_disk_stays_as_it_was(tmp_path: Path, monkeypat
         write_private(file, "after", is_new=False)
     assert [each.name for each in tmp_path.iterdir()] == ["node.toml"]
     assert file.read_text() == "before"
-
-
-def test_a_child_runs_without_its_log_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "logs").write_text("no folder")
-    descriptor = open_log(tmp_path / "logs" / "engine.log", bytes_max=1)
-    assert os.write(descriptor, b"said") == 4
-    os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The node and its service manager: readiness, signs of life, state and stop."""
+"""The node and its service manager: readiness and signs of life."""
 
 import errno
 import os
@@ -12,23 +12,9 @@ from trio.testing import MockClock
 
 from openledger_node.cli.node import note_step
 from openledger_node.home import note_doing
-from openledger_node.node_events import EventKind, NodeEvent
-from openledger_node.service_manager import STOP_MARGIN_S, ServiceManager
+from openledger_node.service_manager import ServiceManager
 
 THIRTY_S_USEC = "30000000"
-
-
-def event(kind: EventKind, text: str = "it happened") -> NodeEvent:
-    return NodeEvent(kind=kind, text=text, time_s=0.0)
-
-
-def told_by(kinds: list[EventKind]) -> list[str]:
-    said: list[str] = []
-    manager = ServiceManager(said.append)
-    manager.be_ready("serving at http://127.0.0.1:8420")
-    for kind in kinds:
-        manager.take_event(event(kind, f"text of {kind}"), grace_s=30.0)
-    return said
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])
@@ -49,15 +35,14 @@ def test_a_node_tells_its_start_by_the_socket_that_it_is_given(tmp_path: Path, i
 
 
 def test_a_load_after_the_start_leaves_the_words_of_a_node_that_serves(tmp_path: Path) -> None:
-    said: list[str] = []
-    manager = ServiceManager(said.append)
-    with (tmp_path / "node.lock").open("a+") as lock:
+    with open_notify_socket(tmp_path / "notify") as socket, (tmp_path / "node.lock").open("a+") as lock:
+        manager = ServiceManager(socket.address)
         note_step(lock, manager, "loading the base, 40 %")
         assert "loading the base, 40 %" in (tmp_path / "node.lock").read_text()
         note_doing(lock, "")
         manager.be_ready("serving at http://127.0.0.1:8420")
         note_step(lock, manager, "loading the base, 89 %")
-    assert said[-1] == "READY=1\nSTATUS=serving at http://127.0.0.1:8420"
+        assert socket.messages()[-1] == "READY=1\nSTATUS=serving at http://127.0.0.1:8420"
     assert "loading" not in (tmp_path / "node.lock").read_text()
 
 
@@ -94,9 +79,12 @@ async def test_signs_of_life_come_three_times_within_the_watchdogs_time(
         assert socket.messages() == ["WATCHDOG=1"] * 7
 
 
-async def test_a_loop_that_hangs_gives_no_sign_of_life(autojump_clock: MockClock) -> None:
+async def test_a_loop_that_hangs_gives_no_sign_of_life(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told_s: list[float] = []
-    manager = ServiceManager(lambda _: told_s.append(trio.current_time()), watchdog_s=30.0)
+    manager = ServiceManager("/run/notify", watchdog_s=30.0)
+    monkeypatch.setattr(manager, "_send", lambda _: told_s.append(trio.current_time()))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(manager.give_signs_of_life)
         await trio.sleep(15.0)
@@ -116,20 +104,3 @@ async def test_without_a_watchdog_of_its_own_a_node_gives_no_signs(
     with open_notify_socket(tmp_path / "notify") as socket:
         await ServiceManager.find({"NOTIFY_SOCKET": socket.address, **variables}).give_signs_of_life()
         assert socket.messages() == []
-
-
-def test_the_state_names_troubles_for_as_long_as_they_last() -> None:
-    said = told_by([EventKind.CHAIN_LOST, EventKind.PAUSED, EventKind.CHAIN_BACK, EventKind.RESUMED])
-    serving = "STATUS=serving at http://127.0.0.1:8420"
-    assert said[1:] == [
-        f"{serving}; text of chain_lost",
-        f"{serving}; text of chain_lost; text of paused",
-        f"{serving}; text of paused",
-        serving,
-    ]
-
-
-def test_a_stop_gets_the_grace_of_running_answers_and_more() -> None:
-    said = told_by([EventKind.STOPPING, EventKind.CHAIN_LOST])
-    extended_usec = int((30 + STOP_MARGIN_S) * 1_000_000)
-    assert said[1:] == [f"STOPPING=1\nSTATUS=text of stopping\nEXTEND_TIMEOUT_USEC={extended_usec}"]

@@ -82,7 +82,6 @@ async def test_a_small_model_that_must_call_a_tool_writes_a_call_that_fits_its_s
         adapter_cache_bytes=1 << 26,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=tmp_path / "engine.log",
     )
     engine, tokenizer = Engine(options), open_tokenizer(demo_base)
     with trio.fail_after(120):

@@ -27,7 +27,6 @@ def child_engine(root: Path) -> Engine:
             adapter_cache_bytes=1 << 20,
             stall_timeout_s=60.0,
             wait_policy="passive",
-            log_file=root / "engine.log",
         )
     )
 

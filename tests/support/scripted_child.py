@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,7 +52,7 @@ class Script:
     profile: Profile = PROFILE
     children: list["ScriptedChild"] = field(default_factory=list)
 
-    async def start(self, log_file: Path, *, wait_policy: str, threads: int) -> "ScriptedChild":
+    async def start(self, *, wait_policy: str, threads: int) -> "ScriptedChild":
         """Stands in for `start_child`."""
         await trio.lowlevel.checkpoint()
         self.children.append(ScriptedChild(self))
@@ -69,6 +68,7 @@ class ScriptedChild(Child):
 
     def __init__(self, script: Script) -> None:
         self.process: Any = SimpleNamespace(pid=os.getpid())
+        self.output: Any = SimpleNamespace(tail=lambda: "it printed nothing")
         self.commands: list[Command] = []
         self._gone = trio.Event()
         self._script = script

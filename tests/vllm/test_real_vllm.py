@@ -175,7 +175,6 @@ async def test_answers_go_on_as_they_would_have_when_vllm_is_killed(base: Path, 
         adapter_cache_bytes=1 << 20,
         stall_timeout_s=300.0,
         wait_policy="passive",
-        log_file=tmp_path / "engine.log",
     )
     engine = Engine(options)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

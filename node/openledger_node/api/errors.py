@@ -45,7 +45,7 @@ ANTHROPIC_TYPES: Mapping[int, str] = {
 """Types of errors in Anthropic's dialect by status; all others are `invalid_request_error`."""
 
 TOO_DEEP = "the body has lists or objects nested too deeply: send it flatter"
-MISTAKE = "this node has failed at this request by a mistake of its own: `openledger-node logs` says where"
+MISTAKE = "this node has failed at this request by a mistake of its own: its log says where"
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
 

@@ -175,11 +175,6 @@ def _add_views(app: FastAPI, operator: OperatorService, network: NetworkService)
         """The address, the key file, model names, and examples to paste."""
         return await operator.connect()
 
-    @app.get("/logs")
-    async def show_logs(source: str = "node", lines: int = 200) -> dict[str, Any]:
-        """The newest lines of a log."""
-        return await operator.logs(source, lines)
-
 
 def _add_controls(app: FastAPI, operator: OperatorService, stop: Callable[[], None]) -> None:
     @app.get("/price")

@@ -54,8 +54,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Restore a backup into an empty data directory; the whole file is checked first."""
-    from ..operator.background.definition import service_name
-    from ..operator.background.installation import service_manager_here
+    from ..operator.background import service_of
     from ..operator.backup.restore import restore_backup
 
     home = open_node_home()
@@ -78,9 +77,9 @@ def restore(
         say("each ledger has a new generation: this node claims what it still can on its old channels,")
         say("signs nothing more on them, and payers open new ones; receipts after the backup are lost")
     say("start only one copy of a node: if the old machine still runs it, stop that one first")
-    manager, name = service_manager_here(), service_name(home)
-    if manager.file(name).exists():
-        say(f"`{manager.start_command(name)}` starts its service")
+    service = service_of(home)
+    if service.file.exists():
+        say(f"`{' '.join(service.start)}` starts its service")
 
 
 def _say_left_out(folders: list[dict[str, Any]]) -> None:

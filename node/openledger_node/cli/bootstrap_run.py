@@ -15,8 +15,8 @@ from .. import __version__
 from ..api.bootstrap_metrics import bootstrap_metrics
 from ..api.metrics_listener import serve_metrics
 from ..errors import NodeError
+from ..line_limit import LineLimit
 from ..listeners import ListenAddress
-from ..log_files import LineLimit
 from ..p2p.bootstrap import bootstrap_places, open_bootstrap, serve
 from ..p2p.bootstrap_view import BootstrapView, advice
 from ..p2p.identity import hold_identity

@@ -27,7 +27,6 @@ COMMAND_MODULES: Final = (
     CommandModule("benchmark", ("benchmark",)),
     CommandModule("chat", ("chat",)),
     CommandModule("connect", ("connect",)),
-    CommandModule("logs", ("logs",)),
     CommandModule("backup", ("backup", "restore")),
     CommandModule("demo", ("demo",)),
     CommandModule("version", ("version",)),

@@ -140,7 +140,7 @@ def _ask(home: Home, method: str, path: str, body: Mapping[str, Any] | None, tim
     if response.status >= SERVER_ERROR:
         raise NodeError(
             f"the daemon failed at {method} {path} (status {response.status}); "
-            "to see why, read its log: `openledger-node logs`"
+            "to see why, read its log: `journalctl --user -u openledger-node`, or its terminal"
         )
     if response.status >= BAD_REQUEST:
         raise NodeError(

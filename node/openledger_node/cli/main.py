@@ -79,12 +79,11 @@ def status_for_manager(words: Sequence[str], status: int) -> int:
     label = os.environ.get(LAUNCHD_LABEL, "")
     if PROGRAM not in label or first_word(words) != "start":
         return status
-    from ..operator.background.definition import FINAL_STATUS
-    from ..operator.background.launchd import Launchd
+    from ..operator.background import FINAL_STATUS
 
     if status not in FINAL_STATUS:
         return status
-    command = Launchd().start_command(label)
+    command = f"launchctl kickstart gui/{os.getuid()}/{label}"
     return _complain(f"[yellow]service[/] launchd does not start the node again before you do, by `{command}`", 0)
 
 

@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -20,19 +20,20 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from .. import __version__
 from ..chain.dev.launch import BegunDevnet
 from ..config import Config
+from ..engine.child import OUTPUT as ENGINE_OUTPUT
 from ..engine.child import StartChild, start_child
 from ..engine.early_child import early_child
 from ..engine.load_steps import LoadStep
-from ..errors import NodeError, explain_disk
+from ..errors import NodeError
 from ..home import Holder, Home, claim_home, find_holder, note_doing
-from ..log_files import NODE_LOG, LineLimit, NodeLog
+from ..line_limit import LineLimit
 from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
 from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..node_clock import BootClock
 from ..node_events import LOGGER as EVENTS
-from ..node_events import EventKind, listening_to_events, note_event
+from ..node_events import EventKind, note_event
 from ..operator.alerts.run_mark import note_stopped
 from ..service_manager import ServiceManager
 from ..settlement.early_chain import early_chain
@@ -90,12 +91,11 @@ def start(
     tell = (lambda _: None) if quiet else say
     tell(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
     check_writable(home)
-    keep_log(home)
+    log_to_stderr()
     manager = ServiceManager.find()
     if manager.is_here:
         faulthandler.enable()  # on the watchdog's signal it prints where the program hangs
     with (
-        noting_failure(),
         claim_home(home) as lock,
         StageReport(is_quiet=quiet, note=partial(note_step, lock, manager)) as report,
     ):
@@ -123,16 +123,6 @@ def words_to_start_again(words: Sequence[str], port: int) -> list[str]:
     return [*kept, "--port", str(port)]
 
 
-@contextmanager
-def noting_failure() -> Iterator[None]:
-    """Write the error that ends a start into the log too; the terminal of a service is read by nobody."""
-    try:
-        yield
-    except NodeError as error:
-        note_event(EventKind.FAILED, str(error))
-        raise
-
-
 def note_step(lock: IO[str], manager: ServiceManager, step: str) -> None:
     """Tell a step of the start to `status` and to the service manager.
 
@@ -145,21 +135,14 @@ def note_step(lock: IO[str], manager: ServiceManager, step: str) -> None:
     manager.load(step)
 
 
-def keep_log(home: Home) -> None:
-    """Log warnings to the terminal, and also what the node does to logs/node.log, which only its owner may read."""
-    try:
-        home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = NodeLog(home.logs / NODE_LOG)
-    except OSError as error:
-        raise explain_disk(error, home.root) from error
-    screen = logging.StreamHandler(sys.stderr)
-    screen.setLevel(logging.WARNING)
-    limit = LineLimit(exempt=(EVENTS, told.name))
-    for handler in (screen, file):
-        handler.setFormatter(SafeFormatter(LOG_FORMAT))
-        handler.addFilter(limit)
-    logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
-    logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
+def log_to_stderr() -> None:
+    """Log to stderr: warnings, and also what the node does unless stderr is a terminal, which has the greeting."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter(LOG_FORMAT))
+    handler.addFilter(LineLimit(exempt=(EVENTS, told.name, ENGINE_OUTPUT)))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    if not sys.stderr.isatty():
+        logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
 
 
 def bring_base(home: Home, config: Config, report: Report, tell: Callable[[str], None]) -> None:
@@ -187,7 +170,7 @@ class StartScreen:
         self._report = report
         self._lock = lock
         self.manager = manager
-        self._began_s, self._loads_s = began_s, time.monotonic()  # before and after a download of the base
+        self._began_s = began_s  # before a download of the base
         self._is_quiet = is_quiet
         self._hello = hello
 
@@ -207,10 +190,11 @@ class StartScreen:
             greet(listening, began_s=self._began_s, hello=self._hello)
 
     def tell(self, line: str) -> None:
-        """Print and log one line."""
-        if not self._is_quiet:
+        """Print one line, or log it."""
+        if self._is_quiet:
+            told.info("%s", shown(line.strip()))
+        else:
             say(plain(line))
-        told.info("%s", shown(line.strip()))
 
 
 def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> int | None:
@@ -233,9 +217,8 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> in
 
 async def _run_both(home: Home, config: Config, screen: StartScreen) -> int | None:
     """Start the processes of the engine and of the own chain, and then load and run the daemon."""
-    take_event = partial(screen.manager.take_event, grace_s=config.node.drain_grace_s)
     async with trio.open_nursery() as nursery, _early_engine(home, config) as start_engine:
-        with early_chain(home, config) as begun_chain, listening_to_events(take_event):
+        with early_chain(home, config) as begun_chain:
             nursery.start_soon(screen.manager.give_signs_of_life)
             port_to_start_on = await _run_daemon(home, config, screen, start_engine, begun_chain)
             nursery.cancel_scope.cancel()
@@ -260,9 +243,7 @@ def _early_engine(home: Home, config: Config) -> AbstractAsyncContextManager[Sta
     backend = "torch_lora" if inference.backend == "auto" else inference.backend
     if not config.node.serve or inference.base == FAKE_BASE_NAME or backend != "torch_lora":
         return nullcontext(start_child)  # the other backends have little to load
-    return early_child(
-        home.logs / "engine.log", backend=backend, wait_policy=inference.wait_policy, threads=inference.threads
-    )
+    return early_child(backend=backend, wait_policy=inference.wait_policy, threads=inference.threads)
 
 
 def stop(
@@ -291,15 +272,14 @@ def stop(
 
 def _of_service(home: Home) -> str:
     """Say that an installed service stays, and how to start it; empty without one."""
-    from ..operator.background.definition import service_name
-    from ..operator.background.installation import service_manager_here
+    from ..operator.background import service_of
 
-    manager, name = service_manager_here(), service_name(home)
-    if not manager.file(name).exists():
+    service = service_of(home)
+    if not service.file.exists():
         return ""
     return (
         "; its service stays installed, and starts when you log in or the machine boots. "
-        f"`{manager.start_command(name)}` starts it now, and `openledger-node service remove` removes it"
+        f"`{' '.join(service.start)}` starts it now, and `openledger-node service remove` removes it"
     )
 
 

@@ -1,18 +1,18 @@
 """Start and end the engine's process, and exchange frames with it."""
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 import trio
 
-from ..child_process import open_log
-from ..log_files import CHILD_LOGS
 from . import frames
 from .frames import Event
 
@@ -25,14 +25,46 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 above 128 KiB, and each drawn token has several temporaries of that size: one number for each token of the vocabulary.
 32 MiB is the most that every glibc accepts. Other C libraries ignore both."""
 
-TAIL_LINES, TAIL_BYTES = 3, 4096
+OUTPUT: Final = "openledger_node.engine.output"
+"""The logger of what engines print."""
+
+TAIL_LINES, LINE_CHARS_MAX = 3, 4096
+LAST_WORDS_S = 1.0
+"""Time to read what a child has printed before its end; a process that it started may hold the pipe open."""
+
+
+class ChildOutput:
+    """What a child prints: each line goes to our own log, and the last ones say why it ended."""
+
+    def __init__(self) -> None:
+        reader, self.descriptor = os.pipe()
+        self._last: deque[str] = deque(maxlen=TAIL_LINES)
+        self._thread = threading.Thread(target=self._read, args=(reader,), name="engine-output", daemon=True)
+        self._thread.start()
+
+    def tail(self) -> str:
+        """The last lines, for an error message."""
+        return " / ".join(self._last) or "it printed nothing"
+
+    def wait(self) -> None:
+        """Wait until all has been read, after the child's end; blocks for a moment at most."""
+        self._thread.join(LAST_WORDS_S)
+
+    def _read(self, reader: int) -> None:
+        log = logging.getLogger(OUTPUT)
+        with open(reader, encoding="utf-8", errors="replace") as stream:
+            while line := stream.readline(LINE_CHARS_MAX):
+                if line := line.rstrip():
+                    self._last.append(line)
+                    log.info("%s", line)
 
 
 class Child:
-    """One engine process and the daemon's end of its socket pair."""
+    """One engine process, the daemon's end of its socket pair, and what it prints."""
 
-    def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
+    def __init__(self, process: trio.Process, stream: trio.SocketStream, output: ChildOutput) -> None:
         self.process = process
+        self.output = output
         self._stream = stream
         self._sending = trio.Lock()
 
@@ -82,6 +114,7 @@ class Child:
                 await self.process.wait()
             self.process.kill()  # does nothing if it has ended
             await self.process.wait()
+            await trio.to_thread.run_sync(self.output.wait)
         assert self.process.returncode is not None, "it has ended"
         return self.process.returncode
 
@@ -114,14 +147,15 @@ StartChild = Callable[..., Awaitable[Child]]
 """`start_child`, or a stand-in of a test."""
 
 
-async def start_child(log_file: Path, *, wait_policy: str, threads: int, backend: str = "") -> Child:
-    """Start the engine; its output goes to `log_file`.
+async def start_child(*, wait_policy: str, threads: int, backend: str = "") -> Child:
+    """Start the engine.
 
     With a `backend`, it loads the libraries of that backend while it waits for its first command. It gets its own
     process session, so that Ctrl-C in the terminal reaches only the daemon, which drains first.
     """
     ours, theirs = socket.socketpair()
-    with theirs, _open_log(log_file) as log:
+    output = ChildOutput()
+    with theirs, os.fdopen(output.descriptor, "wb") as log:
         process = await trio.lowlevel.open_process(
             [
                 sys.executable,
@@ -137,7 +171,7 @@ async def start_child(log_file: Path, *, wait_policy: str, threads: int, backend
             start_new_session=True,
             env=child_environment(wait_policy, threads),
         )
-    return Child(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    return Child(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)), output)
 
 
 def waiting_environment(setting: str, load_1m: float, num_cores: int) -> dict[str, str]:
@@ -162,26 +196,3 @@ def child_environment(wait_policy: str, threads: int) -> dict[str, str]:
     if threads:
         chosen["OMP_NUM_THREADS"] = str(threads)
     return {**MALLOC, **os.environ, **chosen}
-
-
-def tail_of(log_file: Path) -> str:
-    """The last lines of the engines' log, for an error message."""
-    lines = _end_of(log_file).splitlines()
-    return f"{' / '.join(lines[-TAIL_LINES:]) or 'it printed nothing'} (full log: {log_file})"
-
-
-@contextlib.contextmanager
-def _open_log(file: Path) -> Iterator[int]:
-    descriptor = open_log(file, bytes_max=CHILD_LOGS["engine.log"])
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _end_of(file: Path) -> str:
-    if not file.exists():
-        return ""
-    with file.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
-        return stream.read().decode(errors="replace")

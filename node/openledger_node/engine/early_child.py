@@ -5,7 +5,6 @@ Both take seconds, and on two cores they load at the same time.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import trio
 
@@ -21,10 +20,10 @@ class EarlyChild:
     def __init__(self, child: Child) -> None:
         self._child: Child | None = child
 
-    async def __call__(self, log_file: Path, *, wait_policy: str, threads: int) -> Child:
+    async def __call__(self, *, wait_policy: str, threads: int) -> Child:
         """Return the early process the first time, and then a new one each time."""
         child, self._child = self._child, None
-        return child or await start_child(log_file, wait_policy=wait_policy, threads=threads)
+        return child or await start_child(wait_policy=wait_policy, threads=threads)
 
     async def end_unused(self) -> None:
         """End the early process unless it was handed out."""
@@ -35,9 +34,9 @@ class EarlyChild:
 
 
 @asynccontextmanager
-async def early_child(log_file: Path, *, backend: str, wait_policy: str, threads: int) -> AsyncIterator[StartChild]:
+async def early_child(*, backend: str, wait_policy: str, threads: int) -> AsyncIterator[StartChild]:
     """Start the engine's first process, which loads the libraries of `backend` and waits for its base."""
-    early = EarlyChild(await start_child(log_file, wait_policy=wait_policy, threads=threads, backend=backend))
+    early = EarlyChild(await start_child(wait_policy=wait_policy, threads=threads, backend=backend))
 
     async def end_late() -> None:
         await trio.sleep(UNUSED_S)

@@ -23,7 +23,7 @@ from ..machine import resident_bytes
 from ..models.adapter_source import AdapterSource
 from . import frames
 from .backend import Profile
-from .child import Child, CommandQueue, StartChild, start_child, tail_of
+from .child import Child, CommandQueue, StartChild, start_child
 from .duty import Duty, LoadFailure
 from .faults import other_device
 from .frames import (
@@ -75,6 +75,7 @@ class Engine:
         self.load_step: LoadStep | None = None  # the step of a child that is loading
         self.beat = Beat()
         self.num_restarts = self.num_unloads = 0
+        self._last_words = ""  # of the child before
         self._pinned = {source.id: source for source in options.pinned}
         self._fatal: Fatal | None = None
         self._duty = Duty(options.unload_after_s)
@@ -236,8 +237,7 @@ class Engine:
         """The failure of children that ended without a word while they loaded; None if another may follow at once."""
         if failed_starts < FAILED_STARTS_MAX and not self.failure:
             return None
-        tail = tail_of(self._options.log_file)
-        message = f"the engine ended {failed_starts} times while loading: {tail}"
+        message = f"the engine ended {failed_starts} times while loading: {self._last_words}"
         return Fatal(message=message, is_device=True, can_recover=True)
 
     async def _wait_for_duty(self) -> None:
@@ -251,7 +251,7 @@ class Engine:
         options = self._options
         self._duty.note_loading(trio.current_time())
         self.state, self._is_ending, self._fatal = self._loading_state, False, None
-        child = await self._start(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
+        child = await self._start(wait_policy=options.wait_policy, threads=options.settings.threads)
         self._child, self._last_event_at_s, was_ready = child, trio.current_time(), False
         self._commands = CommandQueue()  # drop the commands for the last child
         try:
@@ -276,9 +276,13 @@ class Engine:
                 self.state = "stopped"
             status = await child.close()
             self._child = self.load_step = None
+            self._last_words = child.output.tail()
         if not self._is_ending:
             self.state = "restarting"
-            log.warning("engine ended with status %d; %d sequences resume in the next one", status, len(self._live))
+            log.warning(
+                "engine ended with status %d (%s); %d sequences resume in the next one",
+                status, self._last_words, len(self._live),
+            )  # fmt: skip
         return was_ready
 
     @property

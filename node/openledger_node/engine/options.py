@@ -1,7 +1,6 @@
 """Settings with which every engine's child is started, and the states that an engine can be in."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, Literal
 
 import trio
@@ -39,7 +38,6 @@ class EngineOptions:
     adapter_cache_bytes: int
     stall_timeout_s: float
     wait_policy: str
-    log_file: Path
     load_timeout_s: float = 600.0
     memory_max_bytes: int = 0  # resident memory of the child; 0: no limit
     adapter_ram_bytes: int = 0  # see `OpenEngine`
@@ -90,7 +88,6 @@ def engine_options(home: Home, config: Config, base: Base, *, held_bytes: int = 
         adapter_cache_bytes=adapter_cache_bytes,
         stall_timeout_s=inference.stall_timeout_s,
         wait_policy=inference.wait_policy,
-        log_file=home.logs / "engine.log",
         load_timeout_s=inference.load_timeout_s,
         memory_max_bytes=inference.memory_max_bytes,
         adapter_ram_bytes=min(inference.adapter_ram_bytes, config.limits.ram_bytes or inference.adapter_ram_bytes),

@@ -1,15 +1,11 @@
 """Access for other programs: the address, the key file, model names, examples to paste, and the logs."""
 
-import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openledger_protocol.errors import MalformedError
-
 from ..first_words import FIRST_QUESTION, SAMPLE_QUESTIONS
-from ..home import Home
 
 
 def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any]:
@@ -46,45 +42,3 @@ def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any
             f"another machine with `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
         ),
     }
-
-
-# ---- The last lines of the logs.
-
-SOURCES: Mapping[str, str] = {"node": "node.log", "engine": "engine.log", "chain": "chain.log"}
-LINES_MAX = 10_000
-BLOCK_BYTES = 64 * 1024
-
-
-def log_file(home: Home, source: str) -> Path:
-    """The file of a log.
-
-    Raises:
-        MalformedError: there is no such log.
-    """
-    if source not in SOURCES:
-        raise MalformedError(f"no log is called {source!r}: choose one of {', '.join(SOURCES)}")
-    return home.logs / SOURCES[source]
-
-
-def read_logs(home: Home, source: str, lines: int) -> dict[str, Any]:
-    """The newest lines of one log, oldest first.
-
-    Raises:
-        MalformedError: there is no such log.
-    """
-    file = log_file(home, source)
-    return {"source": source, "file": str(file), "lines": tail(file, min(max(lines, 0), LINES_MAX))}
-
-
-def tail(file: Path, count: int) -> list[str]:
-    """The last lines of a file, read from its end; empty if there is no such file."""
-    if not count or not file.exists():
-        return []
-    with file.open("rb") as stream:
-        position, content = stream.seek(0, os.SEEK_END), b""
-        while position and content.count(b"\n") <= count:
-            step = min(BLOCK_BYTES, position)
-            position -= step
-            stream.seek(position)
-            content = stream.read(step) + content
-    return content.decode(errors="replace").splitlines()[-count:]

@@ -14,8 +14,6 @@ import trio
 from ..beats import sleep_to_beat
 from ..engine.engine import Engine
 from ..home import Home
-from ..log_files import LOOK_S as LOGS_LOOK_S
-from ..log_files import empty_large_logs
 from ..network.money_status import MoneyStatus
 from ..network.service import NetworkService
 from ..node_clock import ClockReading, clock_events, read_clocks
@@ -109,13 +107,9 @@ class EventWatch:
     # ---- the task
 
     async def run(self, find_troubles: Callable[[], Awaitable[SeenTroubles]]) -> None:
-        """Watch until cancelled, and keep the logs of child processes small."""
-        logs_s = trio.current_time()
+        """Watch until cancelled."""
         while True:
             self.look(await find_troubles(), trio.current_time())
-            if trio.current_time() >= logs_s:
-                logs_s = trio.current_time() + LOGS_LOOK_S
-                await trio.to_thread.run_sync(empty_large_logs, Home(self._home).logs, abandon_on_cancel=True)
             await sleep_to_beat(LOOK_S)
 
 

@@ -164,7 +164,7 @@ def _engine(seen: Observed) -> IdleCheck:
     if seen.engine in LOADING:
         return IdleCheck(check="engine", ok=None, says=_loading(seen))
     if seen.engine == "restarting":
-        says = "the engine stopped and is restarting: `openledger-node logs --source engine` shows why"
+        says = "the engine stopped and is restarting: the node's log says why"
         return IdleCheck(check="engine", ok=False, says=says)
     return IdleCheck(check="engine", ok=False, says=f"the engine is {seen.engine}")
 
@@ -318,7 +318,7 @@ _USUAL: dict[str, Suggestion] = {
     "limits": Suggestion(says="take requests again", cli="openledger-node resume"),
     "chain": Suggestion(says="find out why the chain does not answer", cli="openledger-node doctor --only chain"),
     "reachable": Suggestion(says="find out what keeps other nodes away", cli="openledger-node doctor --only network"),
-    "engine": Suggestion(says="read the engine's log", cli="openledger-node logs --source engine"),
+    "engine": Suggestion(says="find out why the engine does not run", cli="openledger-node doctor --only model"),
     "demand": Suggestion(says="see what other nodes offer and request", cli="openledger-node peers list"),
     "capacity": Suggestion(says="see the limits and what is used", cli="openledger-node limits show"),
 }

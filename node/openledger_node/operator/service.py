@@ -15,7 +15,7 @@ from ..config import LimitsConfig
 from ..errors import NodeError
 from ..models.library import AdapterLibrary
 from ..text import DURATION_S_MAX, since_of
-from .access import connection, read_logs
+from .access import connection
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .alerts.service import AlertService, look_at
 from .alerts.trial import send_trials
@@ -103,14 +103,6 @@ class OperatorService:
         """The address, the key file and the model names that another program needs."""
         names = [model.name for model in await self.parts.router.models()]
         return connection(self.parts.url, api_key_file(self.parts.home), names)
-
-    async def logs(self, source: str, lines: int) -> dict[str, Any]:
-        """The newest lines of a log.
-
-        Raises:
-            MalformedError: there is no such log.
-        """
-        return await trio.to_thread.run_sync(read_logs, self.parts.home, source, lines)
 
     async def adapters(self) -> dict[str, Any]:
         """Every adapter in the library, where it is now, and what it did in the last day."""

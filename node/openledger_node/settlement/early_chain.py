@@ -22,4 +22,4 @@ def early_chain(home: Home, config: Config) -> Iterator[BegunDevnet | None]:
 
 def begin_own_chain(home: Home) -> BegunDevnet:
     """Start the process of the chain without waiting for it."""
-    return begin_devnet(home.devnet, log_file=home.logs / "chain.log")
+    return begin_devnet(home.devnet)

@@ -53,7 +53,6 @@ def engine_of(base: Base, root: Path) -> Engine:
             adapter_cache_bytes=1 << 24,
             stall_timeout_s=LOADED_MACHINE_S,
             wait_policy="passive",
-            log_file=root / "engine.log",
         )
     )
 

@@ -10,8 +10,7 @@ from support.verbs import Run
 
 from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.operator.background.definition import service_name
-from openledger_node.operator.background.systemd import Systemd
+from openledger_node.operator.background import service_of
 from openledger_node.operator.backup import sealed
 
 NETWORK = "development-1a2b3c4d"
@@ -77,11 +76,12 @@ def test_a_restore_names_the_command_that_starts_the_service(
     home = elsewhere(tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(sys, "platform", "linux")
-    unit = Systemd().file(service_name(home))
+    service = service_of(home)
+    unit = service.file
     unit.parent.mkdir(parents=True)
     unit.touch()
     ran = run("restore", file, "--password-file", password)
-    assert f"`systemctl --user start {service_name(home)}` starts its service" in ran.stderr
+    assert f"`systemctl --user start {service.name}` starts its service" in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_a_daemon_that_never_listens_is_named_with_what_to_do(home: Home, monkey
 @pytest.mark.parametrize(
     ("daemon", "says"),
     [
-        (FailedDaemon, r"failed at GET /limits \(status 500\); to see why, .* `openledger-node logs`$"),
+        (FailedDaemon, r"failed at GET /limits \(status 500\); to see why, read its log: `journalctl"),
         (OlderDaemon, r"refuses GET /limits \(status 404\): it may be of another version"),
     ],
 )

@@ -299,9 +299,8 @@ def test_a_daemon_that_holds_the_home_and_says_nothing_is_found(run: Run, home: 
         (lambda home: home.config_file.write_text("[market]\nprice_inn_wei = 1\n"), "settings", "did you mean"),
         (lambda home: home.config_file.write_text('[limits]\nhours = "noon"\n'), "settings", "isn't a time window"),
         (lambda home: (home.keys.mkdir(mode=0o755), home.keys.chmod(0o755)), "private", "chmod -R go="),
-        (lambda home: (home.logs.mkdir(), spoil_log(home)), "engine log", "logs --source engine"),
     ],
-    ids=["an unknown key", "hours", "open keys", "an engine that failed"],
+    ids=["an unknown key", "hours", "open keys"],
 )
 def test_what_is_wrong_with_the_home_is_found(
     run: Run, home: Home, spoil: Callable[[Home], Any], check: str, fix: str
@@ -310,10 +309,6 @@ def test_what_is_wrong_with_the_home_is_found(
     _, checks = examined(run, "--only", "home")
     assert checks[check]["is_ok"] is False
     assert fix in checks[check]["fix"]
-
-
-def spoil_log(home: Home) -> None:
-    (home.logs / "engine.log").write_text("loading\ntorch.OutOfMemoryError: no memory for 9 GiB\n")
 
 
 def test_a_key_that_lies_without_its_password_is_found(run: Run, home: Home) -> None:

@@ -351,15 +351,6 @@ def test_a_pause_that_is_over_keeps_no_start_paused(home: Home) -> None:
     assert kept_pause(home, now_s=lambda: 2.0) is None
 
 
-def test_logs_are_shown_whether_the_node_runs_or_not(run: Run, home: Home) -> None:
-    home.logs.mkdir()
-    (home.logs / "engine.log").write_text("".join(f"line {number}\n" for number in range(50)))
-    assert run("logs", "--source", "engine", "-n", "2").stdout == "line 48\nline 49\n"
-    assert run("logs", "--source", "engine", "--lines", "1", "--json").json["lines"] == ["line 49"]
-    assert "is empty" in run("logs").stderr
-    assert run("logs", "--source", "weather").status == 2
-
-
 def test_connect_says_how_to_start_where_no_node_runs(run: Run) -> None:
     ran = run("connect")
     assert (ran.status, "openledger-node start" in ran.stderr) == (1, True)

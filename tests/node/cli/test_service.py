@@ -4,27 +4,48 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.service_commands import ServiceCommands, absent
 from support.verbs import Run
 
 from openledger_node.cli import main
-from openledger_node.cli import service as verb
 from openledger_node.home import CommandRunningError, Holder, Home, claim_home
-from openledger_node.operator.background import installation
-from openledger_node.operator.background.commands_run import Ran
-from openledger_node.operator.background.systemd import Systemd
+from openledger_node.operator import background
+
+SHOW = "systemctl --user show"
+Ran = subprocess.CompletedProcess
+
+
+@dataclass
+class Commands:
+    """Each command that begins as a key has its outcome; all others work and print nothing."""
+
+    outcomes: dict[str, "Ran[str]"] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, words: tuple[str, ...], timeout_s: float) -> "Ran[str]":
+        line = " ".join(words)
+        self.asked.append(line)
+        for key, outcome in self.outcomes.items():
+            if line.startswith(key):
+                return outcome
+        return Ran(words, 0, "", "")
+
+    @property
+    def changes(self) -> list[str]:
+        """The commands that change something."""
+        return [line for line in self.asked if not line.startswith(SHOW)]
 
 
 @pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceCommands:
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Systemd's commands, with the units in a folder of this test."""
-    found = ServiceCommands()
-    manager = Systemd({"XDG_CONFIG_HOME": str(tmp_path / "config")}, found)
-    for module in (verb, installation):
-        monkeypatch.setattr(module, "service_manager_here", lambda: manager)
+    found = Commands()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(background, "run_command", found)
     monkeypatch.delenv("SUDO_USER", raising=False)
     return found
 
@@ -35,52 +56,49 @@ def unit_file(tmp_path: Path) -> Path:
 
 
 def test_the_unit_is_shown_and_nothing_is_written_without_a_yes(
-    run: Run, home: Home, commands: ServiceCommands, tmp_path: Path
+    run: Run, home: Home, commands: Commands, tmp_path: Path
 ) -> None:
     done = run("service", "install")
     assert done.status == 3
     assert "Give --yes to confirm" in done.stderr
-    assert f"Environment=OPENLEDGER_HOME={home.root}" in done.stdout
+    assert f"--home {home.root} start --quiet" in done.stdout
     assert not (tmp_path / "config").exists()
     assert commands.changes == []
 
 
 def test_install_starts_the_service_and_remove_leaves_the_data(
-    run: Run, home: Home, commands: ServiceCommands, tmp_path: Path
+    run: Run, home: Home, commands: Commands, tmp_path: Path
 ) -> None:
     home.config_file.write_text("[node]\ndrain_grace_s = 60\n")
     done = run("service", "install", "--yes")
     file = unit_file(tmp_path)
+    name = file.stem
     assert done.status == 0, done.stderr
     assert "TimeoutStopSec=150" in file.read_text()
-    assert commands.changes == [
-        "systemctl --user daemon-reload",
-        f"systemctl --user enable {file.name}",
-        f"systemctl --user start --no-block {file.name}",
-    ]
+    assert f"`journalctl --user -u {name} -f`" in done.stderr
+    assert f"`systemctl --user status {name}`" in done.stderr
+    starts = ["systemctl --user daemon-reload", f"systemctl --user enable {name}"]
+    starts.append(f"systemctl --user start --no-block {name}")
+    assert commands.changes == starts
+    commands.asked.clear()
+    assert run("service", "install", "--yes").status == 0
+    assert commands.changes == [f"systemctl --user disable --now {name}", *starts], "a former one ends first"
     commands.asked.clear()
     done = run("service", "remove", "--yes")
     assert done.status == 0, done.stderr
     assert not file.exists()
     assert home.config_file.exists()
-    assert commands.changes == [f"systemctl --user disable --now {file.name}", "systemctl --user daemon-reload"]
+    assert commands.changes == [f"systemctl --user disable --now {name}"]
 
 
-def test_install_again_restarts_a_running_node_only_if_its_unit_has_changed(
-    run: Run, home: Home, commands: ServiceCommands
-) -> None:
-    run("service", "install", "--yes")
-    commands.show(ActiveState="active", MainPID="42")
-    commands.asked.clear()
-    assert run("service", "install", "--yes").status == 0
-    assert not any(" restart " in line for line in commands.changes)
-    home.config_file.write_text("[node]\ndrain_grace_s = 60\n")
-    assert run("service", "install", "--yes").status == 0
-    assert any(" restart --no-block " in line for line in commands.changes)
+def test_a_node_that_runs_as_this_service_may_be_installed_again(run: Run, home: Home, commands: Commands) -> None:
+    with closing(claim_home(home)):
+        commands.outcomes[SHOW] = Ran((), 0, f"MainPID={os.getpid()}\n", "")
+        assert run("service", "install", "--yes").status == 0
 
 
 def test_a_node_in_the_foreground_is_not_installed_over(
-    run: Run, home: Home, commands: ServiceCommands, tmp_path: Path
+    run: Run, home: Home, commands: Commands, tmp_path: Path
 ) -> None:
     with closing(claim_home(home)):
         done = run("service", "install", "--yes")
@@ -90,7 +108,7 @@ def test_a_node_in_the_foreground_is_not_installed_over(
     assert not (tmp_path / "config").exists()
 
 
-def test_a_command_at_work_is_waited_for(run: Run, home: Home, commands: ServiceCommands) -> None:
+def test_a_command_at_work_is_waited_for(run: Run, home: Home, commands: Commands) -> None:
     with closing(claim_home(home, "rewards withdraw")):
         done = run("service", "install", "--yes")
     assert done.status == 75
@@ -98,7 +116,7 @@ def test_a_command_at_work_is_waited_for(run: Run, home: Home, commands: Service
 
 
 def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed(
-    run: Run, home: Home, commands: ServiceCommands, tmp_path: Path
+    run: Run, home: Home, commands: Commands, tmp_path: Path
 ) -> None:
     run("service", "install", "--yes")
     file = unit_file(tmp_path)
@@ -111,7 +129,7 @@ def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed(
 
 
 def test_a_service_of_root_by_sudo_is_refused(
-    run: Run, home: Home, commands: ServiceCommands, monkeypatch: pytest.MonkeyPatch
+    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "anna")
     monkeypatch.setattr("os.geteuid", lambda: 0)
@@ -121,7 +139,7 @@ def test_a_service_of_root_by_sudo_is_refused(
 
 
 def test_settings_of_this_shell_are_named_because_the_service_lacks_them(
-    run: Run, home: Home, commands: ServiceCommands, monkeypatch: pytest.MonkeyPatch
+    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENLEDGER_API_PORT", "9000")
     done = run("service", "install", "--yes")
@@ -130,66 +148,57 @@ def test_settings_of_this_shell_are_named_because_the_service_lacks_them(
     )
 
 
-def test_a_wrong_setting_is_found_at_the_installation(run: Run, home: Home, commands: ServiceCommands) -> None:
+def test_a_wrong_setting_is_found_at_the_installation(run: Run, home: Home, commands: Commands) -> None:
     home.config_file.write_text("[node]\ndrain_grace_s = -1\n")
     assert run("service", "install", "--yes").status == 3
     assert commands.changes == []
 
 
-@pytest.mark.parametrize("words", [("status",), ("install", "--yes"), ("logs",), ("remove", "--yes")])
+@pytest.mark.parametrize("word", ["install", "remove"])
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        (Ran((), 127, "", "systemctl is not installed"), "there is no systemd on this machine"),
+        (Ran((), 1, "", "Failed to connect to bus: No medium found\n"), "No medium found"),
+    ],
+)
 def test_without_systemd_each_command_says_what_to_do(
-    run: Run, home: Home, commands: ServiceCommands, words: tuple[str, ...]
+    run: Run, home: Home, commands: Commands, word: str, outcome: "Ran[str]", why: str
 ) -> None:
-    commands.outcomes["systemctl"] = absent()
-    done = run("service", *words)
+    commands.outcomes["systemctl"] = outcome
+    done = run("service", word, "--yes")
     assert done.status == 3
-    assert "there is no systemd on this machine" in done.stderr
+    assert why in done.stderr
+    assert "In a container" in done.stderr
+    assert "/etc/wsl.conf" in done.stderr
 
 
-def test_status_says_what_the_service_does_and_when_it_ends(run: Run, home: Home, commands: ServiceCommands) -> None:
-    assert "no service is installed" in run("service", "status").stderr
-    run("service", "install", "--yes")
-    commands.show(ActiveState="active", MainPID="42", UnitFileState="enabled", StatusText="serving", NRestarts="2")
-    commands.outcomes["loginctl show-user"] = Ran(status=0, out="Linger=no\n")
-    done = run("service", "status")
-    assert "running, process 42" in done.stdout
-    assert "2 after failures" in done.stdout
-    assert "`loginctl enable-linger` keeps it running" in done.stderr
-    found = run("service", "status", "--json").json
-    assert found["schema"] == "openledger.service/1"
-    assert (found["state"], found["process"], found["says"], found["lingers"]) == ("running", 42, "serving", False)
+def test_without_a_session_launchd_is_said_to_need_one(
+    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    commands.outcomes["launchctl print"] = Ran((), 125, "", "Domain does not support specified action")
+    done = run("service", "install", "--yes")
+    assert done.status == 3
+    assert "log in on the machine's screen" in done.stderr
 
 
-def test_a_failed_service_names_the_command_that_starts_it(run: Run, home: Home, commands: ServiceCommands) -> None:
-    run("service", "install", "--yes")
-    commands.show(ActiveState="failed", Result="exit-code", ExecMainStatus="7")
-    done = run("service", "status")
-    assert "it ended with exit code 7" in done.stdout
-    assert "systemctl --user start openledger-node" in done.stderr
+def test_a_command_that_fails_is_named_with_its_words(run: Run, home: Home, commands: Commands) -> None:
+    commands.outcomes["systemctl --user enable"] = Ran((), 1, "", "Created symlink /x.\nAccess denied\n")
+    done = run("service", "install", "--yes")
+    assert done.status == 1
+    assert "systemctl --user enable openledger-node" in done.stderr
+    assert "has failed (Access denied)" in done.stderr
 
 
-@pytest.mark.parametrize("word", ["logs", "remove"])
-def test_what_is_not_installed_is_named(run: Run, home: Home, commands: ServiceCommands, word: str) -> None:
-    done = run("service", word)
+def test_what_is_not_installed_is_named(run: Run, home: Home, commands: Commands) -> None:
+    done = run("service", "remove")
     assert done.status == 3
     assert "`openledger-node service install` installs one" in done.stderr
 
 
-def test_the_managers_log_is_shown(
-    run: Run, home: Home, commands: ServiceCommands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run("service", "install", "--yes")
-    commands.outcomes["journalctl"] = Ran(status=0, out="Started the node\nit says \x1b[31mred\n")
-    monkeypatch.setattr(verb, "run_command", commands)
-    done = run("service", "logs", "-n", "5")
-    assert "Started the node" in done.stdout
-    assert "\x1b" not in done.stdout
-    assert "--lines=5" in commands.asked[-1]
-    assert run("service", "logs", "--json").json["lines"][0] == "Started the node"
-
-
 def test_stop_says_that_the_service_stays(
-    run: Run, home: Home, commands: ServiceCommands, monkeypatch: pytest.MonkeyPatch
+    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("service", "install", "--yes")
     holders = [Holder(name="daemon", process=None), None]
@@ -198,11 +207,6 @@ def test_stop_says_that_the_service_stays(
     said = run("stop").stderr
     assert "its service stays installed" in said
     assert "systemctl --user start openledger-node" in said
-
-
-def test_a_failed_start_is_in_the_log_of_a_service_that_nobody_watches(run: Run, home: Home) -> None:
-    assert run("start", "--base", "no-such-base").status == 7
-    assert "failed: " in (home.logs / "node.log").read_text()
 
 
 @pytest.mark.parametrize(

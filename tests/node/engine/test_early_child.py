@@ -1,7 +1,5 @@
 """The engine's first process may start before the daemon is loaded."""
 
-from pathlib import Path
-
 import pytest
 import trio
 from trio.testing import MockClock
@@ -16,11 +14,10 @@ def is_running(child: Child) -> bool:
     return child.process.poll() is None
 
 
-async def test_the_early_process_is_handed_out_once(tmp_path: Path) -> None:
-    log_file = tmp_path / "engine.log"
-    async with early_child(log_file, backend="fake", wait_policy="auto", threads=0) as start:
-        first = await start(log_file, wait_policy="auto", threads=0)
-        second = await start(log_file, wait_policy="auto", threads=0)
+async def test_the_early_process_is_handed_out_once() -> None:
+    async with early_child(backend="fake", wait_policy="auto", threads=0) as start:
+        first = await start(wait_policy="auto", threads=0)
+        second = await start(wait_policy="auto", threads=0)
         assert first.process.pid != second.process.pid
     assert is_running(first)  # it is the engine's now
     for child in (first, second):
@@ -28,8 +25,8 @@ async def test_the_early_process_is_handed_out_once(tmp_path: Path) -> None:
         await child.close()
 
 
-async def test_a_process_that_nobody_asked_for_ends_with_its_context(tmp_path: Path) -> None:
-    async with early_child(tmp_path / "engine.log", backend="fake", wait_policy="auto", threads=0) as start:
+async def test_a_process_that_nobody_asked_for_ends_with_its_context() -> None:
+    async with early_child(backend="fake", wait_policy="auto", threads=0) as start:
         assert isinstance(start, EarlyChild)
         early = start._child
         assert early is not None
@@ -37,23 +34,22 @@ async def test_a_process_that_nobody_asked_for_ends_with_its_context(tmp_path: P
     assert not is_running(early)
 
 
-async def test_a_process_that_is_not_needed_ends_after_a_while(tmp_path: Path, autojump_clock: MockClock) -> None:
-    log_file = tmp_path / "engine.log"
-    async with early_child(log_file, backend="fake", wait_policy="auto", threads=0) as start:
+async def test_a_process_that_is_not_needed_ends_after_a_while(autojump_clock: MockClock) -> None:
+    async with early_child(backend="fake", wait_policy="auto", threads=0) as start:
         assert isinstance(start, EarlyChild)
         early = start._child
         assert early is not None
         await trio.sleep(UNUSED_S)
         await early.process.wait()
-        late = await start(log_file, wait_policy="auto", threads=0)
+        late = await start(wait_policy="auto", threads=0)
         assert late.process.pid != early.process.pid
         late.kill()
         await late.close()
 
 
-async def test_a_backend_that_there_is_not_waits_for_the_first_command_to_be_refused(tmp_path: Path) -> None:
-    async with early_child(tmp_path / "engine.log", backend="no such", wait_policy="auto", threads=0) as start:
-        child = await start(tmp_path / "engine.log", wait_policy="auto", threads=0)
+async def test_a_backend_that_there_is_not_waits_for_the_first_command_to_be_refused() -> None:
+    async with early_child(backend="no such", wait_policy="auto", threads=0) as start:
+        child = await start(wait_policy="auto", threads=0)
         with trio.move_on_after(0.5):
             await child.process.wait()
         assert is_running(child)

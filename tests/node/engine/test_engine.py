@@ -41,7 +41,6 @@ def options(tmp_path: Path) -> EngineOptions:
         adapter_cache_bytes=1 << 20,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=tmp_path / "engine.log",
     )
 
 

@@ -10,6 +10,7 @@ import trio
 from support.faulty_plug import FaultyPlug
 
 from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.child import OUTPUT
 from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
 from openledger_node.engine.faults import device_error_of
 from openledger_node.engine.frames import Finished, Refused
@@ -87,7 +88,6 @@ async def running(folder: Path) -> AsyncIterator[Engine]:
         adapter_cache_bytes=1 << 20,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=folder / "engine.log",
     )
     engine = Engine(options)
     with trio.fail_after(TIMEOUT_S):
@@ -104,8 +104,9 @@ async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
 
 
 async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_return_is_noticed(
-    plug: FaultyPlug, tmp_path: Path
+    plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger=OUTPUT)
     plug.fail("open", LOST)
     async with running(tmp_path) as engine:
         assert (engine.state, engine.process_id, engine.num_restarts) == ("failed", None, 0)
@@ -116,15 +117,18 @@ async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_retur
         plug.mend()
         assert isinstance(await ask(engine, "b"), Finished)
         assert (engine.state, engine.failure) == ("ready", None)
-    assert "Traceback" in (tmp_path / "engine.log").read_text(), "the log has all of it"
+    assert "Traceback" in caplog.text, "the log has all of it"
 
 
-async def test_an_old_driver_is_said_once_and_not_tried_again(plug: FaultyPlug, tmp_path: Path) -> None:
+async def test_an_old_driver_is_said_once_and_not_tried_again(
+    plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=OUTPUT)
     plug.fail("open", OLD_DRIVER)
     async with running(tmp_path) as engine:
         for name in "abc":
             assert isinstance(await ask(engine, name), Refused)
-        assert (tmp_path / "engine.log").read_text().count("Traceback") == 1
+    assert caplog.text.count("Traceback") == 1
 
 
 async def test_an_assert_on_the_device_costs_a_restart_and_no_answer(

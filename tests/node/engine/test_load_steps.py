@@ -1,6 +1,5 @@
 """What is said while a base is opened: by the backend, over the engine's socket, and to whoever waits for it."""
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -24,7 +23,6 @@ def options(*, load_timeout_s: float = 600.0) -> EngineOptions:
         adapter_cache_bytes=1 << 20,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=Path("/nowhere/engine.log"),
         load_timeout_s=load_timeout_s,
     )
 

@@ -6,7 +6,6 @@ On a virtual clock, over a child without a process. `test_engine.py` has the rea
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import trio
@@ -38,7 +37,6 @@ async def running(script: Script, unload_after_s: float = UNLOAD_AFTER_S) -> Asy
         adapter_cache_bytes=1 << 20,
         stall_timeout_s=60.0,
         wait_policy="passive",
-        log_file=Path("/nowhere/engine.log"),
         unload_after_s=unload_after_s,
     )
     engine = Engine(options, start=script.start)

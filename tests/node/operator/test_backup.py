@@ -38,7 +38,6 @@ FILES = {
 LEFT_OUT = {
     "models/base/weights": "w" * 5000,
     "adapters/a/x": "a" * 900,
-    "logs/node.log": "log",
     "devnet/blocks": "b",
 }
 
@@ -89,7 +88,7 @@ def test_a_restored_node_has_all_but_what_the_backup_says_is_left_out(home: Home
     restored = restore_backup(empty, file, PASSWORD)
     assert files_in(empty) == {name: text.encode() for name, text in FILES.items()}
     assert restored.num_files == len(FILES) + 1
-    assert [each["path"] for each in restored.left_out] == ["models", "adapters", "logs", "devnet"]
+    assert [each["path"] for each in restored.left_out] == ["models", "adapters", "devnet"]
     modes = {each.stat().st_mode & 0o777 for each in empty.root.rglob("*") if each.is_file()}
     assert modes == {0o600}
     with closing(open_ledger(empty.ledger(NETWORK))) as ledger:
@@ -107,8 +106,8 @@ def test_a_restored_ledger_has_a_new_generation_before_its_first_use(home: Home,
 
 def test_adapters_are_in_it_if_they_are_asked_for(home: Home, empty: Home, tmp_path: Path) -> None:
     written = write_backup(home, tmp_path / "b", PASSWORD, with_adapters=True)
-    assert [each.path for each in written.left_out] == ["models", "logs", "devnet"]
-    assert [each.size_bytes for each in written.left_out] == [5000, 3, 1]
+    assert [each.path for each in written.left_out] == ["models", "devnet"]
+    assert [each.size_bytes for each in written.left_out] == [5000, 1]
     restore_backup(empty, written.file, PASSWORD)
     assert (empty.root / "adapters/a/x").read_text() == "a" * 900
 

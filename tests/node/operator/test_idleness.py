@@ -56,7 +56,7 @@ PRICED = replace(
             replace(QUIET, engine="failed", why_engine="the driver is too old: update it"),
             "engine",
             "the driver is too old: update it",
-            "logs --source engine",
+            "doctor --only model",
             id="engine failed",
         ),
         pytest.param(replace(QUIET, paused="paused by its owner"), "limits", "by its owner", "resume", id="paused"),

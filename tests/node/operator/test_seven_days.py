@@ -1,9 +1,9 @@
-"""Seven days of a node that nobody looks after: what its log, its alerts, its service manager and its claims have."""
+"""Seven days of a node that nobody looks after: what its log, its alerts and its claims have."""
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,12 @@ from support.scripted_chain import CHAIN_ID, ScriptedChain
 
 from openledger_node.chain.outbox import Outbox
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.log_files import LOGS_BYTES_MAX, NodeLog, empty_large_logs
 from openledger_node.node_clock import ClockReading
-from openledger_node.node_events import LOGGER, EventKind, NodeEvent, listening_to_events
+from openledger_node.node_events import LOGGER, EventKind
 from openledger_node.operator.alerts.causes import AlertSigns, CauseWatch
 from openledger_node.operator.alerts.service import ASLEEP_S, LOOK_EVERY_S
 from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
-from openledger_node.service_manager import ServiceManager
 from openledger_node.upkeep_tables import AlertsConfig
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address
@@ -32,7 +30,6 @@ MINUTE_S, HOUR_S, DAY_S = 60.0, 3_600.0, 86_400.0
 WEEK_S: Final = 7 * DAY_S
 KEY: Final = bytes([1]) * 32
 DISK_BYTES: Final = 100 * GIB
-CHATTER_BYTES: Final = 256 << 10  # of the engine, each hour
 
 
 @dataclass
@@ -40,15 +37,14 @@ class Week:
     """A node whose parts are real where they judge, write and claim; chain, peers, disk and clocks are scripted."""
 
     folder: Path
+    log: pytest.LogCaptureFixture
     chain: ScriptedChain = field(default_factory=ScriptedChain)
     now_s: float = 0.0  # since boot
     slept_s: float = 0.0
     set_s: float = 0.0
     has_peers: bool = True
     free_bytes: int = 50 * GIB
-    events: list[EventKind] = field(default_factory=list)
     alerts: list[tuple[str, str]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
     num_claims: int = 0
     open_causes: set[str] = field(default_factory=set)  # as the journal of alerts keeps them
 
@@ -66,8 +62,6 @@ class Week:
         self.watch = EventWatch(self.folder, clocks=self.clocks)
         self.causes = CauseWatch(AlertsConfig(), self.open_causes)
         self.judged_s = self.now_s
-        self.manager = ServiceManager(self.said.append)
-        self.manager.be_ready("serving")
 
     def restart(self) -> None:
         """End the process at any moment, as by `kill -9`, and start it again."""
@@ -130,32 +124,26 @@ class Week:
         return DiskRoom(free_bytes=self.free_bytes, size_bytes=DISK_BYTES)
 
     def claim(self) -> None:
-        """Claim the hour's receipts, and let the engine chatter into its log."""
+        """Claim the hour's receipts."""
         self.num_claims += 1
         key = f"claim:{self.num_claims}"
         call = ContractCall(to=Address("0x" + "c" * 40), data=key.encode())
         self.ledger.outbox.add(
             Intent(key=key, kind="claim", summary=key, sender=address_of(KEY), call=call, deadline_s=None)
         )
-        with (self.folder / "engine.log").open("a") as stream:
-            stream.write("a line of the engine\n" * (CHATTER_BYTES // 21))
-        empty_large_logs(self.folder)
 
-    def hear(self, event: NodeEvent) -> None:
-        self.events.append(event.kind)
-        self.manager.take_event(event, grace_s=30.0)
+    @property
+    def events(self) -> list[EventKind]:
+        lines = [record.getMessage() for record in self.log.records if record.name == LOGGER]
+        return [EventKind(line.partition(":")[0]) for line in lines]
 
 
 @pytest.fixture
 def week(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Week]:
     caplog.set_level(logging.INFO, logger="openledger_node")
-    found = Week(tmp_path)
+    found = Week(tmp_path, caplog)
     found.begin()
-    with closing(NodeLog(tmp_path / "node.log")) as handler:
-        logging.getLogger(LOGGER).addHandler(handler)
-        with listening_to_events(found.hear):
-            yield found
-        logging.getLogger(LOGGER).removeHandler(handler)
+    yield found
     found.ledger.close()
 
 
@@ -199,7 +187,6 @@ def test_seven_days_lose_nothing_and_make_one_alert_for_each_cause(week: Week) -
         ("disk", "over"): 1,
     }
     check_claims(week)
-    check_logs(week)
     assert week.open_causes == set()
 
 
@@ -243,12 +230,3 @@ def check_claims(week: Week) -> None:
     assert calls == {f"claim:{number}".encode(): 1 for number in range(1, week.num_claims + 1)}
     assert week.num_claims >= 7 * 24 - 8  # but for the hours asleep
     assert {found.state for found in week.ledger.outbox.newest(limit=1_000)} == {"final"}
-
-
-def check_logs(week: Week) -> None:
-    files = [file for file in week.folder.iterdir() if ".log" in file.name]
-    assert sum(file.stat().st_size for file in files) <= LOGS_BYTES_MAX
-    assert (week.folder / "engine.log.1").exists()
-    lines = (week.folder / "node.log").read_text().splitlines()
-    assert sum("chain_lost" in line for line in lines) == 2
-    assert week.said[-1] == "STATUS=serving"

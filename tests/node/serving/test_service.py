@@ -53,7 +53,6 @@ async def open_desk(
             adapter_cache_bytes=1 << 20,
             stall_timeout_s=60.0,
             wait_policy="passive",
-            log_file=home.logs / "engine.log",
         )
     )
     ledger = open_ledger(home.ledger("local"))

@@ -152,7 +152,7 @@ def tamed_chain(way: str, folder: Path) -> Iterator[Any]:
             "anvil": ("anvil", AnvilClient, NEVER_S),
         }[way]
         with (
-            start_devnet(folder, engine=engine, interval_s=interval_s, log_file=folder / "chain.log") as devnet,
+            start_devnet(folder, engine=engine, interval_s=interval_s) as devnet,
             closing(opened(devnet.url)) as client,
         ):
             yield client

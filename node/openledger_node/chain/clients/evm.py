@@ -24,9 +24,7 @@ ANSWER_BYTES_MAX: Final = 32 << 20
 """Enough for the logs of a few thousand claims; the watcher requests more in smaller steps."""
 
 OWN_CHAIN: Final = "this node's own development chain"
-OWN_REMEDY: Final = (
-    "the node starts it again if it has ended, and `openledger-node logs --source chain` shows what it said last"
-)
+OWN_REMEDY: Final = "the node starts it again if it has ended, and the node's log shows what it said last"
 
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 JSON_STATUSES: Final = frozenset({200, 400})

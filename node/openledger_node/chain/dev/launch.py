@@ -120,19 +120,18 @@ def begin_devnet(
     engine: str = "auto",
     interval_s: float = BLOCK_INTERVAL_S,
     wait_s: float = IN_USE_WAIT_S,
-    log_file: Path | None = None,
 ) -> BegunDevnet:
     """Start the process of the chain in `folder`, or of a new one there, without waiting for it.
 
     It waits up to `wait_s` for the end of another process that runs the chain, such as that of a killed node.
-    The output of the process goes to `log_file`, or to our stderr. The process ends when ours does, even by a kill.
+    The process writes to our stderr. It ends when ours does, even by a kill.
     """
     module, what = "openledger_node.chain.dev.process", "the development chain"
 
     def begin(port: int) -> BegunProcess:
         words = ["--folder", str(folder), "--port", str(port), "--engine", engine]
         words += ["--interval-s", f"{interval_s:g}", "--wait-s", f"{wait_s:g}"]
-        return begin_process(module, words, what=what, failure=ChainError, log_file=log_file)
+        return begin_process(module, words, what=what, failure=ChainError)
 
     return BegunDevnet(begin(port), begin)
 
@@ -144,12 +143,11 @@ def start_devnet(
     engine: str = "auto",
     interval_s: float = BLOCK_INTERVAL_S,
     wait_s: float = IN_USE_WAIT_S,
-    log_file: Path | None = None,
 ) -> Devnet:
     """Start the chain as `begin_devnet` does, and return when it answers.
 
     Raises:
         ChainError: it can't start; the message says why.
     """
-    begun = begin_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s, log_file=log_file)
+    begun = begin_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s)
     return begun.finish()

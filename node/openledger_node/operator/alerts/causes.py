@@ -24,7 +24,7 @@ PER_KIND_MAX: Final = 5
 """Causes of one kind that are told apart, such as several claims in trouble."""
 
 TEXTS: Final[Mapping[str, tuple[str, str]]] = {
-    "restarted": ("The node crashed, and runs again. `openledger-node logs` may say why.", ""),
+    "restarted": ("The node crashed, and runs again. Its log may say why.", ""),
     "engine": (
         "The engine can't be loaded, so the node serves nothing. `openledger-node status` says why.",
         "The engine is loaded again.",

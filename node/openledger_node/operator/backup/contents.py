@@ -21,7 +21,6 @@ WHY_LEFT_OUT: Final = {
     ADAPTERS: "included by --with-adapters; published ones can be pulled again",
     "training": "working files of trainings",
     "devnet": "the chain of this machine; a backup can't bring it back",
-    "logs": "nothing depends on them",
     "cache": "made again",
 }
 

@@ -112,10 +112,7 @@ def reachable(scene: Scene) -> Verdict:
     except ChainError as error:
         fix = "set [chain] rpc in node.toml to an endpoint that answers, or wait until this one does"
         if scene.has_own_chain:
-            fix = (
-                "`openledger-node logs --source chain` shows why; "
-                "`openledger-node stop`, then `openledger-node start` restarts it"
-            )
+            fix = "the node's log says why; `openledger-node stop`, then `openledger-node start` restarts it"
         return Verdict(str(error), fix)
     return Verdict(f"block {head.number}")
 

@@ -1,7 +1,6 @@
-"""Checks of the data directory: settings, secrets, the daemon, and the engine's last log lines."""
+"""Checks of the data directory: settings, secrets, and the daemon."""
 
 import os
-import re
 
 from ...access.keys import ApiKeyRing
 from ...access.listening import PLAIN, public_addresses
@@ -9,11 +8,8 @@ from ...api_key import api_key_file, load_api_key
 from ...config import load_config
 from ...home import SOCKET_PATH_BYTES_MAX, is_claimed
 from ...hours import read_hours
-from ..access import tail
 from .finding import Verdict
 from .scene import Scene
-
-FAILURE = re.compile(r"\b(Traceback|CRITICAL|[A-Z]\w*Error\b|Killed|out of memory)")
 
 
 def settings(scene: Scene) -> Verdict:
@@ -29,7 +25,7 @@ def settings(scene: Scene) -> Verdict:
 def writable(scene: Scene) -> Verdict:
     """The node can write to its data directory."""
     home = scene.home
-    places = [home.root, *(each for each in (home.keys, home.models, home.adapters, home.logs) if each.exists())]
+    places = [home.root, *(each for each in (home.keys, home.models, home.adapters) if each.exists())]
     closed = [place for place in places if not os.access(place, os.W_OK | os.X_OK)]
     if closed:
         return Verdict(
@@ -82,19 +78,3 @@ def pause(scene: Scene) -> Verdict:
     if status is None:
         return Verdict("paused: the next start begins paused" if scene.home.paused.exists() else "not paused")
     return Verdict(status["paused"]["why"] if status["paused"] else "not paused")
-
-
-def engine_log(scene: Scene) -> Verdict:
-    """The engine has not crashed: no restart, and no failure at the end of its log."""
-    status = scene.status
-    lines = tail(scene.home.logs / "engine.log", 20)
-    failures = [line.strip() for line in lines if FAILURE.search(line)]
-    restarts = status["engine"]["restarts"] if status else 0
-    if restarts:
-        last = f": {failures[-1]}" if failures else ""
-        return Verdict(f"restarted {restarts} times{last}", "`openledger-node logs --source engine` shows why")
-    if status is None and failures:
-        return Verdict(
-            f"the last run ended with: {failures[-1]}", "`openledger-node logs --source engine` shows more"
-        )
-    return Verdict("no failure in its last lines" if lines else "empty so far")

@@ -130,6 +130,8 @@ def engine(scene: Scene) -> Verdict:
     state = engine["state"]
     if why := engine.get("why_failed"):
         return Verdict(state, why)
+    if engine["restarts"]:
+        return Verdict(f"{state}, started again {engine['restarts']} times", "the node's log says why it ended")
     if state in ("ready", "absent", "paused", "starting", "unloaded", "reloading"):
         return Verdict(state)
-    return Verdict(state, "`openledger-node logs --source engine` shows why")
+    return Verdict(state, "the node's log says why")

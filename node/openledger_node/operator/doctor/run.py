@@ -36,7 +36,6 @@ CHECKS = (
     Check("home", "listeners", folder.listeners, LOCAL_S),
     Check("home", "daemon", folder.daemon, NETWORK_S),
     Check("home", "pause", folder.pause, NETWORK_S),
-    Check("home", "engine log", folder.engine_log, NETWORK_S),
     Check("model", "base", model.base, LOCAL_S),
     Check("model", "digest", model.digest, NETWORK_S),
     Check("model", "adapters", model.adapters, NETWORK_S),
@@ -109,9 +108,7 @@ def _finding(check: Check, seen: Verdict | Finding | None) -> Finding:
     if isinstance(seen, Finding):
         return seen
     if seen is None:
-        fix = (
-            f"run `openledger-node doctor --only {check.section}` again; if this persists, see `openledger-node logs`"
-        )
+        fix = f"run `openledger-node doctor --only {check.section}` again; if this persists, see the node's log"
         return Finding(
             section=check.section,
             check=check.name,

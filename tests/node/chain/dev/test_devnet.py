@@ -45,8 +45,7 @@ def start(
     port: int = 0,
     wait_s: float = IN_USE_WAIT_S,
 ) -> Devnet:
-    log_file = folder / "log" / "chain.log"
-    return start_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s, log_file=log_file)
+    return start_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s)
 
 
 # ---- kill -9
@@ -170,11 +169,13 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, engine: 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_chain_waits_for_the_end_of_the_process_that_had_it_before(tmp_path: Path, engine: str) -> None:
+def test_a_chain_waits_for_the_end_of_the_process_that_had_it_before(
+    tmp_path: Path, engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", sys.__stderr__)
     with start(tmp_path, engine=engine) as devnet:
-        log_file = tmp_path / "log" / "second.log"
-        begun = begin_devnet(tmp_path, engine=engine, log_file=log_file, wait_s=WAIT_S)
-        wait_for(lambda: "for another process to end: the development chain" in log_file.read_text())
+        begun = begin_devnet(tmp_path, engine=engine, wait_s=WAIT_S)
+        wait_for(lambda: "for another process to end: the development chain" in capfd.readouterr().err)
         genesis = devnet.genesis_hash
     with begun.finish() as devnet:
         assert devnet.genesis_hash == genesis
@@ -209,7 +210,7 @@ def test_a_file_that_was_cut_off_is_refused_with_what_to_do(tmp_path: Path, size
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ChainError, match=r"does not start: .*file"):
-        start_devnet(tmp_path / "file" / "folder", engine="embedded", log_file=tmp_path / "chain.log")
+        start_devnet(tmp_path / "file" / "folder", engine="embedded")
 
 
 @NEEDS_ANVIL
@@ -239,7 +240,7 @@ def test_a_killed_chain_is_started_again_where_it_was_and_at_its_address(tmp_pat
 
 
 def test_a_chain_that_was_begun_for_nothing_is_ended(tmp_path: Path) -> None:
-    begun = begin_devnet(tmp_path, engine="embedded", log_file=tmp_path / "chain.log")
+    begun = begin_devnet(tmp_path, engine="embedded")
     begun.process.give_up()
     assert begun.process._process.poll() is not None
 
@@ -249,7 +250,7 @@ import sys, time
 from pathlib import Path
 from openledger_node.chain.dev.launch import start_devnet
 folder = Path(sys.argv[1])
-devnet = start_devnet(folder, engine=sys.argv[2], log_file=folder / "chain.log")
+devnet = start_devnet(folder, engine=sys.argv[2])
 print(devnet.url, devnet.process_id, flush=True)
 time.sleep(600)
 """

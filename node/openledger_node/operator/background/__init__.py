@@ -1,1 +1,0 @@
-"""The node as a service of its owner's account: systemd on Linux, launchd on macOS."""
