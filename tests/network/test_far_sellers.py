@@ -81,7 +81,7 @@ def test_its_files_are_pulled_too(running: RunningNetwork) -> None:
 def test_the_rows_of_its_datanet_are_pulled_and_trained_on(running: RunningNetwork) -> None:
     (datanet,) = running.a.run("datanet", "list")["datanets"]
     name = datanet["name"]
-    found = running.r.run("datanet", "pull", name)
+    found = wait_for(lambda: pulled_rows(command(running.r, "datanet", "pull", name, "--json")))
     assert found["from_peer"] == status_of(running.a)["peer_id"]
     assert found["rows"] == datanet["versions"][-1]["rows"]
     (pulled,) = running.r.run("datanet", "list")["pulled"]
@@ -98,10 +98,9 @@ def command(node: OperatorHome, *words: str) -> "subprocess.CompletedProcess[str
     return run_command(*words, env=environment)
 
 
-def told(ran: "subprocess.CompletedProcess[str]", why: str) -> str | None:
+def pulled_rows(ran: "subprocess.CompletedProcess[str]") -> dict[str, Any] | None:
     """None while the owner's node has not looked at what was published, or its record is not found."""
-    assert ran.returncode != 0
-    return ran.stderr if why in ran.stderr else None
+    return json.loads(ran.stdout) if ran.returncode == 0 else None
 
 
 def bought(response: httpx.Response) -> dict[str, Any] | None:

@@ -75,7 +75,6 @@ class FetchedRows(Generic[Version]):
     """The rows of a version, verified against the chain."""
 
     file: Path
-    version_content: bytes
     version: Version
     size_bytes: int  # received in this run
     from_peer: PeerId
@@ -149,7 +148,6 @@ class RowsTransfer(Generic[Version]):
         await trio.to_thread.run_sync(self._check_rows, file, version)
         return FetchedRows(
             file=file,
-            version_content=content,
             version=version,
             size_bytes=self._received,
             from_peer=peer_id,
