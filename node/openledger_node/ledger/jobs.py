@@ -29,7 +29,6 @@ class Job:
     error_code: str | None = None
     first_token_ns: int | None = None
     ended_ns: int | None = None
-    device: str | None = None  # that answered; None: another node's, or of an older ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +84,18 @@ class Jobs:
                 [(num_tokens, request_id) for request_id, num_tokens in lengths.items()],
             )
 
-    def complete(
-        self, completion: Completion, *, first_token_ns: int | None, ended_ns: int, device: str | None = None
-    ) -> None:
+    def complete(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
         """Close the row of an answered request, even if its requester left early."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "UPDATE job SET state = 'completed', tokens_in = ?, tokens_out = ?, finish_reason = ?,"
-                " first_token_ns = ?, ended_ns = ?, device = ? WHERE request_id = ? AND state = 'running'",
+                " first_token_ns = ?, ended_ns = ? WHERE request_id = ? AND state = 'running'",
                 (
                     completion.tokens_in,
                     completion.tokens_out,
                     completion.finish_reason,
                     first_token_ns,
                     ended_ns,
-                    device,
                     completion.request_id,
                 ),
             )

@@ -73,7 +73,7 @@ class Receipts:
             self._channels.charge(receipt.channel_id, receipt.adapter_id, receipt.cumulative_wei)
             transaction.execute(
                 "INSERT INTO receipt (digest, channel_id, adapter_id, seq, issued_at_s, request_id, body, shares,"
-                " signature, countersignature, amount_wei, tokens_out) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " signature, countersignature, amount_wei) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row.digest,
                     receipt.channel_id,
@@ -86,7 +86,6 @@ class Receipts:
                     row.signature,
                     row.countersignature,
                     str(receipt.amount_wei),
-                    receipt.work.tokens_out,
                 ),
             )
 

@@ -33,8 +33,7 @@ CREATE TABLE job (
     finish_reason  TEXT,
     error_code     TEXT,
     first_token_ns INTEGER,
-    ended_ns       INTEGER,
-    device         TEXT
+    ended_ns       INTEGER
 ) STRICT;
 CREATE INDEX job_received ON job (received_ns);
 """
@@ -71,7 +70,6 @@ CREATE TABLE receipt (
     countersignature BLOB,
     claim_id         INTEGER REFERENCES claim,
     amount_wei       TEXT NOT NULL DEFAULT '0',  -- as in the body, so that SQL can sum it
-    tokens_out       INTEGER NOT NULL DEFAULT 0,
     UNIQUE (channel_id, seq),
     FOREIGN KEY (channel_id, adapter_id) REFERENCES lane
 ) STRICT;
@@ -80,7 +78,7 @@ CREATE INDEX receipt_claim ON receipt (claim_id);
 CREATE INDEX receipt_issued ON receipt (issued_at_s);
 CREATE INDEX receipt_request ON receipt (request_id);
 -- Bodies are long, so that sums read this index alone.
-CREATE INDEX receipt_sum ON receipt (channel_id, issued_at_s, adapter_id, amount_wei, tokens_out, request_id);
+CREATE INDEX receipt_sum ON receipt (channel_id, issued_at_s, adapter_id, amount_wei, request_id);
 """
 
 PURCHASES: Final = """

@@ -347,9 +347,7 @@ class Serving:
         self, admitted: Admitted, last: Completion | Failure, progress: AnswerProgress, now_ns: int
     ) -> None:
         if isinstance(last, Completion):
-            profile, first_ns = self._engine.profile, progress.first_token_ns
-            device = profile.device if profile else None
-            self._ledger.jobs.complete(last, first_token_ns=first_ns, ended_ns=now_ns, device=device)
+            self._ledger.jobs.complete(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
         else:
             self._ledger.jobs.fail(admitted.request.request_id, error_code=last.error.code, ended_ns=now_ns)
 

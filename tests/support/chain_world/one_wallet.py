@@ -68,7 +68,6 @@ ODD: Final = 123_456_789_012_345_677
 WITHDRAWN_WEI: Final = Wei(9)
 EARNED_FEE_WEI, PAID_FEE_WEI = Wei(1_000_003), Wei(1_000_007)
 BOND_WEI, FORFEITED_WEI = Wei(ODD), Wei(ODD // 3)
-DEVICES: Final = ("cuda:0", "cuda:1")
 ROYALTY_PPM: Final = 100_000
 
 
@@ -275,7 +274,7 @@ class OneWallet:
         return signed
 
     def _note_job(self, seller: NetworkSession, request_id: RequestId) -> None:
-        """Note the job of an answer, as by the seller's devices in turn."""
+        """Note the job of an answer."""
         ns, jobs = self.world.now_s * 10**9, seller.ledger.jobs
         job = Job(
             request_id=request_id,
@@ -297,7 +296,7 @@ class OneWallet:
             tokens_in=WORK.tokens_in,
             tokens_out=WORK.tokens_out,
         )
-        jobs.complete(done, first_token_ns=ns, ended_ns=ns + 1, device=DEVICES[self.num_answers % len(DEVICES)])
+        jobs.complete(done, first_token_ns=ns, ended_ns=ns + 1)
 
 
 @contextmanager
