@@ -16,9 +16,7 @@ MOST: Final = 2**128 - 1
 def paid(file: Path, amounts: dict[int, int]) -> Ledger:
     """A ledger in which Ada has paid Ben for receipts at these times."""
     with closing(open_store(file, is_writer=True)) as store, store.transaction() as transaction:
-        transaction.execute(
-            "INSERT INTO job VALUES ('r1', 1, 'x', NULL, NULL, 'running', 1, 2, NULL, NULL, 3, 4)"
-        )
+        transaction.execute("INSERT INTO job VALUES ('r1', 1, 'x', NULL, NULL, 'running', 1, 2, NULL, NULL, 3, 4)")
         transaction.execute("INSERT INTO channel VALUES ('c', ?, ?, '{}', 0, 0)", (ADA, BEN))
         transaction.execute("INSERT INTO lane VALUES ('c', 'a', '0', NULL, '0')")
         transaction.executemany(
