@@ -26,8 +26,8 @@ const CONTRACTS = [
   "Timelock",
   "WrappedVotes",
 ];
-// Contracts of strangers, for pytest: x402's channels, and a stable coin, which has neither permits nor votes.
-const TEST_CONTRACTS = { BatchSettlement: "BatchSettlement", BlockingToken: "OddTokens" };
+// A contract of a stranger, for pytest: a stable coin, which has neither permits nor votes.
+const TEST_CONTRACTS = { BlockingToken: "OddTokens" };
 const testArtifacts = path.join(here, "../tests/support/chain_world/artifacts");
 const CODE_SIZE_MAX = 24_576; // bytes; no network takes a larger contract
 
