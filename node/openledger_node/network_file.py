@@ -226,7 +226,7 @@ def _fields(content: object) -> dict[str, Any]:
     if content.get("schema") != NETWORK_SCHEMA:
         raise MalformedError(
             f"its schema is {repr(content.get('schema'))[:80]}, not {NETWORK_SCHEMA!r}, so another version of "
-            "openledger-node wrote it. Move it aside and join a network again: nothing in it was changed"
+            "this program wrote it. Move it aside and join a network again: nothing in it was changed"
         )
     _check_keys("it", content, ("schema", *(spec.name for spec in fields(Network))))
     return content

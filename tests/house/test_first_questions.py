@@ -8,7 +8,7 @@ from support.processes.nodes import ROOT
 
 from openledger_node.cli.chat import chat
 from openledger_node.first_words import FIRST_QUESTION
-from openledger_node.operator.access import connection
+from openledger_node.operator.service import connection
 
 PAGES = ("README.md", "docs/how-to/use-an-openai-client.md")
 

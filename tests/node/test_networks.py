@@ -93,7 +93,7 @@ ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "another schema": (
         {"schema": "openledger.network/7"},
-        "so another version of openledger-node wrote it. Move it aside",
+        "so another version of this program wrote it. Move it aside",
     ),
     "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
     "a path as id": ({"network": "../../keys"}, "network: not a name"),

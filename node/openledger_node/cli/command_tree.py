@@ -102,7 +102,7 @@ def _parameter(fields: dict[str, Any]) -> Parameter:
 # ---- A line that is typed
 
 OTHER_SPELLINGS: Final = {("datanets",): ("datanet",), ("channels", "topup"): ("channels", "top-up")}
-"""Spellings that people try or that earlier versions had, and the words of the command tree."""
+"""Spellings that people try, and the words of the command tree."""
 
 
 def as_in_tree(words: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ LAST_WORDS_S = 1.0
 
 
 class ChildOutput:
-    """What a child prints: each line goes to our own log, and the last ones say why it ended."""
+    """Output of a child: each line goes to our own log, and the last ones say why it ended."""
 
     def __init__(self) -> None:
         reader, self.descriptor = os.pipe()

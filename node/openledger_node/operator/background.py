@@ -246,7 +246,7 @@ def _unload(service: Service) -> None:
 
 
 def ask_manager(service: Service) -> "subprocess.CompletedProcess[str]":
-    """What the service manager tells of the service, which need not be installed.
+    """The service manager's answer about the service, which need not be installed.
 
     Raises:
         ConfigError: it does not; the message says what to do instead.

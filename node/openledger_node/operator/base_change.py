@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from ..config import Config, overriding
-from ..engine.options import engine_options
 from ..engine.tokenizer import open_tokenizer
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home, is_training
@@ -41,6 +40,8 @@ def settings_to_start_with(home: Home, config: Config, name: str, *, held_bytes:
         ConfigError: it is served already, something overrides node.toml, or a training runs.
         ModelError: it is not on this machine, its files are damaged, or it does not fit into the memory.
     """
+    from ..engine.options import engine_options  # brings trio, which a command that lists models does without
+
     if is_training(home):
         raise ConfigError(
             "a training is running on the base that is served: wait until it ends, or run "

@@ -1,9 +1,11 @@
-"""The service behind the operator's routes: status, jobs, prices, limits, pauses, logs, adapters and models."""
+"""The service behind the operator's routes: status, jobs, prices, limits, pauses, adapters and models."""
 
+import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -13,9 +15,9 @@ from openledger_protocol.errors import MalformedError
 from ..api_key import api_key_file
 from ..config import LimitsConfig
 from ..errors import NodeError
+from ..first_words import FIRST_QUESTION, SAMPLE_QUESTIONS
 from ..models.library import AdapterLibrary
 from ..text import DURATION_S_MAX, since_of
-from .access import connection
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .alerts.service import AlertService, look_at
 from .alerts.trial import send_trials
@@ -173,3 +175,39 @@ def _duration_s(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= DURATION_S_MAX:
         raise MalformedError(f"for_s must be a number of seconds, above 0 and at most {DURATION_S_MAX}")
     return float(value)
+
+
+def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any]:
+    """The data that a client needs, without the key itself."""
+    base_url, model = f"{url}/v1", models[0] if models else "MODEL"
+    question = f'[{{"role": "user", "content": "{FIRST_QUESTION}"}}]'
+    key = f'"$(cat {shlex.quote(str(key_file))})"'
+    port = url.rpartition(":")[2]
+    return {
+        "base_url": base_url,
+        "key_file": str(key_file),
+        "models": list(models),
+        "questions": list(SAMPLE_QUESTIONS),
+        "examples": {
+            "curl": (
+                f'curl {base_url}/chat/completions -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})" '
+                f"-H 'Content-Type: application/json' "
+                f'-d \'{{"model": "{model}", "messages": {question}, "temperature": 0}}\''
+            ),
+            "openai": (
+                "from openai import OpenAI\n"
+                f"client = OpenAI(base_url={base_url!r}, api_key=open({str(key_file)!r}).read().strip())\n"
+                f"print(client.chat.completions.create(model={model!r}, "
+                f"messages={question}, temperature=0).choices[0].message.content)"
+            ),
+            "environment": f"export OPENAI_BASE_URL={base_url} OPENAI_API_KEY={key}",
+            "open_webui": (
+                f"docker run -d --network host -e PORT=3000 -e OPENAI_API_BASE_URL={base_url} "
+                f"-e OPENAI_API_KEY={key} ghcr.io/open-webui/open-webui:main"
+            ),
+        },
+        "note": (
+            f"the API listens on loopback only: a container reaches it with --network host, "
+            f"another machine with `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
+        ),
+    }

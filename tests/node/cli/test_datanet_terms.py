@@ -141,14 +141,6 @@ def test_a_datanet_shows_its_description_and_policy(run: Run, lake: OwnDatanets)
     assert OwnDatanets(lake._home).get("lake").about == about
 
 
-def test_a_file_of_an_earlier_release_has_no_policy(lake: OwnDatanets) -> None:
-    file = lake._folder("lake") / "datanet.json"
-    content = json.loads(file.read_text())
-    del content["about"]
-    file.write_text(json.dumps(content))
-    assert lake.get("lake").about == DatanetAbout()
-
-
 def test_an_id_that_no_network_knows_says_so(run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
     ran = run("datanet", "show", "0x" + "1" * 64)
