@@ -139,7 +139,7 @@ def traced_node(folder: Path) -> Iterator[Callable[[], set[str]]]:
     out = folder / "entered"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENLEDGER_")}
     environment |= {"OPENLEDGER_HOME": str(folder / "home"), "OPENLEDGER_NODE_NETWORK": "auto", "SPINE_OUT": str(out)}
-    environment |= {"OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+    environment |= {"OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "604800"}  # no claim falls into a walk
     words = ("start", "--port", "0", "--no-hello", "--base", "fake", "--backend", "fake")
     with (folder / "start.log").open("w") as log:
         command = [sys.executable, __file__, "--traced", *words]

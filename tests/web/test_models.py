@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from support.pages import Seen
-from support.processes.nodes import Node, command_json
+from support.processes.nodes import Node, command_json, operator_of
 
 OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_INFERENCE_BACKEND": "fake"}
@@ -47,8 +47,9 @@ def row(page: Page, name: str) -> Locator:
     return page.locator("tbody tr:not(.more)").filter(has=page.locator("th", has_text=name))
 
 
-def test_what_fits_is_what_the_command_prints(alone: Node, open_page: OpenPage) -> None:
-    known = command_json(alone.home, "models", "known", **SETTINGS)["bases"]
+def test_what_fits_is_what_the_node_found(alone: Node, open_page: OpenPage) -> None:
+    with operator_of(alone.home) as operator:
+        known = operator.get("/models/known").json()["bases"]
     page = open_page(alone, "models")
     for base in (known[0], known[-1]):
         fits = "too large" if not base["fits"] else "fits"
