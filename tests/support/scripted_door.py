@@ -18,7 +18,6 @@ class LetIn:
     """A request that was let in."""
 
     request: InferenceRequest
-    prompt_ids: tuple[int, ...] = tuple(range(5))
 
 
 class ScriptedDoor(EmptyDoor):

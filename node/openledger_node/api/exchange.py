@@ -372,5 +372,5 @@ def _start(
         nursery.start_soon(contained, answer_and_bill, router, admitted, send, bill)
         return AnswerExchange(request, answers, reader, lambda: None, bill=bill)
     nursery.start_soon(contained, router.handle, admitted, send)
-    num_prompt_tokens = len(admitted.prompt_ids)
+    num_prompt_tokens = len(admitted.prompt_ids) if isinstance(admitted, Admitted) else None
     return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)
