@@ -1,10 +1,11 @@
 """Write tests/vectors/*.json: results of the protocol's rules for chosen inputs, as tests for any language.
 
-A case is {name, why, input, output | error}: `error` is the wire code of the error. Bytes are 0x-hex.
+A case is {name, why, input, output | error}: `error` is the wire code of the error. Bytes are 0x-hex. Most cases
+stand in the file itself, and only their output is written: for a new one, add {name, why, input} there. The folder
+vectors/ has the rules, and those cases whose inputs other rules make, such as signatures, proofs and frames to read.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from vectors import (
@@ -24,11 +25,10 @@ from vectors import (
     sum_tree,
     wire,
 )
-from vectors.common import Case, Rule, Rules
+from vectors.common import FOLDER, Case, Rule, Rules, cases_in
 
 from openledger_protocol.errors import ProtocolError
 
-FOLDER = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 SCHEMA = "openledger.vectors/1"
 
 FILES: dict[str, Rules] = {
@@ -54,7 +54,10 @@ FILES: dict[str, Rules] = {
 
 def render(name: str) -> str:
     """The text of one vector file."""
-    rules = {rule: [answer(case, apply) for case in cases] for rule, (apply, cases) in FILES[name].items()}
+    rules = {}
+    for rule, entry in FILES[name].items():
+        apply, cases = entry if isinstance(entry, tuple) else (entry, cases_in(name)[rule])
+        rules[rule] = [answer(case, apply) for case in cases]
     return json.dumps({"schema": SCHEMA, "rules": rules}, indent=2) + "\n"
 
 

@@ -150,40 +150,6 @@ OPENED: list[Case] = [
     ("a byte behind the end", "one map and no more", opening(CONTENT + "00")),
     ("an address with a space", "visible ASCII only", opening(with_body(addresses=["/ip4/1.2.3.4 /tcp/1"]))),
 ]
-PEER_IDS: list[Case] = [
-    (
-        "the first key of RFC 8032",
-        "an id is its key",
-        "0xd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-    ),
-    ("seed 07…", "the key of most cases here", hex_of(public_key_of(SEED))),
-    ("31 bytes", "too short", "0x" + "01" * 31),
-]
-TEXTS: list[Case] = [
-    ("good", "as it is made", PEER_ID),
-    ("RSA", "another kind of key", "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"),
-    ("cut", "a letter is missing", PEER_ID[:-1]),
-    ("another letter", "0 is none of base58", "0" + PEER_ID[1:]),
-]
-BINDINGS: list[Case] = [
-    ("good", "the signer's key is 04…", {"network": NETWORK, "peer_id": PEER_ID, "wallet": NODE}),
-    ("another network", "another digest", {"network": "development-00000000", "peer_id": PEER_ID, "wallet": NODE}),
-    ("another wallet", "another digest", {"network": NETWORK, "peer_id": PEER_ID, "wallet": PAYER}),
-]
-FILTERS: list[Case] = [
-    ("none", "no bytes at all", []),
-    ("one", "the least size", IDS[:1]),
-    ("twice the same", "counts once", [IDS[0], IDS[0]]),
-    ("twelve", "ten bits each, rounded up to bytes", IDS[:12]),
-]
-HELD: list[Case] = [
-    ("held", "is always found", {"filter": hex_of(make_filter(IDS[:12])), "id": IDS[11]}),
-    ("not held", "is mostly not", {"filter": hex_of(make_filter(IDS[:12])), "id": IDS[20]}),
-    ("empty", "holds nothing", {"filter": "0x", "id": IDS[0]}),
-    ("all ones", "holds everything", {"filter": "0x07" + "ff" * 8, "id": IDS[0]}),
-    ("eight hashes", "is refused", {"filter": "0x08" + "ff" * 8, "id": IDS[0]}),
-    ("no bits", "is refused", {"filter": "0x07", "id": IDS[0]}),
-]
 SIGNED: list[Case] = [
     ("serves", "two adapters in memory, twelve on disk", AD),
     ("asks only", "no base, no adapters", ASKER),
@@ -206,11 +172,11 @@ def opened(given: dict[str, Any]) -> Any:
 
 
 RULES: Rules = {
-    "peer_id": (lambda key: peer_id_from_public_key(bytes_of(key)), PEER_IDS),
-    "check_peer_id": (check_peer_id, TEXTS),
-    "binding": (bind, BINDINGS),
-    "bloom_filter": (lambda ids: hex_of(make_filter(ids)), FILTERS),
-    "bloom_may_hold": (lambda given: may_hold(bytes_of(given["filter"]), given["id"]), HELD),
+    "peer_id": lambda key: peer_id_from_public_key(bytes_of(key)),
+    "check_peer_id": check_peer_id,
+    "binding": bind,
+    "bloom_filter": lambda ids: hex_of(make_filter(ids)),
+    "bloom_may_hold": lambda given: may_hold(bytes_of(given["filter"]), given["id"]),
     "sign_advertisement": (content_of, SIGNED),
     "open_advertisement": (opened, OPENED),
 }

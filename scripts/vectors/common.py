@@ -4,8 +4,11 @@ Inputs of the money path are flat objects or lists of them, with bytes as hex st
 and other integers as decimal strings, so that the contract tests can read them, too.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from openledger_protocol.codec import to_plain
@@ -15,7 +18,10 @@ from openledger_protocol.signatures import address_of
 
 Case = tuple[str, str, Any]  # name, why, input
 Rule = Callable[[Any], Any]
-Rules = dict[str, tuple[Rule, list[Case]]]
+Rules = dict[str, Rule | tuple[Rule, list[Case]]]
+"""The rules of a file. Cases stand in that file, unless other rules make their inputs: then they follow the rule."""
+
+FOLDER = Path(__file__).resolve().parents[2] / "tests" / "vectors"
 
 JSON_INTEGER_MAX = 2**53 - 1
 UINT128_MAX_TEXT = str(2**128 - 1)
@@ -28,6 +34,18 @@ PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY = (bytes([number]) * 32 for numb
 PAYER, AUTHORIZER, NODE, SIGNER = (address_of(key) for key in (PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY))
 
 T = TypeVar("T")
+
+
+@cache
+def cases_in(file: str) -> dict[str, list[Case]]:
+    """The cases of a vector file, by rule."""
+    rules = json.loads((FOLDER / f"{file}.json").read_text())["rules"]
+    return {rule: [(case["name"], case["why"], case["input"]) for case in cases] for rule, cases in rules.items()}
+
+
+def given_in(file: str, rule: str) -> dict[str, Any]:
+    """The inputs of a rule in a vector file, by the names of their cases."""
+    return {name: given for name, _, given in cases_in(file)[rule]}
 
 
 def digest(digit: str) -> Digest:

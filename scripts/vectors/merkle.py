@@ -5,11 +5,7 @@ from typing import Any
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.merkle import Tree, check_proof
 
-from .common import Case, Rules, bytes_of, digest, hex_of
-
-
-def leaves(count: int) -> list[str]:
-    return [hex_of((number + 1).to_bytes(32, "big")) for number in range(count)]
+from .common import Case, Rules, bytes_of, digest, given_in, hex_of
 
 
 def tree_of(given: Any) -> Tree:
@@ -26,24 +22,14 @@ def checked(given: Any) -> bool:
     return True
 
 
-FIVE = {"leaves": leaves(5)}
+LAST = given_in("merkle", "proof")["index 4"]
 PROOF = {
-    "root": tree_of(FIVE).root,
+    "root": tree_of(LAST).root,
     "count": 5,
     "index": 4,
-    "leaf": leaves(5)[4],
-    "proof": proof_of({**FIVE, "index": 4}),
+    "leaf": LAST["leaves"][4],
+    "proof": proof_of(LAST),
 }
-SIZES = {
-    0: "zero: no leaves",
-    1: "the leaf itself",
-    2: "one pair",
-    3: "filled up with the empty leaf",
-    5: "filled up to eight",
-}
-
-ROOTS: list[Case] = [(f"{count} leaves", why, {"leaves": leaves(count)}) for count, why in SIZES.items()]
-PROOFS: list[Case] = [(f"index {i}", "siblings from the leaf up", {**FIVE, "index": i}) for i in (0, 3, 4)]
 CHECKED: list[Case] = [
     ("plain", "index is path", PROOF),
     ("another index", "no leaf moves", {**PROOF, "index": 3}),
@@ -53,7 +39,7 @@ CHECKED: list[Case] = [
 ]
 
 RULES: Rules = {
-    "root": (lambda given: tree_of(given).root, ROOTS),
-    "proof": (proof_of, PROOFS),
+    "root": lambda given: tree_of(given).root,
+    "proof": proof_of,
     "check_proof": (checked, CHECKED),
 }

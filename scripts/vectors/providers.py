@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from openledger_protocol.codec import encode_frame, sha256_digest
+from openledger_protocol.codec import sha256_digest
 from openledger_protocol.peers import public_key_of, sign_as_peer
 from openledger_protocol.wire import providers
 from openledger_protocol.wire.frames import pack_map, unpack_map
 from openledger_protocol.wire.providers import ProviderRecord, nearest_points, open_record, sign_record
 
-from .advertisement import IDS, NETWORK, NOW_S, OTHER_PEER_ID, OTHER_SEED, PEER_ID, RELAYS, SEED
-from .common import Case, Rules, bytes_of, digest, hex_of, write
-from .market import ERROR, frame_of, read_back
+from .advertisement import NETWORK, NOW_S, OTHER_SEED, PEER_ID, RELAYS, SEED
+from .common import Case, Rules, bytes_of, digest, given_in, hex_of, write
+from .frames import Stream
 
 RECORD: dict[str, Any] = {
     "seed": hex_of(SEED),
@@ -95,31 +95,8 @@ OPENED: list[Case] = [
 ]
 
 
-def nearest(given: dict[str, Any]) -> list[str]:
-    return list(nearest_points(given["adapter"], given["points"]))
-
-
-POINTS = [f"12D3KooW{'ABCDEF'[number] * 44}" for number in range(6)]
-NEAREST: list[Case] = [
-    *(
-        (f"adapter {number}", "an order of its own", {"adapter": IDS[number], "points": POINTS})
-        for number in range(4)
-    ),
-    ("two points", "both hold it", {"adapter": IDS[0], "points": [PEER_ID, OTHER_PEER_ID]}),
-    ("one twice", "counts once", {"adapter": IDS[0], "points": [PEER_ID, PEER_ID]}),
-    ("none", "nobody holds it", {"adapter": IDS[0], "points": []}),
-]
-
-
-GET = {"v": 1, "t": "get", "adapter": digest("4"), "count_max": 32}
-FRAMES: list[Case] = [
-    ("put", "its own records", {"v": 1, "t": "put", "records": [CONTENT]}),
-    ("stored", "so many are kept", {"v": 1, "t": "stored", "count": 1}),
-    ("get", "at most so many", GET),
-    ("records", "as they were put", {"v": 1, "t": "records", "records": [CONTENT]}),
-    ("no records", "nobody has it", {"v": 1, "t": "records", "records": []}),
-    ("error", "a refusal", ERROR),
-]
+STREAM = Stream(module=providers, octets=("records", "adapter"))
+GET = given_in("providers", "providers_frame")["get"]
 REFUSED: list[Case] = [
     ("put nothing", "put one at least", {"v": 1, "t": "put", "records": []}),
     ("put 129", "and 128 at most", {"v": 1, "t": "put", "records": ["0x01"] * 129}),
@@ -129,24 +106,10 @@ REFUSED: list[Case] = [
     ("a short id", "an id has 32 bytes", {**GET, "adapter": "0x01"}),
 ]
 
-
-def unwritten(given: Any) -> Any:
-    """Convert JSON to the content of a frame, where records and ids are bytes."""
-    fields = dict(given)
-    if "records" in fields:
-        fields["records"] = [bytes_of(content) for content in fields["records"]]
-    if "adapter" in fields:
-        fields["adapter"] = bytes_of(fields["adapter"])
-    return fields
-
-
 RULES: Rules = {
     "sign_record": (content_of, SIGNED),
     "open_record": (opened, OPENED),
-    "nearest_points": (nearest, NEAREST),
-    "providers_frame": (lambda given: frame_of(providers)(unwritten(given)), FRAMES),
-    "decode_providers_frame": (
-        read_back(providers),
-        [(name, why, hex_of(encode_frame(unwritten(given)))) for name, why, given in (*FRAMES, *REFUSED)],
-    ),
+    "nearest_points": lambda given: list(nearest_points(given["adapter"], given["points"])),
+    "providers_frame": STREAM.frame,
+    "decode_providers_frame": (STREAM.read, STREAM.to_read("providers", "providers_frame", REFUSED)),
 }

@@ -26,7 +26,6 @@ from .common import (
     NODE,
     PAYER,
     PLACE,
-    UINT128_MAX_TEXT,
     Case,
     Rules,
     account,
@@ -198,17 +197,6 @@ def computed(given: Any) -> Any:
     return {**write(record), "record_hash": record_hash(record)}
 
 
-CLAIM = {**PLACE, "node": NODE, "seq": 7, "epoch": 3, "items_hash": digest("1")}
-CLAIM_FOR = {**PLACE, "account": ANN, "to": BEN, "amount_wei": "5", "nonce": 0, "deadline_s": 1_700_000_000}
-CLAIMS: list[Case] = [
-    ("plain", "under the payments domain", CLAIM),
-    ("the most", "each number at its bound", {**CLAIM, "seq": str(2**64 - 1), "epoch": str(2**64 - 1)}),
-]
-CLAIMS_FOR: list[Case] = [
-    ("plain", "under the rewards domain", CLAIM_FOR),
-    ("the most", "each number at its bound", {**CLAIM_FOR, "amount_wei": UINT128_MAX_TEXT, "nonce": str(2**256 - 1)}),
-]
-
 RULES: Rules = {
     "items_hash": (lambda given: items_hash(spans_of(given)), ITEMS_HASHED),
     "skip_codes": (
@@ -216,6 +204,6 @@ RULES: Rules = {
         [("each", "0: it counts; each channel is opened once, whatever its lanes", SKIPS)],
     ),
     "compute_claim": (computed, COMPUTED),
-    "claim_digest": (lambda given: hex_of(claim_digest(read(EpochClaim, given), payments(given))), CLAIMS),
-    "claim_for_digest": (lambda given: hex_of(claim_for_digest(read(ClaimFor, given), rewards(given))), CLAIMS_FOR),
+    "claim_digest": lambda given: hex_of(claim_digest(read(EpochClaim, given), payments(given))),
+    "claim_for_digest": lambda given: hex_of(claim_for_digest(read(ClaimFor, given), rewards(given))),
 }
