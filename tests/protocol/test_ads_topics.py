@@ -7,32 +7,16 @@ from openledger_protocol.primitives import Digest
 from openledger_protocol.wire.ads import (
     DIGEST_BYTES,
     SHARD_BITS_MAX,
-    AdsTopic,
-    GetAds,
-    ads_protocol,
     ads_topic,
     bucket_of,
-    decode,
     differing,
     digest_of,
-    encode,
     parse_ads_topic,
     shard_of,
 )
 
 NET, BASE = "home-1", Digest("0x0123abcd" + "0" * 56)
 PEERS = [f"peer {number}" for number in range(400)]
-
-
-def test_a_topic_names_its_base_and_shard() -> None:
-    assert ads_protocol(NET) == "/openledger/home-1/ads/2"
-    assert ads_topic(NET, BASE) == "/openledger/home-1/ads/0123abcd/2"
-    assert ads_topic(NET, BASE, 3, 7) == "/openledger/home-1/ads/0123abcd.3.7/2"
-
-
-@pytest.mark.parametrize(("bits", "index"), [(0, 0), (1, 0), (1, 1), (SHARD_BITS_MAX, 255)])
-def test_a_topic_is_read_back(bits: int, index: int) -> None:
-    assert parse_ads_topic(NET, ads_topic(NET, BASE, bits, index)) == AdsTopic("0123abcd", bits, index)
 
 
 @pytest.mark.parametrize(("bits", "index"), [(0, 1), (1, 2), (1, -1), (-1, 0), (SHARD_BITS_MAX + 1, 0)])
@@ -80,15 +64,3 @@ def test_a_digest_differs_only_where_advertisements_do() -> None:
     assert differing(mine, theirs) == {bucket_of(PEERS[-1]), bucket_of(PEERS[-2])}
     assert differing(mine, mine) == frozenset()
     assert differing(b"", mine) == frozenset(map(bucket_of, PEERS)) == differing(mine, digest_of([]))
-
-
-@pytest.mark.parametrize("digest", [b"", b"\xff" * DIGEST_BYTES])
-def test_a_digest_of_either_size_is_read(digest: bytes) -> None:
-    request = GetAds(base=BASE, digest=digest, bucket_min=255)
-    assert decode(encode(request)) == request
-
-
-@pytest.mark.parametrize("digest", [b"\0", bytes(DIGEST_BYTES - 1), bytes(DIGEST_BYTES + 1), "text", None])
-def test_a_digest_of_another_size_is_refused(digest: object) -> None:
-    with pytest.raises(MalformedError, match="get: digest: must be 0 or 1024 bytes"):
-        decode({**encode(GetAds(base=BASE)), "digest": digest})

@@ -48,24 +48,6 @@ def test_the_parts_sum_to_the_whole_and_none_is_a_wei_off(total: int, shares_ppm
     assert all(0 <= part - total * ppm // PPM <= 1 for part, ppm in zip(parts, shares_ppm, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("total", "shares_ppm", "expected"),
-    [
-        (0, [PPM], [0]),
-        (10, [PPM], [10]),
-        (1, [500_000, 500_000], [1, 0]),
-        (3, [500_000, 500_000], [2, 1]),
-        (10, [333_333, 333_333, 333_334], [3, 3, 4]),
-        (100, [0, PPM, 0], [0, 100, 0]),
-        (7, [400_000, 350_000, 250_000], [3, 2, 2]),
-    ],
-)
-def test_the_largest_remainders_get_what_is_left_and_ties_go_to_the_lower_index(
-    total: int, shares_ppm: list[int], expected: list[int]
-) -> None:
-    assert split(Wei(total), shares_ppm) == expected
-
-
 @pytest.mark.parametrize("shares_ppm", [[], [PPM - 1], [PPM + 1], [PPM + 1, -1]])
 def test_shares_that_are_not_the_whole_divide_nothing(shares_ppm: Sequence[int]) -> None:
     with pytest.raises(AttributionError, match=r"the shares sum to \d+ ppm, not to 1000000, or one is negative"):
@@ -79,35 +61,10 @@ def test_shares_from_any_scores_add_up(scored: list[RowScore]) -> None:
     assert len(shares) <= CLUSTERS_MAX
 
 
-def test_scores_weigh_squared() -> None:
-    assert shares_of(row(1, A, 3), row(2, B, 1)) == {A: 900_000, B: 100_000}
-
-
-def test_a_cluster_counts_once_with_its_best_row() -> None:
-    assert shares_of(row(1, A, 3), row(1, A, 2), row(1, A, 3), row(2, B, 1)) == {A: 900_000, B: 100_000}
-
-
-def test_an_account_is_paid_for_all_its_clusters() -> None:
-    assert shares_of(row(1, A, 1), row(2, B, 1), row(3, A, 1), row(4, A, 1)) == {A: 750_000, B: 250_000}
-
-
 def test_only_the_best_ten_clusters_share_and_ties_go_to_the_lower_cluster() -> None:
     ten = [row(cluster, A, 5) for cluster in range(1, 11)]
     assert shares_of(*ten, row(0, B, 4), row(11, C, 5)) == {A: PPM}
     assert shares_of(*ten, row(0, B, 5)) == {A: 900_000, B: 100_000}
-
-
-def test_ties_of_remainders_go_to_the_lower_account() -> None:
-    assert shares_of(row(3, C, 1), row(2, B, 1), row(1, A, 1)) == {A: 333_334, B: 333_333, C: 333_333}
-
-
-@pytest.mark.parametrize("scored", [[], [row(1, A, 0)], [row(1, A, 0), row(2, B, 0)]])
-def test_no_evidence_pays_the_treasury_and_never_everybody_alike(scored: list[RowScore]) -> None:
-    assert shares_from_scores(D1, scored) == [share(PPM, ZERO_ADDRESS)]
-
-
-def test_a_share_too_small_for_a_millionth_is_left_out() -> None:
-    assert shares_of(row(1, A, 1), row(2, B, 10_000)) == {B: PPM}
 
 
 def test_the_order_of_rows_changes_nothing() -> None:

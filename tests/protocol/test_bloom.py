@@ -36,11 +36,6 @@ def test_false_hits_are_as_rare_as_its_size_allows(count: int, bytes_max: int, r
     assert false_hits / 5_000 <= rate_max
 
 
-def test_an_empty_filter_holds_nothing() -> None:
-    assert make_filter([]) == b""
-    assert not may_hold(b"", "0x" + "1" * 64)
-
-
 @pytest.mark.parametrize("content", [b"\x07", b"\0\xff", b"\x08\xff", b"\x01" * 513, "text", None], ids=repr)
 def test_what_is_no_filter_is_refused(content: bytes) -> None:
     with pytest.raises(MalformedError, match="a filter"):

@@ -16,10 +16,9 @@ from openledger_protocol.claims import (
     compute_claim,
     is_claimable,
     item_leaves,
-    part_down,
     skip_codes,
 )
-from openledger_protocol.constants import CLAIM_ADAPTERS_MAX, CLAIM_ITEMS_MAX, PPM
+from openledger_protocol.constants import CLAIM_ADAPTERS_MAX, CLAIM_ITEMS_MAX
 from openledger_protocol.epoch import Params
 from openledger_protocol.errors import BadProofError, ClaimRefusedError
 from openledger_protocol.payments import channel_id
@@ -118,22 +117,10 @@ def test_lanes_are_rounded_for_each_adapter_by_itself() -> None:
     assert compute(item(1, 10), item(1, 10, start=10)).protocol_wei == 1
 
 
-def test_a_small_claim_goes_to_the_node_but_its_pots_stay() -> None:
-    """A pot of nothing still needs its list: what the adapter earned is not nothing."""
-    record = compute(item(1, 1))
-    assert record.node_share_wei == record.gross_wei == 1
-    assert record.credits == ()
-    assert [(pot.gross_wei, pot.amount_wei) for pot in record.pots] == [(1, 0), (1, 0)]
-
-
 def test_an_adapter_that_earned_nothing_has_neither_credit_nor_pot() -> None:
     record = compute(item(0, 1_000))
     assert (record.credits, record.pots) == ((), ())
     assert record.node_share_wei == 900
-
-
-def test_the_base_alone_owes_no_royalty_and_no_data_share() -> None:
-    assert compute(item(0, 10**18), adapters=[BASE]).node_share_wei == 9 * 10**17
 
 
 def test_a_skipped_item_is_not_counted_and_has_no_room_on_the_line() -> None:
@@ -171,13 +158,6 @@ def unsigned(adapter: int, amount: int) -> Item:
 
 
 UNSIGNED = replace(item(0, 1), signature=b"")
-
-
-@pytest.mark.parametrize(
-    ("amount", "ppm", "expected"), [(0, PPM, 0), (1, PPM - 1, 0), (3, 333_334, 1), (10, PPM, 10)]
-)
-def test_a_part_is_rounded_down(amount: int, ppm: int, expected: int) -> None:
-    assert part_down(amount, ppm) == expected
 
 
 def test_a_claim_is_refused_as_the_contract_would() -> None:

@@ -152,12 +152,6 @@ def test_a_digest_is_the_sha256_of_the_canonical_bytes() -> None:
     assert canonical_digest(RFC_SAMPLE) == "0x" + sha256(RFC_SAMPLE_BYTES).hexdigest()
 
 
-def test_a_frame_is_a_length_and_a_msgpack_map() -> None:
-    # The map is the example on msgpack.org.
-    body = bytes.fromhex("82 a7 63 6f 6d 70 61 63 74 c3 a6 73 63 68 65 6d 61 00")
-    assert encode_frame({"compact": True, "schema": 0}) == b"\x00\x00\x00\x12" + body
-
-
 @given(st.lists(MESSAGES, max_size=4), st.data())
 def test_frames_come_out_as_they_went_in_however_they_are_cut(messages: list[dict[str, Any]], data: Any) -> None:
     sent = b"".join(map(encode_frame, messages))
@@ -179,11 +173,6 @@ def test_two_frames_cut_at_every_byte_come_out_whole_and_no_earlier() -> None:
         early = decoder.feed(sent[:cut])
         assert len(early) == (cut >= len(first)) + (cut >= len(sent))
         assert early + decoder.feed(sent[cut:]) == [{"t": "voucher", "n": 1}, {"t": "ping"}]
-
-
-def test_a_frame_over_its_cap_is_not_sent() -> None:
-    with pytest.raises(MalformedError, match="over its cap of 8"):
-        encode_frame({"text": "far too long"}, size_bytes_max=8)
 
 
 def test_a_frame_of_just_its_cap_passes_both_ways() -> None:

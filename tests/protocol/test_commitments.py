@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import digest, uints
 
-from openledger_protocol.commitments import fingerprint, fingerprint_root, output_commit, prompt_commit
+from openledger_protocol.commitments import fingerprint, fingerprint_root, prompt_commit
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.primitives import AdapterId, RequestId, Salt
@@ -46,51 +46,12 @@ def test_a_prompt_is_committed_by_its_canonical_json_with_the_seed_as_text() -> 
     assert prompt_commit(SALT, TURNS, SAMPLING) == "0x" + expected.hex()
 
 
-def test_a_raw_text_stands_for_the_messages() -> None:
-    written = (
-        '{"messages":"Once","sampling":{"max_tokens":64,"min_p":0,"stop":["\\n"],"temperature":0.7,"top_k":0,'
-        '"top_p":1},"seed":"18446744073709551615"}'
-    )
-    assert prompt_commit(SALT, "Once", SAMPLING) == "0x" + keccak(bytes.fromhex(SALT[2:]) + written.encode()).hex()
-
-
-def test_a_whole_temperature_is_the_same_as_integer_and_as_float() -> None:
-    whole, floating = (prompt_commit(SALT, TURNS, replace(SAMPLING, temperature=value)) for value in (1, 1.0))
-    assert whole == floating
-
-
-def test_parameters_that_were_added_later_are_committed_to_where_they_are_set() -> None:
-    written = (
-        '{"messages":"Once","sampling":{"json_schema":"{}","logprobs":0,"max_tokens":64,"min_p":0,'
-        '"repetition_penalty":1.5,"stop":["\\n"],"temperature":0.7,"top_k":0,"top_p":1},"seed":"18446744073709551615"}'
-    )
-    sampling = replace(SAMPLING, json_schema="{}", logprobs=0, repetition_penalty=1.5)
-    assert prompt_commit(SALT, "Once", sampling) == "0x" + keccak(bytes.fromhex(SALT[2:]) + written.encode()).hex()
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"seed": 0}, {"temperature": 0.8}, {"stop": ()}, {"max_tokens": 65}, {"logprobs": 0}, {"json_schema": "{}"}],
 )
 def test_another_way_of_sampling_is_another_commitment(changes: dict[str, Any]) -> None:
     assert prompt_commit(SALT, TURNS, replace(SAMPLING, **changes)) != prompt_commit(SALT, TURNS, SAMPLING)
-
-
-def test_an_output_is_committed_by_its_utf_8() -> None:
-    assert output_commit(SALT, "Göteborg") == "0x" + keccak(bytes.fromhex(SALT[2:]) + "Göteborg".encode()).hex()
-
-
-def test_another_salt_is_another_commitment() -> None:
-    other = Salt(digest("6"))
-    assert output_commit(SALT, "yes") != output_commit(other, "yes")
-    assert prompt_commit(SALT, TURNS, SAMPLING) != prompt_commit(other, TURNS, SAMPLING)
-
-
-def test_half_a_surrogate_pair_has_no_commitment() -> None:
-    with pytest.raises(MalformedError, match="surrogate"):
-        output_commit(SALT, "\ud800")
-    with pytest.raises(MalformedError, match="not canonical JSON"):
-        prompt_commit(SALT, "\ud800", SAMPLING)
 
 
 @pytest.mark.parametrize(

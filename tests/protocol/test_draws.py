@@ -1,7 +1,6 @@
 """Drawn points: they lie where the money lies, and a false part of a list costs more than it gains."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import sqrt
 
 import pytest
@@ -111,23 +110,6 @@ def test_a_point_lies_in_an_entry_of_a_pot_with_money(
 def test_each_wei_belongs_to_one_pot_and_none_to_an_empty_one(amounts: tuple[int, ...], drawn: set[int]) -> None:
     claim, payouts = record(*((5, amount) for amount in amounts)), entries(0, 5, (ANN, PPM))
     assert {point.pot for points in points_of_all_lists(claim, payouts) for point in points} == drawn
-
-
-def test_a_claim_without_pots_with_empty_ones_or_without_a_list_has_nothing_to_show() -> None:
-    assert drawn_points(seed(1), CLAIM, [], NUM_DRAWS) == []
-    assert drawn_points(seed(1), record(), [], NUM_DRAWS) == []
-    assert drawn_points(seed(1), record((5, 0)), entries(0, 5, (ANN, PPM)), NUM_DRAWS) == []
-
-
-@pytest.mark.parametrize("other", [{"node": account(9)}, {"seq": 8}])
-def test_each_claim_has_its_own_points(other: dict[str, object]) -> None:
-    changed = replace(CLAIM, **other)  # type: ignore[arg-type]  # of the fields' own types
-    assert drawn_points(seed(1), changed, HONEST, 4) != drawn_points(seed(1), CLAIM, HONEST, 4)
-    assert drawn_points(seed(2), CLAIM, HONEST, 4) != drawn_points(seed(1), CLAIM, HONEST, 4)
-
-
-def test_more_draws_begin_with_the_same_points() -> None:
-    assert drawn_points(seed(1), CLAIM, HONEST, 9)[:4] == drawn_points(seed(1), CLAIM, HONEST, 4)
 
 
 def is_near(count: int, of: int, chance: float) -> bool:

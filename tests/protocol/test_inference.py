@@ -15,7 +15,6 @@ from openledger_protocol.constants import (
 )
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import (
-    ADDED_SAMPLING,
     TOOLS,
     InferenceRequest,
     Message,
@@ -27,7 +26,6 @@ from openledger_protocol.inference import (
     check_messages,
     check_sampling,
     check_tooling,
-    plain_sampling,
 )
 from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
@@ -104,31 +102,6 @@ def test_a_parameter_out_of_bounds_is_named(changes: dict[str, Any], rule: str) 
     with pytest.raises(MalformedError) as refusal:
         check_sampling(replace(PLAIN, **changes))
     assert refusal.value.message == rule
-
-
-def test_the_first_broken_rule_is_the_one_that_is_told() -> None:
-    with pytest.raises(MalformedError, match="max_tokens"):
-        check_sampling(replace(PLAIN, max_tokens=0, seed=-1, stop=("",)))
-
-
-ADDED: dict[str, Any] = {
-    "frequency_penalty": 0.5,
-    "presence_penalty": -0.5,
-    "repetition_penalty": 1.5,
-    "logprobs": 0,
-    "json_schema": "{}",
-}
-
-
-def test_parameters_that_were_added_later_are_absent_at_their_defaults() -> None:
-    first = ["max_tokens", "seed", "temperature", "top_p", "top_k", "min_p", "stop"]
-    assert list(plain_sampling(PLAIN)) == first
-    assert list(plain_sampling(replace(PLAIN, repetition_penalty=1, frequency_penalty=-0.0))) == first
-
-
-@pytest.mark.parametrize("name", sorted(ADDED_SAMPLING))
-def test_a_parameter_that_was_added_later_is_there_when_it_is_set(name: str) -> None:
-    assert plain_sampling(replace(PLAIN, **{name: ADDED[name]})) == {**plain_sampling(PLAIN), name: ADDED[name]}
 
 
 # ---- tools and turns

@@ -1,23 +1,14 @@
 """The tree of a Datanet's rows: every leaf proves itself at its own place and nowhere else."""
 
 import pytest
-from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import digest
 
 from openledger_protocol.errors import BadProofError
-from openledger_protocol.merkle import EMPTY_LEAF, Tree, check_proof, depth_of
-from openledger_protocol.primitives import ZERO_DIGEST
+from openledger_protocol.merkle import Tree, check_proof, depth_of
 
 leaves = st.lists(st.integers(0, 2**32).map(lambda number: number.to_bytes(32, "big")), min_size=1, max_size=20)
-
-
-@pytest.mark.parametrize(
-    ("count", "depth"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4), (1024, 10)]
-)
-def test_a_trees_depth_is_the_logarithm_rounded_up(count: int, depth: int) -> None:
-    assert depth_of(count) == depth
 
 
 @given(leaves)
@@ -37,17 +28,6 @@ def test_no_leaf_is_proven_at_another_index(hashes: list[bytes], data: st.DataOb
             check_proof(tree.root, len(hashes), other, hashes[index], tree.proof(other))
 
 
-def test_a_tree_of_three_is_filled_up_with_the_empty_leaf() -> None:
-    a, b, c = (bytes([number]) * 32 for number in (1, 2, 3))
-    expected = keccak(keccak(a + b) + keccak(c + EMPTY_LEAF))
-    assert Tree.of([a, b, c]).root == "0x" + expected.hex()
-
-
-def test_a_tree_of_one_is_its_leaf_and_one_of_none_is_zero() -> None:
-    assert Tree.of([b"\x01" * 32]).root == "0x" + "01" * 32
-    assert Tree.of([]).root == ZERO_DIGEST
-
-
 @pytest.mark.parametrize(
     ("count", "index", "length", "message"),
     [
@@ -62,9 +42,3 @@ def test_a_tree_of_one_is_its_leaf_and_one_of_none_is_zero() -> None:
 def test_a_proof_of_another_place_or_length_is_refused(count: int, index: int, length: int, message: str) -> None:
     with pytest.raises(BadProofError, match=message):
         check_proof(digest("1"), count, index, bytes(32), [bytes(32)] * length)
-
-
-def test_the_filler_is_at_no_index() -> None:
-    tree = Tree.of([b"\x01" * 32, b"\x02" * 32, b"\x03" * 32])
-    with pytest.raises(BadProofError, match="none at 3"):
-        check_proof(tree.root, 3, 3, EMPTY_LEAF, tree.proof(3))

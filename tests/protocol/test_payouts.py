@@ -84,22 +84,6 @@ def told(credited: list[Credited]) -> list[tuple[Address, int, CreditRole]]:
     return [(credit.account, credit.amount_wei, credit.role) for credit in credited]
 
 
-def test_weights_are_amount_times_ppm_summed_over_receipts() -> None:
-    receipts = [
-        receipt(100, (D, ANN, 250_000), (D, BEN, 750_000), (E, ZERO_ADDRESS, PPM)),
-        receipt(20, (D, BEN, PPM), (E, ANN, PPM)),
-    ]
-    assert payout_list([pot(120, 9), pot(120, 9, datanet=E)], receipts) == PayoutList(
-        payouts=(
-            Payout(pot=0, account=ANN, weight=25_000_000),
-            Payout(pot=0, account=BEN, weight=95_000_000),
-            Payout(pot=1, account=ZERO_ADDRESS, weight=100_000_000),
-            Payout(pot=1, account=ANN, weight=20_000_000),
-        ),
-        offsets=((0, 0, 0), (75_000_000, 0)),
-    )
-
-
 def test_one_datanet_of_two_adapters_is_two_pots() -> None:
     receipts = [receipt(4, (D, ANN, PPM)), receipt(3, (D, ANN, PPM), adapter=B)]
     listed = payout_list([pot(4, 1), pot(3, 1, adapter=B)], receipts)
@@ -233,42 +217,6 @@ def test_a_list_is_refused_as_the_contract_would(
         check_payouts([pot(3, 1), pot(5, 1, datanet=E)], lines)
 
 
-def test_a_final_claim_pays_everybody_and_the_treasury_takes_the_dust() -> None:
-    lines = [Payout(pot=0, account=owner, weight=1_000_000) for owner in (ANN, BEN)]
-    lines = [Payout(pot=0, account=ZERO_ADDRESS, weight=1_000_000), *lines]
-    assert told(payout_amounts(record(pot(3, 100)), lines, TO)) == [
-        (ANN, 33, CreditRole.CONTRIBUTOR),
-        (BEN, 33, CreditRole.CONTRIBUTOR),
-        (TREASURY, 34, CreditRole.TREASURY),
-        (PAYOUT, 809, CreditRole.NODE),
-        (OWNER, 101, CreditRole.OWNER),
-        (PROTOCOL, 50, CreditRole.PROTOCOL),
-    ]
-
-
-def test_a_pot_that_is_not_listed_goes_to_the_protocol_not_to_the_datanet() -> None:
-    lines = [Payout(pot=0, account=ANN, weight=3_000_000)]
-    assert told(payout_amounts(record(pot(3, 7), pot(5, 1_000, datanet=E)), lines, TO)) == [
-        (ANN, 7, CreditRole.CONTRIBUTOR),
-        (PAYOUT, 809, CreditRole.NODE),
-        (OWNER, 101, CreditRole.OWNER),
-        (PROTOCOL, 1_050, CreditRole.PROTOCOL),
-    ]
-
-
-def test_nobodys_part_and_a_repeated_draws_fee_go_to_the_protocol() -> None:
-    lines = [Payout(pot=0, account=owner, weight=1_000_000) for owner in (ZERO_ADDRESS, ANN, NOBODY)]
-    fee = lapse_fee_wei(record(pot(3, 100)))
-    assert fee == 50
-    assert told(payout_amounts(record(pot(3, 100)), lines, TO, fee_wei=fee)) == [
-        (ANN, 33, CreditRole.CONTRIBUTOR),
-        (TREASURY, 34, CreditRole.TREASURY),
-        (PAYOUT, 759, CreditRole.NODE),
-        (OWNER, 101, CreditRole.OWNER),
-        (PROTOCOL, 50 + 33 + 50, CreditRole.PROTOCOL),
-    ]
-
-
 def test_a_pot_of_nobody_alone_leaves_its_treasury_nothing() -> None:
     lines = [Payout(pot=0, account=NOBODY, weight=3_000_000)]
     assert told(payout_amounts(record(pot(3, 100)), lines, TO)) == [
@@ -276,31 +224,6 @@ def test_a_pot_of_nobody_alone_leaves_its_treasury_nothing() -> None:
         (OWNER, 101, CreditRole.OWNER),
         (PROTOCOL, 150, CreditRole.PROTOCOL),
     ]
-
-
-def test_a_claim_without_a_list_in_time_costs_the_node_a_tenth() -> None:
-    assert told(late_amounts(record(pot(3, 7)), TO, is_proposed=False)) == [
-        (PAYOUT, 729, CreditRole.NODE),
-        (OWNER, 101, CreditRole.OWNER),
-        (PROTOCOL, 50 + 7 + 80, CreditRole.PROTOCOL),
-    ]
-
-
-@pytest.mark.parametrize(("num_redraws", "fee"), [(0, 53), (1, 106), (4, 265)])
-def test_a_list_that_is_not_shown_in_time_costs_half_of_its_pots_for_each_draw(num_redraws: int, fee: int) -> None:
-    """Saying nothing about a false list must not be cheaper than being caught with it."""
-    pots = pot(3, 100), pot(5, 7, datanet=E)
-    late = late_amounts(record(*pots), TO, is_proposed=True, num_redraws=num_redraws)
-    assert told(late) == [
-        (PAYOUT, 809 - fee, CreditRole.NODE),
-        (OWNER, 101, CreditRole.OWNER),
-        (PROTOCOL, 50 + 107 + fee, CreditRole.PROTOCOL),
-    ]
-
-
-def test_where_nobody_has_bonded_the_protocol_keeps_the_stakers_part() -> None:
-    paid = payout_amounts(record(), [], replace(TO, has_stakers=False))
-    assert told(paid)[-1] == (PROTOCOL, 90, CreditRole.PROTOCOL)
 
 
 @pytest.mark.parametrize("is_proposed", [False, True])

@@ -13,7 +13,6 @@ from support.signed import (
     PAYMENTS,
     account,
     digest,
-    lane_item,
     receipts,
     spans,
     uints,
@@ -22,30 +21,22 @@ from support.signed import (
 
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import digest_word, struct_hash, type_hash, typed_digest
-from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import Receipt, receipt_digest
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 from openledger_protocol.settlement import (
-    NOBODY,
     OPENING_TYPE,
     ClaimRecord,
     Credit,
     ItemSpan,
-    Payout,
     Pot,
     ReceiptOpening,
     item_leaf,
-    items_hash,
     opening_tuple,
-    payouts_hash,
-    receipt_leaf,
     record_hash,
-    span_of,
 )
 from openledger_protocol.sum_tree import SumProof
 
 BASE, ADAPTER = AdapterId(digest("0")), AdapterId(digest("a"))
-ITEM = lane_item(1, ADAPTER, 70, start=10)
 SPAN = ItemSpan(channel_id=CHANNEL, adapter_id=ADAPTER, authorizer=AUTHORIZER, from_wei=Wei(10), to_wei=Wei(80))
 
 
@@ -57,46 +48,12 @@ def words(*values: int | str) -> bytes:
     return b"".join(word(value) for value in values)
 
 
-def tag(text: str) -> str:
-    return "0x" + keccak(text.encode()).hex()
-
-
-def test_an_items_leaf_is_its_tag_and_five_words() -> None:
-    expected = keccak(words(tag("openledger.item-leaf/1"), CHANNEL, ADAPTER, AUTHORIZER, 10, 80))
-    assert item_leaf(SPAN) == expected
-    assert span_of(ITEM, [BASE, ADAPTER], PAYMENTS) == SPAN
-
-
-def test_items_are_hashed_as_their_leaves_in_order() -> None:
-    other = replace(SPAN, adapter_id=BASE)
-    assert items_hash([SPAN, other]) == "0x" + keccak(item_leaf(SPAN) + item_leaf(other)).hex()
-    assert items_hash([SPAN, other]) != items_hash([other, SPAN])
-
-
 @pytest.mark.parametrize("field", [spec.name for spec in fields(ItemSpan)])
 def test_every_field_of_a_span_is_in_its_leaf(field: str) -> None:
     """The node signs it, so nobody can send a claim that moves a lane's money to another lane."""
     value = getattr(SPAN, field)
     other = account(9) if field == "authorizer" else value + 1 if field.endswith("_wei") else digest("9")
     assert item_leaf(replace(SPAN, **{field: other})) != item_leaf(SPAN)
-
-
-@pytest.mark.parametrize("amount", [-1, 2**128])
-def test_an_amount_that_no_contract_could_read_has_no_leaf(amount: int) -> None:
-    with pytest.raises(MalformedError, match="is no uint128"):
-        item_leaf(replace(SPAN, to_wei=Wei(amount)))
-
-
-def test_a_receipts_leaf_is_its_tag_its_digest_and_its_offsets() -> None:
-    head = words(tag("openledger.receipt-leaf/2"), digest("6"), 96)
-    assert receipt_leaf(digest("6"), []) == keccak(head + words(0))
-    assert receipt_leaf(digest("6"), [5, 2**200]) == keccak(head + words(2, 5, 2**200))
-
-
-def test_payouts_are_hashed_as_solidity_encodes_them_written_out_by_hand() -> None:
-    lines = [Payout(pot=0, account=account(1), weight=5), Payout(pot=3, account=NOBODY, weight=2**200)]
-    encoded = words(32, 2, 0, account(1), 5, 3, 2**160 - 1, 2**200)
-    assert payouts_hash(lines) == "0x" + keccak(encoded).hex()
 
 
 @given(receipts, spans, st.lists(uints(32), max_size=3), st.lists(weis, max_size=3))

@@ -1,6 +1,5 @@
 """Shares by signals change little where the scores do: rounding on another machine can't move the pay."""
 
-from itertools import permutations
 from math import sqrt
 from random import Random
 
@@ -11,7 +10,6 @@ from support.signed import account, digest
 
 from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_signal_scores
 from openledger_protocol.constants import (
-    CLUSTERS_MAX,
     COSINE_ONE,
     PPM,
     SHARES_DISTANCE_PPM_MAX,
@@ -49,31 +47,6 @@ def of_owners(scores: list[int]) -> list[Share]:
 # ---- the rule
 
 
-@pytest.mark.parametrize(
-    ("best", "ppm"), [(SURE_SCORE, PPM), (9 * SURE_SCORE, PPM), (SURE_SCORE // 4, PPM // 4), (SURE_SCORE // PPM, 1)]
-)
-def test_the_part_for_rows_grows_evenly_until_the_best_score_is_sure(best: int, ppm: int) -> None:
-    found = shares_of(row(1, A, best), row(2, B, 0))
-    assert found[A] == pytest.approx(ppm, abs=1)
-    assert found.get(ZERO_ADDRESS, 0) == PPM - found[A]
-
-
-def test_a_row_counts_by_what_it_has_over_an_eighth_of_the_best_squared() -> None:
-    unit = SURE_SCORE  # 8 · 60 − 60 is 3 times 8 · 25 − 60
-    assert shares_of(row(1, A, 60 * unit), row(2, B, 25 * unit), row(3, C, 7 * unit)) == {A: 900_000, B: 100_000}
-
-
-def test_no_number_of_clusters_is_cut_off() -> None:
-    equals = [row(cluster, account(cluster % 20 + 1), SURE_SCORE) for cluster in range(4 * CLUSTERS_MAX)]
-    assert set(shares_of(*equals).values()) == {PPM // 20}
-
-
-def test_a_cluster_counts_once_with_its_best_row_and_an_account_for_all_its_clusters() -> None:
-    rows = [row(1, A, SURE_SCORE), row(1, A, SURE_SCORE // 2), row(2, B, SURE_SCORE), row(3, A, SURE_SCORE)]
-    assert shares_of(*rows) == {A: 666_667, B: 333_333}
-    assert {tuple(shares_of(*order).items()) for order in permutations(rows)} == {tuple(shares_of(*rows).items())}
-
-
 def test_a_receipt_has_room_and_who_finds_none_takes_its_part_from_all() -> None:
     many = [row(n, account(n + 1), SURE_SCORE) for n in range(SIGNAL_ACCOUNTS_MAX)]
     assert len(shares_of(*many)) == SIGNAL_ACCOUNTS_MAX
@@ -84,16 +57,6 @@ def test_a_receipt_has_room_and_who_finds_none_takes_its_part_from_all() -> None
     assert last not in found
     assert 0 < found[ZERO_ADDRESS] < PPM // 1_000
     assert shares_of(*many, row(99, last, SURE_SCORE)) == {ZERO_ADDRESS: PPM}
-
-
-@pytest.mark.parametrize("rows", [[], [row(1, A, 0), row(2, B, 0)]])
-def test_no_evidence_pays_the_treasury(rows: list[RowScore]) -> None:
-    assert shares_of(*rows) == {ZERO_ADDRESS: PPM}
-
-
-def test_a_withdrawn_row_leaves_its_part_to_the_treasury() -> None:
-    found = shares_of(row(1, ZERO_ADDRESS, SURE_SCORE // 2), row(2, B, SURE_SCORE // 2))
-    assert found == {ZERO_ADDRESS: 750_000, B: 250_000}
 
 
 @pytest.mark.parametrize("rows", [[row(1, A, -1)], [row(1, A, 1), row(1, B, 1)]])

@@ -1,7 +1,6 @@
 """poa-v3 pays rows by text and signals together, in integers that every node computes alike."""
 
 from itertools import permutations
-from math import isqrt
 
 import pytest
 from eth_hash.auto import keccak
@@ -12,7 +11,7 @@ from support.signed import account, digest, uints
 from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_signal_scores
 from openledger_protocol.constants import COSINE_ONE, PPM, SIGNAL_ACTIVATION_BYTES_MAX, SIGNAL_SKETCH_BYTES
 from openledger_protocol.errors import AttributionError
-from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, DatanetId
+from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 from openledger_protocol.signals import (
     Signals,
     are_shares_close,
@@ -60,20 +59,6 @@ def test_a_cosine_is_a_symmetric_integer_from_zero_to_one(left: bytes, right: by
 @given(vectors.filter(any))
 def test_a_signal_has_cosine_one_with_itself(signal: bytes) -> None:
     assert signal_cosine(signal, signal) == COSINE_ONE
-
-
-def test_a_cosine_is_the_formula_written_out() -> None:
-    left, right = bytes([3, 0xFC, 5]), bytes([1, 0xFE, 0x80])  # 3 −4 5 and 1 −2 −128
-    assert signal_cosine(left, right) == 0
-    left = bytes([3, 0xFC, 0xFB])  # 3 −4 −5
-    assert signal_cosine(left, right) == 651 * 2**15 // isqrt(50 * 16_389)
-
-
-def test_a_row_is_scored_by_the_formula_and_equal_signals_leave_the_decision_to_text() -> None:
-    assert poa_v3_score(100, 100, (2, 3, 5)) == 30
-    assert poa_v3_score(50, 100, (2, 3, 5)) == 30 * 300 // 500
-    assert poa_v3_score(0, 100, (2, 3, 5)) == 6
-    assert poa_v3_scores([100, 0], signals(), [signals(), signals()]) == [COSINE_ONE**3, COSINE_ONE**3 // 5]
 
 
 def test_where_no_row_shares_text_the_signals_alone_decide() -> None:
@@ -130,10 +115,6 @@ def test_without_agreement_the_treasury_is_paid() -> None:
     ]
 
 
-def test_signals_are_read_back_from_their_bytes() -> None:
-    assert signals_from_bytes(signals().to_bytes()) == signals()
-
-
 @pytest.mark.parametrize(
     "length", [0, 2 * SIGNAL_SKETCH_BYTES, 2 * SIGNAL_SKETCH_BYTES + SIGNAL_ACTIVATION_BYTES_MAX + 1]
 )
@@ -149,23 +130,6 @@ def test_the_hash_of_signals_is_that_of_solidity() -> None:
     padded = content.ljust(-(-len(content) // 32) * 32, b"\0")
     expected = keccak(b"".join(word.to_bytes(32, "big") for word in words) + padded)
     assert signals_hash([(D1, signals())]) == "0x" + expected.hex()
-
-
-def test_rules_that_read_text_alone_commit_to_zero() -> None:
-    assert signals_hash([]) == ZERO_DIGEST
-
-
-@pytest.mark.parametrize("order", [[D2, D1], [D1, D1]])
-def test_signals_that_do_not_ascend_by_datanet_are_refused(order: list[DatanetId]) -> None:
-    with pytest.raises(AttributionError, match="ascend by Datanet"):
-        signals_hash([(datanet_id, signals()) for datanet_id in order])
-
-
-def test_signals_of_other_lengths_and_missing_rows_are_refused() -> None:
-    with pytest.raises(AttributionError, match="can't be compared"):
-        signal_cosine(b"\1", b"\1\2")
-    with pytest.raises(AttributionError, match="2 text scores for 1 rows"):
-        poa_v3_scores([1, 2], signals(), [signals()])
 
 
 def test_a_replay_may_differ_by_rounding_but_not_by_direction() -> None:

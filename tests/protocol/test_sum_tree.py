@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.signed import digest, uints
 
 from openledger_protocol.errors import BadProofError, MalformedError
-from openledger_protocol.primitives import ZERO_DIGEST, Digest
+from openledger_protocol.primitives import Digest
 from openledger_protocol.sum_tree import SumLeaf, SumProof, SumTree, place_of, sum_root
 
 amounts = st.lists(uints(120), min_size=1, max_size=20)
@@ -28,13 +28,6 @@ def test_a_tree_of_three_is_filled_up_with_zeros_written_out_by_hand() -> None:
     a, b, c = leaves_of([1, 2, 4])
     root = node(node(a.hash, b.hash, 1, 2), node(c.hash, bytes(32), 4, 0), 3, 4)
     assert SumTree.of([a, b, c]).root == sum_root([a, b, c]) == "0x" + root.hex()
-
-
-def test_a_tree_of_one_is_its_leaf_and_one_of_none_is_zero() -> None:
-    [leaf] = leaves_of([5])
-    assert sum_root([leaf]) == "0x" + leaf.hash.hex()
-    assert place_of(sum_root([leaf]), leaf, SumTree.of([leaf]).proof(0)) == 0
-    assert sum_root([]) == ZERO_DIGEST
 
 
 @given(amounts)

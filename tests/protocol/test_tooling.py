@@ -20,8 +20,6 @@ from openledger_protocol.inference import (
     Tooling,
     check_messages,
     check_tooling,
-    plain_message,
-    plain_tooling,
 )
 
 TOOL = Tool(name="get_weather", description="The weather of a town.", parameters='{"type":"object"}')
@@ -128,29 +126,3 @@ def test_a_turn_that_breaks_a_rule_is_named(message: Message, rule: str) -> None
         check_messages((Message(role="user", content="first"), message))
     assert refusal.value.message.startswith(f"messages[1]: {rule}")
     assert refusal.value.values["param"] == "messages"
-
-
-def test_what_a_plain_turn_lacks_is_absent() -> None:
-    assert plain_message(Message(role="user", content="a")) == {"role": "user", "content": "a"}
-    assert plain_message(Message(role="tool", content="a", tool_call_id="1")) == {
-        "role": "tool",
-        "content": "a",
-        "tool_call_id": "1",
-    }
-    assert plain_message(Message(role="assistant", content="", tool_calls=(CALL,))) == {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [{"id": "call_1", "name": "get_weather", "arguments": '{"town":"Turku"}'}],
-    }
-
-
-def test_a_choice_is_absent_at_its_default() -> None:
-    plain = {"name": TOOL.name, "description": TOOL.description, "parameters": TOOL.parameters}
-    assert plain_tooling(TOOLING) == {"tools": [plain]}
-    tooling = replace(TOOLING, choice="required", name="get_weather", parallel=False)
-    assert plain_tooling(tooling) == {
-        "tools": [plain],
-        "choice": "required",
-        "name": "get_weather",
-        "parallel": False,
-    }

@@ -1,7 +1,6 @@
 """Transactions of ours: which state may follow which, nonces, and what may be paid."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,15 +9,11 @@ from hypothesis import strategies as st
 from openledger_protocol.chain import Block, ContractCall, Fees
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Wei
 from openledger_protocol.transactions import (
-    IN_FLIGHT,
-    MINED,
     NEXT,
-    OVER,
     GasPrice,
     Intent,
     OutboxLimits,
     Transaction,
-    TransactionState,
     Variant,
     bumped_price,
     day_start_s,
@@ -30,7 +25,6 @@ from openledger_protocol.transactions import (
     next_nonce,
 )
 
-GWEI = 10**9
 NO_CAP = Wei(10**30)
 INTENT = Intent(key="a", kind="claim", summary="a claim", sender=ZERO_ADDRESS, call=ContractCall(to=ZERO_ADDRESS))
 wei = st.integers(0, 10**15).map(Wei)
@@ -45,11 +39,6 @@ def price(fee_max: int, tip_max: int) -> GasPrice:
 
 def fees(base: int, tip: int) -> Fees:
     return Fees(base_wei=Wei(base), tip_wei=Wei(tip))
-
-
-def test_every_state_has_its_followers_and_is_in_one_group_at_most() -> None:
-    assert NEXT.keys() == set(get_args(TransactionState))
-    assert len(OVER | IN_FLIGHT | MINED) == len(OVER) + len(IN_FLIGHT) + len(MINED)
 
 
 def test_every_state_can_be_reached_and_no_state_but_an_end_is_a_dead_end() -> None:

@@ -193,26 +193,6 @@ def test_a_message_survives_its_frame(message: InferenceMessage) -> None:
     assert decode(decode_frame(encode_frame(encode(message)))) == message
 
 
-@pytest.mark.parametrize("name", MESSAGES)
-def test_each_message_has_its_name_and_the_version(name: str) -> None:
-    frame = encode(MESSAGES[name])
-    assert (frame["v"], frame["t"]) == (1, "open" if name == "tools" else name)
-    assert decode(decode_frame(encode_frame(frame))) == MESSAGES[name]
-
-
-def test_the_stream_opens_with_the_fields_that_the_design_names() -> None:
-    assert list(encode(OPEN)) == [
-        *("v", "t", "id", "award", "adapter", "messages", "sampling", "channel_config", "voucher", "salts"),
-        *("prefix", "last_receipt"),
-    ]
-    assert list(encode(MESSAGES["chunk"])) == ["v", "t", "text", "ids", "tokens", "cumulative"]
-    assert list(encode(MESSAGES["countersign"])) == ["v", "t", "signature"]
-    voucher = encode(MESSAGES["voucher"])["voucher"]
-    assert isinstance(voucher, dict)
-    assert list(voucher) == ["channel_id", "adapter_id", "max_claimable_wei", "signature"]
-    assert list(encode(MESSAGES["error"])) == ["v", "t", "code", "message", "retryable"]
-
-
 @pytest.mark.parametrize("name", ["voucher", "chunk", "receipt", "countersign", "ping"])
 def test_what_is_sent_while_an_answer_runs_fits_a_control_frame(name: str) -> None:
     assert len(encode_frame(encode(MESSAGES[name]))) < CONTROL_FRAME_BYTES_MAX // 32
