@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +15,8 @@ from threading import Event, Timer
 from typing import Any
 
 from eth_account import Account
-from interop_results import ROOT, Results, check
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from support.processes.network import RunningNetwork, ask, node_of, status_of, tell
 from support.processes.nodes import wait_for
@@ -28,7 +27,7 @@ from openledger_node.chain.dev.faucet import fund
 from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_protocol.primitives import Address
 
-PROGRAMS = ROOT / "tests" / "interop"
+PROGRAMS = Path(__file__).resolve().parents[1] / "tests" / "interop"
 NODE_VERSION_MIN = 20
 """The packages from npm ask for node.js 20 at least."""
 
@@ -43,7 +42,6 @@ SETTINGS = {
 COIN_WEI, OPEN_WEI = 10**18, 200 * 10**18
 TOKENS = 100
 PRICE_WEI = 10**15
-RELAYED = "--relayed"
 PROGRAM_S, FOUND_S = 90.0, 60.0
 """The longest time for a program to end, and for a peer to be found."""
 
@@ -60,8 +58,9 @@ def why_no_javascript() -> str:
     return ""
 
 
-def test_javascript(results: Results, times: int) -> None:
-    """A js buyer pays a node of ours, and a node of ours pays a js seller."""
+@contextmanager
+def javascript_checks() -> Iterator[dict[str, Callable[[], str]]]:
+    """A js buyer pays a node of ours, and a node of ours pays a js seller; each check says what it found."""
     lock = PROGRAMS / "package-lock.json"
     if not (PROGRAMS / "node_modules").is_dir() or (PROGRAMS / "node_modules").stat().st_mtime < lock.stat().st_mtime:
         subprocess.run(["npm", "ci", "--silent"], cwd=PROGRAMS, check=True)
@@ -72,25 +71,27 @@ def test_javascript(results: Results, times: int) -> None:
         seller, buyer = network.start_node("a"), network.start_node("r", OPENLEDGER_NODE_SERVE="false")
         wait_for(lambda: seller.is_up() and buyer.is_up())
         wait_for(lambda: any(each["serves"] for each in ask(buyer, "peers")["peers"]))  # the seller advertises
-        for number in range(1, times + 1):
-            results.run(f"js buys of a node, {number}", lambda: buy_by_javascript(network, seller))
-        tell(seller, "/pause")
-        for number in range(1, times + 1):
-            results.run(f"a node buys of js, {number}", lambda: sell_by_javascript(network, buyer))
-        for number in range(1, times + 1):
-            results.run(
-                f"a node buys of js over a relay, {number}", lambda: sell_by_javascript(network, buyer, RELAYED)
-            )
+
+        def sell(*flags: str) -> str:
+            tell(seller, "/pause")
+            return sell_by_javascript(network, buyer, *flags)
+
+        yield {
+            "js buys of a node": lambda: buy_by_javascript(network, seller),
+            "a node buys of js": sell,
+            "a node buys of js over a relay": lambda: sell("--relayed"),
+        }
 
 
 def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
     """Have the js buyer buy one answer; the node must know the receipt, countersigned."""
     with program(network, "buyer.mjs", PAYER_KEY=funded_key(network)) as buyer:
-        check(read_line(buyer)["found"] == status_of(seller)["peer_id"], "the buyer finds the seller by rendezvous")
+        assert read_line(buyer)["found"] == status_of(seller)["peer_id"], "the buyer finds the seller by rendezvous"
         with advertising(seller):
-            check(read_line(buyer)["heard"], "the buyer hears the seller's advertisement")
+            assert read_line(buyer)["heard"], "the buyer hears the seller's advertisement"
         bought = read_line(buyer)
-    check(len(bought["text"]) == TOKENS and bought["vouchers"] > 1, f"{bought}")
+    assert len(bought["text"]) == TOKENS, f"{bought}"
+    assert bought["vouchers"] > 1, f"{bought}"
 
     def find() -> dict[str, Any] | None:
         receipts = ask(seller, "receipts", limit=20)["receipts"]
@@ -132,14 +133,14 @@ def sell_by_javascript(network: RunningNetwork, buyer: OperatorHome, *flags: str
         wait_for(lambda: (found := find()) and found["serves"], within_s=FOUND_S)
         reply = Reply(max_tokens=TOKENS)
         reply.read(node_of(buyer))
-        check(reply.is_whole, f"{reply}")
+        assert reply.is_whole, f"{reply}"
         sold = read_line(seller)
-        check(sold["text"] == reply.text, f"{sold} is not {reply.text!r}")
+        assert sold["text"] == reply.text, f"{sold} is not {reply.text!r}"
         path = (find() or {}).get("path")
-        check(path == ("relayed" if RELAYED in flags else "direct"), f"the way to the seller was {path}")
+        assert path == ("relayed" if flags else "direct"), f"the way to the seller was {path}"
         verified = ask(buyer, "verify", receipt=sold["digest"])
         wrong = [each["what"] for each in verified["checks"] if each["holds"] is False]
-        check(verified["holds"] and not wrong, f"{wrong} do not hold")
+        assert (verified["holds"], wrong) == (True, []), f"{wrong} do not hold"
         holds = [each["what"] for each in verified["checks"] if each["holds"]]
         return f"{sold['tokens']} tokens, {sold['amount_wei']} wei, {path}, {len(holds)} checks of the receipt hold"
 
@@ -169,7 +170,7 @@ def read_line(process: "subprocess.Popen[str]") -> dict[str, Any]:
     """The next line of JSON that a program prints."""
     assert process.stdout
     line = process.stdout.readline()
-    check(line != "", "the program ended too early, or was too slow: its last words are above")
+    assert line != "", "the program ended too early, or was too slow: its last words are above"
     found: dict[str, Any] = json.loads(line)
     return found
 

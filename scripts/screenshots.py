@@ -1,8 +1,11 @@
-"""Write docs/pictures/page-*.png: the screens of the local page that the docs show, from real nodes.
+"""Write docs/pictures/*.png: the screens of the local page that README and docs show, from real nodes.
 
-Three nodes with the fake model run on one development chain. One of them has sold answers, was paid for them, and now
-loses its bids to a cheaper node. The nodes vote: one proposal was carried, another waits for the votes of the first
-node. A Datanet of the first node has a version, and a batch that waits. Nothing in the pictures is edited.
+For page-*.png three nodes with the fake model run on one development chain. One of them has sold answers, was paid
+for them, and now loses its bids to a cheaper node. The nodes vote: one proposal was carried, another waits for the
+votes of the first node. A Datanet of the first node has a version, and a batch that waits.
+
+`--home HOME` writes {chat,home}-light-1280.png instead, while the node of that data directory runs as
+docs/tutorial/first-hour.md leaves it, with the demo model and the adapter `harbour`. Nothing in them is edited.
 """
 
 import argparse
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -43,7 +46,8 @@ SHOWN = ("datanets", "governance")
 
 PRICE_WEI = str(62 * 10**15)
 COLOURS, LONGEST_PX = 256, 3_200
-SETTLED_MS = 1_500
+SETTLED_MS, CHARTED_MS, ANSWER_TIMEOUT_MS = 1_500, 6_000, 180_000
+QUESTION, HEIGHT = "Who steers the ferry of Hollowbeck?", 1_000
 LOADING, LOADED_MS = "asking the chain", 60_000
 """Text that stands for figures on their way. A busy machine shows it for longer than SETTLED_MS."""
 
@@ -68,7 +72,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--screens", nargs="*", default=SHOWN, help="other screens")
     parser.add_argument("--rounds", type=int, default=40, help="answers to buy meanwhile")
+    parser.add_argument("--home", type=Path, help="data directory of a running node, for the README's pictures")
     asked = parser.parse_args()
+    if asked.home:
+        take_from(Home(asked.home))
+        return
     with tempfile.TemporaryDirectory() as folder, network_with_sales(Path(folder), cheap_wei=PRICE_WEI) as running:
         running.buy(*(20 + 7 * n % 90 for n in range(asked.rounds)))
         if "governance" in asked.screens:
@@ -160,9 +168,31 @@ def take_all(running: RunningNetwork, screens: list[str]) -> None:
             page.locator("main .panel, main .sample").first.wait_for()
             expect(page.locator("main")).not_to_contain_text(LOADING, timeout=LOADED_MS)
             page.wait_for_timeout(SETTLED_MS)
-            file = PICTURES / f"page-{screen}-{WIDTH}-{SCHEME}.png"
-            page.screenshot(path=file, full_page=True, animations="disabled")
-            print(f"{file.relative_to(ROOT)}: {compress(file) // 1000} kB")
+            save(page, f"page-{screen}-{WIDTH}-{SCHEME}.png", is_whole=True)
+
+
+def take_from(home: Home) -> None:
+    """Ask base and adapter of a running node, and take the chat and the home page."""
+    with open_browser() as browser, open_context(browser, width=WIDTH, height=HEIGHT, scheme=SCHEME) as context:
+        page = context.new_page()
+        enter(page, home, "chat")
+        page.locator("#adapter option[value^=harbour]").first.wait_for(state="attached")
+        send = page.get_by_role("button", name="Send", exact=True)
+        page.fill("#question", QUESTION)
+        send.click()
+        contributors = page.get_by_text("rosalind-sedge").or_(page.get_by_text("ansel-larkspur"))
+        contributors.first.wait_for(timeout=ANSWER_TIMEOUT_MS)
+        send.wait_for(timeout=ANSWER_TIMEOUT_MS)
+        for screen in ("chat", "home"):
+            show(page, screen)
+            page.wait_for_timeout(CHARTED_MS)  # so that the charts have a few points
+            save(page, f"{screen}-{SCHEME}-{WIDTH}.png", is_whole=False)
+
+
+def save(page: Page, name: str, *, is_whole: bool) -> None:
+    file = PICTURES / name
+    page.screenshot(path=file, full_page=is_whole, animations="disabled")
+    print(f"{file.relative_to(ROOT)}: {compress(file) // 1000} kB")
 
 
 def compress(file: Path) -> int:

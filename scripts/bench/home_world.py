@@ -107,23 +107,22 @@ class AtHome:
             ):
                 for line in response.iter_lines():
                     if response.status_code != 200 or '"error"' in line:
-                        return Bought(why=line[:300], first_s=None, whole_s=None)
+                        return Bought(why=line[:300], first_s=None)
                     if first_s is None and '"content":"' in line.replace(" ", "").replace('"content":""', ""):
                         first_s = time.monotonic() - began_s
         except httpx.HTTPError as error:
-            return Bought(why=repr(error), first_s=None, whole_s=None)
+            return Bought(why=repr(error), first_s=None)
         if first_s is None:
-            return Bought(why="the answer is empty", first_s=None, whole_s=None)
-        return Bought(why="", first_s=first_s, whole_s=time.monotonic() - began_s)
+            return Bought(why="the answer is empty", first_s=None)
+        return Bought(why="", first_s=first_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bought:
-    """An answer: seconds to its first text and to its end; or why there is none."""
+    """An answer with the seconds to its first text, or why there is none."""
 
     why: str
     first_s: float | None
-    whole_s: float | None
 
 
 @dataclass(kw_only=True)

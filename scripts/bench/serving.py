@@ -32,7 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 HOME = Home(ROOT / ".home")
 """The folder in which `make test` keeps the demo base."""
 
-PICTURE: Final = ROOT / "docs" / "pictures" / "serving-distinct.png"
 RANKS: Final = (16, 8)
 WORD_LETTERS_MIN: Final = 3
 
@@ -146,7 +145,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="the short form")
     parser.add_argument("--peers", default=",".join(PEERS), help="in addition to transformers; default: peft,vllm")
-    parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.relative_to(ROOT)}")
     words = parser.parse_args()
     load, work = os.getloadavg()[0], QUICK if words.quick else FULL
     with tempfile.TemporaryDirectory() as folder:
@@ -163,8 +161,6 @@ def main() -> None:
     show_bars("Serving", bars)
     for name, table in tables(rates).items():
         print(name, *(f"{case} {rate:,.0f}" for case, rate in table.items()), sep="; ")
-    if words.picture:
-        draw(work, rates)
     if words.json:
         runs = {"tokens_per_s": tables(rates), "absent": absent}
         print(json.dumps({"bench": "serving", "quick": words.quick, "bars": bars, "env": env, "runs": runs}))
@@ -291,34 +287,6 @@ def tables(rates: dict[Case, float]) -> dict[str, dict[str, float]]:
             rate, 1
         )
     return found
-
-
-def draw(work: Work, rates: dict[Case, float]) -> None:
-    """Draw throughput against the number of adapters in a batch, on log scales."""
-    import matplotlib as mpl  # a library for drawing, which a run without a picture does not need
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8.0, 4.6), dpi=160)
-    looks = {
-        "accelerated": ("#0072B2", "o"),
-        "torch": ("#56B4E9", "s"),
-        "vllm": ("#D55E00", "^"),
-        "peft": ("#555555", "D"),
-    }
-    for name, (colour, mark) in looks.items():
-        line = {count: rate for (who, rows, count), rate in rates.items() if who == name and rows > 1 and count}
-        if line:
-            axes.plot(list(line), list(line.values()), color=colour, marker=mark, label=ENTRIES[name].name)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(work.distinct[1:], [str(count) for count in work.distinct[1:]])
-    axes.set_xlabel(f"Distinct adapters in a batch of {work.batch}")
-    axes.set_title("Tokens a second as a batch holds more different adapters", loc="left")
-    axes.grid(axis="y", color="#dddddd")
-    axes.legend(frameon=False)
-    figure.savefig(PICTURE, bbox_inches="tight", facecolor="white")
 
 
 if __name__ == "__main__":

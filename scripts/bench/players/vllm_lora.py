@@ -31,19 +31,15 @@ class Player:
 
     def load(self, folders: list[str]) -> dict[str, Any]:
         """Load adapters, as a first request for each would."""
-        began_s = time.perf_counter()
         for folder in folders:
             self._llm.llm_engine.add_lora(self._request(folder))
-        return {"wall_s": time.perf_counter() - began_s}
+        return {}
 
     def run(self, prompts: list[list[int]], adapters: list[str | None], answer_tokens: int) -> dict[str, Any]:
         """Answer a batch."""
-        wall_s, tokens = self._generate(prompts, adapters, answer_tokens)
-        return {"wall_s": wall_s, "first_s": [], "steps_s": [], "tokens": tokens}
-
-    def _generate(self, prompts: list[list[int]], adapters: list[str | None], count: int) -> tuple[float, int]:
         from vllm import SamplingParams
 
+        count = answer_tokens
         sampling = SamplingParams(
             temperature=0, max_tokens=count, min_tokens=count, ignore_eos=True, detokenize=False
         )
@@ -52,7 +48,8 @@ class Player:
         began_s = time.perf_counter()
         outputs = self._llm.generate(asked, sampling, lora_request=loras if any(adapters) else None, use_tqdm=False)
         wall_s = time.perf_counter() - began_s
-        return wall_s, sum(len(output.outputs[0].token_ids) for output in outputs)
+        tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+        return {"wall_s": wall_s, "first_s": [], "tokens": tokens}
 
     def _request(self, folder: str) -> Any:
         from vllm.lora.request import LoRARequest
