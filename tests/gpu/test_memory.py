@@ -16,10 +16,10 @@ from support.tiny import make_base
 
 from openledger_node.config import InferenceConfig
 from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.benchmark import run_engine, time_sequences
 from openledger_node.engine.budget import fit, needs_of
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.frames import Submit
-from openledger_node.engine.stopwatch import run_engine, time_sequences
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

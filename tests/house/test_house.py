@@ -32,9 +32,6 @@ SOCKETS = {
 }
 """Each socket's class, and its name in `PLUGS`: its implementations are its plugs."""
 
-CRUMBS_ALLOWED = {"node/openledger_node/payments/unpaid.py": "a pure rule"}
-"""A socket, a plug or a pure rule may be short and have one importer: its path, and which of these it is."""
-
 PROTOCOLS_ALLOWED = {
     "NetworkMarket": "the router is below network.buying, which implements it, in the order of imports",
     "TappingBackend": "nobody imports a plug, so attribution names the backend that it replays on by its methods",
@@ -84,11 +81,10 @@ def check(found: list[str]) -> None:
 # ---- sizes
 
 
-def crumbs(sources: Sources, allowed: Iterable[str] = ()) -> list[str]:
+def crumbs(sources: Sources) -> list[str]:
     return [
         f"{path} has under {structure.CRUMB_LINES} lines and one importer: merge it into {importer}"
         for path, importer in structure.crumbs(sources).items()
-        if path not in allowed
     ]
 
 
@@ -104,8 +100,7 @@ CRUMB = {
 def test_no_module_is_a_crumb() -> None:
     (found,) = crumbs(CRUMB)
     assert re.search(r"two\.py .* merge it into .*one\.py", found)
-    assert crumbs(CRUMB, ["node/house/hall/two.py"]) == []
-    check(crumbs(SOURCES, CRUMBS_ALLOWED))
+    check(crumbs(SOURCES))
 
 
 # ---- names

@@ -26,9 +26,7 @@ from openledger_node.errors import DiskError, LedgerError
 from openledger_node.home import Home, write_private
 from openledger_node.market.router import Router
 from openledger_node.models.sampling_defaults import NEUTRAL
-from openledger_node.network.chain_pace import BUSY_S, LOOKS
-from openledger_node.network.defaults import DefaultsFollower
-from openledger_node.network.service import NetworkService
+from openledger_node.network.service import BUSY_S, LOOKS, DefaultsFollower, NetworkService
 from openledger_node.serving.idle_count import IdleCount
 from openledger_node.settlement.session import Waits
 from openledger_protocol.inference import InferenceRequest

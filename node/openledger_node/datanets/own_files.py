@@ -7,18 +7,22 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
-from openledger_protocol.primitives import Digest, check_name
+from openledger_protocol.primitives import Digest, check_address, check_digest, check_name
+from openledger_protocol.rules import DATANET_RULES
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
-from .own import Datanet
-from .own_json import datanet_from_json
+from .about import about_from_json
+from .commitments import Committed
+from .gate import checked_fields, gate_from_json
+from .own import DATANET_SCHEMA, Datanet, Published, RowBatch, new_datanet
 from .rows import damaged_rows, read_rows, rows_digest
 
 OWN_FOLDER = "own"
@@ -163,3 +167,52 @@ def _read_offer(file: Path) -> RowOffer:
         return check_offer(offer_from_json(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, RecursionError, MalformedError, BadSignatureError) as error:
         raise NodeError(f"{file} is damaged ({error}): contribute the signed batch again") from error
+
+
+def datanet_from_json(content: object) -> Datanet:
+    """Read `datanet.json`.
+
+    Raises:
+        MalformedError: it is not as `store` writes it.
+    """
+    found = checked_fields(Datanet, content)
+    batches = tuple(_batch_from_json(each) for each in found["batches"])
+    versions = tuple(Published(**checked_fields(Published, each)) for each in found["versions"])
+    approved = tuple(check_digest(each) for each in found["approved"])
+    if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:
+        raise MalformedError("it has another schema, or approves a batch that was never contributed")
+    datanet = new_datanet(
+        found["name"], licence=found["licence"], treasury=found["treasury"], owner_ppm=found["owner_ppm"]
+    )
+    accounts = {check_name(name): check_address(account) for name, account in found["accounts"].items()}
+    withdrawn = tuple(check_digest(each) for each in found["withdrawn"])
+    return replace(
+        datanet,
+        rules=_rules_from_json(found["rules"]),
+        accounts=accounts,
+        batches=batches,
+        approved=approved,
+        versions=versions,
+        withdrawn=withdrawn,
+        about=about_from_json(found["about"]),
+    )
+
+
+def _rules_from_json(content: object) -> tuple[int, ...]:
+    if not isinstance(content, list) or not all(type(each) is int for each in content):
+        raise MalformedError("its rules are a list of numbers")
+    if unknown := sorted(set(content) - DATANET_RULES.keys()):
+        raise MalformedError(f"this release knows no attribution rule {unknown[0]}")
+    return tuple(sorted(set(content)))
+
+
+def _batch_from_json(content: object) -> RowBatch:
+    found = checked_fields(RowBatch, content)
+    committed = found["committed"]
+    return RowBatch(
+        **{
+            **found,
+            "gate": gate_from_json(found["gate"]),
+            "committed": None if committed is None else Committed(**checked_fields(Committed, committed)),
+        }
+    )

@@ -4,23 +4,30 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from random import SystemRandom
 
 import trio
 
-from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.adapter import AdapterManifest, adapter_id
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.errors import AdapterRefusedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Generation, Wei
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import DATANET_RULES
+from openledger_protocol.wire.frames import wire_name
+from openledger_protocol.wire.inference import ErrorMessage, error_from_message
+from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, decode, encode
 
 from ..attribution.recount import ShareRecount
 from ..attribution.registry import AdapterRegistry
 from ..attribution.signal_checks import ReplaySource
 from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
+from ..errors import NetworkError
 from ..home import Home
 from ..market.attempt import Show
 from ..market.board import AdTable
@@ -28,7 +35,10 @@ from ..market.demand import Demand
 from ..market.names import full_name
 from ..market.request import NetworkRequest, RemoteAnswer
 from ..market.requester import Backing, Requester, RequesterLimits
+from ..models.adapters import SHORT_ID_DIGITS, read_manifest
 from ..network_file import Network
+from ..p2p.adapter_listing import MANIFEST_PATH
+from ..p2p.adapter_listing import read_manifest as read_sent_manifest
 from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
@@ -36,6 +46,7 @@ from ..p2p.own_host import own_host
 from ..p2p.port_mapping import PortMapper
 from ..p2p.reach_watch import ReachWatch
 from ..p2p.scopes import Scope, scope_of_network
+from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport, peer_id_from_address
 from ..payments.audits import ReceiptAudits
 from ..payments.kept_texts import KeptTexts, open_texts
@@ -46,13 +57,18 @@ from ..serving.service import Serving
 from ..settlement.deposits import Deposits
 from ..settlement.session import NetworkSession
 from .far_sellers import FarSellers
-from .manifests import Manifests
 
 AUTO = "auto"
 CHAIN_AT_ONCE = 16
 """Questions about sellers at once. While the chain is silent, they leave threads to the ledger and the engine."""
 CHANNELS_AT_ONCE = 16
 """Streams at once that find or open their channel, for the same reason."""
+
+MANIFESTS_MAX = 64
+"""Manifests that are kept, so that only the first purchase of an adapter waits for one; the oldest is dropped."""
+
+ANSWER_S = 5.0
+"""A peer that has just won an award is expected to show a manifest at once."""
 
 
 class Buying:
@@ -271,7 +287,7 @@ def open_requester(
     )
 
 
-def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) -> Backing:
+def _backing(session: NetworkSession, deposit_wei: Wei, manifests: "Manifests") -> Backing:
     deposits = Deposits(session, deposit_wei=deposit_wei)
     opening = trio.CapacityLimiter(CHANNELS_AT_ONCE)
 
@@ -322,3 +338,69 @@ def _listen(config: P2pConfig) -> tuple[str, ...]:
 
 def _split(addresses: str) -> tuple[str, ...]:
     return tuple(addresses.replace(",", " ").split())
+
+
+class Manifests:
+    """Finds the manifests of adapters to buy, here or at the seller, by the adapter's id, which fixes every byte.
+
+    A payer compares the manifest with the adapter's entry on the chain before it pays.
+    """
+
+    def __init__(self, home: Home, network: str, transport: Transport) -> None:
+        self._home = home
+        self._protocol = wire_name(network, "adapter")
+        self._transport = transport
+        self._kept: dict[AdapterId, AdapterManifest] = {}
+
+    async def find(self, id: AdapterId, peer_id: PeerId) -> AdapterManifest:
+        """Find the manifest of an adapter; a peer that sells it is asked if it is not here.
+
+        Raises:
+            UnavailableError: the peer can't be reached, or is too slow.
+            ProtocolError: the peer does not show the manifest, or shows another.
+        """
+        found = self._kept.get(id)
+        if found is None:
+            here = await trio.to_thread.run_sync(_find_here, self._home, id)
+            found = self._kept[id] = here or await self._ask(id, peer_id)
+            if len(self._kept) > MANIFESTS_MAX:
+                self._kept.pop(next(iter(self._kept)))
+        return found
+
+    async def _ask(self, id: AdapterId, peer_id: PeerId) -> AdapterManifest:
+        try:
+            return await _fetch_manifest(await self._transport.open_stream(peer_id, self._protocol), id)
+        except NetworkError as error:
+            raise UnavailableError(f"it does not show the manifest of adapter {id}: {error}") from error
+
+
+def _find_here(home: Home, id: AdapterId) -> AdapterManifest | None:
+    for folder in home.adapters.glob(f"[!.]*@{id[2 : 2 + SHORT_ID_DIGITS]}"):
+        with suppress(AdapterRefusedError):
+            manifest = read_manifest(folder)
+            if adapter_id(manifest) == id:
+                return manifest
+    return None
+
+
+async def _fetch_manifest(stream: trio.abc.Stream, id: AdapterId) -> AdapterManifest:
+    """Ask a peer for the manifest of an adapter over an `adapter` stream, which is closed afterwards.
+
+    Raises:
+        NetworkError: the peer has gone, or is too slow.
+        ProtocolError: it does not have the adapter, or sends another manifest.
+    """
+    messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+    try:
+        with trio.fail_after(ANSWER_S):
+            await messages.send(encode(GetChunk(id=id, path=MANIFEST_PATH, index=0)))
+            answer = decode(await messages.receive())
+    except trio.TooSlowError as error:
+        raise NetworkError(f"it took longer than {ANSWER_S:g} s to send a manifest") from error
+    finally:
+        await messages.aclose_shielded()
+    if isinstance(answer, ErrorMessage):
+        raise error_from_message(answer)
+    if not isinstance(answer, ChunkMessage) or (answer.id, answer.path, answer.index) != (id, MANIFEST_PATH, 0):
+        raise AdapterRefusedError("it sent something else in place of a manifest")
+    return await trio.to_thread.run_sync(read_sent_manifest, answer.data, id)

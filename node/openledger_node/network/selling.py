@@ -23,9 +23,10 @@ from ..p2p.transport import PeerId
 from ..payments.accounts import ChannelAccounts
 from ..payments.asked_receipts import AskedReceipts
 from ..payments.credit import Standing
+from ..payments.delivery import SellerTerms
 from ..payments.generations import ChannelGenerations
 from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
-from ..payments.seller import SellerTerms, StreamSeller
+from ..payments.seller import StreamSeller
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 

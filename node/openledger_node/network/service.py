@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from openledger_protocol.epoch import Windows, epoch_at
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms
@@ -22,15 +23,17 @@ from ..accounting.queries import SLOW_QUESTIONS, MoneyQueries, open_queries
 from ..accounting.votes_waiting import VotesWaiting
 from ..accounting.waiting import num_waiting
 from ..attribution.registry import AdapterRegistry
+from ..chain.refusals import open_text
 from ..config import Config, LimitsConfig, MarketConfig, PayerConfig
 from ..contained import why_failed
 from ..engine.budget import check_disk_room
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
-from ..errors import ChainError, KeyFileError, LedgerError
+from ..errors import ChainError, ConfigError, KeyFileError, LedgerError
 from ..home import Home
 from ..ledger.ledger import Ledger
 from ..market.overview import MarketView
+from ..network_defaults import defaults_of, keep_defaults, load_network_config, read_defaults
 from ..network_file import Network
 from ..p2p.transport import PeerId
 from ..p2p.transports.memory import MemoryNetwork, open_transport
@@ -41,8 +44,6 @@ from ..settlement.open import HomeNetwork, connect, prepare_development
 from ..settlement.session import NetworkSession, Waits
 from .adapter_pull import ShowProgress, no_progress
 from .buying import Buying
-from .chain_pace import ChainPace
-from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, GuestTexts, bought_to_plain, open_guest
 from .money_status import MoneyStatus
 from .peers import DISK_QUESTIONS, NO_PEERS, PEER_QUESTIONS, PEERS, PeerService
@@ -61,6 +62,12 @@ PASSING: Final = (ChainError, LedgerError, OSError)
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
+
+DEVELOPMENT_BUSY_S, BUSY_S = 0.5, 4.0
+"""Seconds between looks while something waits; development chains mine a block each second."""
+
+LOOKS: Final = 6
+"""Looks, at least, in the time that a node has to answer to what others do on the chain."""
 
 
 class NetworkService:
@@ -391,3 +398,99 @@ class NetworkService:
 
     async def _blocking(self, call: Callable[..., Value], *values: object) -> Value:
         return await trio.to_thread.run_sync(call, *values, limiter=self._thread)
+
+
+class ChainPace:
+    """Waits between two looks at the chain: short while something of this node's own waits there, and long otherwise.
+
+    Public endpoints ration their answers, and most nodes wait for nothing most of the time. There are three paces:
+
+    - busy: a transaction or claim of the node is under way, a paid answer runs, or the chain does not answer;
+    - earned: payers may withdraw what the node has earned and not claimed. It looks a few times in the shortest time
+      that a withdrawal takes, so that it can claim before the end;
+    - idle: somebody may still open a case about an old answer. It looks a few times in the time that there is to
+      contest one, and no less often than the operator wishes.
+
+    No pause is shorter than the busy one, whatever the deadlines of a network are. It is made and waited for under
+    trio. Any thread may hurry it, so that a node that sends something, or is asked or paid for something, looks soon.
+    """
+
+    def __init__(self, windows: Windows, *, is_development: bool, idle_poll_s: float) -> None:
+        busy_s = DEVELOPMENT_BUSY_S if is_development else BUSY_S
+        idle_s = max(busy_s, min(idle_poll_s, windows.contest_s / LOOKS))  # cases about past answers
+        self._busy_s = busy_s
+        self._pauses_s: dict[Waits, float] = {
+            "block": busy_s,
+            "payers": max(busy_s, min(idle_s, windows.withdraw_delay_min_s / LOOKS)),
+            "nothing": idle_s,
+        }
+        self._is_wanted = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def hurry(self) -> None:
+        """Look as soon as a busy node would: something was sent, or somebody pays."""
+        with suppress(trio.RunFinishedError):  # a node that has stopped looks no more
+            self._token.run_sync_soon(self._want, idempotent=True)
+
+    async def wait(self, waits_for: Waits) -> None:
+        """Wait for the next look, which comes early if the node is hurried."""
+        await trio.sleep(self._busy_s)
+        with trio.move_on_after(self._pauses_s[waits_for] - self._busy_s):
+            await self._is_wanted.wait()
+        self._is_wanted = trio.Event()
+
+    def _want(self) -> None:
+        self._is_wanted.set()
+
+
+class DefaultsFollower:
+    """Keeps the network's defaults for the next start, and tells when they change this node's prices now."""
+
+    def __init__(self, home: Home, session: NetworkSession, tell: Callable[[str], None]) -> None:
+        self._home = home
+        self._session = session
+        self._tell = tell  # prints a line for the operator
+        self._epoch: int | None = None
+        self._doubts: tuple[str, ...] = ()
+
+    def step(self, market: MarketConfig) -> MarketConfig | None:
+        """Read the values of a new epoch; return other prices to sell at, or None. A silent chain is asked again."""
+        try:
+            return self._step(market)
+        except ChainError:
+            return None
+
+    def _step(self, market: MarketConfig) -> MarketConfig | None:
+        head = self._session.watcher.head or self._session.client.head()
+        epoch = epoch_at(head.timestamp_s, self._session.windows)
+        if epoch == self._epoch:
+            return None
+        found = defaults_of(self._session.deployment.params(epoch), epoch)
+        self._epoch = epoch
+        for doubt in set(found.doubts) - set(self._doubts):
+            log.warning("%s", doubt)
+        self._doubts = found.doubts
+        network = self._session.network.network
+        before = read_defaults(self._home, network)
+        if before is None or before.values != found.values:
+            keep_defaults(self._home, network, found)
+        return self._changed_prices(market)
+
+    def _changed_prices(self, market: MarketConfig) -> MarketConfig | None:
+        try:
+            wanted = load_network_config(self._home)[0].market
+        except ConfigError as error:
+            log.warning("%s", error)  # node.toml is being edited: the prices stay as they are
+            return None
+        if (wanted.price_in_wei, wanted.price_out_wei) == (market.price_in_wei, market.price_out_wei):
+            return None
+        self._tell(f"            {_price_text(wanted)}")
+        return replace(market, price_in_wei=wanted.price_in_wei, price_out_wei=wanted.price_out_wei)
+
+
+def _price_text(market: MarketConfig) -> str:
+    """Say that the prices have followed the network's."""
+    return (
+        f"prices follow the network's guide price: {open_text(market.price_in_wei)} for 1,000 prompt tokens, "
+        f"{open_text(market.price_out_wei)} for 1,000 answer tokens; `openledger-node price set` chooses others"
+    )

@@ -4,10 +4,11 @@ Every request is recorded, even if the requester leaves: it has received the beg
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -41,10 +42,12 @@ from .admission import (
     why_refused,
 )
 from .idle_count import IdleCount
-from .measures import Measures
-from .progress import AnswerProgress, RunningAnswers, served
+from .measures import Measures, Served
 from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
 from .replaying import replay
+
+NOTE_NS: Final = 2 * 10**9
+"""Time between two notes. One write has all running answers, so that it costs nothing beside their tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,17 @@ class Failure:
     """The final message of a request that could not be answered."""
 
     error: ProtocolError
+
+
+@dataclass(slots=True)
+class AnswerProgress:
+    """The tokens and text generated so far."""
+
+    began_ns: int
+    text: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    first_token_ns: int | None = None
+    has_left: bool = False
 
 
 WAITED_MAX = 64
@@ -335,7 +349,7 @@ class Serving:
         """Complete the job's row; if the ledger can't be written for a while, return what is left to do."""
         now_ns = self._now_ns()
         answered = last if isinstance(last, Completion) else None
-        self.measures.note(served(admitted, answered, progress, now_ns))
+        self.measures.note(_served(admitted, answered, progress, now_ns))
         write = partial(self._in_ledger_thread, self._close_job, admitted, last, progress, now_ns)
         try:
             await insist(write, until=lambda: True)
@@ -374,3 +388,51 @@ async def _offer(send: trio.MemorySendChannel[Outcome], outcome: Outcome) -> boo
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return False
     return True
+
+
+class RunningAnswers:
+    """The requests in the engine, by id."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self._running: dict[str, tuple[Admitted, AnswerProgress]] = {}
+        self._noted_ns = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._running))
+
+    def add(self, admitted: Admitted, progress: AnswerProgress) -> None:
+        """Add a request that the engine has accepted."""
+        if not self._running:
+            self._noted_ns = self._now_ns()  # so that short answers cost no write
+        self._running[admitted.request.request_id] = admitted, progress
+
+    def remove(self, admitted: Admitted) -> None:
+        """Remove a request whose answer has ended."""
+        del self._running[admitted.request.request_id]
+
+    def is_running(self, admitted: Admitted) -> bool:
+        """False too for a request that used the id of a running one, and is refused for that."""
+        found = self._running.get(admitted.request.request_id)
+        return found is not None and found[0] is admitted
+
+    def lengths_to_note(self) -> dict[str, int]:
+        """The tokens of each running answer that has any; empty unless the last note is `NOTE_NS` old."""
+        now_ns = self._now_ns()
+        if now_ns < self._noted_ns + NOTE_NS:
+            return {}
+        self._noted_ns = now_ns
+        return {name: len(progress.ids) for name, (_, progress) in self._running.items() if progress.ids}
+
+
+def _served(admitted: Admitted, answered: Completion | None, progress: AnswerProgress, now_ns: int) -> Served:
+    """The measure of a request that has ended; `answered` is None if it failed."""
+    return Served(
+        origin="sold" if admitted.payer else "local",
+        outcome=answered.finish_reason if answered else "failed",
+        tokens_in=len(admitted.prompt_ids),
+        tokens_out=answered.tokens_out if answered else 0,
+        received_ns=progress.began_ns,
+        first_token_ns=progress.first_token_ns,
+        ended_ns=now_ns,
+    )

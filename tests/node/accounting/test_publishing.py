@@ -17,7 +17,7 @@ from openledger_node.accounting import publishing
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.attribution.registry import is_published
 from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.own_json import datanet_from_json
+from openledger_node.datanets.own_files import datanet_from_json
 from openledger_node.datanets.sample import named_sample
 from openledger_node.datanets.version import published_file, read_version, version_file, write_published
 from openledger_node.errors import InputError, NodeError

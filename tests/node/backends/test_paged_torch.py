@@ -12,8 +12,7 @@ from openledger_node.engine import frames
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, OpenEngine, Submit
 from openledger_node.engine.tokenizer import open_tokenizer
-from openledger_node.engine.worker import Worker
-from openledger_node.engine.worker_io import Link
+from openledger_node.engine.worker import Link, Worker
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.inference import Message, SamplingParams

@@ -10,7 +10,7 @@ from support.contributors import ADA, CONTRIBUTED, TERMS
 from openledger_node.datanets.gate import base_number, measure_rows, trial_number, with_number
 from openledger_node.datanets.languages import UNKNOWN, language_of
 from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.own_json import datanet_from_json
+from openledger_node.datanets.own_files import datanet_from_json
 from openledger_node.datanets.review import check_again
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home

@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, Profile
-from openledger_node.engine.benchmark import BenchmarkWork, batch_sizes, parse_used, run_benchmark, sequences_that_fit
+from openledger_node.engine.benchmark import (
+    BenchmarkWork,
+    Timing,
+    batch_sizes,
+    parse_used,
+    run_benchmark,
+    sequences_that_fit,
+)
 from openledger_node.engine.engine import EngineOptions
-from openledger_node.engine.stopwatch import Timing
 from openledger_node.errors import ModelError
 
 WORK = BenchmarkWork(prompt_tokens=8, answer_tokens=8, rank=4)

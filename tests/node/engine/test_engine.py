@@ -15,9 +15,16 @@ from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
-from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
+from openledger_node.engine.engine import (
+    LOSSES_MAX,
+    Engine,
+    EngineOptions,
+    LiveSequences,
+    Outcome,
+    SequenceLost,
+    Submit,
+)
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
-from openledger_node.engine.live import LiveSequences
 from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 from openledger_node.errors import ModelError
 from openledger_node.home import Home

@@ -15,8 +15,7 @@ from openledger_node.engine.backend import BackendSettings, Profile
 from openledger_node.engine.frames import EngineChunk, Finished, OpenEngine, Refused, Submit
 from openledger_node.engine.sampler import allowed_by
 from openledger_node.engine.tokenizer import ByteTokenizer
-from openledger_node.engine.worker import Worker
-from openledger_node.engine.worker_io import Link
+from openledger_node.engine.worker import Link, Worker
 from openledger_protocol.inference import SamplingParams, TokenLogprob
 
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=4096)

@@ -14,8 +14,7 @@ import pytest
 from support.signed import CHANNEL, CONFIG
 
 from openledger_node.errors import LedgerError
-from openledger_node.ledger.generations import IS_NEW
-from openledger_node.ledger.ledger import open_ledger
+from openledger_node.ledger.ledger import IS_NEW, open_ledger
 from openledger_node.ledger.witness import Witness, identity_of, witness_file
 
 READ = """

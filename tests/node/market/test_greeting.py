@@ -18,8 +18,7 @@ from openledger_node.errors import NetworkError
 from openledger_node.market import ads_server
 from openledger_node.market.ads_server import AdsServer, may_know_more
 from openledger_node.market.board import Held
-from openledger_node.market.greeted import AskedPeers
-from openledger_node.market.greeting import ASK_EVERY_S
+from openledger_node.market.greeting import ASK_EVERY_S, AskedPeers
 from openledger_node.market.topics import BASES_MAX, SHARD_MAX
 from openledger_node.market.worth import Worth
 from openledger_node.p2p.transport import PeerId

@@ -7,7 +7,7 @@ import trio
 
 from openledger_node.chain.clients.evm import KEEP_ALIVE_S
 from openledger_node.config_tables import ChainConfig
-from openledger_node.network.chain_pace import BUSY_S, ChainPace
+from openledger_node.network.service import BUSY_S, ChainPace
 from openledger_node.settlement.session import Waits
 from openledger_protocol.epoch import Windows
 

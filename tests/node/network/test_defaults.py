@@ -14,7 +14,7 @@ from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 from openledger_node.config import Config, load_config
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.network.defaults import DefaultsFollower
+from openledger_node.network.service import DefaultsFollower
 from openledger_node.network_defaults import (
     SOURCE,
     NetworkDefaults,

@@ -9,8 +9,8 @@ import trio.testing
 from support.market_world.swarm import ANN, DOT, Swarm, open_swarm, share_adapter
 
 from openledger_node.models.adapters import Adapter
-from openledger_node.network import manifests as module
-from openledger_node.network.manifests import Manifests
+from openledger_node.network import buying
+from openledger_node.network.buying import Manifests
 from openledger_protocol.errors import AdapterRefusedError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, TransferMessage
@@ -49,7 +49,7 @@ async def test_an_adapter_in_the_library_is_asked_of_nobody(swarm: Swarm, manife
 async def test_only_so_many_manifests_are_kept(
     swarm: Swarm, adapter: Adapter, manifests: Manifests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MANIFESTS_MAX", 1)
+    monkeypatch.setattr(buying, "MANIFESTS_MAX", 1)
     other = share_adapter(swarm.shared, name="hill")
     await swarm.add(ANN)
     for each in (adapter, other, adapter):

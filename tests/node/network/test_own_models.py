@@ -12,7 +12,7 @@ from support.offers import CALL
 from openledger_node.engine.frames import Beat
 from openledger_node.ledger.jobs import Job
 from openledger_node.market.offer import Speeds
-from openledger_node.network.own_models import OwnModels
+from openledger_node.network.peers import OwnModels
 from openledger_protocol.errors import AdapterRefusedError
 
 SECOND_NS = 10**9

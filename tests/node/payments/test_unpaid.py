@@ -14,7 +14,7 @@ from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, peer_id_of, pric
 from openledger_node.ledger.ledger import Ledger
 from openledger_node.payments.credit import Standing
 from openledger_node.payments.purchase import Bought
-from openledger_node.payments.unpaid import ALL_MAX, ASK_ONE_IN, PEER_MAX, WINDOW_S, UnpaidOpens
+from openledger_node.payments.seller import ALL_MAX, ASK_ONE_IN, PEER_MAX, WINDOW_S, UnpaidOpens
 from openledger_protocol.errors import OverloadedError, PaymentRequiredError
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payments import channel_id

@@ -25,7 +25,7 @@ from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import SETTLED_NS
-from openledger_node.serving import progress
+from openledger_node.serving import service
 from openledger_node.serving.admission import Admitted
 from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
 from openledger_protocol.errors import AdapterRefusedError, OverloadedError, UnavailableError, UnknownModelError
@@ -336,7 +336,7 @@ async def test_the_length_of_a_long_answer_is_noted_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[dict[str, int]] = []
-    monkeypatch.setattr(progress, "NOTE_NS", 10_000_000)  # ten readings of this test's clock
+    monkeypatch.setattr(service, "NOTE_NS", 10_000_000)  # ten readings of this test's clock
     async with open_desk(tmp_path) as (desk, _):
         write = desk._ledger.jobs.note_lengths
 
@@ -359,7 +359,7 @@ async def test_a_note_that_a_full_disk_refuses_disturbs_no_answer(
     def refuse(_: object) -> None:
         raise LedgerError("no space left")
 
-    monkeypatch.setattr(progress, "NOTE_NS", 10_000_000)
+    monkeypatch.setattr(service, "NOTE_NS", 10_000_000)
     async with open_desk(tmp_path) as (desk, _):
         monkeypatch.setattr(desk._ledger.jobs, "note_lengths", refuse)
         *_, last = await ask(desk, request("r1"))
@@ -367,8 +367,8 @@ async def test_a_note_that_a_full_disk_refuses_disturbs_no_answer(
 
 
 def test_short_answers_are_not_noted() -> None:
-    now_ns = iter([50, 50 + progress.NOTE_NS - 1, 50 + progress.NOTE_NS])
-    running = progress.RunningAnswers(lambda: next(now_ns))
+    now_ns = iter([50, 50 + service.NOTE_NS - 1, 50 + service.NOTE_NS])
+    running = service.RunningAnswers(lambda: next(now_ns))
     admitted = Admitted(request=request("r1"), prompt_ids=(1,), adapter=None)
-    running.add(admitted, progress.AnswerProgress(began_ns=0, ids=[1, 2]))
+    running.add(admitted, service.AnswerProgress(began_ns=0, ids=[1, 2]))
     assert [running.lengths_to_note() for _ in range(2)] == [{}, {"r1": 2}]

@@ -19,9 +19,10 @@ from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.accounts import ChannelAccounts
 from openledger_node.payments.asked_receipts import AskedReceipts
+from openledger_node.payments.delivery import SellerTerms
 from openledger_node.payments.generations import ChannelGenerations
 from openledger_node.payments.receipts import Attribute, ReceiptMaker, ReceiptTerms
-from openledger_node.payments.seller import SellerTerms, StreamSeller
+from openledger_node.payments.seller import StreamSeller
 from openledger_node.serving.service import Serving
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sign_advertisement, sign_binding
 from openledger_protocol.bloom import make_filter

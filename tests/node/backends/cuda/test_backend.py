@@ -21,8 +21,7 @@ from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_node.engine import frames, probe
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.engine.frames import Allow, EngineChunk, Finished, OpenEngine, Refused, Submit
-from openledger_node.engine.worker import Worker
-from openledger_node.engine.worker_io import Link
+from openledger_node.engine.worker import Link, Worker
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

@@ -1,23 +1,45 @@
-"""A bootstrap node follows the topics that its peers need, and no stranger pushes those out."""
+"""A bootstrap node: topics that it follows, messages that it passes on, and peers that it has room for."""
 
+import resource
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
-from support.market_world.seller import ad_of
+from support.market_world.seller import ad_of, signed_ad
+from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, word
 from support.peers import opener, receive, seed, until
 
 from openledger_node.p2p import bootstrap
-from openledger_node.p2p.bootstrap_topics import TOPICS_A_PEER_MAX, TOPICS_MAX, chosen_topics
+from openledger_node.p2p.bootstrap import (
+    CONNECTIONS_MAX,
+    FILES_FOR_OTHERS,
+    MESSAGES_AT_ONCE,
+    TOPICS_A_PEER_MAX,
+    TOPICS_MAX,
+    GossipJudge,
+    chosen_topics,
+    places_for,
+)
+from openledger_node.p2p.envelopes import GossipVerdict
 from openledger_node.p2p.transport import TOPICS_PER_PEER_MAX, PeerId, Transport
 from openledger_node.p2p.transports.libp2p.gossip import RPC_WAITING_MAX
 from openledger_protocol.advertisement import sign_advertisement
 from openledger_protocol.primitives import Digest
-from openledger_protocol.wire.ads import ads_topic, parse_ads_topic
+from openledger_protocol.wire.ads import ads_topic, parse_ads_topic, shard_of
 
 NET = "test-net"
 Peers = dict[PeerId, frozenset[str]]
+
+UNLIMITED = resource.RLIM_INFINITY
+ENOUGH = CONNECTIONS_MAX + FILES_FOR_OTHERS
+
+ADA = peer_id_of("ada")
+OTHER = Digest(word("another base"))
+OWN_TOPIC, OTHER_TOPIC = ads_topic(NETWORK, BASE), ads_topic(NETWORK, OTHER)
+PASS, IGNORE, REJECT = GossipVerdict.PASS, GossipVerdict.IGNORE, GossipVerdict.REJECT
 
 
 def topic(number: int) -> str:
@@ -165,3 +187,112 @@ async def test_a_neighbour_learns_all_topics_that_are_followed_at_once() -> None
 def _mesh(peer: Transport, name: str) -> set[object]:
     """The neighbours to which a peer sends a topic's messages."""
     return peer._gossip.router.mesh.get(name, set())  # type: ignore[attr-defined, no-any-return]
+
+
+class Limits:
+    """The limits of a process, which it may raise as the system lets it."""
+
+    def __init__(self, soft: int, hard: int) -> None:
+        self.soft, self.hard = soft, hard
+
+    def get(self, _: int) -> tuple[int, int]:
+        return self.soft, self.hard
+
+    def set(self, _: int, limits: tuple[int, int]) -> None:
+        soft, hard = limits
+        assert hard == self.hard, "the hard limit is never lowered, since it can't be raised again"
+        assert hard == UNLIMITED or soft <= hard
+        self.soft = soft
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "places", "soft_after"),
+    [
+        (1_024, 1_048_576, CONNECTIONS_MAX, ENOUGH),
+        (1_024, UNLIMITED, CONNECTIONS_MAX, ENOUGH),
+        (UNLIMITED, UNLIMITED, CONNECTIONS_MAX, UNLIMITED),
+        (20_000, 20_000, CONNECTIONS_MAX, 20_000),
+        (1_024, 1_024, 256, 1_024),
+        (256, 512, 1, 512),
+    ],
+)
+def test_the_soft_limit_is_raised_as_far_as_it_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    soft: int,
+    hard: int,
+    places: int,
+    soft_after: int,
+) -> None:
+    limits = Limits(soft, hard)
+    monkeypatch.setattr(resource, "getrlimit", limits.get)
+    monkeypatch.setattr(resource, "setrlimit", limits.set)
+    assert places_for(CONNECTIONS_MAX) == places
+    assert limits.soft == soft_after
+    assert ("LimitNOFILE" in caplog.text) == (places < CONNECTIONS_MAX)
+
+
+class World:
+    """A bootstrap node's judge, and a clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s, self.clock_s = float(NOW_S), 0.0
+        self.judge = GossipJudge(NETWORK, now_s=lambda: self.now_s, clock=lambda: self.clock_s)
+
+    def hear(self, topic: str, **changes: Any) -> GossipVerdict:
+        """The verdict on an advertisement that ada publishes on a topic."""
+        self.clock_s += 1.0
+        return self.judge.judge(topic, ADA, signed_ad("ada", **changes))
+
+
+def shard_topic(bits: int, offset: int = 0) -> str:
+    return ads_topic(NETWORK, BASE, bits, (shard_of(ADA, bits) + offset) % (1 << bits))
+
+
+@pytest.mark.parametrize(
+    ("topic", "changes", "verdict"),
+    [
+        (OWN_TOPIC, {}, PASS),
+        (OTHER_TOPIC, {}, IGNORE),
+        (OTHER_TOPIC, {"base": OTHER}, PASS),
+        (shard_topic(3), {}, PASS),
+        (shard_topic(3, offset=1), {}, IGNORE),
+        (OWN_TOPIC, {"network": "other-net"}, IGNORE),
+        (OWN_TOPIC, {"at_s": NOW_S - 1_000}, IGNORE),
+        ("/openledger/other-net/news/1", {}, PASS),
+    ],
+)
+def test_an_advertisement_is_passed_on_where_its_base_and_shard_are_followed(
+    topic: str, changes: dict[str, Any], verdict: GossipVerdict
+) -> None:
+    assert World().hear(topic, **changes) is verdict
+
+
+def test_a_seller_that_has_changed_its_base_is_passed_on_once_where_it_has_sold() -> None:
+    world = World()
+    assert world.hear(OWN_TOPIC) is PASS
+    assert world.hear(OTHER_TOPIC, base=OTHER) is PASS
+    assert world.hear(OWN_TOPIC, base=OTHER, seq=2) is PASS
+    assert world.hear(OWN_TOPIC, base=OTHER, seq=3) is IGNORE
+
+
+def test_only_a_wrong_envelope_counts_against_the_forwarder() -> None:
+    world = World()
+    assert world.judge.judge(OWN_TOPIC, ADA, b"junk") is REJECT
+    assert world.judge.judge(OTHER_TOPIC, peer_id_of("ben"), signed_ad("ada")) is REJECT
+
+
+def test_an_origin_that_sends_too_much_is_not_heard_for_a_while() -> None:
+    world = World()
+    verdicts = [world.judge.judge(OWN_TOPIC, ADA, signed_ad("ada", seq=seq)) for seq in range(1, 25)]
+    assert verdicts.count(PASS) == int(MESSAGES_AT_ONCE)
+    assert verdicts[-1] is IGNORE
+
+
+def test_memory_of_sellers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openledger_node.p2p.bootstrap.SELLERS_MAX", 4)
+    world = World()
+    for number in range(9):
+        name = f"seller {number}"
+        assert world.judge.judge(OWN_TOPIC, peer_id_of(name), signed_ad(name)) is PASS
+    assert len(world.judge._sold) == 4
