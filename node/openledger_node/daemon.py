@@ -381,6 +381,10 @@ class Daemon:
         self._router.cut_off()
         with trio.move_on_after(CUT_OFF_GRACE_S):
             await self._serving.wait_idle()
+        if self._serving.num_live:
+            self._serving.give_up()
+        with trio.move_on_after(CUT_OFF_GRACE_S):
+            await self._serving.wait_idle()
             await self._router.wait_idle()
             await self._network.wait_idle()  # receipts are signed, and their payers countersign
         self._drained.set()

@@ -111,7 +111,7 @@ class Serving:
         self.waited_for_load: deque[str] = deque(
             maxlen=WAITED_MAX
         )  # newest requests whose first token includes a load
-        self.is_draining = False
+        self.is_draining = self._has_given_up = False
         self.paused: str | None = None  # the reason, shown to this machine's user
 
     def adapters(self) -> list[Adapter]:
@@ -244,6 +244,15 @@ class Serving:
         for request_id in self._running:
             self._engine.cancel(request_id)
 
+    def give_up(self) -> None:
+        """End the answers that are left after `cut_off` without the engine's last word.
+
+        The engine may hang. It may also be so far ahead of its readers that its last word stands behind thousands of
+        tokens; these are dropped.
+        """
+        self._has_given_up = True
+        self._engine.rest()  # so that each answer that waits for the engine hears of it
+
     async def wait_idle(self) -> None:
         """Wait until no request is running or waiting."""
         await self._live.wait_idle()
@@ -293,6 +302,8 @@ class Serving:
         try:
             async for outcome in outcomes:
                 match outcome:
+                    case EngineChunk() if self._has_given_up:
+                        return self._completion(admitted, progress, "cancelled")
                     case EngineChunk():
                         await self._pass_on(outcome, send, progress, request_id)
                     case Finished():
