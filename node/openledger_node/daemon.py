@@ -26,6 +26,7 @@ from .api.metrics import Metering
 from .api.operator import add_library, build_operator
 from .api.page import Page, Sessions
 from .api.public import PublicGuard
+from .api.pulls import add_pulls
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
@@ -248,7 +249,8 @@ class Daemon:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
                 control = build_operator(self._operator, self._network, nursery, pins=self._pins, stop=self._stop)
-                add_library(control, LibraryService(self._home, self._base, self._pins, self._adapter_pulls))
+                add_library(control, LibraryService(self._home, self._base, self._pins))
+                add_pulls(control, "adapters", self._adapter_pulls)
                 add_bases(
                     control,
                     self._home,

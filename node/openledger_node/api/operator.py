@@ -50,12 +50,6 @@ class AddOrder(BaseModel):
     base: str | None = None
 
 
-class AdapterPullOrder(BaseModel):
-    """The adapter to pull: a name that peers offer, its id, or OWNER/NAME on the hub."""
-
-    name: str
-
-
 class RemoveOrder(BaseModel):
     """The adapter to remove: NAME, or NAME@ID."""
 
@@ -115,21 +109,6 @@ def add_library(app: FastAPI, library: LibraryService) -> None:
     async def add_adapter(order: AddOrder) -> dict[str, Any]:
         """Check a folder and add it to the adapter library."""
         return await trio.to_thread.run_sync(library.add, order.folder, order.name, order.base)
-
-    @app.get("/adapters/work")
-    async def show_work() -> dict[str, Any]:
-        """The pull of an adapter that is under way, or the last one."""
-        return library.work()
-
-    @app.post("/adapters/pull")
-    async def pull_adapter(order: AdapterPullOrder) -> dict[str, Any]:
-        """Begin to pull an adapter from peers or from the hub."""
-        return library.pull(order.name)
-
-    @app.post("/adapters/pull/cancel")
-    async def cancel_pull() -> dict[str, Any]:
-        """End the pull; parts from peers stay for the next one, and those from the hub are deleted."""
-        return library.cancel_pull()
 
     @app.post("/adapters/remove")
     async def remove_adapter(order: RemoveOrder) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ..machine import Machine
 from ..models.bases import FAKE_BASE_NAME
 from ..models.elsewhere import locate
 from ..models.known_bases import BYTES_OF_PARAMETER, known_base
-from ..operator.base_fits import form_text, place_text, refusal_text, takes_text
+from ..operator.base_fits import form_text, place_text
 from ..operator.base_look import BaseLook, BaseLooks
 from .render import plain, say
 
@@ -52,11 +52,11 @@ class BaseCheck(BaseLooks):
         room = self.room
         for form in found.forms:
             say(f"  {form.quantisation:<5} {form_text(form, room)}")
-        takes = takes_text(found.forms) if found.forms else f"{found.weight_bytes / 1e9:.1f} GB"
-        if not found.forms and self.fits_by_size(found):
-            say(f"  takes {takes} of {room.size_bytes / 1e9:.1f} GB; how much context fits beside it is not known")
-        elif not any(form.plan for form in found.forms):
-            self._refuse(found, refusal_text(base, takes, self.inference, room))
+        if why := self.why_not(base, found):
+            self._refuse(found, why)
+        elif not found.forms:
+            here = f"{room.size_bytes / 1e9:.1f} GB"
+            say(f"  takes {found.takes} of {here}; how much context fits beside it is not known")
 
     def _refuse(self, found: BaseLook, why: str) -> None:
         if self._is_anyway or not found.download_bytes:

@@ -14,17 +14,15 @@ from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin
 from ..serving.pinning import AdapterPins
 from .adapters import details_to_plain
-from .pulls import Pulls
 
 
 class LibraryService:
     """Answers the routes of the adapter library."""
 
-    def __init__(self, home: Home, base: Base, pins: AdapterPins, pulls: Pulls) -> None:
+    def __init__(self, home: Home, base: Base, pins: AdapterPins) -> None:
         self._home = home
         self._base = base
         self._pins = pins
-        self._pulls = pulls
 
     def inspect(self, name: str) -> dict[str, Any]:
         """The details of one adapter; blocks.
@@ -47,24 +45,6 @@ class LibraryService:
             raise MalformedError(f"{folder[:200]!r} is no folder: give its absolute path on the node's machine")
         chosen = find_base(self._home, base) if base else self._base
         return adapter_to_json(add_adapter(self._home, path, chosen, name=name or None))
-
-    def work(self) -> dict[str, Any]:
-        """The pull that is under way, or the last one."""
-        return {"pull": self._pulls.to_plain()}
-
-    def pull(self, name: str) -> dict[str, Any]:
-        """Begin a pull, which runs until it ends or is cancelled.
-
-        Raises:
-            ConfigError: another one is under way, or this is no name.
-        """
-        self._pulls.order(name)
-        return self.work()
-
-    def cancel_pull(self) -> dict[str, Any]:
-        """End the pull; parts from peers stay for the next one, and those from the hub are deleted."""
-        self._pulls.cancel()
-        return self.work()
 
     async def remove(self, name: str) -> dict[str, Any]:
         """Delete an adapter's files and unload it.

@@ -7,57 +7,41 @@ from ..config import Config, overriding
 from ..engine.tokenizer import open_tokenizer
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home, is_training
-from ..models.bases import FAKE_BASE_NAME, Base, changed_file, find_base, pull_name
+from ..models.bases import Base, changed_file, find_base, pull_name
 from .base_look import BaseLooks
 
 
 def settings_for(home: Home, config: Config, name: str, *, held_bytes: int = 0) -> dict[str, Any]:
-    """The settings ("table.key" → value) that make the node serve a base, once it is known to fit; blocks.
+    """The settings ("table.key" → value) that make the next start serve a base; blocks.
 
+    Whatever would keep that start from serving it is found here, while a running node still serves the old one.
     `held_bytes`: as in `BaseLooks`.
 
     Raises:
-        ConfigError: it is served already.
-        ModelError: it is not on this machine, its files are damaged, or it does not fit into the memory.
-    """
-    base = find_base(home, name)
-    if is_served(home, config, base):
-        raise ConfigError(f"{base.name} is the base that is served already")
-    looks, chosen = BaseLooks(home, config, held_bytes=held_bytes), written_name(home, base)
-    quantisation = None if base.name == FAKE_BASE_NAME else looks.quantisation_for(chosen)
-    if quantisation is None:
-        looks.check_memory(chosen)
-        return {"inference.base": chosen}
-    return {"inference.base": chosen, "inference.quantisation": quantisation}
-
-
-def settings_to_start_with(home: Home, config: Config, name: str, *, held_bytes: int) -> dict[str, Any]:
-    """The same settings for a running node, which starts again with them; blocks.
-
-    Whatever would keep the next start from serving the base is found here, while the node still serves the old one.
-
-    Raises:
-        ConfigError: it is served already, something overrides node.toml, or a training runs.
+        ConfigError: it is served already, or a training runs.
         ModelError: it is not on this machine, its files are damaged, or it does not fit into the memory.
     """
     from ..engine.options import engine_options  # brings trio, which a command that lists models does without
 
     if is_training(home):
-        raise ConfigError(
-            "a training is running on the base that is served: wait until it ends, or run "
-            "`openledger-node factory stop`"
-        )
-    if why := overridden():
-        raise ConfigError(f"{why}: unset it, and start the node again")
-    changes = settings_for(home, config, name, held_bytes=held_bytes)
-    base, fields = find_base(home, name), {key.partition(".")[2]: value for key, value in changes.items()}
+        stop = "wait until it ends, or run `openledger-node factory stop`"
+        raise ConfigError(f"a training is running on the base that is served: {stop}")
+    base = find_base(home, name)
+    if is_served(home, config, base):
+        raise ConfigError(f"{base.name} is the base that is served already")
+    looks, chosen = BaseLooks(home, config, held_bytes=held_bytes), written_name(home, base)
+    fields: dict[str, Any] = {"base": chosen}
+    if quantisation := looks.quantisation_for(chosen):
+        fields["quantisation"] = quantisation
+    else:
+        looks.check_memory(chosen)
     if base.folder and base.gguf is None and (file := changed_file(base.folder)):
         again = f"`openledger-node models pull {pull_name(base)}`"
         raise ModelError(f"{file} is not as it was when {base.name} was described, by its size: run {again}")
     open_tokenizer(base.folder)
     after = replace(config, inference=replace(config.inference, **fields))
     engine_options(home, after, base, held_bytes=held_bytes)
-    return changes
+    return {f"inference.{key}": value for key, value in fields.items()}
 
 
 def overridden() -> str | None:

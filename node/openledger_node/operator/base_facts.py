@@ -10,7 +10,7 @@ from ..home import Home
 from ..models.bases import Base, base_here, pull_name
 from ..models.decoder_config import OtherDecoderError, read_config
 from ..models.known_bases import KNOWN_BASES, KnownBase, known_base
-from .base_fits import TOKENS_STEP, place_text, refusal_text, takes_text
+from .base_fits import TOKENS_STEP, place_text, refusal_text
 from .base_look import BaseLook, BaseLooks, hub_name
 
 
@@ -93,14 +93,13 @@ def _fit(config: Config, looks: BaseLooks, name: str, found: BaseLook) -> dict[s
     setting, room = config.inference.quantisation, looks.room
     chosen = choose_form(found.forms, setting) if found.forms else None
     fits = chosen is not None if found.forms else looks.fits_by_size(found)
-    takes = takes_text(found.forms) if found.forms else f"{found.weight_bytes / 1e9:.1f} GB"
     return {
         "size_bytes": found.weight_bytes,
         "fits": fits,
         "served": chosen.quantisation if chosen else None,
         "usual": usual_form(found.forms, setting) if found.forms else None,
         "forms": [form_to_plain(form, room) for form in found.forms],
-        "why_not": None if fits else refusal_text(name, takes, config.inference, room),
+        "why_not": None if fits else refusal_text(name, found.takes, config.inference, room),
     }
 
 

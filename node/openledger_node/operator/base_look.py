@@ -1,6 +1,6 @@
 """A look at a base before it is downloaded or served: its size, and the quantisations that fit this machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class BaseLook:
     weight_bytes: int = 0
     download_bytes: int = 0  # 0 for a base that is on this machine
     hub: HubLook | None = None
+
+    @property
+    def takes(self) -> str:
+        """The memory that it takes."""
+        return takes_text(self.forms) if self.forms else f"{self.weight_bytes / 1e9:.1f} GB"
 
 
 def hub_name(base: str) -> str:
@@ -98,9 +103,27 @@ class BaseLooks:
         """
         found, setting = self.look(base), self.inference.quantisation
         form = next((each for each in found.forms if each.quantisation == usual_form(found.forms, setting)), None)
-        if form.plan is None if form else not self.fits_by_size(found):
-            takes = takes_text([form]) if form else f"{found.weight_bytes / 1e9:.1f} GB"
-            raise ModelError(refusal_text(base, takes, self.inference, self.room))
+        if why := self.why_not(base, replace(found, forms=(form,) if form else ())):
+            raise ModelError(why)
+
+    def check_fit(self, base: str) -> BaseLook:
+        """Look at a base that is to be downloaded, and refuse it if it fits in no quantisation.
+
+        Raises:
+            ModelError: as `look`, or it does not fit; the message names bases that do.
+            NetworkError: as `look`.
+        """
+        found = self.look(base)
+        if why := self.why_not(base, found):
+            if found.hub:
+                found.hub.forget()
+            raise ModelError(why)
+        return found
+
+    def why_not(self, base: str, found: BaseLook) -> str | None:
+        """The reason why a base fits in none of its forms; None if it fits, or nothing is known of it."""
+        fits = any(form.plan for form in found.forms) if found.forms else self.fits_by_size(found)
+        return None if fits else refusal_text(base, found.takes, self.inference, self.room)
 
     def quantisation_for(self, base: str) -> str | None:
         """The quantisation to serve a base in; None if nothing speaks for another one than the setting's."""
@@ -109,8 +132,9 @@ class BaseLooks:
         return form.quantisation if form and form.quantisation != usual_form(forms, setting) else None
 
     def fits_by_size(self, found: BaseLook) -> bool:
-        """Return True if the weights alone, of which no more is known, fit into the memory."""
-        return found.weight_bytes + (CONTEXT_BYTES if self.room.on_gpu else 0) <= self.room.size_bytes
+        """Return True if the weights alone, if no more is known of a base, fit into the memory."""
+        needed = found.weight_bytes + (CONTEXT_BYTES if self.room.on_gpu else 0)
+        return not found.weight_bytes or needed <= self.room.size_bytes
 
     def _look(self, base: str) -> BaseLook:
         if base == FAKE_BASE_NAME or self.inference.backend not in PLANNED_BACKENDS:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,12 +18,10 @@ from ..models.bases import Base
 from ..node_events import EventKind, note_event
 
 CHILD: Final = "openledger_node.operator.pull_child"
-LINE_BYTES_MAX: Final = 1 << 16
 FRESH_S: Final = 1.0
 """Time after which the rate of a download is known."""
 
 DOWNLOADING: Final = "downloading"
-NONSENSE: Final = "the process that downloads reports nonsense: pull again"
 
 Noun = Literal["base", "adapter"]
 """The kind of things that are pulled, and the key of the result."""
@@ -33,16 +30,11 @@ NAMES: Final[Mapping[Noun, str]] = {
     "base": "OWNER/NAME, or the path of a folder or file",
     "adapter": "a name that peers offer, an adapter's id, or OWNER/NAME of the Hugging Face hub",
 }
-RESULTS: Final[Mapping[Noun, tuple[str, ...]]] = {
-    "base": ("base",),
-    "adapter": ("adapter", "digest", "received_bytes", "from_peer", "made_for", "missing_versions"),
-}
 
 Line = Mapping[str, Any]
 """A report: `what`, `done` and `total` in bytes; or at the end an `error`, or the result by its noun."""
 
 Hear = Callable[[Line], None]
-State = Literal["running", "done", "failed", "cancelled"]
 
 FromPeers = Callable[[str, Callable[[int, int], None]], Awaitable[dict[str, Any]]]
 """Fetches an adapter from peers by its name; the second argument gets the bytes that are here, and of all."""
@@ -54,13 +46,19 @@ class Pull:
 
     name: str
     anyway: bool = False  # even if it does not fit into the memory
-    state: State = "running"
+    state: Literal["running", "done", "failed", "cancelled"] = "running"
     what: str = "starting"
     done: int = 0
     total: int = 0
     began_s: float = 0.0
     began_done: int = 0
     result: Line = field(default_factory=dict)
+
+    def bytes_per_s(self, now_s: float) -> int | None:
+        """The rate of this stage so far; None if nothing can be said yet."""
+        took_s, fresh = now_s - self.began_s, self.done - self.began_done
+        is_known = self.state == "running" and self.total and took_s >= FRESH_S and fresh > 0
+        return round(fresh / took_s) if is_known else None
 
 
 Fetch = Callable[[Pull, Hear], Awaitable[None]]
@@ -70,19 +68,9 @@ Fetch = Callable[[Pull, Hear], Awaitable[None]]
 class Pulls:
     """Runs a daemon's pulls of one kind."""
 
-    def __init__(
-        self,
-        noun: Noun,
-        fetch: Fetch,
-        *,
-        discard: Callable[[str], None] = lambda name: None,
-        now_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`discard` deletes what a cancelled pull of a name has left; blocks."""
+    def __init__(self, noun: Noun, fetch: Fetch) -> None:
         self._noun: Noun = noun
         self._fetch = fetch
-        self._discard = discard
-        self._now_s = now_s
         self._pull: Pull | None = None
         self._ordered = trio.Event()
         self._scope = trio.CancelScope()
@@ -120,11 +108,10 @@ class Pulls:
                 await self._run_one(self._pull)
 
     def to_plain(self) -> dict[str, Any] | None:
-        """The pull that is under way, or the last one, for JSON; None if there was none."""
-        pull = self._pull
-        if pull is None:
+        """The pull that is under way, or the last one with its result, for JSON; None if there was none."""
+        if (pull := self._pull) is None:
             return None
-        rate = self._bytes_per_s(pull)
+        rate = pull.bytes_per_s(trio.current_time())
         return {
             "name": pull.name,
             "state": pull.state,
@@ -134,40 +121,32 @@ class Pulls:
             "bytes_per_s": rate,
             "left_s": round((pull.total - pull.done) / rate) if rate else None,
             "why": pull.result.get("error"),
-            "exit_code": pull.result.get("exit_code"),  # of a command that waits for it
-            **{key: pull.result.get(key) for key in RESULTS[self._noun]},
+            **pull.result,
         }
 
     async def _run_one(self, pull: Pull) -> None:
+        hear = partial(self._hear, pull)
         with trio.CancelScope() as self._scope:
             try:
-                await self._fetch(pull, partial(self._hear, pull))
+                await self._fetch(pull, hear)
             except Exception as error:  # the operator reads the reason, and the daemon goes on
                 log_failure(error)
                 why = why_failed(error)
-                self._hear(pull, {"error": str(why), "exit_code": getattr(why, "exit_code", NodeError.exit_code)})
-        if pull.state == "cancelled":
-            await trio.to_thread.run_sync(self._discard, pull.name)
-        self._hear(pull, {"error": f"the download ended without a word: pull the {self._noun} again to resume it"})
+                hear({"error": str(why), "exit_code": getattr(why, "exit_code", NodeError.exit_code)})
+        hear({"error": f"the download ended without a word: pull the {self._noun} again to resume it"})
 
     def _hear(self, pull: Pull, line: Line) -> None:
         """Take one line of the report; the end of a pull is heard once."""
         if pull.state != "running":
             return
         if "error" in line or self._noun in line:
-            pull.result, pull.state = dict(line), "failed" if "error" in line else "done"
+            pull.result, pull.state = line, "failed" if "error" in line else "done"
             if pull.state == "done" and self._noun == "adapter":
                 note_event(EventKind.ADAPTER_PULLED, pull.name)
             return
         if line["what"] != pull.what:
-            pull.what, pull.began_s, pull.began_done = line["what"], self._now_s(), line["done"]
+            pull.what, pull.began_s, pull.began_done = line["what"], trio.current_time(), line["done"]
         pull.done, pull.total = line["done"], line["total"] if line["total"] > 1 else 0
-
-    def _bytes_per_s(self, pull: Pull) -> int | None:
-        """The rate of this stage so far; None if nothing can be said yet."""
-        took_s, fresh = self._now_s() - pull.began_s, pull.done - pull.began_done
-        is_known = pull.state == "running" and pull.total and took_s >= FRESH_S and fresh > 0
-        return round(fresh / took_s) if is_known else None
 
 
 def base_pulls(home: Home) -> Pulls:
@@ -184,19 +163,19 @@ def adapter_pulls(home: Home, base: Base, from_peers: FromPeers) -> Pulls:
 
     async def fetch(pull: Pull, hear: Hear) -> None:
         if is_hub_name(pull.name):
-            await fetch_in_child(hear, "adapter", str(home.root), pull.name, base.name)
+            try:
+                await fetch_in_child(hear, "adapter", str(home.root), pull.name, base.name)
+            finally:
+                if pull.state == "cancelled":  # by the operator; a node that stops keeps the parts
+                    discard_partial(home, pull.name)
             return
         hear({"what": "asking peers", "done": 0, "total": 1})
         found = await from_peers(
             pull.name, lambda done, total: hear({"what": DOWNLOADING, "done": done, "total": total})
         )
-        hear({**found, "received_bytes": found["bytes"]})
+        hear({"made_for": None, **found, "received_bytes": found["bytes"]})
 
-    def discard(name: str) -> None:
-        if is_hub_name(name):
-            discard_partial(home, name)
-
-    return Pulls("adapter", fetch, discard=discard)
+    return Pulls("adapter", fetch)
 
 
 async def fetch_in_child(hear: Hear, *words: str) -> None:
@@ -212,22 +191,13 @@ async def fetch_in_child(hear: Hear, *words: str) -> None:
     assert process.stdout is not None
     async with process.stdin, process.stdout:
         try:
-            await _read_lines(process.stdout, hear)
+            rest = b""
+            async for piece in process.stdout:
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    hear(json.loads(line))
             await process.wait()
         finally:
             with trio.CancelScope(shield=True):
                 process.kill()
                 await process.wait()
-
-
-async def _read_lines(stream: trio.abc.ReceiveStream, hear: Hear) -> None:
-    rest = b""
-    async for piece in stream:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            try:
-                hear(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise NodeError(NONSENSE) from error
-        if len(rest) > LINE_BYTES_MAX:
-            raise NodeError(NONSENSE)

@@ -66,12 +66,16 @@ async def test_a_change_is_written_and_the_node_starts_again(node: Node) -> None
     assert ('base = "tiny-b"' in written(node), node.starts) == (True, 1)
 
 
-@pytest.mark.parametrize("why", ["a pull runs", "it drains", "node.toml can't be changed"])
-async def test_a_refused_change_leaves_the_settings_and_the_node_as_they_were(node: Node, why: str) -> None:
+@pytest.mark.parametrize("why", ["a pull runs", "it drains", "a variable overrides it", "node.toml can't be changed"])
+async def test_a_refused_change_leaves_the_settings_and_the_node_as_they_were(
+    node: Node, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     before = written(node)
     if why == "a pull runs":
         node.pulls.order("acme/tiny")
     node.serving.is_draining = why == "it drains"
+    if why == "a variable overrides it":
+        monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "tiny-a")
     if why == "node.toml can't be changed":
         node.home.config_file.write_text(before := "[inference\n")
     with pytest.raises(ConfigError):

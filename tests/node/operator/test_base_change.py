@@ -14,10 +14,11 @@ from openledger_node.engine import base_fit
 from openledger_node.errors import ConfigError, ModelError, NodeError
 from openledger_node.home import Home
 from openledger_node.machine import Machine
-from openledger_node.models.bases import FAKE_BASE, describe_folder
+from openledger_node.models.bases import describe_folder
 from openledger_node.models.known_bases import known_base
-from openledger_node.operator import base_change, base_look
-from openledger_node.operator.base_change import settings_for, settings_to_start_with
+from openledger_node.operator import base_look
+from openledger_node.operator.base_change import overridden, settings_for
+from openledger_node.operator.base_look import BaseLooks
 
 SERVED = Config(inference=InferenceConfig(base="tiny-a"))
 GB = 10**9
@@ -31,7 +32,7 @@ def home(home: Home) -> Home:
 
 
 def test_a_base_that_is_here_and_fits_changes_one_setting(home: Home) -> None:
-    assert settings_to_start_with(home, SERVED, "tiny-b", held_bytes=0) == {"inference.base": "tiny-b"}
+    assert settings_for(home, SERVED, "tiny-b") == {"inference.base": "tiny-b"}
 
 
 @pytest.mark.parametrize(
@@ -45,32 +46,31 @@ def test_a_base_that_is_served_or_not_here_is_refused(
     home: Home, name: str, kind: type[NodeError], says: str
 ) -> None:
     with pytest.raises(kind, match=says):
-        settings_to_start_with(home, SERVED, name, held_bytes=0)
+        settings_for(home, SERVED, name)
 
 
 def test_a_base_whose_weights_are_torn_is_refused(home: Home) -> None:
     weights = home.models / "tiny-b" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     with pytest.raises(ModelError, match=r"model\.safetensors is not as it was when tiny-b was described"):
-        settings_to_start_with(home, SERVED, "tiny-b", held_bytes=0)
+        settings_for(home, SERVED, "tiny-b")
 
 
 def test_a_base_without_a_tokenizer_is_refused(home: Home) -> None:
     (home.models / "tiny-b" / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"tokenizer\.json"):
-        settings_to_start_with(home, SERVED, "tiny-b", held_bytes=0)
+        settings_for(home, SERVED, "tiny-b")
 
 
 def test_a_base_that_does_not_fit_within_the_limits_is_refused(home: Home) -> None:
     tight = replace(SERVED, limits=LimitsConfig(ram_bytes=1000, vram_bytes=1000))
     with pytest.raises(NodeError, match="fit"):
-        settings_to_start_with(home, tight, "tiny-b", held_bytes=0)
+        settings_for(home, tight, "tiny-b")
 
 
-def test_a_variable_that_would_override_the_change_refuses_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_would_override_the_change_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "tiny-a")
-    with pytest.raises(ConfigError, match=r"OPENLEDGER_INFERENCE_BASE is set and overrides node\.toml"):
-        settings_to_start_with(home, SERVED, "tiny-b", held_bytes=0)
+    assert overridden() == "OPENLEDGER_INFERENCE_BASE is set and overrides node.toml at the next start"
 
 
 def test_a_training_refuses_the_change(home: Home) -> None:
@@ -78,7 +78,7 @@ def test_a_training_refuses_the_change(home: Home) -> None:
     with (home.training / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ConfigError, match="`openledger-node factory stop`"):
-            settings_to_start_with(home, SERVED, "tiny-b", held_bytes=0)
+            settings_for(home, SERVED, "tiny-b")
 
 
 def test_a_card_that_counts_the_engine_as_another_program_has_room_for_the_next_base(
@@ -87,13 +87,10 @@ def test_a_card_that_counts_the_engine_as_another_program_has_room_for_the_next_
     known = known_base("Qwen/Qwen3-4B-Instruct-2507")
     assert known is not None
     (tmp_path / "config.json").write_text(json.dumps(known.fields))
-    wanted = replace(FAKE_BASE, name="next", folder=tmp_path)
     card = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GB, taken_bytes=13 * GB)
     machine = Machine(ram_bytes=32 * GB, card=card, torch=TorchBuild("2.13.0+rocm6.4", None, "6.4.4"))
     monkeypatch.setattr(base_look, "look_at_machine", lambda: machine)
     monkeypatch.setattr(base_fit, "runs_kernels", lambda *_: True)
-    monkeypatch.setattr(base_change, "find_base", lambda *_: wanted)
-    monkeypatch.setattr(base_change, "is_served", lambda *_: False)
     with pytest.raises(ModelError, match=r"your card has 3\.0 GB for it"):
-        settings_for(home, Config(), "next")
-    assert settings_for(home, Config(), "next", held_bytes=12 * GB) == {"inference.base": str(tmp_path)}
+        BaseLooks(home, Config()).check_memory(str(tmp_path))
+    BaseLooks(home, Config(), held_bytes=12 * GB).check_memory(str(tmp_path))

@@ -52,7 +52,7 @@ async def run_to_the_end(pulls: Pulls, *, within_s: float = 100) -> dict[str, An
 
 
 def open_pulls(fetch: ScriptedFetch) -> Pulls:
-    return Pulls("base", fetch, now_s=trio.current_time)
+    return Pulls("base", fetch)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb"])

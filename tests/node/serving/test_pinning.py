@@ -19,9 +19,7 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import read_pins
 from openledger_node.operator.adapter_library import LibraryService
-from openledger_node.operator.pulls import adapter_pulls
 from openledger_node.serving.pinning import AdapterPins
-from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import Digest
 
 TIMEOUT_S = 30.0
@@ -83,16 +81,11 @@ async def test_a_removed_adapter_is_in_memory_no_more(home: Home, adapter: Adapt
         await node.ask("pin", adapter.full_name)
         while adapter.id not in node.engine.beat.resident:
             await trio.lowlevel.checkpoint()
-        pulls = adapter_pulls(home, FAKE_BASE, no_peers)
-        await LibraryService(home, FAKE_BASE, node.pins, pulls).remove(adapter.name)
+        await LibraryService(home, FAKE_BASE, node.pins).remove(adapter.name)
         while node.engine.beat.resident:
             await trio.lowlevel.checkpoint()
         assert node.pins.warmth()["resident_bytes"] == 0
     assert (list_adapters(home), read_pins(home)) == ([], ())
-
-
-async def no_peers(name: str, _: object) -> dict[str, Any]:
-    raise UnknownModelError(f"no peer offers {name!r}")
 
 
 @pytest.mark.parametrize(
