@@ -7,8 +7,8 @@ from ..errors import ModelError
 from ..home import Home
 from ..machine import Machine
 from ..models.bases import FAKE_BASE_NAME
-from ..models.elsewhere import locate
 from ..models.known_bases import BYTES_OF_PARAMETER, known_base
+from ..models.stores import locate
 from ..operator.base_fits import form_text, place_text
 from ..operator.base_look import BaseLook, BaseLooks
 from .render import plain, say

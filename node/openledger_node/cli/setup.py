@@ -20,8 +20,8 @@ from ..home import Home, is_claimed
 from ..keystore import WALLET, account_file, create_account
 from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
 from ..models.download import pull_base
-from ..models.elsewhere import find_elsewhere, locate
 from ..models.gguf_name import read_hub_gguf
+from ..models.stores import find_elsewhere, locate
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
 from ..operator.base_fits import place_text

@@ -10,8 +10,8 @@ from ..config import InferenceConfig, MarketConfig
 from ..errors import ConfigError, InputError
 from ..home import Home
 from ..models.bases import FAKE_BASE_NAME, base_here
-from ..models.elsewhere import locate
 from ..models.gguf_name import read_hub_gguf
+from ..models.stores import locate
 from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
 from ..setting import Setting, checked

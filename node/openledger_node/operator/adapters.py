@@ -17,9 +17,9 @@ from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
 from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json
 from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
-from ..models.elsewhere import find_elsewhere
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
+from ..models.stores import find_elsewhere
 from ..text import rfc3339
 from .base_facts import base_facts
 from .datanet_names import Names, datanet_names, datanets_to_plain

@@ -24,11 +24,11 @@ from ..home import Home
 from ..machine import Machine, look_at_machine
 from ..models.bases import FAKE_BASE_NAME, base_here, gguf_of, problem_of
 from ..models.decoder_config import DecoderConfig, OtherDecoderError, read_config
-from ..models.elsewhere import locate
 from ..models.gguf_name import read_hub_gguf
 from ..models.hub import find_hub_file, is_hub_up
 from ..models.hub_look import HubLook, look_at_hub
 from ..models.known_bases import known_base
+from ..models.stores import locate
 from .base_fits import refusal_text, takes_text
 
 

@@ -13,11 +13,10 @@ from support.gguf_stores import LAYER, name_in_ollama, ollama_manifest, put_blob
 
 from openledger_node.errors import ModelError
 from openledger_node.models import stores
-from openledger_node.models.elsewhere import find_elsewhere, locate
 from openledger_node.models.gguf_files.config import FAMILIES
 from openledger_node.models.gguf_files.weights import NARROW, PLAIN
 from openledger_node.models.gguf_head import ENGINE_FAMILIES, GgufHead
-from openledger_node.models.stores import StoredModel, list_lmstudio, list_ollama
+from openledger_node.models.stores import StoredModel, find_elsewhere, list_lmstudio, list_ollama, locate
 
 STRANGER = 65_534
 OUT_OF_THE_STORE = [

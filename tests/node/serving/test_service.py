@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -296,6 +297,22 @@ async def test_a_cut_off_ends_each_running_answer_with_its_last_word(tmp_path: P
         outcomes = [outcome async for outcome in receive]
     assert isinstance(outcomes[-1], Completion)
     assert outcomes[-1].finish_reason == "cancelled"
+
+
+async def test_an_answer_that_is_given_up_ends_before_the_tokens_that_were_not_read(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, nursery):
+        admitted = await desk.admit(request("r", prompt="long...", max_tokens=1 << 19))
+        send, receive = open_channel(admitted.request)
+        nursery.start_soon(desk.handle, admitted, send)
+        read = [await receive.receive()]
+        time.sleep(0.5)  # noqa: ASYNC251  # the engine goes on meanwhile
+        desk.give_up()
+        read += [outcome async for outcome in receive]
+    last = read.pop()
+    assert isinstance(last, Completion)
+    assert last.finish_reason == "cancelled"
+    assert last.text == "".join(outcome.text for outcome in read if isinstance(outcome, TokenChunk))
+    assert len(read) < 100, "thousands wait to be read"
 
 
 async def test_a_request_that_cannot_be_written_down_is_refused_and_the_node_lives(
