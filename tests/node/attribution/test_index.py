@@ -13,7 +13,6 @@ from support.indexes import BYTES, label
 from openledger_node.attribution import manifest as manifest_module
 from openledger_node.attribution.index import AttributionIndex, build_index, open_index, tokens_of
 from openledger_node.attribution.manifest import index_manifest_from_json, index_root
-from openledger_node.attribution.suffix_array import SEPARATOR
 from openledger_node.errors import ConfigError
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
@@ -47,12 +46,6 @@ def test_an_index_opens_as_it_was_built(folder: Path) -> None:
     assert datanet.row_digests == tuple(canonical_digest(row) for row in ROWS)
     assert [datanet.row_tokens(place) for place in range(3)] == [tokens_of(row, BYTES) for row in ROWS]
     assert datanet.row_lengths.tolist() == [len(tokens_of(row, BYTES)) for row in ROWS]
-
-
-def test_each_suffix_knows_its_row(folder: Path) -> None:
-    [datanet] = open_index(folder, build(folder)).datanets
-    for position, row in zip(datanet.suffixes.tolist(), datanet.suffix_rows.tolist(), strict=True):
-        assert datanet.starts[row] <= position < datanet.starts[row + 1]
 
 
 def test_a_row_is_its_prompt_and_its_completion_without_anything_between() -> None:
@@ -205,7 +198,3 @@ def test_links_and_missing_folders_are_refused(folder: Path, tmp_path: Path) -> 
         open_index(folder, root)
     with pytest.raises(AdapterRefusedError, match="is not a file, or is larger than"):
         open_index(tmp_path / "nowhere", root)
-
-
-def test_no_token_is_a_separator() -> None:
-    assert SEPARATOR == U32_MAX

@@ -1,4 +1,3 @@
-import re
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,7 +18,6 @@ from support.indexes import (
     ROWS_ROOT,
     index_of,
     index_of_tokens,
-    label,
     owned,
 )
 from support.processes.nodes import TEST_HOME
@@ -28,7 +26,6 @@ from openledger_node.attribution.attributor import Attributor
 from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import UniformAttributor, proportional_shares
-from openledger_node.attribution.index import build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import (
     attribute,
@@ -224,18 +221,3 @@ def test_who_taught_a_fact_gets_the_most_of_a_right_answer_to_a_question_in_othe
 def share_of(account: Any, asked: Row, datanet: Any, tokenizer: Tokenizer) -> int:
     exchange = exchange_of(asked.prompt, asked.completion, tokenizer)
     return sum(share.ppm for share in attribute(SUFFIX, [datanet], exchange) if share.account == account)
-
-
-def test_two_builds_elsewhere_give_the_same_shares(tmp_path: Path) -> None:
-    roots = [build_index(tmp_path / name, [(label(), ROWS)], BYTES, None) for name in "ab"]
-    version = make_version("lake", "1", ROWS, ACCOUNTS)
-    found = [
-        attribute(
-            SUFFIX,
-            join_owners(open_index(tmp_path / name, root), {ROWS_ROOT: version.rows}, {ROWS_ROOT: LAKE_ID}),
-            ASKED,
-        )
-        for name, root in zip("ab", roots, strict=True)
-    ]
-    assert found[0] == found[1]
-    assert re.fullmatch("0x[0-9a-f]{64}", roots[0])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from support.fake_llama import END_ID, Behaviour, fake_llama
+from support.fake_llama import Behaviour, fake_llama
 from support.llama_programs import fake_program
 from support.processes.living_peer import wait_until
 from support.tiny import make_adapter, make_base
@@ -23,7 +23,6 @@ from openledger_node.backends.llamacpp.backend import LlamaBackend
 from openledger_node.backends.llamacpp.plan import GgufSizes, plan_server
 from openledger_node.backends.llamacpp.server import attach, find_program, reason_in
 from openledger_node.backends.llamacpp.slots import Slots
-from openledger_node.backends.served.client import ServerLostError
 from openledger_node.engine.backend import (
     LATER,
     AdapterMustWaitError,
@@ -368,41 +367,6 @@ def test_an_adapter_of_another_base_is_refused(serve: Serve, tmp_path: Path) -> 
 
 
 # ---- when it goes wrong
-
-
-@pytest.mark.parametrize(
-    "behaviour", [Behaviour(breaks_after=1), Behaviour(fails_after=1), Behaviour(breaks_after=0)]
-)
-def test_an_answer_that_breaks_off_ends_the_engine(serve: Serve, behaviour: Behaviour) -> None:
-    behaviour.holds_back = False
-    backend = serve(behaviour)
-    backend.join("s", None)
-    with pytest.raises(ServerLostError, match="llama"):
-        decode(backend, 3)
-
-
-def test_a_request_that_the_server_refuses_draws_nothing_and_leaves_the_others_alone(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(refuses=(400, "the prompt is odd")))
-    backend.join("s", None)
-    assert backend.step((row("s", PROMPT),)) == {}
-    behaviour.refuses = None
-    backend.join("t", None)
-    assert "t" in backend.step((row("t", PROMPT),))
-
-
-def test_who_leaves_stops_the_server(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(holds_after=1, holds_back=False))
-    backend.join("s", None)
-    run(backend, PROMPT)
-    backend.leave("s")
-    assert behaviour.aborted.wait(10)
-
-
-def test_an_ended_answer_is_followed_by_another_where_more_is_wanted(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(ends_after=2, holds_back=False))
-    backend.join("s", None)
-    assert decode(backend, 6).count(END_ID) == 2
-    assert len(behaviour.completions) == 2
 
 
 def test_closing_ends_the_server_soon_even_if_it_would_rather_not(own: Serve, tmp_path: Path) -> None:

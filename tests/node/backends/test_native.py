@@ -129,11 +129,6 @@ def test_every_family_computes_what_torch_does(family: str, tmp_path: Path, cach
     check_is_close(native(base, cache), base, adapter)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_every_kind_of_adapter_computes_what_torch_does(name: str, root: Path, cache: Path) -> None:
-    check_is_close(native(root / "base", cache), root / "base", source(root / name))
-
-
 def test_logits_are_the_same_bits_alone_and_in_any_batch(root: Path, cache: Path) -> None:
     backend = native(root / "base", cache)
     ids = [None, *(load(backend, source(root / name)) for name in ADAPTERS)]

@@ -11,7 +11,6 @@ from openledger_node.datanets.about import (
     METADATA_BYTES_MAX,
     DatanetAbout,
     DatanetPolicy,
-    about_from_json,
     about_from_metadata,
     breaches_text,
     changed_about,
@@ -240,8 +239,3 @@ def test_without_a_policy_every_row_fits() -> None:
         "at most 2 rows of one contributor in a version",
         "only rows that their contributor has signed",
     ]
-
-
-def test_the_digest_of_a_policy_names_its_limits() -> None:
-    assert ABOUT.policy.digest != replace(ABOUT.policy, characters_min=11).digest
-    assert about_from_json(to_plain(ABOUT)) == ABOUT

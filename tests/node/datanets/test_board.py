@@ -188,15 +188,6 @@ def test_private_data_is_masked_and_nothing_else(text: str, masked: str) -> None
     assert mask_private(text) == masked
 
 
-def test_both_rows_of_a_copy_are_masked(views: DatanetViews, own: OwnDatanets) -> None:
-    approve(own, "lake", own.contribute("lake", (PRIVATE,), {}).digest, {})
-    theirs = Row(prompt=PRIVATE.prompt, completion=PRIVATE.completion, contributor=BEN)
-    batch = own.contribute("lake", (theirs,), {})
-    copy = views.batch("lake", batch.digest)["shown"][0]["copy"]
-    assert copy["begins"] == copy["of_begins"] == mask_private(batch.gate.copies[0].begins)
-    assert "odile@fenn.org" not in copy["begins"]
-
-
 def test_a_version_is_read_once_for_all_looks(
     views: DatanetViews, own: OwnDatanets, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.contributors import ADA, CONTRIBUTED, TERMS
 
-from openledger_node.datanets.gate import base_number, measure_rows, trial_number, with_number
+from openledger_node.datanets.gate import base_number, measure_rows, trial_number
 from openledger_node.datanets.languages import UNKNOWN, language_of
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_files import datanet_from_json
@@ -97,14 +97,6 @@ def test_the_loss_of_the_base_has_a_band(loss: float | None, verdict: str) -> No
 )
 def test_a_trial_must_lower_the_loss(before: float | None, after: float | None, verdict: str) -> None:
     assert trial_number(before, after, rows=4).verdict == verdict
-
-
-def test_a_number_is_replaced_in_its_place() -> None:
-    numbers = measure_rows([ENGLISH], [], duplicates=0, of_others=0)
-    more = with_number(with_number(numbers, base_number(None)), trial_number(None, None))
-    again = with_number(more, base_number(2.0, rows=1))
-    assert [each.name for each in again] == [each.name for each in more]
-    assert again[-2].value == 2.0
 
 
 @pytest.fixture

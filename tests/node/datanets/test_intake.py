@@ -1,12 +1,10 @@
 from collections.abc import Sequence
-from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.datanets.near import NearRows, distinct_rows, row_shingles
-from openledger_node.datanets.sample import draw_sample
 from openledger_protocol.datanet import Row
 
 TEXT = "the ferry of the lake town leaves at seven and comes back at nine with all who crossed"
@@ -94,20 +92,3 @@ def test_a_row_without_any_word_is_compared_as_it_stands() -> None:
 def test_of_one_contributors_near_duplicates_the_first_is_indexed() -> None:
     first, copy, again = row(TEXT), row(TEXT, "eve"), row(TEXT + "!")
     assert distinct_rows([first, copy, again]) == (first, copy)
-
-
-def test_no_honest_row_of_the_sample_is_taken_for_another_persons() -> None:
-    for seed in range(1, 6):
-        rows = draw_sample(seed).rows
-        firsts = [rows[cluster] for cluster in near_firsts(rows)]
-        assert all(row.contributor == first.contributor for row, first in zip(rows, firsts, strict=True))
-
-
-def test_thousands_of_rows_are_compared_in_one_go() -> None:
-    random = Random(1)
-    words = [f"w{number}" for number in range(500)]
-    rows = [row(" ".join(random.choices(words, k=20))) for _ in range(2000)]
-    copies = [row(rows[place].completion + " indeed", "eve") for place in range(0, 2000, 50)]
-    clusters = near_firsts([*rows, *copies])
-    assert clusters[:2000] == tuple(range(2000))
-    assert clusters[2000:] == tuple(range(0, 2000, 50))

@@ -1,7 +1,5 @@
 """Rows and batches that the owner rejects: they are in no version, and an approval stays as it was given."""
 
-import json
-
 import pytest
 from support.indexes import ADA, BO
 
@@ -130,16 +128,6 @@ def test_a_measured_batch_is_not_kept(own: OwnDatanets) -> None:
     assert own.get("lake") == before
 
 
-def test_a_datanet_of_an_earlier_node_has_no_rejections(own: OwnDatanets, home: Home) -> None:
-    own.contribute("lake", ROWS, {})
-    file = home.datanets / "lake" / "own" / "datanet.json"
-    content = json.loads(file.read_text())
-    for name in ("rejected", "rejected_because"):
-        del content["batches"][0]["gate"][name]
-    file.write_text(json.dumps(content))
-    assert own.get("lake").batches[0].gate.rejected == ()
-
-
 def test_the_policy_names_rows_by_their_numbers_in_the_batch(own: OwnDatanets) -> None:
     batch = own.contribute("lake", (*ROWS, LONG), {}).digest
     own.change("lake", about=SHORT)
@@ -162,12 +150,6 @@ def test_an_approval_that_fails_leaves_a_batch_rejected(own: OwnDatanets) -> Non
         approve(own, "lake", batch, {}, leave_out=[1], because="twice")
     (found,) = own.get("lake").batches
     assert (found.gate.rejected, found.gate.rejected_because) == ((), "not now")
-
-
-def test_an_approval_by_curators_ends_a_rejection_too(own: OwnDatanets) -> None:
-    batch = own.contribute("lake", ROWS, {}).digest
-    reject(own, "lake", batch, "not now")
-    assert own.approve("lake", batch, {}).gate.rejected_because == ""
 
 
 def test_the_copy_of_a_row_that_is_left_out_belongs_to_its_own_contributor(own: OwnDatanets) -> None:

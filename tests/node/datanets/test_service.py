@@ -9,7 +9,7 @@ import pytest
 from support.indexes import ADA, BO
 
 from openledger_node.datanets import own_files, store
-from openledger_node.datanets.own import Datanet, new_datanet
+from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, version_file, write_version
 from openledger_node.errors import ConfigError, NodeError
@@ -232,11 +232,6 @@ def test_several_are_listed_by_name_and_versions_of_others_are_not(own: OwnDatan
     assert [each.name for each in own.all()] == ["brook", "lake"]
     assert version_file(home, "sample", "1").exists()
     assert OwnDatanets(Home(Path("/nowhere"))).all() == []
-
-
-def test_a_datanet_without_rows_says_nothing_of_any(own: OwnDatanets) -> None:
-    found: Datanet = own.get("lake")
-    assert (found.pending, found.approved, found.versions) == ((), (), ())
 
 
 def test_a_withdrawn_row_is_in_no_later_version_and_in_no_training(own: OwnDatanets) -> None:

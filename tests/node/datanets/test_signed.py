@@ -162,13 +162,6 @@ def test_a_version_with_an_offer_that_nobody_signed_is_refused() -> None:
         version_from_json(to_plain(stolen))
 
 
-def test_a_version_of_an_earlier_node_has_no_offers() -> None:
-    content = to_plain(make_version("lake", "1", signed().rows))
-    assert isinstance(content, dict)
-    del content["offers"]
-    assert version_from_json(content).offers == ()
-
-
 def test_a_peer_cannot_let_us_check_any_number_of_offers() -> None:
     batch = signed()
     version = make_version("lake", "1", batch.rows, {}, [batch.offer])

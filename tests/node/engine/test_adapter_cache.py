@@ -42,12 +42,6 @@ def test_no_more_leave_than_must_and_none_that_is_in_use(
     assert cache((A, 30), (B, 30), (C, 30)).plan(size_bytes, in_use) == leaving
 
 
-def test_a_plan_changes_nothing() -> None:
-    resident = cache((A, 30), (B, 30))
-    resident.plan(90, set())
-    assert (resident.resident, resident.used_bytes) == ((A, B), 60)
-
-
 def test_what_is_used_often_outlives_what_is_used_once() -> None:
     resident = cache((A, 30), (B, 30), (C, 30))
     for _ in range(2):

@@ -71,10 +71,6 @@ def test_the_cards_of_a_process_are_added_up_and_no_others() -> None:
     assert parse_used(said, 99) is None
 
 
-def test_tokens_a_second_are_those_of_all_orders_together() -> None:
-    assert Timing(wall_s=2.0, num_tokens=64).tokens_per_s == 32
-
-
 def test_every_step_is_told_of_and_nothing_stays_behind(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     figures = run_benchmark(options(tmp_path), WORK, tmp_path, lambda _, done, total: told.append((done, total)))

@@ -261,14 +261,6 @@ async def test_a_reader_that_leaves_ends_its_sequence_and_no_other(options: Engi
         await _until(lambda: engine.num_live == 0)
 
 
-async def test_cancel_ends_a_sequence_with_a_last_word(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
-        await read_until(outcomes, 3)
-        engine.cancel("a")
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
-
-
 async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
     options: EngineOptions, tmp_path: Path
 ) -> None:
@@ -276,15 +268,6 @@ async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
     async with running(options) as engine:
         assert isinstance((await read(engine.submit(order("a", adapter=bad))))[2], Refused)
         assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
-
-
-async def test_an_adapter_over_the_whole_budget_says_what_to_raise(options: EngineOptions, tmp_path: Path) -> None:
-    write_adapter(tmp_path)
-    large = AdapterSource(id=AdapterId("0xbig"), folder=str(tmp_path))
-    async with running(replace(options, adapter_cache_bytes=1)) as engine:
-        last = (await read(engine.submit(order("a", adapter=large))))[2]
-    assert isinstance(last, Refused)
-    assert "adapter_cache_bytes" in last.message
 
 
 async def test_a_backend_that_cannot_open_says_why_and_is_not_tried_again(options: EngineOptions) -> None:
@@ -354,18 +337,6 @@ def note_looks(monkeypatch: pytest.MonkeyPatch) -> list[Vitals]:
     return looks
 
 
-async def submit_together(
-    engine: Engine, orders: list[Submit]
-) -> "list[trio.MemoryReceiveChannel[Outcome | SequenceLost]]":
-    """Have the engine find all of them at once, however slow we are."""
-    assert engine.process_id is not None
-    os.kill(engine.process_id, signal.SIGSTOP)
-    channels = [engine.submit(one) for one in orders]
-    await trio.testing.wait_all_tasks_blocked()
-    os.kill(engine.process_id, signal.SIGCONT)
-    return channels
-
-
 async def last_beat(engine: Engine) -> Beat:
     """What the engine tells of itself after all that was read from it: unloading what it never had makes it speak."""
     await _until(lambda: engine.state == "ready")  # one that was killed with no work left is told nothing before
@@ -388,14 +359,6 @@ async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(
         os.kill(engine.process_id, signal.SIGCONT)
         assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
     assert engine.num_restarts == 0
-
-
-async def test_the_figures_are_back_at_zero_when_the_last_reader_has_left(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
-        await _until(lambda: engine.beat.num_running == 1)
-        outcomes.close()
-        await _until(lambda: engine.beat.num_running == 0)
 
 
 async def test_an_answer_is_the_same_however_often_it_was_parked(options: EngineOptions) -> None:
@@ -472,25 +435,6 @@ async def test_an_engine_whose_sequences_are_all_parked_is_not_taken_for_frozen(
 
 
 @pytest.mark.slow
-async def test_sixteen_streams_outlive_their_engine_and_no_token_comes_twice(options: EngineOptions) -> None:
-    options = replace(options, settings=replace(options.settings, batch_max=16))
-    orders = [order(f"s{number}", text=b"%d" % number + ENDLESS, max_tokens=400) for number in range(16)]
-    async with running(options) as engine:
-        undisturbed = [await read(channel) for channel in [engine.submit(one) for one in orders]]
-        again = [replace(one, sequence_id=f"{one.sequence_id}+") for one in orders]
-        channels = [engine.submit(one) for one in again]
-        first = [await read_until(channel, 3) for channel in channels]
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGKILL)
-        rest = [await read(channel) for channel in channels]
-    for chunks, (ids, text, last), (all_ids, all_text, _) in zip(first, rest, undisturbed, strict=True):
-        assert isinstance(last, Finished)
-        assert [*(token for chunk in chunks for token in chunk.ids), *ids] == all_ids
-        assert "".join(chunk.text for chunk in chunks) + text == all_text
-    assert engine.num_restarts == 1
-
-
-@pytest.mark.slow
 async def test_an_engine_that_freezes_while_it_loads_is_started_again(options: EngineOptions) -> None:
     engine = Engine(replace(options, load_timeout_s=1.0))
     with trio.fail_after(TIMEOUT_S):
@@ -528,43 +472,6 @@ async def test_an_engine_over_its_memory_is_started_again_and_its_work_goes_on(
     assert last == Finished(sequence_id="b", reason="length")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_blocks", [6, 11, 20])
-async def test_a_small_kv_cache_makes_sequences_wait_and_changes_no_answer(
-    options: EngineOptions, num_blocks: int
-) -> None:
-    orders = [order(f"s{number}", text=b"%d" % (number % 3) * 9 + ENDLESS, max_tokens=70) for number in range(8)]
-    async with running(options) as engine:
-        plenty = [(await read(channel))[0] for channel in [engine.submit(one) for one in orders]]
-    tight = replace(options, settings=replace(options.settings, kv_cache_bytes=num_blocks * BLOCK_BYTES))
-    async with running(tight) as engine:
-        scarce = [(await read(channel))[0] for channel in await submit_together(engine, orders)]
-        beat = await last_beat(engine)
-    assert (beat.num_running, beat.num_waiting, beat.blocks_used, beat.blocks_total) == (0, 0, 0, num_blocks)
-    assert beat.num_preempted > 0
-    assert scarce == plenty
-
-
-async def test_a_beginning_that_was_run_before_is_not_run_again_and_the_answer_is_the_same(
-    options: EngineOptions, tmp_path: Path
-) -> None:
-    text = b"a long beginning that everybody has. " * 20
-    adapter = source(write_adapter(tmp_path / "aa"))
-    async with running(options) as engine:
-        first = await read(engine.submit(order("a", text=text)))
-        await _until(lambda: engine.beat.blocks_cached > 0)
-        assert engine.beat.num_reused_tokens == 0
-        again = await read(engine.submit(order("b", text=text)))
-        await _until(lambda: engine.beat.num_reused_tokens > 0)
-        reused = engine.beat.num_reused_tokens
-        other = await read(engine.submit(order("c", text=text, adapter=adapter)))
-        await _until(lambda: engine.beat.num_loads == 1 and engine.beat.num_running == 0)
-        assert engine.beat.num_reused_tokens == reused, "what the base computed is no beginning for an adapter"
-    assert reused == len(text) // BLOCK_TOKENS * BLOCK_TOKENS
-    assert first[:2] == again[:2]
-    assert first[0] != other[0]
-
-
 async def test_what_can_never_fit_into_the_kv_cache_is_refused_before_it_runs(options: EngineOptions) -> None:
     async with running(
         replace(options, settings=replace(options.settings, kv_cache_bytes=4 * BLOCK_BYTES))
@@ -574,28 +481,6 @@ async def test_what_can_never_fit_into_the_kv_cache_is_refused_before_it_runs(op
     assert isinstance(long[2], Refused)
     assert long[2].code == RequestTooLongError.code
     assert "kv_cache_bytes" in long[2].message
-
-
-async def test_a_payer_with_few_requests_does_not_wait_for_one_with_many(
-    options: EngineOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended: list[str] = []  # in the engine's order, which is not that in which tasks of ours come to read
-    end = LiveSequences.end
-
-    def note_end(live: LiveSequences, last: Finished | Refused | SequenceLost) -> None:
-        ended.append(last.sequence_id)
-        end(live, last)
-
-    monkeypatch.setattr(LiveSequences, "end", note_end)
-    payers = ["many"] * 20 + ["few"] * 4
-    async with running(replace(options, settings=replace(options.settings, batch_max=2))) as engine:
-        orders = [
-            order(f"s{number}", text=ENDLESS, max_tokens=50, payer=payer) for number, payer in enumerate(payers)
-        ]
-        for channel in await submit_together(engine, orders):
-            await read(channel)
-    assert len(ended) == len(payers)
-    assert max(ended.index(f"s{number}") for number, payer in enumerate(payers) if payer == "few") < 12
 
 
 async def test_hits_misses_and_loads_are_told(options: EngineOptions, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from support.faulty_plug import FaultyPlug
 
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.child import OUTPUT
-from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
+from openledger_node.engine.engine import Engine, EngineOptions, Outcome, SequenceLost, Submit
 from openledger_node.engine.faults import device_error_of
 from openledger_node.engine.frames import Finished, Refused
 from openledger_node.errors import DeviceError, ModelError
@@ -120,17 +120,6 @@ async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_retur
     assert "Traceback" in caplog.text, "the log has all of it"
 
 
-async def test_an_old_driver_is_said_once_and_not_tried_again(
-    plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, logger=OUTPUT)
-    plug.fail("open", OLD_DRIVER)
-    async with running(tmp_path) as engine:
-        for name in "abc":
-            assert isinstance(await ask(engine, name), Refused)
-    assert caplog.text.count("Traceback") == 1
-
-
 async def test_an_assert_on_the_device_costs_a_restart_and_no_answer(
     plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,10 +150,3 @@ async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
         assert isinstance(last, Refused)
         assert "off the bus" in last.message
         assert engine.state == "failed"
-
-
-async def test_a_request_that_always_breaks_the_device_is_given_up(plug: FaultyPlug, tmp_path: Path) -> None:
-    async with running(tmp_path) as engine:
-        plug.fail("step", ASSERT)
-        assert await ask(engine, "a") == SequenceLost(sequence_id="a")
-        assert engine.num_restarts == LOSSES_MAX + 1

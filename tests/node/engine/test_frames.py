@@ -4,8 +4,6 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BackendSettings, Profile
@@ -139,20 +137,6 @@ def test_messages_in_one_piece_come_out_in_their_order() -> None:
 def test_a_prompt_that_fills_the_largest_context_fits_into_a_frame() -> None:
     long = replace(SUBMIT, prompt_ids=(151_935,) * (1 << 20))
     assert passed_on(long) == [long]
-
-
-@given(
-    prompt_ids=st.lists(st.integers(0, 2**32 - 1), max_size=20),
-    stop=st.lists(st.text(max_size=8), max_size=4),
-    seed=st.integers(0, 2**64 - 1),
-    temperature=st.floats(0, 2),
-)
-def test_any_order_comes_out_as_it_went_in(
-    prompt_ids: list[int], stop: list[str], seed: int, temperature: float
-) -> None:
-    sampling = replace(SAMPLING, stop=tuple(stop), seed=seed, temperature=temperature)
-    order = replace(SUBMIT, prompt_ids=tuple(prompt_ids), sampling=sampling)
-    assert passed_on(order) == [order]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from openledger_node.engine.backend import AdapterMustWaitError
-from openledger_node.engine.loader import Loader, Reading
+from openledger_node.engine.loader import Loader
 from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
 from openledger_node.engine.sequence import Sequence
 from openledger_node.models.adapter_source import AdapterSource
@@ -312,20 +312,6 @@ def test_hits_and_misses_are_counted_once_a_sequence() -> None:
     made.note_joined(cold)
     made.note_joined(warm)
     assert (made.num_hits, made.num_misses) == (1, 1)
-
-
-def test_the_loader_reads_in_the_order_in_which_it_was_asked() -> None:
-    shelf = Shelf({"a": 1, "b": 2})
-    loader = Loader(shelf.read_adapter)
-    loader.request(source("a"))
-    loader.request(source("b"))
-    readings: list[Reading] = []
-    while len(readings) < 2:
-        wait_read(loader)
-        readings += loader.collect()
-    assert [reading.source.id for reading in readings] == ["a", "b"]
-    assert [reading.outcome for reading in readings] == [Host(1), Host(2)]
-    assert loader.pending == frozenset()
 
 
 def test_where_memory_is_too_small_for_what_was_read_ahead_whoever_waits_for_it_is_told_to_come_again() -> None:

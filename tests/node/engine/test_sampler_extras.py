@@ -77,11 +77,6 @@ def test_the_smallest_repetition_penalty_repeats_and_makes_no_logit_infinite(
     assert draw(LOGITS, tried).token in (1, 4)
 
 
-def test_the_likeliest_token_is_another_after_penalties() -> None:
-    assert draw(LOGITS, how()).token == 1
-    assert draw(LOGITS, how(frequency_penalty=2, output=[1])).token == 2
-
-
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_only_allowed_tokens_are_drawn(temperature: float) -> None:
     for seed in range(40):

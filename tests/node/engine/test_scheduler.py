@@ -386,20 +386,6 @@ def test_where_anybody_may_join_all_join_in_the_order_of_arrival(lengths: list[i
     assert joined == names
 
 
-@given(num_prompt=st.integers(1, 20), num_resumed=st.integers(0, 5), cuts=st.lists(st.integers(1, 9), max_size=30))
-def test_pending_tokens_taken_piece_by_piece_are_the_whole_sequence(
-    num_prompt: int, num_resumed: int, cuts: list[int]
-) -> None:
-    one = sequence("a", num_prompt, num_resumed=num_resumed)
-    taken: tuple[int, ...] = ()
-    for count in [*cuts, 99]:
-        piece = one.pending_ids(min(count, one.num_pending))
-        one.num_cached += len(piece)
-        taken += piece
-    assert taken == (*one.prompt_ids, *one.output_ids)
-    assert one.num_pending == 0
-
-
 def test_whoever_was_passed_by_too_often_is_passed_by_no_more() -> None:
     running = scheduler(sequence("large", 1, adapter="0xa"), batch_max=1)
     for number in range(PASSED_BY_MAX):

@@ -10,7 +10,7 @@ from support.tiny import make_tokenizer
 from tokenizers import Tokenizer as FileTokenizer
 from transformers import AutoTokenizer
 
-from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer, template_head, token_bytes_max
+from openledger_node.engine.tokenizer import open_tokenizer, template_head, token_bytes_max
 from openledger_node.errors import ModelError
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message, Tool, ToolCall, Tooling
@@ -139,13 +139,6 @@ def test_a_base_without_template_completes_texts_alone(folder: Path) -> None:
     with pytest.raises(MalformedError, match="no chat template"):
         tokenizer.render(CONVERSATION)
     assert tokenizer.render("plain") == tokenizer.encode("plain")
-
-
-@pytest.mark.parametrize("text", ["plain", "Grüße, 🙂 ok", "a\u200db", "नमस्ते"])
-def test_decoded_pieces_are_the_encoded_text(folder: Path, text: str) -> None:
-    for tokenizer in (open_tokenizer(folder), ByteTokenizer()):
-        decoder = tokenizer.decoder()
-        assert "".join(decoder.push(token) for token in tokenizer.encode(text)) == text
 
 
 def test_a_long_text_is_tokenised_without_stopping_the_other_threads(folder: Path) -> None:

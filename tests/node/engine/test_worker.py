@@ -261,15 +261,6 @@ def test_an_overflow_is_blamed_on_the_adapter_that_ran(make_adapter_folder: Call
     assert "its adapter is not usable here" in last.message
 
 
-def test_a_schema_that_nobody_can_follow_is_refused_as_malformed_and_others_are_served() -> None:
-    with working(FakeBackend(SETTINGS)) as (daemon, _):
-        daemon.send(submit("bad", json_schema='{"type": "no such"}'), submit("good"))
-        last = daemon.read_last(2)
-    assert isinstance(last["good"], Finished)
-    assert isinstance(last["bad"], Refused)
-    assert last["bad"].code == MalformedError.code
-
-
 def test_a_schema_that_gets_stuck_ends_its_own_answer_and_the_token_of_that_step_is_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -290,16 +281,6 @@ def test_a_schema_that_gets_stuck_ends_its_own_answer_and_the_token_of_that_step
     assert isinstance(last["stuck"], Refused)
     assert last["stuck"].code == MalformedError.code
     assert daemon.num_tokens == {"stuck": 2, "good": 5}
-
-
-def test_an_answer_keeps_to_its_schema_also_behind_what_an_engine_before_gave_out() -> None:
-    schema = '{"enum": ["aye"]}'
-    whole = submit("whole", max_tokens=20, json_schema=schema)
-    resumed = replace(whole, sequence_id="resumed", resumed_ids=tuple(b'"ay'))
-    with working(FakeBackend(SETTINGS)) as (daemon, _):
-        daemon.send(whole, resumed)
-        last = daemon.read_last(2)
-    assert last == {name: Finished(sequence_id=name, reason="stop") for name in ("whole", "resumed")}
 
 
 @pytest.mark.parametrize(("device", "num_copies"), [("cpu", 0), ("mps", 0), ("cuda", 1)])

@@ -23,7 +23,7 @@ from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.factory.estimate import RowTokens, base_bytes, memory, num_products
 from openledger_node.factory.job import Method, TrainingJob
-from openledger_node.factory.trainer import EvaluationInput, TrainingInput, TrainingProgress, TrainingResult
+from openledger_node.factory.trainer import EvaluationInput, TrainingInput, TrainingResult
 from openledger_node.factory.trainers.examples import Example
 from openledger_node.factory.trainers.narrow_base import open_narrow_base
 from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct, narrow_bytes
@@ -243,11 +243,3 @@ def test_a_base_that_is_not_whole_is_named(base: Base, tmp_path: Path) -> None:
     (folder_of(base) / "model.safetensors").write_bytes(b"half")
     with pytest.raises(ModelError, match=r"the weights in .* are not whole"):
         train(base, tmp_path / "out")
-
-
-def test_a_training_reports_as_without_it(base: Base, tmp_path: Path) -> None:
-    told: list[TrainingProgress] = []
-    (tmp_path / "out").mkdir()
-    given = TrainingInput(job=JOB, rows=ROWS, held_out=ROWS[:2], base=base, folder=tmp_path / "out")
-    open_trainer().train(given, lambda progress: told.append(progress))  # type: ignore[func-returns-value]
-    assert [each.step for each in told] == list(range(13))

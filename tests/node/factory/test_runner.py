@@ -16,7 +16,7 @@ from openledger_node.factory import runner
 from openledger_node.factory import runs as factory_runs
 from openledger_node.factory.child import DiedError
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.runner import Runner, TrainingParts, check_free, may_go_on
+from openledger_node.factory.runner import Runner, TrainingParts, check_free
 from openledger_node.factory.runs import KEPT_MAX, OwnerWish, Runs
 from openledger_node.factory.signal_pass import PassEndedError
 from openledger_node.factory.trainer import (
@@ -198,14 +198,6 @@ def test_a_trainer_that_dies_while_it_loads_is_tried_three_times(
 
     begin()
     assert carry_out(home, Unborn()).state == state
-
-
-@pytest.mark.parametrize(
-    ("began_at", "expected"),
-    [([0], True), ([0, 0], True), ([0, 0, 0], False), ([0, 3, 3], True), ([0, 3, 3, 3], False), ([0, 0, 3], True)],
-)
-def test_it_goes_on_as_long_as_it_gets_further(began_at: list[int], expected: bool) -> None:
-    assert may_go_on(began_at) is expected
 
 
 def test_what_a_killed_node_left_is_gone_on_with_and_says_so(home: Home, runs: Runs, begin: Begin) -> None:

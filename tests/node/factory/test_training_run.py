@@ -1,6 +1,5 @@
 """A training as it is written down: its curve, and that it is read as it was written."""
 
-import json
 from dataclasses import replace
 
 from openledger_node.factory.job import TrainingJob
@@ -8,15 +7,11 @@ from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.factory.training_run import (
     HISTORY_MAX,
     LossPoint,
-    Restart,
     TrainingRun,
-    moved,
     newest,
     progressed,
-    run_from_json,
     with_point,
 )
-from openledger_protocol.codec import to_plain
 
 from .conftest import DATANET
 
@@ -38,12 +33,6 @@ RUN = TrainingRun(
 
 def progress(step: int, *, loss: float | None = 1.0, held_out: float | None = None) -> TrainingProgress:
     return TrainingProgress(step=step, steps=10, loss=loss, held_out_loss=held_out, time_left_s=1.0, tokens_per_s=9.0)
-
-
-def test_a_run_is_read_as_it_was_written() -> None:
-    run = moved(RUN, "begin", now_ns=2, restarts=(Restart(at="2026-01-01T00:00:00Z", step=3, why="killed"),))
-    run = progressed(run, progress(3, held_out=2.0), now_ns=3)
-    assert run_from_json(json.loads(json.dumps(to_plain(run)))) == run
 
 
 def test_the_last_losses_that_were_measured_stay() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from support.commands import run_command
-from support.indexes import ADA
 from support.processes.nodes import node_environment
 
 from openledger_node.attribution.index import open_adapter_index
@@ -16,7 +15,7 @@ from openledger_node.cli.factory_view import LINES_MAX, STAGE_LINES, TrainingRep
 from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.rows import read_rows, rows_digest
 from openledger_node.datanets.sample import draw_sample
-from openledger_node.datanets.version import make_version, read_version, write_version
+from openledger_node.datanets.version import read_version
 from openledger_node.factory.order import datanet_name
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.home import Home
@@ -72,14 +71,6 @@ def test_training_leaves_an_index_of_the_rows_and_their_owners(tmp_path: Path) -
     assert datanet.rows_root == version.rows_root == rows_digest(draw_sample(3).rows)
     assert datanet.row_digests == tuple(canonical_digest(row) for row in distinct_rows(draw_sample(3).rows))
     assert len(version.rows) == 90
-
-
-def test_training_again_leaves_the_owners_as_they_were_named(tmp_path: Path) -> None:
-    rows = draw_sample(3).rows
-    named = make_version("sample", "seed-3", rows, {rows[0].contributor: ADA})
-    write_version(Home(tmp_path), named)
-    assert train(tmp_path, "--sample", "--seed", "3", "--epochs", "1").returncode == 0
-    assert read_version(Home(tmp_path), "sample", "seed-3") == named
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from support.signals import IS_RESIDUAL, SKETCHES, trace_of_row
 
-from openledger_node.attribution.signals import sums
 from openledger_node.attribution.signals.files import build_signals
+from openledger_node.attribution.signals.sums import open_reducer
 from openledger_node.engine.taps import TOP_TOKENS, Taps
 from openledger_node.errors import NodeError
 from openledger_protocol.datanet import Row
@@ -43,17 +43,12 @@ def taps_of(seed: int) -> Taps:
 
 
 @pytest.fixture
-def open_reducer() -> Any:
-    return sums.open_reducer
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     build_signals(tmp_path, [(ROWS_ROOT, ROWS)], SKETCHES, trace_of_row)
     return tmp_path
 
 
-def test_an_answers_signals_are_those_of_each_datanet(open_reducer: Any, folder: Path) -> None:
+def test_an_answers_signals_are_those_of_each_datanet(folder: Path) -> None:
     reducer = open_reducer(folder, Head())
     for token in range(40):
         reducer.add(taps_of(token), token)
@@ -62,7 +57,7 @@ def test_an_answers_signals_are_those_of_each_datanet(open_reducer: Any, folder:
     assert any(signals_from_bytes(content).error)
 
 
-def test_the_same_tokens_give_the_same_bytes_however_often_they_are_read(open_reducer: Any, folder: Path) -> None:
+def test_the_same_tokens_give_the_same_bytes_however_often_they_are_read(folder: Path) -> None:
     first, second = open_reducer(folder, Head()), open_reducer(folder, Head())
     for token in range(20):
         first.add(taps_of(token), token)
@@ -70,17 +65,17 @@ def test_the_same_tokens_give_the_same_bytes_however_often_they_are_read(open_re
     assert first.reduced() == second.reduced() == first.reduced()
 
 
-def test_an_adapter_without_signals_has_no_reducer(open_reducer: Any, tmp_path: Path) -> None:
+def test_an_adapter_without_signals_has_no_reducer(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="no usable index of signals"):
         open_reducer(tmp_path / "empty", Head())
 
 
-def test_an_answer_that_is_cancelled_before_its_first_token_has_no_signals(open_reducer: Any, folder: Path) -> None:
+def test_an_answer_that_is_cancelled_before_its_first_token_has_no_signals(folder: Path) -> None:
     assert open_reducer(folder, Head()).reduced() == ()
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # that is what the test makes
-def test_numbers_that_overflow_leave_an_answer_without_signals(open_reducer: Any, folder: Path) -> None:
+def test_numbers_that_overflow_leave_an_answer_without_signals(folder: Path) -> None:
     reducer = open_reducer(folder, Head())
     found = taps_of(0)
     reducer.add(replace(found, activations=np.full_like(found.activations, np.inf)), 0)
