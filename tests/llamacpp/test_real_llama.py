@@ -18,6 +18,7 @@ from gguf import GGMLQuantizationType
 from peft import PeftModel
 from support import gguf_models
 from support.llama_programs import LLAMA_VARIABLE
+from support.local_engine import engine_options
 from support.tiny import END_ID, greedy, make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
 from transformers import AutoModelForCausalLM
@@ -25,7 +26,7 @@ from transformers import AutoModelForCausalLM
 from openledger_node.backends.llamacpp import open_backend
 from openledger_node.backends.llamacpp.backend import LlamaBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
-from openledger_node.engine.engine import Engine, EngineOptions, Submit
+from openledger_node.engine.engine import Engine, Submit
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
@@ -264,14 +265,7 @@ def test_pause_gives_the_memory_back_within_two_seconds_in_the_middle_of_an_answ
 
 
 async def test_an_answer_is_the_same_after_llama_server_was_killed(tiny: Path, tmp_path: Path) -> None:
-    options = EngineOptions(
-        backend="llamacpp",
-        settings=settings_of(tiny / "gguf"),
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
-        stall_timeout_s=60.0,
-        wait_policy="passive",
-    )
+    options = engine_options(backend="llamacpp", settings=settings_of(tiny / "gguf"))
     engine = Engine(options)
     model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)
     endless = next((first,) for first in range(1, 200) if END_ID not in greedy(model, (first,), LONG))

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -17,18 +18,20 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=64, context_max=1 << 20)
 
 
+def engine_options(**changes: Any) -> EngineOptions:
+    given = {
+        "backend": "fake",
+        "settings": SETTINGS,
+        "prefill_tokens_max": 64,
+        "adapter_cache_bytes": 1 << 20,
+        **changes,
+    }
+    return EngineOptions(**{"stall_timeout_s": 60.0, "wait_policy": "passive", **given})
+
+
 def child_engine(root: Path) -> Engine:
     """The real thing: an engine in a child process."""
-    return Engine(
-        EngineOptions(
-            backend="fake",
-            settings=SETTINGS,
-            prefill_tokens_max=64,
-            adapter_cache_bytes=1 << 20,
-            stall_timeout_s=60.0,
-            wait_policy="passive",
-        )
-    )
+    return Engine(engine_options())
 
 
 class LocalEngine:

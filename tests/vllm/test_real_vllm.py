@@ -13,6 +13,7 @@ import pytest
 import torch
 import trio
 from peft import PeftModel
+from support.local_engine import engine_options
 from support.processes.living_peer import wait_until
 from support.real_vllm import ARGUMENTS, VLLM_VARIABLE, tiny_settings
 from support.tiny import END_ID, greedy, make_adapter, make_base
@@ -22,7 +23,7 @@ from transformers import AutoModelForCausalLM
 from openledger_node.backends.vllm import open_backend
 from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.engine.backend import BatchRow, Draw
-from openledger_node.engine.engine import Engine, EngineOptions, Submit
+from openledger_node.engine.engine import Engine, Submit
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.engine.grammar import open_grammars
 from openledger_node.errors import ModelError
@@ -168,13 +169,10 @@ def test_a_sequence_goes_on_behind_tokens_that_vllm_did_not_draw(backend: VllmBa
 
 
 async def test_answers_go_on_as_they_would_have_when_vllm_is_killed(base: Path, tmp_path: Path) -> None:
-    options = EngineOptions(
+    options = engine_options(
         backend="vllm",
         settings=replace(tiny_settings(base), server_command=command(), context_max=LONG),
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
         stall_timeout_s=300.0,
-        wait_policy="passive",
     )
     engine = Engine(options)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,23 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from support import torch_bases
 from support.tiny import SEEING_TEXT, greedy, make_adapter, make_base, make_seeing_base
+from support.torch_bases import ADAPTER, PROMPT, cpu_settings, generate, load, logits, row, wanted_logits
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.torch_lora import decoder
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.memory_plan import adapter_bytes_of
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-PROMPT = tuple(range(5, 45))
-ADAPTER = AdapterId("0xaa")
 WINDOW = 7  # neither a block nor a divisor of one
 CONTEXT = 64
+
+open_backend = partial(torch_bases.open_backend, context_max=CONTEXT)
 
 THETA = {"rope_theta": 100.0}
 LONGROPE = {
@@ -79,49 +77,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: make_base(root / name.replace(" ", "-"), **changes) for name, changes in BASES.items()}
 
 
-def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:
-    given = {"dtype": "float32", "threads": 1, "batch_max": 4, "context_max": CONTEXT, **changes}
-    return TorchLoraBackend(BackendSettings(base_folder=str(base), device="cpu", **given))
-
-
-def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTER) -> None:
-    source = AdapterSource(id=adapter_id, folder=str(folder))
-    backend.load_adapter(adapter_id, backend.read_adapter(source))
-
-
-def row(name: str, ids: tuple[int, ...], *, position: int = 0, first: int = 0) -> BatchRow:
-    draw = Draw(sampling=GREEDY, position=position + len(ids))
-    return BatchRow(
-        sequence_id=name, token_ids=ids, position=position, blocks=tuple(range(first, first + 8)), draw=draw
-    )
-
-
-def logits(backend: TorchLoraBackend, adapter_id: AdapterId | None = None, prompt: tuple[int, ...] = PROMPT) -> Any:
-    backend.join("s", adapter_id)
-    found = backend.logits((row("s", prompt),))
-    backend.leave("s")
-    return found[0]
-
-
-def generate(backend: TorchLoraBackend, adapter_id: AdapterId | None, count: int) -> list[int]:
-    backend.join("s", adapter_id)
-    drawn: list[int] = []
-    ids, position = PROMPT, 0
-    for _ in range(count):
-        drawn.append(backend.step((row("s", ids, position=position),))["s"].token)
-        position, ids = position + len(ids), (drawn[-1],)
-    backend.leave("s")
-    return drawn
-
-
 def targets_of(base: Path) -> list[str]:
     return list(read_config(base).site_dims)
-
-
-@torch.inference_mode()
-def wanted_logits(model: Any, prompt: tuple[int, ...] = PROMPT) -> torch.Tensor:
-    found: torch.Tensor = model(torch.tensor([prompt])).logits[0, -1]
-    return found
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -359,9 +316,7 @@ def test_phi_takes_no_adapter_with_split_names(bases: dict[str, Path], tmp_path:
 def test_the_compiled_step_leaves_other_families_to_torch_and_says_why(
     name: str, named: str, bases: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = BackendSettings(
-        base_folder=str(bases[name]), device="cpu", dtype="auto", threads=1, batch_max=1, context_max=CONTEXT
-    )
+    settings = cpu_settings(bases[name], dtype="auto", context_max=CONTEXT)
     with caplog.at_level(logging.WARNING):
         assert open_accelerated(settings) is None
     assert named in caplog.text

@@ -10,27 +10,31 @@ from gguf import GGMLQuantizationType as Type
 from peft import PeftModel
 from support.gguf_models import write_gguf
 from support.tiny import greedy, make_adapter, make_base
+from support.torch_bases import (
+    ADAPTER,
+    PROMPT,
+    cpu_settings,
+    generate,
+    load,
+    logits,
+    open_backend,
+    row,
+    wanted_logits,
+)
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.native.packed_base import pack_base
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.backends.torch_lora.loading import load_weights
 from openledger_node.backends.torch_lora.matrices import MatrixParts, size_bytes_of
 from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.backends.torch_lora.weights import Weights
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_node.models.gguf_files.describe import describe_gguf
-from openledger_protocol.inference import SamplingParams
-from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-PROMPT = tuple(range(5, 45))
 SIZES = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "initializer_range": 0.1}
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -64,45 +68,15 @@ def made(home: Home, root: Path, model_type: str, type_of: Any) -> tuple[Path, P
     return base.folder, root / "wide"
 
 
-def open_backend(folder: Path, **changes: Any) -> TorchLoraBackend:
-    given = {"dtype": "float32", "threads": 1, "batch_max": 4, "context_max": 64, **changes}
-    return TorchLoraBackend(BackendSettings(base_folder=str(folder), device="cpu", **given))
-
-
-def row(ids: tuple[int, ...], position: int = 0) -> BatchRow:
-    draw = Draw(sampling=GREEDY, position=position + len(ids))
-    return BatchRow(sequence_id="s", token_ids=ids, position=position, blocks=tuple(range(8)), draw=draw)
-
-
-def logits(backend: TorchLoraBackend) -> torch.Tensor:
-    backend.join("s", None)
-    found: torch.Tensor = backend.logits((row(PROMPT),))[0]
-    backend.leave("s")
-    return found
-
-
-def generate(backend: TorchLoraBackend, count: int) -> list[int]:
-    backend.join("s", None)
-    drawn: list[int] = []
-    ids, position = PROMPT, 0
-    for _ in range(count):
-        drawn.append(backend.step((row(ids, position),))["s"].token)
-        position, ids = position + len(ids), (drawn[-1],)
-    backend.leave("s")
-    return drawn
-
-
 def stored_weights(folder: Path) -> Weights:
     return load_weights(folder, read_config(folder), choose_placement("cpu", "float32"), "stored", None)
 
 
 def check_same(folder: Path, wide: Path, **changes: Any) -> None:
     model = AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32)
-    with torch.inference_mode():
-        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     backend = open_backend(folder, **changes)
-    assert (logits(backend) - wanted).abs().max() < 1e-4
-    assert generate(backend, 20) == greedy(model, PROMPT, 20)
+    assert (logits(backend) - wanted_logits(model)).abs().max() < 1e-4
+    assert generate(backend, None, 20) == greedy(model, PROMPT, 20)
 
 
 @pytest.mark.parametrize("quantisation", ["none", AS_STORED])
@@ -140,16 +114,10 @@ def test_an_adapter_on_a_gguf_base_equals_peft_on_its_numbers(
     folder, wide = made(home, tmp_path, "llama", q4_k_m)
     adapter = make_adapter(wide, tmp_path / "adapter", seed=1, **settings)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32), adapter)
-    with torch.inference_mode():
-        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     backend = open_backend(folder, quantisation=quantisation)
-    name = AdapterId("0xaa")
-    source = AdapterSource(id=name, folder=str(adapter))
-    backend.load_adapter(name, backend.read_adapter(source))
-    backend.join("s", name)
-    found = backend.logits((row(PROMPT),))[0]
-    backend.leave("s")
-    assert (found - wanted).abs().max() < 1e-4
+    load(backend, adapter)
+    found = logits(backend, ADAPTER)
+    assert (found - wanted_logits(model)).abs().max() < 1e-4
     assert (found - logits(backend)).abs().max() > 1e-2
 
 
@@ -174,13 +142,12 @@ def test_the_compiled_path_serves_a_gguf_file_wide(home: Home, tmp_path: Path, q
     if not Path("/proc/cpuinfo").exists() or "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this processor has no AVX512-BF16")
     folder, wide = made(home, tmp_path, "qwen3", q4_k_m)
-    given: Any = {"device": "cpu", "dtype": "auto", "threads": 1, "batch_max": 1, "context_max": 64}
     drawn = []
     for each in (folder, wide):
-        backend = open_accelerated(BackendSettings(base_folder=str(each), quantisation=quantisation, **given))
+        backend = open_accelerated(cpu_settings(each, dtype="auto", quantisation=quantisation))
         assert backend is not None
         backend.join("s", None)
-        drawn.append(backend.step((row(PROMPT),))["s"])
+        drawn.append(backend.step((row("s", PROMPT),))["s"])
     assert drawn[0] == drawn[1]
 
 

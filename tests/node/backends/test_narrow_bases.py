@@ -12,6 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, safe_open
 from support.narrow_checkpoints import FORMATS, SIZES, awq, change_config, change_tensors, gptq, nf4, write_checkpoint
 from support.tiny import greedy, make_adapter, make_base
+from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, wanted_logits
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
@@ -22,18 +23,12 @@ from openledger_node.backends.torch_lora.quantised import quantise
 from openledger_node.backends.torch_lora.tensor_files import TensorFiles
 from openledger_node.backends.torch_lora.weights import read_tensors
 from openledger_node.engine import memory_plan
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_node.models.stored_format import StoredFormat
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-PROMPT = tuple(range(5, 45))
 COUNT = 12
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128)
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -43,23 +38,9 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_plan, "usable_bytes", lambda: 0)
 
 
-def opened(base: Path, **changes: Any) -> TorchLoraBackend:
-    return TorchLoraBackend(replace(SETTINGS, base_folder=str(base), **changes))
-
-
 def run(backend: TorchLoraBackend, adapter_id: AdapterId | None = None) -> tuple[list[int], torch.Tensor]:
     """The greedy tokens after the prompt, and the logits of the first."""
-    backend.join("0", adapter_id)
-    ids, position, tokens, first = PROMPT, 0, [], torch.empty(0)
-    while len(tokens) < COUNT:
-        draw = Draw(sampling=GREEDY, position=position + len(ids))
-        row = BatchRow(sequence_id="0", token_ids=ids, position=position, blocks=tuple(range(8)), draw=draw)
-        logits = backend.logits((row,))[0]
-        first = first if tokens else logits
-        tokens.append(int(logits.argmax()))
-        ids, position = (tokens[-1],), position + len(ids)
-    backend.leave("0")
-    return tokens, first
+    return generate(backend, adapter_id, COUNT), logits(backend, adapter_id)
 
 
 def twin_of(folder: Path, adapter: Path | None = None) -> tuple[list[int], torch.Tensor]:
@@ -67,9 +48,7 @@ def twin_of(folder: Path, adapter: Path | None = None) -> tuple[list[int], torch
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     if adapter:
         model = PeftModel.from_pretrained(model, adapter).eval()
-    with torch.no_grad():
-        logits = model(torch.tensor([PROMPT])).logits[0, -1]
-    return greedy(model, PROMPT, COUNT), logits
+    return greedy(model, PROMPT, COUNT), wanted_logits(model)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -77,11 +56,11 @@ def twin_of(folder: Path, adapter: Path | None = None) -> tuple[list[int], torch
 def test_a_narrow_base_says_what_its_dequantised_twin_says(name: str, tmp_path: Path) -> None:
     chosen = FORMATS[name]
     narrow, twin = write_checkpoint(tmp_path, chosen)
-    backend = opened(narrow)
-    tokens, logits = run(backend)
+    backend = open_backend(narrow)
+    tokens, found = run(backend)
     expected_tokens, expected = twin_of(twin)
     assert tokens == expected_tokens
-    assert torch.allclose(logits, expected, atol=1e-4)
+    assert torch.allclose(found, expected, atol=1e-4)
     assert backend.profile.quantisation == chosen.served
     wide = load_file(twin / "model.safetensors")
     stored = read_config(narrow).stored
@@ -101,7 +80,7 @@ def test_a_narrow_base_says_what_its_dequantised_twin_says(name: str, tmp_path: 
 def test_a_cpu_with_enough_memory_serves_a_narrow_base_wide_and_says_so(tmp_path: Path) -> None:
     narrow, twin = write_checkpoint(tmp_path, FORMATS["awq"])
     for cache in (None, str(tmp_path / "cache")):
-        backend = opened(narrow, cache_folder=cache)
+        backend = open_backend(narrow, cache_folder=cache)
         assert backend.profile.quantisation == "none"
         assert run(backend)[0] == twin_of(twin)[0]
 
@@ -114,13 +93,12 @@ def test_an_adapter_on_a_narrow_base_answers_as_in_peft_on_its_twin(
 ) -> None:
     narrow, twin = write_checkpoint(tmp_path, FORMATS[name])
     folder = make_adapter(twin, tmp_path / "adapter", seed=3, use_dora=use_dora)
-    backend = opened(narrow)
-    source = AdapterSource(id=AdapterId("0xaa"), folder=str(folder))
-    backend.load_adapter(source.id, backend.read_adapter(source))
-    tokens, logits = run(backend, source.id)
+    backend = open_backend(narrow)
+    load(backend, folder)
+    tokens, found = run(backend, ADAPTER)
     expected_tokens, expected = twin_of(twin, folder)
     assert tokens == expected_tokens
-    assert torch.allclose(logits, expected, atol=1e-4)
+    assert torch.allclose(found, expected, atol=1e-4)
     assert tokens != run(backend)[0]
 
 
@@ -136,14 +114,14 @@ def test_maps_that_a_checkpoint_leaves_wide_stay_wide(tmp_path: Path) -> None:
             tensors[f"model.layers.1.{module}.weight"] = wide[f"model.layers.1.{module}.weight"]
 
     change_tensors(narrow, widen)
-    assert run(opened(narrow))[0] == twin_of(twin)[0]
+    assert run(open_backend(narrow))[0] == twin_of(twin)[0]
 
 
 def test_int4_keeps_maps_that_are_as_narrow_and_narrows_embedding_and_head(tmp_path: Path) -> None:
     narrow, _ = write_checkpoint(tmp_path, FORMATS["awq"])
     config = read_config(narrow)
-    kept = opened(narrow, quantisation="int4").profile
-    again = opened(make_base(tmp_path / "wide", **SIZES), quantisation="int4").profile
+    kept = open_backend(narrow, quantisation="int4").profile
+    again = open_backend(make_base(tmp_path / "wide", **SIZES), quantisation="int4").profile
     assert kept.quantisation == again.quantisation == "int4"
     maps = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
     assert kept.base_bytes < maps * 0.56 + 2 * 260 * 128 * 1.1

@@ -6,12 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.tiny import make_base
+from support.torch_bases import logits, open_backend
 
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import Placement, choose_dtype, choose_placement
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
-from openledger_protocol.inference import SamplingParams
 
 CARDS = {
     "GTX 1080": (6, 1),
@@ -23,7 +21,6 @@ CARDS = {
     "H100": (9, 0),
     "RTX 5090": (12, 0),
 }
-PROMPT = tuple(range(5, 45))
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -52,16 +49,6 @@ def test_in_float16_the_sum_of_the_layers_may_exceed_its_largest_number(tmp_path
     tensors["model.embed_tokens.weight"][:, 0] = 50_000
     tensors["model.layers.0.self_attn.o_proj.bias"][0] = 50_000
     save_file(tensors, file, metadata={"format": "pt"})
-    narrow, wide = (prompt_logits(base, dtype) for dtype in ("float16", "float32"))
+    narrow, wide = (logits(open_backend(base, dtype=dtype)) for dtype in ("float16", "float32"))
     assert narrow.isfinite().all()
     assert torch.allclose(narrow, wide, atol=0.05)
-
-
-def prompt_logits(base: Path, dtype: str) -> torch.Tensor:
-    settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype=dtype, threads=1, batch_max=1, context_max=128
-    )
-    backend = TorchLoraBackend(settings)
-    backend.join("s", None)
-    draw = Draw(sampling=SamplingParams(max_tokens=1, seed=1, temperature=0), position=len(PROMPT))
-    return backend.logits((BatchRow(sequence_id="s", token_ids=PROMPT, position=0, blocks=(0, 1, 2), draw=draw),))[0]

@@ -11,16 +11,16 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from support.batches import GREEDY
 from support.tiny import greedy, make_adapter, make_base
+from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, row, wanted_logits
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora import adapter_reader, drawing
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.lora import by_place, plan_decoding
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Mask
+from openledger_node.engine.backend import Draw, Mask
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import describe_folder
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
@@ -28,11 +28,6 @@ from openledger_node.models.library import list_adapters
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
-
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-PROMPT = tuple(range(5, 45))
-ADAPTER = AdapterId("0xaa")
-TABLE = tuple(range(8))
 
 ROPE = {"rope_theta": 100.0, "original_max_position_embeddings": 64}
 LLAMA3 = {**ROPE, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -61,7 +56,9 @@ ADAPTER_KINDS: dict[str, dict[str, Any]] = {
     "two modules": {"target_modules": ["k_proj", "up_proj"]},
     "rank 16": {"r": 16},
     "rank 64": {"r": 64, "lora_alpha": 64},
+    "a module left out": {"exclude_modules": ["k_proj"]},
     "DoRA": {"use_dora": True},
+    "DoRA with rsLoRA": {"r": 16, "lora_alpha": 8, "use_dora": True, "use_rslora": True},
     "DoRA with patterns": {
         "use_dora": True,
         "rank_pattern": {"q_proj": 2},
@@ -70,60 +67,13 @@ ADAPTER_KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:
-    settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128
-    )
-    return TorchLoraBackend(replace(settings, **changes))
-
-
-def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTER) -> None:
-    source = AdapterSource(id=adapter_id, folder=str(folder))
-    backend.load_adapter(adapter_id, backend.read_adapter(source))
-
-
-def row(
-    name: str, ids: tuple[int, ...], *, position: int = 0, first: int = 0, draw: SamplingParams | None = GREEDY
-) -> BatchRow:
-    """A row whose blocks begin at `first`."""
-    end = position + len(ids)
-    return BatchRow(
-        sequence_id=name,
-        token_ids=ids,
-        position=position,
-        blocks=tuple(range(first, first + 8)),
-        draw=Draw(sampling=draw, position=end) if draw else None,
-    )
-
-
-def prompt_logits(backend: TorchLoraBackend, adapter_id: AdapterId | None) -> torch.Tensor:
-    """Logits after PROMPT."""
-    backend.join("s", adapter_id)
-    logits = backend.logits((row("s", PROMPT),))
-    backend.leave("s")
-    return logits[0]
-
-
-def generate(backend: TorchLoraBackend, adapter_id: AdapterId | None, count: int) -> list[int]:
-    backend.join("s", adapter_id)
-    drawn: list[int] = []
-    ids, position = PROMPT, 0
-    for _ in range(count):
-        drawn.append(backend.step((row("s", ids, position=position),))["s"].token)
-        position += len(ids)
-        ids = (drawn[-1],)
-    backend.leave("s")
-    return drawn
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_base_equals_transformers(family: str, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", **{"model_type": family, **FAMILIES[family]})
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     backend = open_backend(base)
-    with torch.inference_mode():
-        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
-    assert torch.allclose(prompt_logits(backend, None), wanted, atol=1e-4)
+    wanted = wanted_logits(model)
+    assert torch.allclose(logits(backend, None), wanted, atol=1e-4)
     assert generate(backend, None, 12) == greedy(model, PROMPT, 12)
 
 
@@ -134,11 +84,10 @@ def test_adapter_equals_peft(kind: str, tmp_path: Path) -> None:
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder)
     backend = open_backend(base)
     load(backend, folder)
-    with torch.inference_mode():
-        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
-    found = prompt_logits(backend, ADAPTER)
+    wanted = wanted_logits(model)
+    found = logits(backend, ADAPTER)
     assert torch.allclose(found, wanted, atol=1e-4)
-    assert not torch.allclose(found, prompt_logits(backend, None), atol=1e-2)  # the base is not served in its place
+    assert not torch.allclose(found, logits(backend, None), atol=1e-2)  # the base is not served in its place
     assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
 
 
@@ -227,7 +176,7 @@ def test_rows_with_and_without_dora_share_a_batch(tmp_path: Path) -> None:
     for number, adapter_id in enumerate(ids):
         folder = make_adapter(base, tmp_path / adapter_id, seed=number, use_dora=number > 0)
         load(backend, folder, adapter_id)
-    alone = [prompt_logits(backend, adapter_id) for adapter_id in [*ids, None]]
+    alone = [logits(backend, adapter_id) for adapter_id in [*ids, None]]
     for name, adapter_id in zip("abcd", [*ids, None], strict=True):
         backend.join(name, adapter_id)
     together = backend.logits(tuple(row(name, PROMPT, first=8 * n) for n, name in enumerate("abcd")))
@@ -245,9 +194,8 @@ def test_half_precision_files_are_read_as_they_are(tmp_path: Path, dtype: torch.
     model = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=True)
     backend = open_backend(base)
     load(backend, folder)
-    with torch.inference_mode():
-        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
-    assert torch.allclose(prompt_logits(backend, ADAPTER), wanted, atol=1e-4)
+    wanted = wanted_logits(model)
+    assert torch.allclose(logits(backend, ADAPTER), wanted, atol=1e-4)
 
 
 def test_an_adapter_that_overflows_leaves_nothing_behind_for_whoever_gets_its_blocks(tmp_path: Path) -> None:
@@ -265,16 +213,6 @@ def test_an_adapter_that_overflows_leaves_nothing_behind_for_whoever_gets_its_bl
     assert generate(backend, None, 12) == undisturbed
 
 
-def test_the_place_of_an_adapter_that_was_loaded_anew_holds_the_new_one(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    backend = open_backend(base)
-    load(backend, make_adapter(base, tmp_path / "old", seed=1))
-    old = generate(backend, ADAPTER, 6)
-    backend.unload_adapter(ADAPTER)
-    load(backend, make_adapter(base, tmp_path / "new", seed=2))
-    assert generate(backend, ADAPTER, 6) != old
-
-
 def test_a_packed_adapter_that_is_deleted_when_it_is_wanted_is_packed_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,15 +228,6 @@ def test_a_packed_adapter_that_is_deleted_when_it_is_wanted_is_packed_anew(
     assert len(list((tmp_path / "cache" / "adapters").iterdir())) == 1
 
 
-def test_stacks_of_shapes_that_nobody_uses_are_freed(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    backend = open_backend(base)
-    for rank in (2, 3, 5):
-        load(backend, make_adapter(base, tmp_path / f"r{rank}", seed=rank, r=rank), AdapterId(f"0x{rank}"))
-        generate(backend, AdapterId(f"0x{rank}"), 2)
-    assert len(backend._stacks._stacks) == 1
-
-
 def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_before(tmp_path: Path) -> None:
     base, batch_max = make_base(tmp_path / "base"), 6
     backend = open_backend(base, batch_max=batch_max)
@@ -308,7 +237,7 @@ def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_befor
         for number, name in enumerate(names):
             adapter_id = AdapterId(f"0x{name}")
             load(backend, make_adapter(base, tmp_path / name, seed=rank + 10 * number, r=rank), adapter_id)
-            alone[name] = prompt_logits(backend, adapter_id).tolist()
+            alone[name] = logits(backend, adapter_id).tolist()
             backend.join(name, adapter_id)
         for name in names[:-1]:
             backend.leave(name)
@@ -326,7 +255,7 @@ def test_after_a_burst_a_step_reads_the_adapters_in_use_and_no_others(tmp_path: 
     ids = {name: AdapterId(f"0x{name}") for name in names}
     for number, name in enumerate(names):
         load(backend, make_adapter(base, tmp_path / name, seed=number), ids[name])
-    alone = {name: prompt_logits(backend, ids[name]) for name in ("s0", "s1", "s3", "s15")}
+    alone = {name: logits(backend, ids[name]) for name in ("s0", "s1", "s3", "s15")}
     for name in names:
         backend.join(name, ids[name])
     for name in names:
@@ -377,7 +306,7 @@ def test_a_mask_is_computed_after_the_launch_and_before_the_logits_are_read(
 
 def test_likelihoods_are_said_where_they_are_asked_for(tmp_path: Path) -> None:
     backend = open_backend(make_base(tmp_path / "base"))
-    wanted = torch.log_softmax(prompt_logits(backend, None).double(), dim=0)
+    wanted = torch.log_softmax(logits(backend, None).double(), dim=0)
     backend.join("s", None)
     asked = SamplingParams(max_tokens=9, seed=1, temperature=0, logprobs=2)
     drawn = backend.step((row("s", PROMPT, draw=asked),))["s"]
@@ -412,25 +341,25 @@ def test_the_second_start_reads_what_the_first_one_packed_and_answers_alike(tmp_
     for backend in (plain, first, second):
         load(backend, folder)
     assert [len(list((cache / name).iterdir())) for name in ("bases", "adapters")] == [1, 1]
-    wanted = prompt_logits(plain, ADAPTER)
-    assert torch.equal(prompt_logits(first, ADAPTER), wanted)
-    assert torch.equal(prompt_logits(second, ADAPTER), wanted)
+    wanted = logits(plain, ADAPTER)
+    assert torch.equal(logits(first, ADAPTER), wanted)
+    assert torch.equal(logits(second, ADAPTER), wanted)
 
 
 def test_files_that_changed_or_a_pack_that_is_torn_are_packed_anew(tmp_path: Path) -> None:
     base, cache = make_base(tmp_path / "base"), tmp_path / "cache"
     backend = open_backend(base, cache_folder=str(cache))
     load(backend, make_adapter(base, tmp_path / "adapter", seed=1))
-    old = prompt_logits(backend, ADAPTER)
+    old = logits(backend, ADAPTER)
     backend.unload_adapter(ADAPTER)
     load(backend, make_adapter(base, tmp_path / "adapter", seed=2))
-    new = prompt_logits(backend, ADAPTER)
+    new = logits(backend, ADAPTER)
     assert not torch.equal(old, new)
     for file in (cache / "adapters").iterdir():
         file.write_bytes(file.read_bytes()[:-7])
     backend.unload_adapter(ADAPTER)
     load(backend, tmp_path / "adapter")
-    assert torch.equal(prompt_logits(backend, ADAPTER), new)
+    assert torch.equal(logits(backend, ADAPTER), new)
 
 
 @pytest.mark.parametrize("is_dora", [False, True])

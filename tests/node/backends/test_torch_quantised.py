@@ -1,32 +1,26 @@
 """A base in 8 or 4 bits: how near it stays, and that a row does not depend on its neighbours."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from support.tiny import make_adapter, make_base
+from support.torch_bases import ADAPTER, load, open_backend, row
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.quantised import quantise
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterSource
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-ADAPTERS = (None, AdapterId("0xaa"), AdapterId("0xbb"))
-SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128)
+ADAPTERS = (None, ADAPTER, AdapterId("0xbb"))
 ERROR_MAX = {"int8": 0.01, "int4": 0.1, "nf4": 0.12}  # of a product, relative to its size
 NARROW = ["int8", "int4", "nf4"]
 
 
-def open_backend(base: Path, quantisation: str, folders: list[Path]) -> TorchLoraBackend:
-    backend = TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation=quantisation))
+def open_loaded(base: Path, quantisation: str, folders: list[Path]) -> TorchLoraBackend:
+    backend = open_backend(base, quantisation=quantisation)
     for folder, adapter_id in zip(folders, ADAPTERS[1:], strict=True):
-        source = AdapterSource(id=adapter_id or AdapterId(""), folder=str(folder))
-        backend.load_adapter(source.id, backend.read_adapter(source))
+        load(backend, folder, adapter_id)
     return backend
 
 
@@ -36,13 +30,7 @@ def logits(backend: TorchLoraBackend, adapters: tuple[AdapterId | None, ...]) ->
     for number, adapter_id in enumerate(adapters):
         backend.join(str(number), adapter_id)
     for ids, position in ((tuple(range(5, 40)), 0), ((7,), 35)):
-        draw = Draw(sampling=GREEDY, position=position + len(ids))
-        rows = [
-            BatchRow(
-                sequence_id=str(n), token_ids=ids, position=position, blocks=tuple(range(8 * n, 8 * n + 8)), draw=draw
-            )
-            for n in range(len(adapters))
-        ]
+        rows = [row(str(n), ids, position=position, first=8 * n) for n in range(len(adapters))]
         found.append(backend.logits(tuple(rows)))
     for number in range(len(adapters)):
         backend.leave(str(number))
@@ -64,11 +52,11 @@ def test_a_narrow_matrix_is_smaller_and_multiplies_nearly_the_same(quantisation:
 def test_a_row_on_a_narrow_base_does_not_depend_on_its_neighbours(quantisation: str, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     folders = [make_adapter(base, tmp_path / f"a{n}", seed=n, use_dora=n == 1) for n in range(2)]
-    backend = open_backend(base, quantisation, folders)
+    backend = open_loaded(base, quantisation, folders)
     together = logits(backend, ADAPTERS)
     alone = torch.cat([logits(backend, (adapter_id,)) for adapter_id in ADAPTERS])
     assert torch.allclose(together, alone, atol=1e-4)
-    wide = open_backend(base, "none", folders)
+    wide = open_loaded(base, "none", folders)
     assert not torch.allclose(together, logits(wide, ADAPTERS), atol=1e-3)
     profile = backend.profile
     assert profile.quantisation == quantisation
@@ -78,29 +66,26 @@ def test_a_row_on_a_narrow_base_does_not_depend_on_its_neighbours(quantisation: 
 def test_int8_stays_near_the_base_in_full(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     folders = [make_adapter(base, tmp_path / f"a{n}", seed=n) for n in range(2)]
-    wide, narrow = (logits(open_backend(base, each, folders), ADAPTERS) for each in ("none", "int8"))
+    wide, narrow = (logits(open_loaded(base, each, folders), ADAPTERS) for each in ("none", "int8"))
     assert (wide - narrow).abs().mean() < 0.04 * wide.std()
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
 def test_embedding_and_head_are_narrow_too_and_a_tied_one_is_there_once(is_tied: bool, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", tie_word_embeddings=is_tied, hidden_size=256, intermediate_size=512)
-    bytes_of = {
-        each: TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation=each)).profile.base_bytes
-        for each in ("none", "int4")
-    }
+    bytes_of = {each: open_backend(base, quantisation=each).profile.base_bytes for each in ("none", "int4")}
     outer = 260 * 256 * (1 if is_tied else 2)
     assert bytes_of["int4"] < outer * 1.1 + (bytes_of["none"] - 4 * outer) / 6
 
 
 def test_narrow_weights_on_a_cpu_say_that_they_are_slow(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     base = make_base(tmp_path / "base")
-    TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation="none"))
+    open_backend(base, quantisation="none")
     assert "slower" not in caplog.text
-    TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation="int8"))
+    open_backend(base, quantisation="int8")
     assert 'quantisation to "none"' in caplog.text
 
 
 def test_a_quantisation_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="int8"):
-        TorchLoraBackend(replace(SETTINGS, base_folder=str(make_base(tmp_path / "base")), quantisation="int3"))
+        open_backend(make_base(tmp_path / "base"), quantisation="int3")

@@ -1,13 +1,14 @@
 """What an operator's benchmark counts, and what it says of a card."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.local_engine import SETTINGS, engine_options
 
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, Profile
+from openledger_node.engine.backend import BLOCK_TOKENS, Profile
 from openledger_node.engine.benchmark import (
     BenchmarkWork,
-    Timing,
     batch_sizes,
     parse_used,
     run_benchmark,
@@ -20,17 +21,8 @@ WORK = BenchmarkWork(prompt_tokens=8, answer_tokens=8, rank=4)
 
 
 def options(tmp_path: Path, backend: str = "fake", batch_max: int = 4) -> EngineOptions:
-    settings = BackendSettings(
-        base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=batch_max, context_max=64
-    )
-    return EngineOptions(
-        backend=backend,
-        settings=settings,
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
-        stall_timeout_s=60.0,
-        wait_policy="passive",
-    )
+    settings = replace(SETTINGS, batch_max=batch_max, context_max=64)
+    return engine_options(backend=backend, settings=settings)
 
 
 def profile(num_blocks: int) -> Profile:

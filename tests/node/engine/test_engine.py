@@ -11,15 +11,15 @@ import pytest
 import trio
 import trio.testing
 from support.gguf_stores import write_gguf
+from support.local_engine import SETTINGS, engine_options
 from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
+from openledger_node.engine.backend import BLOCK_TOKENS
 from openledger_node.engine.engine import (
     LOSSES_MAX,
     Engine,
     EngineOptions,
-    LiveSequences,
     Outcome,
     SequenceLost,
     Submit,
@@ -39,16 +39,7 @@ TIMEOUT_S = 30.0
 
 @pytest.fixture
 def options(tmp_path: Path) -> EngineOptions:
-    return EngineOptions(
-        backend="fake",
-        settings=BackendSettings(
-            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
-        ),
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
-        stall_timeout_s=60.0,
-        wait_policy="passive",
-    )
+    return engine_options(settings=replace(SETTINGS, batch_max=8))
 
 
 @asynccontextmanager

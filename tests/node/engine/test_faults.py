@@ -3,15 +3,16 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from support.faulty_plug import FaultyPlug
+from support.local_engine import SETTINGS, engine_options
 
-from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.child import OUTPUT
-from openledger_node.engine.engine import Engine, EngineOptions, Outcome, SequenceLost, Submit
+from openledger_node.engine.engine import Engine, Outcome, SequenceLost, Submit
 from openledger_node.engine.faults import device_error_of
 from openledger_node.engine.frames import Finished, Refused
 from openledger_node.errors import DeviceError, ModelError
@@ -79,16 +80,7 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyPlug:
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Engine]:
-    options = EngineOptions(
-        backend="faulty",
-        settings=BackendSettings(
-            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=2048
-        ),
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
-        stall_timeout_s=60.0,
-        wait_policy="passive",
-    )
+    options = engine_options(backend="faulty", settings=replace(SETTINGS, batch_max=8, context_max=2048))
     engine = Engine(options)
     with trio.fail_after(TIMEOUT_S):
         async with trio.open_nursery() as nursery:

@@ -1,12 +1,13 @@
 """What is said while a base is opened: by the backend, over the engine's socket, and to whoever waits for it."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import trio
+from support.local_engine import SETTINGS, engine_options
 from support.scripted_child import Script
 
-from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.load_steps import TELL_INTERVAL_S, WORDS, LoadStep, Phase, tell, told_to
 
@@ -14,17 +15,7 @@ HALF = LoadStep(phase="loading", done=15, total=30)
 
 
 def options(*, load_timeout_s: float = 600.0) -> EngineOptions:
-    return EngineOptions(
-        backend="fake",
-        settings=BackendSettings(
-            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=2048
-        ),
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
-        stall_timeout_s=60.0,
-        wait_policy="passive",
-        load_timeout_s=load_timeout_s,
-    )
+    return engine_options(settings=replace(SETTINGS, batch_max=8, context_max=2048), load_timeout_s=load_timeout_s)
 
 
 def test_every_phase_has_words_and_the_progress_stands_behind_them() -> None:

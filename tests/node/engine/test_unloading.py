@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 import trio
 import trio.testing
+from support.local_engine import SETTINGS, engine_options
 from support.scripted_child import PROFILE, Script
 
-from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.duty import RETRY_S
-from openledger_node.engine.engine import FAILED_STARTS_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
+from openledger_node.engine.engine import FAILED_STARTS_MAX, Engine, Outcome, SequenceLost, Submit
 from openledger_node.engine.frames import Fatal, Finished, OpenEngine, Refused
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
@@ -28,17 +28,7 @@ OLD_DRIVER = Fatal(message="the driver is too old: update it", is_device=True, c
 
 @asynccontextmanager
 async def running(script: Script, unload_after_s: float = UNLOAD_AFTER_S) -> AsyncIterator[Engine]:
-    options = EngineOptions(
-        backend="fake",
-        settings=BackendSettings(
-            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=2048
-        ),
-        prefill_tokens_max=64,
-        adapter_cache_bytes=1 << 20,
-        stall_timeout_s=60.0,
-        wait_policy="passive",
-        unload_after_s=unload_after_s,
-    )
+    options = engine_options(settings=replace(SETTINGS, batch_max=8, context_max=2048), unload_after_s=unload_after_s)
     engine = Engine(options, start=script.start)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)

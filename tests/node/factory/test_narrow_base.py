@@ -11,15 +11,14 @@ from peft import PeftModel
 from support.narrow_checkpoints import FORMATS, write_checkpoint
 from support.tiny import make_base, make_seeing_base
 from support.tiny_gguf import make_gguf_base
+from support.torch_bases import ADAPTER, PROMPT, load, logits, open_backend, wanted_logits
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora import group_matrix
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.backends.torch_lora.quantised import quantise
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.factory.estimate import RowTokens, base_bytes, memory, num_products
 from openledger_node.factory.job import Method, TrainingJob
@@ -29,17 +28,13 @@ from openledger_node.factory.trainers.narrow_base import open_narrow_base
 from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct, narrow_bytes
 from openledger_node.factory.trainers.peft_lora import adapt, choose_targets, open_trainer
 from openledger_node.factory.trainers.split_model import SplitModel, text_model
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import artifact_digest
 from openledger_node.models.bases import Base, describe_folder
 from openledger_node.models.decoder_config import read_config
-from openledger_protocol.inference import SamplingParams
-from openledger_protocol.primitives import AdapterId
 
 from .conftest import ROWS
 
 CPU = torch.device("cpu")
-PROMPT = tuple(range(5, 45))
 JOB = TrainingJob(name="numbers", rank=2, layers=1, epochs=4, batch_size=8, device="cpu", quantisation="int4")
 GEMMA = {"sliding_window": 9, "query_pre_attn_scalar": 20, "num_hidden_layers": 3}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -62,31 +57,10 @@ def folder_of(base: Base) -> Path:
 
 
 def served_logits(folder: Path, quantisation: str, adapter: Path | None = None) -> Tensor:
-    """The logits after the prompt, as `torch_lora` serves a base."""
-    settings = BackendSettings(
-        base_folder=str(folder),
-        device="cpu",
-        dtype="float32",
-        threads=1,
-        batch_max=1,
-        context_max=64,
-        quantisation=quantisation,
-    )
-    backend, adapter_id = TorchLoraBackend(settings), AdapterId("0xaa") if adapter else None
+    backend = open_backend(folder, quantisation=quantisation, context_max=64)
     if adapter:
-        assert adapter_id
-        source = AdapterSource(id=adapter_id, folder=str(adapter))
-        backend.load_adapter(source.id, backend.read_adapter(source))
-    backend.join("s", adapter_id)
-    draw = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=len(PROMPT))
-    row = BatchRow(sequence_id="s", token_ids=PROMPT, position=0, blocks=(0, 1, 2), draw=draw)
-    return torch.as_tensor(backend.logits((row,))[0])
-
-
-def logits(model: Any) -> Tensor:
-    with torch.inference_mode():
-        found: Tensor = model(torch.tensor([PROMPT])).logits[0, -1]
-    return found
+        load(backend, adapter)
+    return logits(backend, ADAPTER if adapter else None)
 
 
 def train(base: Base, folder: Path, **changes: Any) -> tuple[TrainingResult, Path]:
@@ -123,7 +97,7 @@ def test_a_base_answers_as_it_is_served_in_this_format(family: str, tmp_path: Pa
         folder = make_seeing_base(tmp_path / "b")
     else:
         folder = make_base(tmp_path / "b", model_type=family, **FAMILIES[family])
-    found = logits(open_narrow_base(folder, CPU, torch.float32))
+    found = wanted_logits(open_narrow_base(folder, CPU, torch.float32))
     torch.testing.assert_close(found, served_logits(folder, "int4"), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(found, served_logits(folder, "none"), atol=1e-2), "numbers were narrowed"
 
@@ -133,7 +107,7 @@ def test_a_gguf_base_keeps_the_numbers_of_its_file(tmp_path: Path) -> None:
     wide = make_base(tmp_path / "wide", hidden_size=64, intermediate_size=96, head_dim=16)
     gguf = make_gguf_base(wide, tmp_path / "gguf", type_of=lambda _: GGMLQuantizationType.Q4_1)
     model = open_narrow_base(gguf, CPU, torch.float32)
-    torch.testing.assert_close(logits(model), served_logits(gguf, "none"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(wanted_logits(model), served_logits(gguf, "none"), rtol=1e-4, atol=1e-4)
     _, adapter = train(describe_folder(gguf), tmp_path / "out", learning_rate=0.05)
     assert (adapter / "adapter_model.safetensors").exists()
 
@@ -216,7 +190,7 @@ def test_an_adapter_learns_and_is_served_above_the_same_numbers(base: Base, tmp_
     assert result.loss_after < 0.95 * result.loss_before
     folder = folder_of(base)
     adapted = PeftModel.from_pretrained(open_narrow_base(folder, CPU, torch.float32), str(adapter)).eval()
-    torch.testing.assert_close(served_logits(folder, "int4", adapter), logits(adapted), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(served_logits(folder, "int4", adapter), wanted_logits(adapted), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ import pytest
 import torch
 from peft import PeftModel
 from support.tiny import greedy, make_base, make_seeing_base
+from support.torch_bases import ADAPTER, load, logits, open_backend, wanted_logits
 from transformers import AutoModelForCausalLM
 
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.probe import PROBE_TOKENS
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.errors import ModelError
@@ -32,13 +31,10 @@ from openledger_node.factory.trainers import evaluating as probing
 from openledger_node.factory.trainers import peft_lora
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
 from openledger_node.models.adapter_files.layout import MODULES, read_layout
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.adapters import artifact_digest
 from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
 from openledger_node.models.decoder_config import read_config
 from openledger_protocol.adapter import probe_digest
-from openledger_protocol.inference import SamplingParams
-from openledger_protocol.primitives import AdapterId
 
 from .conftest import ROWS
 
@@ -133,20 +129,11 @@ def test_an_adapter_of_each_method_is_served_as_peft_answers(base: Base, tmp_pat
 
 def check_served(folder: Path, adapter: Path) -> None:
     """Require that our backend's logits with the adapter are PEFT's, and others than the base's."""
-    settings = BackendSettings(
-        base_folder=str(folder), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=64
-    )
-    backend, prompt = TorchLoraBackend(settings), tuple(range(5, 45))
-    source = AdapterSource(id=AdapterId("0xaa"), folder=str(adapter))
-    backend.load_adapter(source.id, backend.read_adapter(source))
-    backend.join("s", source.id)
-    draw = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=len(prompt))
-    row = BatchRow(sequence_id="s", token_ids=prompt, position=0, blocks=(0, 1, 2), draw=draw)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with torch.inference_mode():
-        bare = model(torch.tensor([prompt])).logits[0, -1]
-        wanted = PeftModel.from_pretrained(model, str(adapter))(torch.tensor([prompt])).logits[0, -1]
-    assert torch.allclose(backend.logits((row,))[0], wanted, atol=1e-4)
+    backend, model = open_backend(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    load(backend, adapter)
+    bare = wanted_logits(model)
+    wanted = wanted_logits(PeftModel.from_pretrained(model, str(adapter)))
+    assert torch.allclose(logits(backend, ADAPTER), wanted, atol=1e-4)
     assert not torch.allclose(wanted, bare, atol=1e-2)
 
 

@@ -17,6 +17,8 @@ import triton.language as tl
 from numpy.typing import NDArray
 from triton.runtime import interpreter
 
+from openledger_node.backends.cuda.kernels import lora
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
@@ -25,6 +27,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter runs one program after the other, so rows are cut in fewer pieces."""
+    monkeypatch.setattr(lora, "SPLITS", 2)
+    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
 
 
 @pytest.fixture(autouse=True)

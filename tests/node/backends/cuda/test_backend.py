@@ -15,7 +15,6 @@ from support.tiny import make_base
 from torch import Tensor
 
 from openledger_node.backends.cuda.backend import CudaBackend
-from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_node.engine import frames, probe
@@ -58,10 +57,7 @@ Both = tuple[CudaBackend, TorchLoraBackend]
 
 
 @pytest.fixture(autouse=True)
-def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter runs one program after the other, so rows are cut in fewer pieces, and probes are short."""
-    monkeypatch.setattr(lora, "SPLITS", 2)
-    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
+def short_probes(monkeypatch: pytest.MonkeyPatch, fewer_programs: None) -> None:
     monkeypatch.setattr(probe, "PROMPT_TOKENS_MAX", 4)
 
 

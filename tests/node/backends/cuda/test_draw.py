@@ -265,11 +265,6 @@ def test_a_row_that_candidates_can_not_decide_is_read_whole(shape: str, changes:
     assert num_read(logits, draws) == len(changes)
 
 
-def test_equal_logits_too_large_for_noise_to_tell_apart_are_decided_by_the_sampler() -> None:
-    logits = np.full((1, 300), 1e30, dtype=np.float32)
-    assert num_read(logits, [Draw(sampling=WARM, position=1)]) == 1
-
-
 def test_a_cut_too_close_to_call_is_made_by_the_sampler() -> None:
     # Of 300 equal tokens each is a three-hundredth, and the cut is just before or just after the best by noise.
     share = best_by_noise(1, 300)[0] / 300

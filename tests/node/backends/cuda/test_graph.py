@@ -16,7 +16,6 @@ from torch import Tensor
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.decoder import Decoder
 from openledger_node.backends.cuda.graph import Capture, Graphs, Launch, plain
-from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.cuda.step import bucket_sizes
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import Placement
@@ -26,6 +25,8 @@ from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
+pytestmark = pytest.mark.usefixtures("fewer_programs")
+
 CPU = torch.device("cpu")
 GREEDY = SamplingParams(max_tokens=1, seed=1, temperature=0)
 ADAPTERS: dict[str, dict[str, Any]] = {
@@ -33,12 +34,6 @@ ADAPTERS: dict[str, dict[str, Any]] = {
     "mlp": {"targets": ("gate_proj", "up_proj", "down_proj"), "r": 17},
     "dora": {"targets": ("v_proj", "down_proj"), "use_dora": True},
 }
-
-
-@pytest.fixture(autouse=True)
-def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lora, "SPLITS", 2)
-    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
 
 
 def open_backends(root: Path, capture: Capture) -> tuple[CudaBackend, TorchLoraBackend]:

@@ -14,7 +14,6 @@ from openledger_node.backends import torch_lora
 from openledger_node.backends.cuda import decoder, opening
 from openledger_node.backends.cuda import selfcheck as kernel_check
 from openledger_node.backends.cuda.backend import CudaBackend
-from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.torch_lora import selfcheck
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.chosen_base import choose_base
@@ -30,14 +29,12 @@ FEW = ({"one": 17, "other": 2}, {"one": 1, "bare": 1})
 
 
 @pytest.fixture(autouse=True)
-def small_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_check(monkeypatch: pytest.MonkeyPatch, fewer_programs: None) -> None:
     """Two steps are enough on the interpreter, which runs one program after the other."""
     monkeypatch.setattr(
         selfcheck, "SEQUENCES", {name: selfcheck.SEQUENCES[name] for name in ("one", "other", "bare")}
     )
     monkeypatch.setattr(selfcheck, "PIECES", FEW)
-    monkeypatch.setattr(lora, "SPLITS", 2)
-    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
 
 
 def test_right_kernels_pass() -> None:

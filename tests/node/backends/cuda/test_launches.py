@@ -4,7 +4,6 @@ import pytest
 from support.launches import ROWS, launches_a_layer
 from support.on_card import IS_ON_CARD
 
-from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.cuda.selfcheck import KernelEngine
 from openledger_node.backends.torch_lora.selfcheck import TorchEngine
 
@@ -12,13 +11,10 @@ PLAIN_TORCH = {"bare": 39, "1 adapter": 50, "4 shapes": 83, "16 shapes": 215}
 KERNELS = {"bare": 9, "1 adapter": 17, "4 shapes": 17, "16 shapes": 17}
 """Nine: two norms, four products, rotation, attention and the gate. Adapters on a product are two more."""
 
-pytestmark = pytest.mark.skipif(IS_ON_CARD, reason="launches are counted on the interpreter")
-
-
-@pytest.fixture(autouse=True)
-def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lora, "SPLITS", 2)
-    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
+pytestmark = [
+    pytest.mark.skipif(IS_ON_CARD, reason="launches are counted on the interpreter"),
+    pytest.mark.usefixtures("fewer_programs"),
+]
 
 
 @pytest.mark.parametrize("rows", ROWS)

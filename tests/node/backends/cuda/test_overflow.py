@@ -11,7 +11,6 @@ from support.tiny import make_base
 from torch import Tensor
 
 from openledger_node.backends.cuda.backend import CudaBackend
-from openledger_node.backends.cuda.kernels import lora
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw
 from openledger_node.models.adapter_source import AdapterSource
@@ -26,10 +25,8 @@ PROMPT = 18
 
 
 @pytest.fixture(params=["llama", "gemma2"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
+def backend(request: pytest.FixtureRequest, tmp_path: Path, fewer_programs: None) -> CudaBackend:
     """A base in float16 with three adapters of one shape, of which one overflows."""
-    monkeypatch.setattr(lora, "SPLITS", 2)
-    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
     base = make_base(tmp_path / "base", model_type=request.param, num_hidden_layers=1)
     settings = BackendSettings(
         base_folder=str(base), device="cpu", dtype="float16", threads=1, batch_max=4, context_max=64,

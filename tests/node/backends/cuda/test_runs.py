@@ -1,6 +1,5 @@
 """The book of places: whatever was loaded and unloaded, parts that are not larger than the free places find room."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.depth import depth
@@ -95,10 +94,3 @@ def test_equal_adapters_take_turns_without_moves() -> None:
         world.unload(name - 7 if name - 7 in world.adapters else min(world.adapters))
         world.load(name, [4, 2])
     assert world.num_moved == 0
-
-
-def test_more_than_the_free_places_is_our_own_mistake() -> None:
-    book = Book(CAPACITY)
-    book.take([CAPACITY - 1])
-    with pytest.raises(AssertionError):
-        book.take([2])

@@ -64,13 +64,6 @@ def test_a_replayed_row_draws_at_each_of_its_last_known_tokens() -> None:
     assert step.drawn == (given,) * 3
 
 
-def test_a_token_goes_to_its_sequences_own_block() -> None:
-    step = laid_out(row("a1", 20, position=10), row("b2", 1, position=33))
-    blocks = [(1000 + 7 * (at // BLOCK_TOKENS)) * BLOCK_TOKENS + at % BLOCK_TOKENS for at in range(10, 30)]
-    assert step.table("places").tolist() == [(2000 + 14) * BLOCK_TOKENS + 1, *blocks]
-    assert step.table("blocks").tolist() == [[2000, 2007, 2014, *[0] * 9], [1000, 1007, *[0] * 10]]
-
-
 def test_tiles_hold_a_few_tokens_of_one_sequence_and_their_first_position() -> None:
     step = laid_out(row("a1", 12, position=3), row("x2", 1, position=8), row("b3", 5))
     assert step.table("tiles").tolist() == [

@@ -17,16 +17,17 @@ from openledger_node.attribution.signals.sketches import Sketches
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import Trace, replayed_taps, trace_of
 from openledger_node.backends.cuda.backend import CudaBackend
-from openledger_node.backends.cuda.kernels import lora
-from openledger_node.backends.cuda.tapping import known_pieces, likeliest_of
+from openledger_node.backends.cuda.tapping import likeliest_of
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn, TappingBackend
-from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps, likeliest
+from openledger_node.engine.taps import TOP_TOKENS, Taps, likeliest
 from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
 from openledger_protocol.signals import check_replay, shares_distance_ppm
+
+pytestmark = pytest.mark.usefixtures("fewer_programs")
 
 CPU = torch.device("cpu")
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -41,12 +42,6 @@ PROMPT, ANSWER = tuple(range(5, 17)), tuple((37 * at + 9) % 250 for at in range(
 SHARES_APART_PPM_MAX = 50_000
 
 Both = tuple[CudaBackend, TorchLoraBackend]
-
-
-@pytest.fixture(autouse=True)
-def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lora, "SPLITS", 2)
-    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
 
 
 def make_root(root: Path, **changes: Any) -> Path:
@@ -170,40 +165,11 @@ def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
     assert found.logprobs.dtype == np.float32
 
 
-def test_a_replay_yields_the_taps_of_the_steps(root: Path) -> None:
-    kernels, _ = open_both(root)
-    kernels.join("s", PART)
-    parts, ids, position = [], PROMPT, 0
-    for token in ANSWER[:4]:
-        taps = kernels.step((row("s", ids, position),))["s"].taps
-        assert taps is not None
-        parts.append(taps)
-        ids, position = (token,), position + len(ids)
-    kernels.leave("s")
-    kernels.join("r", PART)
-    again = kernels.replay(replace(row("r", PROMPT + ANSWER[:3], 0), draw=None), ANSWER[:4])
-    assert_alike(again.taps, joined_taps(parts))
-
-
 def test_the_bare_base_is_not_replayed(root: Path) -> None:
     kernels, _ = open_both(root)
     kernels.join("base", None)
     with pytest.raises(AssertionError, match="bare base"):
         kernels.replay(row("base", PROMPT, 0), ANSWER[:1])
-
-
-@pytest.mark.parametrize("most", [1, 3, 16])
-def test_pieces_hold_every_token_once_and_end_in_known_ones(most: int) -> None:
-    whole = row("r", PROMPT, 7)
-    pieces = list(known_pieces(whole, ANSWER[:5], most))
-    assert sum((piece.token_ids for piece, _ in pieces), ()) == PROMPT
-    assert sum((known for _, known in pieces), ()) == ANSWER[:5]
-    assert all(len(known) <= most for _, known in pieces)
-    at = 7
-    for piece, _ in pieces:
-        assert piece.position == at
-        at += len(piece.token_ids)
-    assert [len(known) for _, known in pieces[1:]] == [len(piece.token_ids) for piece, _ in pieces[1:]]
 
 
 @pytest.mark.parametrize("quantisation", ["int4", "nf4"])
