@@ -23,7 +23,6 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import (
     MANIFEST_FILE,
     Adapter,
-    adapter_to_json,
     add_adapter,
     find_adapter,
     resolve_model,
@@ -49,11 +48,6 @@ def shelf(home: Home) -> dict[str, bytes]:
     """Every file on the shelf, whatever it is."""
     files = [file for file in home.adapters.rglob("*") if file.is_file()] if home.adapters.exists() else []
     return {str(file.relative_to(home.adapters)): file.read_bytes() for file in files}
-
-
-def test_an_empty_home_has_an_empty_shelf(home: Home) -> None:
-    assert list_adapters(home) == []
-    assert not home.adapters.exists()
 
 
 def test_a_plain_folder_gets_a_manifest_that_says_what_is_known(home: Home, make_adapter_folder: MakeFolder) -> None:
@@ -110,13 +104,6 @@ def test_adding_twice_changes_nothing(home: Home, make_adapter_folder: MakeFolde
     assert shelf(home) == before
 
 
-def test_other_weights_under_the_same_name_are_another_adapter(home: Home, make_adapter_folder: MakeFolder) -> None:
-    first = add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
-    second = add_adapter(home, make_adapter_folder("harbour", seed=1), FAKE_BASE)
-    assert first.id != second.id
-    assert {adapter.id for adapter in list_adapters(home)} == {first.id, second.id}
-
-
 @pytest.mark.parametrize(
     "changes", [{"lora_alpha": 8}, {"use_rslora": True}, {"alpha_pattern": {"q_proj": 1}}], ids=str
 )
@@ -127,10 +114,6 @@ def test_the_same_weights_scaled_otherwise_are_another_adapter(
     first = add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
     second = add_adapter(home, make_adapter_folder("harbour", **changes), FAKE_BASE)
     assert first.id != second.id
-
-
-def test_the_folders_name_can_be_overruled(home: Home, make_adapter_folder: MakeFolder) -> None:
-    assert add_adapter(home, make_adapter_folder("checkpoint-500"), FAKE_BASE, name="harbour").name == "harbour"
 
 
 @pytest.mark.parametrize("name", ["fake:harbour", "harbour@1", "a b", "..", "[red]"])
@@ -404,15 +387,6 @@ def test_removing_by_an_ambiguous_name_removes_nothing(home: Home, three: list[A
     with pytest.raises(UnknownModelError):
         remove_adapter(home, "harbour")
     assert list_adapters(home) == three
-
-
-def test_an_adapter_for_machines_says_all_of_it_in_json(home: Home, make_adapter_folder: MakeFolder) -> None:
-    adapter = add_adapter(home, make_adapter_folder(), FAKE_BASE)
-    fields = json.loads(json.dumps(adapter_to_json(adapter)))
-    assert fields["id"] == adapter.id
-    assert fields["full_name"] == adapter.full_name
-    assert fields["folder"] == str(adapter.folder)
-    assert fields["manifest"]["base"]["digest"] == FAKE_BASE.digest
 
 
 def test_a_reader_of_the_shelf_sees_what_comes_changes_and_goes(home: Home, make_adapter_folder: MakeFolder) -> None:

@@ -259,17 +259,6 @@ def test_a_gguf_file_in_the_folder_moves_with_it(home: Home) -> None:
     assert find_base(home, "mine").gguf == home.models / "mine" / "a.gguf"
 
 
-def test_a_base_json_from_before_gguf_is_read(folder: Path) -> None:
-    assert "gguf" not in json.loads((describe_folder(folder).folder or folder).joinpath("base.json").read_text())
-    assert read_base(folder).gguf is None
-    assert gguf_of(folder) is None
-    assert weight_files(folder) == [folder / "model.safetensors"]
-
-
-def test_a_folder_without_base_json_has_no_gguf_file(folder: Path) -> None:
-    assert gguf_of(folder) is None
-
-
 @pytest.mark.parametrize("by", ["name", "folder"])
 def test_a_base_whose_gguf_file_is_gone_is_listed_and_refused(home: Home, gguf_base: Base, by: str) -> None:
     assert gguf_base.gguf is not None

@@ -44,18 +44,7 @@ def test_the_sound_one_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value",
     [10**9 + 1 << 10, 10**400, -1, 0, 1.5, "4096", True, [4096], {"a": 1}, 1e300],
-    ids=[
-        "huge",
-        "400 digits",
-        "negative",
-        "zero",
-        "a fraction",
-        "text",
-        "true",
-        "a list",
-        "an object",
-        "a huge float",
-    ],
+    ids=lambda value: repr(value)[:12],
 )
 def test_a_size_that_no_model_has_is_named(tmp_path: Path, key: str, value: object) -> None:
     said = refusal(tmp_path, json.dumps({**SOUND, key: value}))

@@ -31,11 +31,6 @@ def two(home: Home, make_adapter_folder: MakeFolder) -> list[Adapter]:
     return [add_adapter(home, make_adapter_folder(f"a{seed}", seed=seed), FAKE_BASE) for seed in (1, 2)]
 
 
-def test_nothing_is_pinned_at_first(home: Home) -> None:
-    assert read_pins(home) == ()
-    assert pinned_sources(home, FAKE_BASE) == ()
-
-
 def test_pins_are_kept_once_and_in_their_order(home: Home, two: list[Adapter]) -> None:
     for adapter in (two[1], two[0], two[1]):
         keep_pin(home, adapter.id)

@@ -109,10 +109,6 @@ def test_a_base_that_states_none_takes_those_of_the_known_base(
     assert recommended_sampling(found) == SamplingDefaults(temperature=0.9), "the base's own word comes first"
 
 
-def test_the_fake_base_has_no_files_and_no_wishes() -> None:
-    assert recommended_sampling(FAKE_BASE) == NEUTRAL
-
-
 @pytest.mark.parametrize("known", [NEUTRAL, *(known.sampling for known in KNOWN_BASES)], ids=str)
 def test_every_default_is_a_value_that_a_request_may_have(known: SamplingDefaults) -> None:
     assert check_sampling(SamplingParams(max_tokens=1, seed=0, **known.to_plain()))  # type: ignore[arg-type]
