@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -102,7 +103,7 @@ class Home:
 
     @property
     def restoring(self) -> Path:
-        """Files of a restore that has not moved all of them to their places."""
+        """The manifest of a backup whose restore has not ended."""
         return self.root / "restoring"
 
     @property
@@ -277,30 +278,31 @@ def write_private(file: Path, text: str, *, is_new: bool) -> None:
         FileExistsError: `is_new` is set and the file exists; it stays as it is.
         DiskError: the disk is full or read-only; an earlier file stays as it is.
     """
-    try:
-        _write_private(file, text, is_new=is_new)
-    except OSError as error:
-        if error.errno in WHY_NOT_WRITTEN:
-            raise explain_disk(error, file.parent) from error
-        raise
+    with open_private(file, is_new=is_new) as stream:
+        stream.write(text.encode())
 
 
-def _write_private(file: Path, text: str, *, is_new: bool) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+@contextlib.contextmanager
+def open_private(file: Path, *, is_new: bool) -> Iterator[IO[bytes]]:
+    """Open a file beside `file` that takes its place once it is whole and on the disk; errors as `write_private`."""
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         if is_new:
             os.link(partial, file)  # unlike a rename, a link never replaces a file
         else:
             partial.replace(file)
+        sync_folder(file.parent)
+    except OSError as error:
+        if error.errno in WHY_NOT_WRITTEN:
+            raise explain_disk(error, file.parent) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(file.parent)
 
 
 def sync_folder(folder: Path) -> None:

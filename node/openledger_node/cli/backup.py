@@ -1,7 +1,6 @@
 """`backup` and `restore`: one encrypted file from which a node comes back."""
 
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,17 +32,18 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Write keys, ledgers, networks, settings and Datanets into one encrypted file; the node may be running."""
-    from ..operator.backup.write import write_backup
+    from ..operator.backup import write_backup
 
     home = open_node_home()
     password = new_password(f"new password for {file}", password_file)
     written = write_backup(home, file, password.text, with_adapters=with_adapters, may_replace=force)
+    size_bytes = file.stat().st_size
     if as_json:
-        emit_json("backup", {**asdict(written), "file": str(file), "home": str(home.root)})
+        emit_json("backup", {**written, "file": str(file), "home": str(home.root), "size_bytes": size_bytes})
         return
-    say(f"[bold]{plain(str(file))}[/] has {counted(written.num_files, 'file')}, {megabytes(written.size_bytes)}")
-    say(f"  ledgers in it: {plain(', '.join(written.networks) or 'none')}")
-    _say_left_out([asdict(each) for each in written.left_out])
+    say(f"[bold]{plain(str(file))}[/] has {counted(written['num_files'], 'file')}, {megabytes(size_bytes)}")
+    say(f"  ledgers in it: {plain(', '.join(written['networks']) or 'none')}")
+    _say_left_out(written)
     say("without its password nobody can open it, and nobody can restore the password: keep the two apart")
     say("earnings that this node signs for after this moment are not in it: claim often, and back up again")
 
@@ -55,7 +55,7 @@ def restore(
 ) -> None:
     """Restore a backup into an empty data directory; the whole file is checked first."""
     from ..operator.background import service_of
-    from ..operator.backup.restore import restore_backup
+    from ..operator.backup import restore_backup
 
     home = open_node_home()
     if is_claimed(home):
@@ -67,21 +67,22 @@ def restore(
     with closing(claim_home(home, RESTORE)):
         restored = restore_backup(home, file, password_of(file, password_file).text)
     if as_json:
-        emit_json("restore", {**asdict(restored), "file": str(file), "home": str(home.root)})
+        emit_json("restore", {**restored, "file": str(file), "home": str(home.root)})
         return
-    if restored.was_interrupted:
+    if restored["was_interrupted"]:
         say("finished the restore that was interrupted")
-    say(f"{counted(restored.num_files, 'file')} from {restored.made_at} are in [bold]{plain(str(home.root))}[/]")
-    _say_left_out(restored.left_out)
-    if restored.generations:
+    say(
+        f"{counted(restored['num_files'], 'file')} from {restored['made_at']} are in [bold]{plain(str(home.root))}[/]"
+    )
+    _say_left_out(restored)
+    if restored["generations"]:
         say("each ledger has a new generation: this node claims what it still can on its old channels,")
         say("signs nothing more on them, and payers open new ones; receipts after the backup are lost")
     say("start only one copy of a node: if the old machine still runs it, stop that one first")
-    service = service_of(home)
-    if service.file.exists():
+    if (service := service_of(home)).file.exists():
         say(f"`{' '.join(service.start)}` starts its service")
 
 
-def _say_left_out(folders: list[dict[str, Any]]) -> None:
-    for each in folders:
+def _say_left_out(manifest: dict[str, Any]) -> None:
+    for each in manifest["left_out"]:
         say(f"  not in it: {plain(each['path'])}, {megabytes(each['size_bytes'])} ({plain(each['why'])})")

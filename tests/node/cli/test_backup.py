@@ -10,15 +10,15 @@ from support.verbs import Run
 
 from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger
+from openledger_node.operator import sealed
 from openledger_node.operator.background import service_of
-from openledger_node.operator.backup import sealed
 
 NETWORK = "development-1a2b3c4d"
 
 
 @pytest.fixture(autouse=True)
 def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed, "SCRYPT_LOG_N", 4)
+    monkeypatch.setattr(sealed, "SCRYPT_N", 16)
 
 
 @pytest.fixture

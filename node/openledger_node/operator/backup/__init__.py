@@ -1,1 +1,0 @@
-"""Backups: one encrypted file with everything that a node needs to come back, and its restore."""
