@@ -11,33 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError, InputError, KeyFileError, NodeError, explain_disk
-from ..home import HOME_VARIABLE, CommandRunningError, Home, find_holder, usual_folder
+from ..errors import ConfigError, InputError, KeyFileError, NodeError
+from ..home import HOME_VARIABLE, CommandRunningError, Home, find_holder, usual_folder, write_private
 
 PROGRAM: Final = "openledger-node"
 MARK: Final = "Written by `openledger-node service install`, which replaces this file."
 ASK_S, STOP_S = 20.0, 4000.0  # a stop may wait for an hour of [node] drain_grace_s
-STOP_MARGIN_S: Final = 90.0
-"""Time beyond the grace of running answers: for cut-off answers, last receipts, the engine and the own chain."""
-
-ABSENT: Final = 127
-"""Exit code of a command that is not installed, as a shell has it."""
-
-UNKNOWN_SERVICE: Final = 113
-"""Exit code of `launchctl print` for an agent that is not loaded."""
-
+STOP_MARGIN_S: Final = 90.0  # beyond the grace of running answers: for last receipts, the engine and the own chain
+ABSENT: Final = 127  # exit code of a command that is not installed, as a shell has it
+UNKNOWN_SERVICE: Final = 113  # exit code of `launchctl print` for an agent that is not loaded
 FINAL_STATUS: Final = (InputError.exit_code, ConfigError.exit_code, KeyFileError.exit_code)
-"""Exit codes after which the operator must change something, so that another start can't help."""
+"""Exit codes after which only the owner can help, and no other start."""
 
 UNIT: Final = """\
 # {mark}
 # Your own changes: systemctl --user edit {name}
 
 [Unit]
-Description={title}
-# The node waits for its network itself. A user's systemd without this target ignores the line.
-After=network-online.target
-# A node that runs unattended is tried again and again.
+Description=OpenLedger node
 StartLimitIntervalSec=0
 
 [Service]
@@ -46,7 +37,6 @@ NotifyAccess=main
 ExecStart={command}
 # Each step of a start that the node tells gives it as long again.
 TimeoutStartSec=900
-# The grace of running answers, and time for receipts, the engine and the chain.
 TimeoutStopSec={stop_s}
 WatchdogSec=120
 TimeoutAbortSec=10
@@ -63,22 +53,10 @@ KillMode=mixed
 # A core file would hold prompts and keys.
 LimitCORE=0
 UMask=0077
-{hardening}
 
 [Install]
 WantedBy=default.target
 """
-
-HARDENING: Final = """\
-NoNewPrivileges=yes
-RestrictSUIDSGID=yes
-RestrictRealtime=yes
-RestrictNamespaces=yes
-LockPersonality=yes
-SystemCallArchitectures=native
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"""
-NOT_HARDENED: Final = "# Not restricted further: NVIDIA's driver makes its devices by a set-uid program."
-NVIDIA_DRIVER: Final = Path("/proc/driver/nvidia")
 
 ABSENT_HELP: Final = (
     "On a machine with systemd, log in as the node's user (`su` and `sudo` open no session). In WSL, write `[boot]` "
@@ -130,17 +108,10 @@ def service_of(home: Home) -> Service:
     )
 
 
-def unit_text(name: str, command: Words, stop_s: int, *, driver: Path = NVIDIA_DRIVER) -> str:
+def unit_text(name: str, command: Words, stop_s: int) -> str:
     """The systemd unit, for systemd 240 or newer."""
-    return UNIT.format(
-        mark=MARK,
-        name=name,
-        title=" ".join(command).replace("%", "%%"),
-        command=" ".join(map(_quoted, command)),
-        stop_s=stop_s,
-        final=" ".join(map(str, FINAL_STATUS)),
-        hardening=NOT_HARDENED if driver.exists() else HARDENING,
-    )
+    line, final = " ".join(map(_quoted, command)), " ".join(map(str, FINAL_STATUS))
+    return UNIT.format(mark=MARK, name=name, command=line, stop_s=stop_s, final=final)
 
 
 def _quoted(word: str) -> str:
@@ -172,14 +143,13 @@ def start_command(home: Home, argv0: str = sys.argv[0]) -> Words:
     Raises:
         ConfigError: a path holds a character that no service file can hold.
     """
-    found = shutil.which(argv0)
-    is_program = found and Path(found).name == PROGRAM
-    program = (os.path.abspath(found),) if found and is_program else (sys.executable, "-m", "openledger_node")
+    found = Path(shutil.which(argv0) or argv0)
+    program = (str(found.absolute()),) if found.name == PROGRAM else (sys.executable, "-m", "openledger_node")
     command = (*program, "--home", str(home.root), "start", "--quiet", "--no-hello")
-    if any(re.search(r"[\x00-\x1f\x7f]", word) for word in command):
+    if re.search(r"[\x00-\x1f\x7f]", "".join(command)):
         raise ConfigError(
-            f"the path {str(home.root)!r} or that of the program holds a control character, which a service's "
-            f"definition can't hold: rename the folder, or set {HOME_VARIABLE} to another"
+            f"{str(home.root)!r} or the program's path holds a control character, which no service file can hold: "
+            f"rename the folder, or set {HOME_VARIABLE} to another"
         )
     return command
 
@@ -217,13 +187,7 @@ def install_service(service: Service, text: str) -> None:
     """
     if service.file.exists():
         _unload(service)
-    try:
-        service.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = service.file.with_name(f".{service.file.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(service.file)
-    except OSError as error:
-        raise explain_disk(error, service.file.parent) from error
+    write_private(service.file, text, is_new=False)
     for words in service.load:
         _must_run(words)
 
@@ -249,7 +213,7 @@ def ask_manager(service: Service) -> "subprocess.CompletedProcess[str]":
     """The service manager's answer about the service, which need not be installed.
 
     Raises:
-        ConfigError: it does not; the message says what to do instead.
+        ConfigError: there is none for this user; the message says what to do instead.
     """
     found = run_command(service.show, ASK_S)
     if found.returncode in (0, UNKNOWN_SERVICE):
@@ -258,8 +222,7 @@ def ask_manager(service: Service) -> "subprocess.CompletedProcess[str]":
         raise ConfigError("launchd has no session of this user: log in on the machine's screen, and try again")
     if found.returncode == ABSENT:
         raise ConfigError(f"there is no systemd on this machine. {ABSENT_HELP}")
-    why = (found.stderr.strip() or f"status {found.returncode}").splitlines()[0]
-    raise ConfigError(f"systemd does not run for this user ({why}). {ABSENT_HELP}")
+    raise ConfigError(f"systemd does not run for this user ({_lines_of(found)[0]}). {ABSENT_HELP}")
 
 
 def run_command(words: Words, timeout_s: float) -> "subprocess.CompletedProcess[str]":
@@ -269,9 +232,7 @@ def run_command(words: Words, timeout_s: float) -> "subprocess.CompletedProcess[
         NodeError: it does not answer in time.
     """
     try:
-        return subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s)
     except FileNotFoundError:
         return subprocess.CompletedProcess(words, ABSENT, "", f"{words[0]} is not installed")
     except subprocess.TimeoutExpired as error:
@@ -282,8 +243,11 @@ def run_command(words: Words, timeout_s: float) -> "subprocess.CompletedProcess[
 def _must_run(words: Words) -> None:
     found = run_command(words, STOP_S)
     if found.returncode:
-        why = (found.stderr or found.stdout).strip().splitlines() or [f"status {found.returncode}"]
-        raise NodeError(f"`{' '.join(words)}` has failed ({why[-1]})")
+        raise NodeError(f"`{' '.join(words)}` has failed ({_lines_of(found)[-1]})")
+
+
+def _lines_of(failed: "subprocess.CompletedProcess[str]") -> list[str]:
+    return (failed.stderr or failed.stdout).strip().splitlines() or [f"status {failed.returncode}"]
 
 
 def _check_ours(service: Service, advice: str) -> None:

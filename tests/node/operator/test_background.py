@@ -26,9 +26,9 @@ ODD_FOLDERS = (
 )
 
 
-def unit_of(folder: Path, *, program: str = "/opt/my node/openledger-node", nvidia: bool = False) -> str:
+def unit_of(folder: Path, *, program: str = "/opt/my node/openledger-node") -> str:
     command = (program, "--home", str(folder), "start", "--quiet", "--no-hello")
-    return unit_text("openledger-node", command, 120, driver=Path("/") if nvidia else folder / "no-driver")
+    return unit_text("openledger-node", command, 120)
 
 
 def setting(unit: str, name: str) -> str:
@@ -73,10 +73,9 @@ def test_a_node_that_fails_for_days_is_tried_again_ever_more_slowly(tmp_path: Pa
     assert 10 <= int(setting(unit, "RestartSec")) < int(setting(unit, "RestartMaxDelaySec")) <= 300
 
 
-def test_a_node_on_nvidias_driver_may_make_its_devices(tmp_path: Path) -> None:
-    assert "NoNewPrivileges=yes" in unit_of(tmp_path)
-    assert "NoNewPrivileges=yes" not in unit_of(tmp_path, nvidia=True)
-    assert "LimitCORE=0" in unit_of(tmp_path, nvidia=True)
+def test_a_unit_writes_no_core_file_and_lets_nvidias_driver_make_its_devices(tmp_path: Path) -> None:
+    assert "LimitCORE=0" in unit_of(tmp_path)
+    assert "NoNewPrivileges" not in unit_of(tmp_path)
 
 
 def test_each_data_directory_has_a_service_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
