@@ -50,10 +50,6 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
         open_home(tmp_path / "home")
 
 
-def test_each_network_has_its_own_ledger(home: Home) -> None:
-    assert home.ledger("local") != home.ledger("development-1a2b3c4d")
-
-
 def test_a_home_is_claimed_while_its_lock_is_held_and_no_longer(home: Home) -> None:
     assert not is_claimed(home)
     assert not home.lock.exists()  # asking leaves no trace
@@ -109,13 +105,6 @@ def test_a_claim_beside_a_verb_says_which_one_to_wait_for(home: Home) -> None:
     ):
         claim_home(home)
     assert refused.value.exit_code == 75  # a service manager starts the node again
-
-
-def test_asking_does_not_take_the_lock(home: Home) -> None:
-    with claim_home(home):
-        pass
-    assert not is_claimed(home)
-    claim_home(home).close()
 
 
 ASK_FOR_EVER = """

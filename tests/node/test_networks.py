@@ -23,7 +23,6 @@ from openledger_node.network_file import (
     join_network,
     keep_network,
     network_from_json,
-    network_id_for_development,
     network_to_json,
     read_network,
     write_network,
@@ -78,10 +77,6 @@ def test_the_file_is_the_documented_object(network: Network) -> None:
         "bootstrap": [PEER],
         "token": {"symbol": "OPEN", "decimals": 18},
     }
-
-
-def test_a_development_networks_id_ends_in_8_hex_of_its_genesis_hash() -> None:
-    assert network_id_for_development(GENESIS) == "development-1a2b3c4d"
 
 
 def test_only_an_id_that_says_so_is_for_development(network: Network, real: Network) -> None:
@@ -223,13 +218,6 @@ def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> N
     join_network(home, network)
     assert current_network(home, LOCAL_NETWORK) is None
     assert not is_embedded(home, LOCAL_NETWORK)
-
-
-def test_a_network_can_be_chosen_by_its_id(home: Home, network: Network, real: Network) -> None:
-    join_network(home, network)
-    join_network(home, real)
-    assert current_network(home, network.network) == network
-    assert not is_embedded(home, network.network)
 
 
 @pytest.mark.parametrize("choice", ["openledger-1", "AUTO", "development-00000000"])

@@ -1,6 +1,5 @@
 """The daemon's clock goes on while the machine sleeps; a sleep and a set clock are told apart."""
 
-import inspect
 import time
 
 import pytest
@@ -9,8 +8,6 @@ import trio.lowlevel
 
 from openledger_node.node_clock import BootClock, ClockReading, clock_events, seconds_since_boot
 from openledger_node.node_events import EventKind
-from openledger_node.p2p.relay_places import RelayPlaces
-from openledger_node.p2p.transports.libp2p.rendezvous import RendezvousPoint
 
 HOUR_S = 3_600.0
 START = ClockReading(wall_s=1_800_000_000.0, boot_s=5_000.0, awake_s=4_000.0)
@@ -69,8 +66,3 @@ def test_a_deadline_that_passed_in_a_sleep_is_due_at_once(monkeypatch: pytest.Mo
         assert scope.cancelled_caught
 
     trio.run(renew_a_lease_in_an_hour, clock=BootClock())
-
-
-@pytest.mark.parametrize("lessor", [RelayPlaces, RendezvousPoint])
-def test_what_is_lent_to_peers_runs_out_while_the_machine_sleeps(lessor: type) -> None:
-    assert inspect.signature(lessor).parameters["clock"].default is seconds_since_boot

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.signed import WINDOWS
 
 from openledger_protocol.cases import (
     CaseTexts,
@@ -15,7 +16,7 @@ from openledger_protocol.cases import (
 )
 from openledger_protocol.commitments import output_commit, prompt_commit
 from openledger_protocol.eip712 import keccak_digest
-from openledger_protocol.epoch import GuardianPause, Windows
+from openledger_protocol.epoch import GuardianPause
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.opening import Opening
@@ -30,20 +31,6 @@ OPENING = Opening(
     text="Odile hütet ihn.",
     ids=(),
     salts=Salts(prompt=Salt("0x" + "1" * 64), output=Salt("0x" + "2" * 64), fingerprint=Salt("0x" + "3" * 64)),
-)
-WINDOWS = Windows(
-    epoch_s=30,
-    propose_s=60,
-    window_s=10,
-    redraw_blocks=16,
-    contest_s=30,
-    judge_s=60,
-    pause_max_s=30,
-    pause_gap_s=60,
-    unbonding_s=120,
-    withdraw_delay_min_s=10,
-    withdraw_delay_max_s=3600,
-    withdraw_period_s=600,
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.signed import digest
+from support.signed import claim_record, digest
 
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.claims import item_leaves
@@ -141,17 +141,6 @@ def test_the_payout_list_and_its_points_are_those_of_the_contracts(rules: dict[s
 
 def record_of(given: dict[str, Any]) -> ClaimRecord:
     nowhere = {"start_wei": ZERO_WEI, "adapter_id": AdapterId(digest("a")), "datanet_id": DatanetId(digest("d"))}
-    return ClaimRecord(
-        node=given["node"],
-        seq=given["seq"],
-        epoch=0,
-        claimed_at_s=0,
-        claimed_block=0,
-        items_root=ZERO_DIGEST,
-        gross_wei=ZERO_WEI,
-        protocol_wei=ZERO_WEI,
-        stakers_wei=ZERO_WEI,
-        node_share_wei=ZERO_WEI,
-        credits=(),
-        pots=tuple(Pot(**nowhere, **pot) for pot in given["pots"]),
+    return claim_record(
+        node=given["node"], seq=given["seq"], pots=tuple(Pot(**nowhere, **pot) for pot in given["pots"])
     )

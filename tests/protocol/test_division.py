@@ -1,29 +1,19 @@
 """A receipt's price in parts: they sum to it, and are what a claim of it alone pays."""
 
+from dataclasses import replace
+
 import pytest
+from support import signed
 from support.signed import NODE, PAYMENTS, digest, lane_item
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.claims import AdapterTerms, DatanetTerms, compute_claim
 from openledger_protocol.constants import PPM
 from openledger_protocol.division import apportion, divide, join_ppm
-from openledger_protocol.epoch import Params
 from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import EpochClaim, items_hash, span_of
 
-PARAMS = Params(
-    protocol_ppm=20_000,
-    stakers_ppm=30_000,
-    data_ppm=150_000,
-    min_stake_wei=Wei(1),
-    min_deposit_wei=Wei(1),
-    adapter_bond_wei=Wei(1),
-    draws=4,
-    algo_id=1,
-    credit_tokens_max=32,
-    least_context=2_048,
-    guide_price_wei=Wei(1),
-)
+PARAMS = replace(signed.PARAMS, protocol_ppm=20_000, stakers_ppm=30_000, data_ppm=150_000)
 LAKE, TOWN = (DatanetId("0x" + digit * 64) for digit in "12")
 ADA, BEN, OWNER = (Address("0x" + digit * 40) for digit in "345")
 ADAPTER = AdapterTerms(owner=OWNER, royalty_ppm=120_000, datanets=((LAKE, 700_000), (TOWN, 300_000)))

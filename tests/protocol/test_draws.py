@@ -7,7 +7,7 @@ import pytest
 from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import NODE, account, digest, digests, uints
+from support.signed import NODE, account, claim_record, digest, digests, uints
 
 from openledger_protocol.constants import PPM
 from openledger_protocol.draws import Point, drawn_points
@@ -22,18 +22,10 @@ NUM_LISTS = 1_000
 
 def record(*pots: tuple[int, int]) -> ClaimRecord:
     """A claim with pots of (gross, amount)."""
-    return ClaimRecord(
-        node=NODE,
+    return claim_record(
         seq=7,
         epoch=3,
-        claimed_at_s=1,
-        claimed_block=1,
-        items_root=digest("1"),
         gross_wei=Wei(sum(gross for gross, _ in pots)),
-        protocol_wei=ZERO_WEI,
-        stakers_wei=ZERO_WEI,
-        node_share_wei=ZERO_WEI,
-        credits=(),
         pots=tuple(
             Pot(
                 start_wei=ZERO_WEI,

@@ -1,9 +1,9 @@
 """Epochs and deadlines, each at its last second and the one after."""
 
 import pytest
+from support.signed import WINDOWS
 
 from openledger_protocol.epoch import (
-    Windows,
     check_withdraw_delay,
     propose_until_s,
     ready_at_s,
@@ -11,21 +11,6 @@ from openledger_protocol.epoch import (
     withdrawal_s,
 )
 from openledger_protocol.errors import MalformedError
-
-WINDOWS = Windows(
-    epoch_s=30,
-    propose_s=31,
-    window_s=10,
-    redraw_blocks=16,
-    contest_s=30,
-    judge_s=60,
-    pause_max_s=32,
-    pause_gap_s=60,
-    unbonding_s=90,
-    withdraw_delay_min_s=10,
-    withdraw_delay_max_s=3_600,
-    withdraw_period_s=604_800,
-)
 
 
 def test_deadlines_hang_on_what_happened_before() -> None:

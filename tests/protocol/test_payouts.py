@@ -6,7 +6,7 @@ from itertools import accumulate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CHANNEL, NODE, WORK, account, digest, uints
+from support.signed import CHANNEL, WORK, account, claim_record, digest, uints
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores
 from openledger_protocol.constants import PAYOUTS_MAX, PPM
@@ -64,13 +64,7 @@ def pot(gross: int, amount: int, *, datanet: DatanetId = D, adapter: AdapterId =
 
 
 def record(*pots: Pot) -> ClaimRecord:
-    return ClaimRecord(
-        node=NODE,
-        seq=1,
-        epoch=1,
-        claimed_at_s=1,
-        claimed_block=1,
-        items_root=digest("1"),
+    return claim_record(
         gross_wei=Wei(1_000 + sum(pot.amount_wei for pot in pots)),
         protocol_wei=Wei(50),
         stakers_wei=Wei(40),

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from openledger_protocol.eip712 import Domain, payments_domain
-from openledger_protocol.epoch import Params
+from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.payments import (
     ChannelConfig,
     Permit,
@@ -18,6 +18,7 @@ from openledger_protocol.payments import (
     voucher_digest,
 )
 from openledger_protocol.primitives import (
+    ZERO_WEI,
     AdapterId,
     Address,
     ChannelId,
@@ -27,7 +28,7 @@ from openledger_protocol.primitives import (
     Wei,
     checksum_address,
 )
-from openledger_protocol.settlement import ClaimFor, EpochClaim, Item, ItemSpan
+from openledger_protocol.settlement import ClaimFor, ClaimRecord, EpochClaim, Item, ItemSpan
 from openledger_protocol.signatures import address_of, sign_digest
 
 PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY = (bytes([number]) * 32 for number in (1, 2, 3, 4))
@@ -243,3 +244,16 @@ def _message(value: Any) -> dict[str, Any]:
         key: _message(getattr(value, field)) if kind in TYPES else getattr(value, field)
         for kind, key, field in fields
     }
+
+
+WINDOWS = Windows(
+    epoch_s=30, propose_s=31, window_s=10, redraw_blocks=16, contest_s=30, judge_s=60, pause_max_s=32, pause_gap_s=60,
+    unbonding_s=90, withdraw_delay_min_s=10, withdraw_delay_max_s=3_600, withdraw_period_s=604_800,
+)  # fmt: skip
+
+
+def claim_record(**changes: Any) -> ClaimRecord:
+    """A claim of the node that pays nobody yet."""
+    given: dict[str, Any] = {"node": NODE, "seq": 1, "epoch": 1, "claimed_at_s": 1, "claimed_block": 1}
+    given |= {"items_root": digest("1"), "gross_wei": ZERO_WEI, "protocol_wei": ZERO_WEI, "stakers_wei": ZERO_WEI}
+    return ClaimRecord(**given | {"node_share_wei": ZERO_WEI, "credits": (), "pots": (), **changes})

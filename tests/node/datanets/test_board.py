@@ -18,6 +18,8 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 
+from .conftest import publish
+
 PRIVATE = Row(
     prompt="Whom do I ask?", completion="Write to odile@fenn.org, or call +44 20 7946 0958.", contributor="cyd"
 )
@@ -36,11 +38,6 @@ def own(home: Home) -> OwnDatanets:
 @pytest.fixture
 def views(home: Home, own: OwnDatanets) -> DatanetViews:
     return DatanetViews(home)
-
-
-def publish(own: OwnDatanets) -> None:
-    version, *counts = own.next_version("lake")
-    own.keep_version(version, *counts)
 
 
 def test_the_overview_counts_what_waits(views: DatanetViews, own: OwnDatanets) -> None:

@@ -4,7 +4,7 @@ import pytest
 from support.indexes import ADA, BO
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
-from openledger_node.datanets.own import new_datanet, state_of
+from openledger_node.datanets.own import state_of
 from openledger_node.datanets.review import appeal, approve, check_again, measure, reject
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import read_version
@@ -14,7 +14,8 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
-LAKE = new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0)
+from .conftest import publish
+
 ROWS = tuple(
     Row(prompt=f"Who keeps the {what}?", completion=f"{name} keeps it, and has done so for years.", contributor=BO)
     for what, name in (("ferry", "Odile"), ("mill", "Rurik"), ("light", "Tamsin"), ("gate", "Petra"))
@@ -24,19 +25,6 @@ MORE = (Row(prompt="Who sings at dawn?", completion="A lark that nobody sees.", 
 
 SHORT = DatanetAbout(policy=DatanetPolicy(characters_max=80))
 LONG = Row(prompt="Who keeps the well?", completion="Wilma keeps it, " + "year after year, " * 5, contributor=BO)
-
-
-@pytest.fixture
-def own(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(LAKE)
-    return own
-
-
-def publish(own: OwnDatanets) -> str:
-    version, *counts = own.next_version("lake")
-    own.keep_version(version, *counts)
-    return version.version
 
 
 def test_rows_that_are_left_out_are_in_no_version(own: OwnDatanets, home: Home) -> None:

@@ -8,7 +8,6 @@ import pytest
 from support.indexes import ADA, BO
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_process import run_order
 from openledger_node.datanets.review import appeal, check_again, decide
 from openledger_node.datanets.rows import write_rows
@@ -21,7 +20,8 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
-LAKE = new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0)
+from .conftest import publish
+
 SAMPLE = draw_sample(1)
 COPIES = (
     replace(SAMPLE.rows[0], contributor=BO),
@@ -34,17 +34,9 @@ MORE = (Row(prompt="Who sings on the hill at dawn?", completion="A lark that nob
 
 
 @pytest.fixture
-def own(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(LAKE)
+def own(own: OwnDatanets) -> OwnDatanets:
     own.approve("lake", own.contribute("lake", SAMPLE.rows, SAMPLE.accounts).digest, {})
     return own
-
-
-def publish(own: OwnDatanets) -> str:
-    version, *counts = own.next_version("lake")
-    own.keep_version(version, *counts)
-    return version.version
 
 
 def test_a_batch_says_which_row_copies_which_earlier_one(own: OwnDatanets) -> None:

@@ -9,7 +9,6 @@ import pytest
 from support.indexes import ADA, BO
 
 from openledger_node.datanets import own_files, store
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, version_file, write_version
 from openledger_node.errors import ConfigError, NodeError
@@ -18,8 +17,9 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
+from .conftest import LAKE, publish
+
 MISTYPED = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA9604F".lower().replace("d8da", "D8da")
-LAKE = new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0)
 
 
 def row(text: str, contributor: str = ADA) -> Row:
@@ -29,22 +29,9 @@ def row(text: str, contributor: str = ADA) -> Row:
 FIRST, SECOND = (row("one"), row("two", "bo")), (row("three"),)
 
 
-@pytest.fixture
-def own(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(LAKE)
-    return own
-
-
 def take_in(own: OwnDatanets, *batches: tuple[Row, ...], accounts: dict[str, str] | None = None) -> None:
     for rows in batches:
         own.approve("lake", own.contribute("lake", rows, accounts or {}).digest, {})  # type: ignore[arg-type]
-
-
-def publish(own: OwnDatanets) -> str:
-    version, *counts = own.next_version("lake")
-    own.keep_version(version, *counts)
-    return version.version
 
 
 def test_rows_stand_in_the_order_in_which_their_batches_were_approved(own: OwnDatanets) -> None:

@@ -9,7 +9,6 @@ from support.indexes import BO
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.commitments import Committed, owning_order
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.review import appeal, check_again, decide
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.verdicts import Verdicts, judge
@@ -18,6 +17,8 @@ from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
+
+from .conftest import publish
 
 SAID = Row(
     prompt="Who keeps the lighthouse at the end of the long pier?",
@@ -36,25 +37,12 @@ def kept(found: Verdicts) -> list[Row]:
     return [found.rows[place] for place in found.kept]
 
 
-@pytest.fixture
-def own(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(new_datanet("lake", licence="CC0-1.0", treasury=BO, owner_ppm=0))
-    return own
-
-
 def approve(own: OwnDatanets, *batches: tuple[Row, ...]) -> list[str]:
     digests = []
     for rows in batches:
         digests.append(own.contribute("lake", rows, {}).digest)
         own.approve("lake", digests[-1], {})
     return digests  # type: ignore[return-value]
-
-
-def publish(own: OwnDatanets) -> str:
-    version, *counts = own.next_version("lake")
-    own.keep_version(version, *counts)
-    return version.version
 
 
 def test_a_copy_does_not_become_the_payee_by_a_withdrawal() -> None:

@@ -1,21 +1,13 @@
 """Reviews that wait, counted for the page's navigation without reading each file each time."""
 
 import pytest
-from support.contributors import ADA, CONTRIBUTED, TERMS
+from support.contributors import CONTRIBUTED
 
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.review import appeal
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.waiting import WaitingReviews
 from openledger_node.home import Home
 from openledger_protocol.datanet import Row
-
-
-@pytest.fixture
-def own(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
-    return own
 
 
 def test_batches_and_open_appeals_are_counted(home: Home, own: OwnDatanets) -> None:

@@ -23,7 +23,7 @@ from openledger_node.home import Home
 from openledger_node.models.bases import Base, describe_folder
 from openledger_node.models.library import list_adapters
 
-from .conftest import DATANET, ROWS, STARTED_NS
+from .conftest import ROWS, STARTED_NS, waiting_run
 
 pytestmark = pytest.mark.slow
 
@@ -65,20 +65,7 @@ def draw_moments(random: Random) -> list[int]:
 
 def carry_out(home: Home, base: Base, **parts: Any) -> TrainingRun:
     job = TrainingJob(name="numbers", rank=2, layers=1, epochs=EPOCHS, dropout=0.1, device="cpu")
-    run = TrainingRun(
-        number=1,
-        state="waiting",
-        job=job,
-        trainer="peft_lora",
-        base=base.name,
-        datanet=DATANET,
-        num_rows=len(ROWS),
-        num_held_out=2,
-        num_dropped=0,
-        evaluated_rows=2,
-        started_ns=STARTED_NS,
-        changed_ns=STARTED_NS,
-    )
+    run = waiting_run(job=job, trainer="peft_lora", base=base.name)
     Runs(home).begin(run, ROWS, ROWS[:2])
     given = TrainingParts(base=base, trainer=ChildTrainer("peft_lora"), now_ns=lambda: STARTED_NS, **parts)
     return Runner(home, 1, given).carry_out()

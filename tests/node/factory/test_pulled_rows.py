@@ -20,7 +20,7 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_protocol.primitives import DatanetId
 
-from .conftest import DATANET, ROWS
+from .conftest import DATANET, ROWS, waiting_run
 
 LAKE = DatanetId("0x" + "ab" * 32)
 
@@ -62,20 +62,7 @@ def test_a_pulled_version_gets_its_index(home: Home, tmp_path: Path) -> None:
 
 
 def begun(home: Home, label: VersionLabel) -> TrainingRun:
-    run = TrainingRun(
-        number=1,
-        state="waiting",
-        job=TrainingJob(name="mine"),
-        trainer="fake",
-        base="fake",
-        datanet=label,
-        num_rows=len(ROWS),
-        num_held_out=2,
-        num_dropped=0,
-        evaluated_rows=2,
-        started_ns=0,
-        changed_ns=0,
-    )
+    run = waiting_run(job=TrainingJob(name="mine"), datanet=label)
     Runs(home).begin(run, ROWS, ROWS[:2])
     return run
 

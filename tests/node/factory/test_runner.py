@@ -38,7 +38,7 @@ from openledger_protocol.adapter import public_probes
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 
-from .conftest import DATANET, ROWS, STARTED_NS
+from .conftest import DATANET, ROWS, STARTED_NS, waiting_run
 
 JOB = TrainingJob(name="numbers", epochs=10)  # 30 steps, a checkpoint each three
 Begin = Callable[..., TrainingRun]
@@ -88,10 +88,7 @@ def runs(home: Home) -> Runs:
 @pytest.fixture
 def begin(runs: Runs) -> Begin:
     def run(number: int = 1, **changes: Any) -> TrainingRun:
-        fields: dict[str, Any] = {"number": number, "state": "waiting", "job": JOB, "trainer": "fake", "base": "fake"}
-        fields |= {"datanet": DATANET, "num_rows": len(ROWS), "num_held_out": 2, "num_dropped": 0}
-        fields |= {"evaluated_rows": 2, "started_ns": STARTED_NS, "changed_ns": STARTED_NS, **changes}
-        made = TrainingRun(**fields)
+        made = waiting_run(number=number, **{"job": JOB, **changes})
         runs.begin(made, ROWS, ROWS[:2])
         return made
 

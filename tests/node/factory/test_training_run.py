@@ -7,27 +7,15 @@ from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.factory.training_run import (
     HISTORY_MAX,
     LossPoint,
-    TrainingRun,
     newest,
     progressed,
     with_point,
 )
 
-from .conftest import DATANET
+from .conftest import waiting_run
 
-RUN = TrainingRun(
-    number=1,
-    state="waiting",
-    job=TrainingJob(name="lake"),
-    trainer="fake",
-    base="fake",
-    datanet=DATANET,
-    num_rows=9,
-    num_held_out=1,
-    num_dropped=0,
-    evaluated_rows=1,
-    started_ns=1,
-    changed_ns=1,
+RUN = waiting_run(
+    job=TrainingJob(name="lake"), num_rows=9, num_held_out=1, evaluated_rows=1, started_ns=1, changed_ns=1
 )
 
 

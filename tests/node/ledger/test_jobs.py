@@ -41,11 +41,6 @@ def completion(number: int = 1, *, tokens_out: int = 7) -> Completion:
     )
 
 
-def test_a_job_starts_running(ledger: Ledger) -> None:
-    ledger.jobs.start(job())
-    assert ledger.jobs.newest(limit=10) == [job()]
-
-
 def test_a_job_that_was_answered_is_completed(ledger: Ledger) -> None:
     ledger.jobs.start(job())
     ledger.jobs.complete(completion(), first_token_ns=1_500, ended_ns=2_000)

@@ -76,12 +76,6 @@ def test_the_magnitude_of_dora_is_read_as_each_version_of_peft_names_it(folder: 
     assert layout.sites[0].key_magnitude == MAGNITUDE + tail
 
 
-def test_an_adapter_without_dora_has_no_magnitude(folder: Path) -> None:
-    layout = read_layout(write_adapter(folder))
-    assert not layout.is_dora
-    assert layout.sites[0].key_magnitude is None
-
-
 @pytest.mark.parametrize(
     ("path", "layer", "module"),
     [
@@ -132,21 +126,7 @@ def test_scaling_is_alpha_by_rank_or_by_its_root(folder: Path, changes: dict[str
 
 
 def test_what_changes_only_the_training_is_read(folder: Path) -> None:
-    quiet = {
-        "lora_dropout": 0.1,
-        "inference_mode": True,
-        "init_lora_weights": "gaussian",
-        "fan_in_fan_out": False,
-        "base_model_name_or_path": "x",
-        "layers_to_transform": [0],
-        "task_type": "CAUSAL_LM",
-        "loftq_config": {},
-        "eva_config": None,
-        "exclude_modules": None,
-        "use_dora": False,
-        "modules_to_save": None,
-        "layer_replication": None,
-    }
+    quiet = {"init_lora_weights": "gaussian", "loftq_config": {}, "use_dora": False, "layer_replication": None}
     assert len(read_layout(write_adapter(folder, **quiet)).sites) == 1
 
 
