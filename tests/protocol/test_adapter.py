@@ -221,7 +221,3 @@ def test_datanets_ascend_with_their_weights() -> None:
     )
     assert datanet_weights(replace(FULL, datanets=(harbour, lake))) == ((lake.id, 600_000), (harbour.id, 400_000))
     assert datanet_weights(PLAIN) == ()
-
-
-def test_a_manifest_turned_plain_holds_only_what_json_holds() -> None:
-    assert to_plain(FULL) == as_read(FULL)

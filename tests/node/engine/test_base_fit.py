@@ -31,6 +31,12 @@ def card_room(gib: int) -> Room:
     return Room(size_bytes=(gib - 1) * GIB, on_gpu=True)
 
 
+def write_config(folder: Path, name: str) -> None:
+    base = known_base(name)
+    assert base is not None
+    (folder / "config.json").write_text(json.dumps(base.fields))
+
+
 def chosen(base: KnownBase, room: Room) -> Form | None:
     return choose_form(forms_of(base.config, INFERENCE, room), INFERENCE.quantisation)
 
@@ -147,9 +153,7 @@ def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room(monke
 def test_an_automatic_context_follows_the_last_self_check_of_the_kernels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = known_base("Qwen/Qwen3-8B")
-    assert base is not None
-    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    write_config(tmp_path, "Qwen/Qwen3-8B")
     card = Card(vendor="nvidia", name="RTX", total_bytes=22 * GB, taken_bytes=0, driver="580.1")
     monkeypatch.setattr(base_fit, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card, torch=CUDA))
     monkeypatch.setattr(budget, "missing_for_kernels", lambda: None)
@@ -200,9 +204,7 @@ def here(
 def test_without_a_limit_the_engine_takes_what_others_leave_of_the_card_and_no_more_than_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_kernels: bool
 ) -> None:
-    base = known_base("Qwen/Qwen3-4B-Instruct-2507")
-    assert base is not None
-    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    write_config(tmp_path, "Qwen/Qwen3-4B-Instruct-2507")
     needs = needs_of(tmp_path, INFERENCE, on_gpu=True, has_kernels=has_kernels)
     card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, driver="580.1")
     roomy, adapter_bytes = here(monkeypatch, card, tmp_path, has_kernels=has_kernels)
@@ -222,9 +224,7 @@ def test_without_a_limit_the_engine_takes_what_others_leave_of_the_card_and_no_m
 def test_the_engine_that_runs_leaves_its_memory_to_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = known_base("Qwen/Qwen3-4B-Instruct-2507")
-    assert base is not None
-    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    write_config(tmp_path, "Qwen/Qwen3-4B-Instruct-2507")
     empty = Card(vendor="nvidia", name="RTX", total_bytes=16 * GB, taken_bytes=GB, driver="580.1")
     serving = replace(empty, taken_bytes=13 * GB)  # in a container the driver does not list the engine
     before = here(monkeypatch, empty, tmp_path, has_kernels=True)
@@ -235,9 +235,7 @@ def test_the_engine_that_runs_leaves_its_memory_to_the_next_one(
 def test_a_base_that_does_not_fit_beside_a_game_is_left_to_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = known_base("Qwen/Qwen3-8B")
-    assert base is not None
-    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    write_config(tmp_path, "Qwen/Qwen3-8B")
     card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, taken_bytes=20 * GB, driver="580.1")
     for found in (card, None):
         settings, adapter_bytes = here(monkeypatch, found, tmp_path, has_kernels=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.local_engine import SETTINGS, engine_options
+from support.scripted_child import PROFILE
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Profile
 from openledger_node.engine.benchmark import (
@@ -26,20 +27,7 @@ def options(tmp_path: Path, backend: str = "fake", batch_max: int = 4) -> Engine
 
 
 def profile(num_blocks: int) -> Profile:
-    return Profile(
-        backend="fake",
-        kernel="none",
-        device="cpu",
-        dtype="none",
-        quantisation="none",
-        threads=1,
-        context_max=64,
-        vocab_size=257,
-        num_blocks=num_blocks,
-        block_bytes=1,
-        base_bytes=0,
-        end_ids=(256,),
-    )
+    return replace(PROFILE, context_max=64, num_blocks=num_blocks)
 
 
 @pytest.mark.parametrize(("batch_max", "sizes"), [(1, (1,)), (4, (1, 4)), (16, (1, 8, 16)), (64, (1, 8, 32))])

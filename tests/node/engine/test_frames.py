@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+from support.scripted_child import PROFILE
 
 from openledger_node.engine import frames
-from openledger_node.engine.backend import BackendSettings, Profile
+from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.frames import (
     Allow,
     Beat,
@@ -34,20 +35,7 @@ from openledger_protocol.primitives import AdapterId
 SETTINGS = BackendSettings(
     base_folder="/a/base", device="cpu", dtype="float32", threads=2, batch_max=16, context_max=2048
 )
-PROFILE = Profile(
-    backend="fake",
-    kernel="none",
-    device="cpu",
-    dtype="none",
-    quantisation="none",
-    threads=1,
-    context_max=64,
-    vocab_size=9,
-    num_blocks=4,
-    block_bytes=64,
-    base_bytes=0,
-    end_ids=(0, 151_643),
-)
+
 SAMPLING = SamplingParams(
     max_tokens=9, seed=2**64 - 1, temperature=0.1, top_p=0.9, top_k=40, min_p=0.05, stop=("\n\n", "🙂")
 )
@@ -83,7 +71,7 @@ MESSAGES: list[Command | Event] = [
     Unpin(adapter_id=SOURCE.id),
     Unload(adapter_id=SOURCE.id),
     LoadStep(phase="loading", done=3, total=30),
-    EngineReady(profile=PROFILE),
+    EngineReady(profile=replace(PROFILE, end_ids=(0, 151_643))),
     EngineReady(profile=replace(PROFILE, end_ids=())),
     Fatal(message="no base: set [inference] base"),
     StepTokens(sequence_ids=("s",), texts=("",), ids=(0,), reasons=(None,)),

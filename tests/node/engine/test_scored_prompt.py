@@ -5,15 +5,12 @@ import socket
 import threading
 from dataclasses import replace
 
-import pytest
 from support.engine_events import events_in
 
 from openledger_node.backends.fake import FakeBackend
 from openledger_node.engine import frames
-from openledger_node.engine.answer import only
 from openledger_node.engine.backend import BackendSettings, Profile
 from openledger_node.engine.frames import EngineChunk, Finished, OpenEngine, Refused, Submit
-from openledger_node.engine.sampler import allowed_by
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.engine.worker import Link, Worker
 from openledger_protocol.inference import SamplingParams, TokenLogprob
@@ -98,8 +95,3 @@ def test_a_backend_whose_server_draws_refuses_by_name() -> None:
     assert isinstance(last, Refused)
     assert last.code == "malformed"
     assert 'set [inference] backend to "torch_lora"' in last.message
-
-
-@pytest.mark.parametrize("token_id", [0, 31, 32, 256])
-def test_the_mask_of_one_token_allows_one_token(token_id: int) -> None:
-    assert allowed_by(only(token_id, 257), 257).nonzero()[0].tolist() == [token_id]

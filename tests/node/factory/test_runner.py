@@ -107,6 +107,8 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
     assert (run.state, run.adapter, run.adapter_id) == ("done", adapter.full_name, adapter.id)
     assert run.evaluation is not None
     assert run.evaluation["exact"] == {"base": 0.0, "adapter": 0.5}
+    answers = [(each["base"], each["adapter"]) for each in run.evaluation["samples"]]
+    assert answers == [("I do not know.", "A number."), ("I do not know.", "I do not know.")]
     assert adapter.manifest.evaluation is not None
     assert {**adapter.manifest.evaluation["figures"], "samples": run.evaluation["samples"]} == run.evaluation
     probes = public_probes(adapter.manifest)
@@ -203,13 +205,6 @@ def test_what_a_killed_node_left_is_gone_on_with_and_says_so(home: Home, runs: R
     run = carry_out(home, FakeTrainer())
     assert run.state == "done"
     assert [(each.step, each.why) for each in run.restarts] == [(12, "the process that trained it had ended")]
-
-
-def test_a_node_that_ends_leaves_the_training_to_the_next_one(home: Home, runs: Runs, begin: Begin) -> None:
-    begin()
-    assert carry_out(home, WishingTrainer(runs, 10, "yield")).state == "training"
-    run = carry_out(home, FakeTrainer())
-    assert (run.state, run.restarts[0].step) == ("done", 10)
 
 
 class Killed(BaseException):
@@ -367,20 +362,6 @@ def test_a_second_evaluation_that_is_stopped_leaves_the_first_and_the_adapter(
     runs.order_evaluation(before, 1, now_ns=STARTED_NS)
     after = carry_out(home, Interrupted())
     assert (after.state, after.evaluation, runs.wished(1)) == ("done", before.evaluation, None)
-
-
-def test_base_and_adapter_are_shown_side_by_side(home: Home, begin: Begin) -> None:
-    begin()
-    run = carry_out(home, FakeTrainer())
-    assert run.evaluation is not None
-    first, second = run.evaluation["samples"]
-    assert first == {
-        "prompt": "What is 0?", "reference": "A number.", "base": "I do not know.", "adapter": "A number."
-    }  # fmt: skip
-    assert second["adapter"] == "I do not know."
-    manifest = list_adapters(home)[0].manifest
-    assert manifest.evaluation is not None
-    assert "samples" not in manifest.evaluation["figures"], "they are the owner's"
 
 
 def test_what_was_learned_before_a_kill_is_not_learned_again(home: Home, runs: Runs, begin: Begin) -> None:

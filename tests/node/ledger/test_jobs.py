@@ -2,30 +2,18 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openledger_node.ledger.jobs import Job, JobSums
+from openledger_node.ledger.jobs import JobSums
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.store import Store
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
 
-
-def job(number: int = 1, **changes: Any) -> Job:
-    plain = Job(
-        request_id=RequestId(f"r{number}"),
-        received_ns=1_000 * number,
-        base="fake",
-        adapter_id=AdapterId("0xaa"),
-        adapter_name="harbour",
-        state="running",
-        tokens_in=10 * number,
-    )
-    return replace(plain, **changes)
+from .conftest import job
 
 
 def completion(number: int = 1, *, tokens_out: int = 7) -> Completion:
@@ -61,13 +49,6 @@ def test_the_first_end_of_a_job_is_its_only_end(ledger: Ledger) -> None:
     ledger.jobs.fail(RequestId("r1"), error_code="engine_failed", ended_ns=3_000)
     ledger.jobs.complete(completion(tokens_out=99), first_token_ns=None, ended_ns=4_000)
     assert ledger.jobs.newest(limit=10) == ended
-
-
-def test_one_request_is_one_row(ledger: Ledger) -> None:
-    ledger.jobs.start(job())
-    with pytest.raises(sqlite3.IntegrityError):
-        ledger.jobs.start(job(tokens_in=99))
-    assert ledger.jobs.newest(limit=10) == [job()]
 
 
 def test_jobs_come_newest_first_and_no_more_than_asked_for(ledger: Ledger) -> None:

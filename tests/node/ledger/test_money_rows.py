@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.signed import CHANNEL, CONFIG, NODE, PAYER, PAYMENTS, WORK, account, digest
 
-from openledger_node.ledger.jobs import DuplicateJobError, Job
+from openledger_node.ledger.jobs import DuplicateJobError
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import Draft, ReceiptRow
 from openledger_protocol.eip712 import hex_digest
 from openledger_protocol.payments import ChannelConfig, Receipt, SignedVoucher, Voucher, channel_id, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, RequestId, Salt, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Salt, Wei
 from openledger_protocol.settlement import EpochClaim
+
+from .conftest import job
 
 ADAPTER = AdapterId(digest("a"))
 OTHER_CONFIG = replace(CONFIG, salt=Salt(digest("6")), payer=account(7))
@@ -183,18 +185,9 @@ def test_what_a_claim_skipped_is_free_for_the_next(ledger: Ledger) -> None:
 
 
 def test_a_job_of_an_id_that_was_used_is_told_apart_from_our_mistakes(ledger: Ledger) -> None:
-    job = Job(
-        request_id=RequestId("r"),
-        received_ns=1,
-        base="fake",
-        adapter_id=None,
-        adapter_name=None,
-        state="running",
-        tokens_in=1,
-    )
-    ledger.jobs.start(job)
-    with pytest.raises(DuplicateJobError, match="request id r was used before"):
-        ledger.jobs.start(job)
+    ledger.jobs.start(job())
+    with pytest.raises(DuplicateJobError, match="request id r1 was used before"):
+        ledger.jobs.start(job())
 
 
 def test_a_channel_is_the_config_that_was_heard_first(ledger: Ledger) -> None:

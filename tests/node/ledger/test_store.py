@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import pytest
 
 from openledger_node.errors import ConfigError, LedgerError
 from openledger_node.ledger import store as store_module
-from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.schema import SCHEMA, TABLES
 from openledger_node.ledger.store import Store, open_store
-from openledger_protocol.primitives import AdapterId, RequestId
+from openledger_protocol.primitives import RequestId
+
+from .conftest import job
 
 # Commits rows for ever and prints each id once its commit has returned.
 WRITER = """
@@ -44,19 +44,6 @@ for number in count():
 def store(file: Path) -> Iterator[Store]:
     with closing(open_store(file, is_writer=True)) as opened:
         yield opened
-
-
-def job(number: int = 1, **changes: Any) -> Job:
-    plain = Job(
-        request_id=RequestId(f"r{number}"),
-        received_ns=1_000 * number,
-        base="fake",
-        adapter_id=AdapterId("0xaa"),
-        adapter_name="harbour",
-        state="running",
-        tokens_in=10 * number,
-    )
-    return replace(plain, **changes)
 
 
 def test_a_commit_that_returned_is_on_the_disk(store: Store) -> None:

@@ -23,7 +23,6 @@ from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import Trace
 from openledger_node.models.bases import file_digest
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.constants import SIGNAL_SKETCH_BYTES
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError, AttributionError
 from openledger_protocol.primitives import Digest
@@ -42,12 +41,6 @@ def test_rows_are_read_back_as_they_were_computed(tmp_path: Path) -> None:
         assert len(found.vectors) == count
         for number in range(count):
             assert found.row(number) == signals_of(trace_of_row(ROWS[number]), found.statistics, SKETCHES)
-
-
-def test_a_row_takes_its_three_vectors_and_nothing_else(tmp_path: Path) -> None:
-    build_signals(tmp_path, [(D1, ROWS)], SKETCHES, trace_of_row)
-    bytes_a_row = 2 * SIGNAL_SKETCH_BYTES + len(IS_RESIDUAL)
-    assert (tmp_path / "vectors-0.i8").stat().st_size == len(ROWS) * bytes_a_row
 
 
 def test_the_same_rows_give_the_same_root_and_a_row_counts_once(tmp_path: Path) -> None:
