@@ -81,19 +81,6 @@ def test_what_is_pinned_stays_until_it_is_unpinned() -> None:
     assert resident.plan(80, set()) == [A, B]
 
 
-def test_an_adapter_that_left_takes_no_room() -> None:
-    resident = cache((A, 60), (B, 40))
-    resident.remove(A)
-    assert A not in resident
-    assert B in resident
-    assert (resident.used_bytes, resident.budget_bytes) == (40, BUDGET)
-
-
-def test_adding_without_room_is_a_mistake_of_ours() -> None:
-    with pytest.raises(AssertionError, match=r"plan\(\) comes first"):
-        cache((A, 60)).add(B, 41, reload_s=1.0)
-
-
 USES = st.lists(
     st.tuples(st.sampled_from("abcdef"), st.sets(st.sampled_from("abcdef"), max_size=3)), min_size=1, max_size=40
 )

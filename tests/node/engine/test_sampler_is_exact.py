@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.random_logits import logits_of
 
 from openledger_node.engine import sampler
 from openledger_node.engine.backend import Draw
@@ -35,22 +36,6 @@ def slow_sample(logits: Logits, params: SamplingParams, position: int) -> int:
 
 
 SHAPES = ["flat", "normal", "peaked", "certain", "ties", "ruled out", "huge"]
-
-
-def logits_of(shape: str, size: int, seed: int) -> Logits:
-    """Logits as models give them, and as they never do."""
-    random = np.random.default_rng(seed)
-    row = random.standard_normal(size).astype(np.float32) * 3
-    if shape == "flat":
-        row *= np.float32(1e-3)
-    if shape in ("peaked", "certain"):
-        row[random.integers(0, size, 20)] += np.linspace(5, 15 if shape == "peaked" else 60, 20, dtype=np.float32)
-    if shape == "ties":
-        row = row.round()
-    if shape == "ruled out":
-        row[random.random(size) < 0.9] = -np.inf
-        row[random.integers(0, size)] = 1.0
-    return row * np.float32(1e30) if shape == "huge" else row
 
 
 rows = st.builds(logits_of, st.sampled_from(SHAPES), st.integers(1, 3_000), st.integers(0, 2**32))

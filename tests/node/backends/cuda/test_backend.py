@@ -5,16 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.kernel_backends import Both, open_both
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.cuda.backend import CudaBackend
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_node.engine import probe
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw
-from openledger_node.models.adapter_source import AdapterSource
+from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -43,37 +40,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "phi 3": {"model_type": "phi3"},
 }  # fmt: skip
 
-Both = tuple[CudaBackend, TorchLoraBackend]
-
 
 @pytest.fixture(autouse=True)
 def short_probes(monkeypatch: pytest.MonkeyPatch, fewer_programs: None) -> None:
     monkeypatch.setattr(probe, "PROMPT_TOKENS_MAX", 4)
-
-
-def settings_of(base: Path, **changes: Any) -> BackendSettings:
-    given = {"device": "cpu", "dtype": "float32", "threads": 1, "batch_max": 4, "context_max": CONTEXT, **changes}
-    return BackendSettings(base_folder=str(base), adapter_bytes=1 << 20, acceleration="off", **given)
-
-
-def on_kernels(settings: BackendSettings) -> CudaBackend:
-    return CudaBackend(settings, Placement(CPU, DTYPES[settings.dtype]))
-
-
-def open_both(base: Path, **changes: Any) -> Both:
-    settings = settings_of(base, **changes)
-    return on_kernels(settings), TorchLoraBackend(settings)
-
-
-def source_of(folder: Path) -> AdapterSource:
-    return AdapterSource(id=AdapterId(folder.name), folder=str(folder))
-
-
-def load(backends: Both, *folders: Path) -> None:
-    for backend in backends:
-        for folder in folders:
-            source = source_of(folder)
-            backend.load_adapter(source.id, backend.read_adapter(source))
 
 
 def rows_of(lengths: dict[str, int], seen: dict[str, int]) -> tuple[BatchRow, ...]:
@@ -124,8 +94,7 @@ def adapters_for(base: Path, root: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_has_the_logits_of_plain_torch(family: str, tmp_path: Path) -> None:
     base = make_base(tmp_path / family.replace(" ", "-"), **FAMILIES[family])
-    backends = open_both(base)
-    load(backends, *adapters_for(base, tmp_path))
+    backends = open_both(base, *adapters_for(base, tmp_path))
     found, wanted = logits_of(backends, SEQUENCES, *STEPS)
     assert torch.allclose(found, wanted, atol=1e-4)
 
@@ -133,8 +102,7 @@ def test_a_family_has_the_logits_of_plain_torch(family: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("quantisation", ["int8", "int4", "nf4"])
 def test_a_quantised_base_has_the_logits_of_plain_torch(quantisation: str, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", hidden_size=64, intermediate_size=96, num_hidden_layers=1)
-    backends = open_both(base, quantisation=quantisation)
-    load(backends, *adapters_for(base, tmp_path))
+    backends = open_both(base, *adapters_for(base, tmp_path), quantisation=quantisation)
     found, wanted = logits_of(backends, SEQUENCES, STEPS[1])
     assert torch.allclose(found, wanted, atol=1e-4)
     assert backends[0].profile.quantisation == quantisation
@@ -143,8 +111,7 @@ def test_a_quantised_base_has_the_logits_of_plain_torch(quantisation: str, tmp_p
 @pytest.mark.parametrize(("dtype", "error"), [("float16", 0.03), ("bfloat16", 0.2)])
 def test_narrow_formats_are_close_to_float32(dtype: str, error: float, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", num_hidden_layers=1, **FAMILIES["gemma 2"])
-    backends = on_kernels(settings_of(base, dtype=dtype)), TorchLoraBackend(settings_of(base))
-    load(backends, *adapters_for(base, tmp_path))
+    backends = open_both(base, *adapters_for(base, tmp_path), dtype=dtype)
     found, wanted = logits_of(backends, SEQUENCES, STEPS[1])
     assert float((found - wanted).abs().max() / wanted.std()) < error
 
@@ -167,8 +134,7 @@ def test_sixteen_adapters_of_sixteen_shapes_in_a_batch_have_the_logits_of_plain_
     folders = [
         write_adapter(base, tmp_path / f"a{seed}", seed=seed, **kind) for seed, kind in enumerate((*KINDS, *extra))
     ]
-    backends = open_both(base, batch_max=17)
-    load(backends, *folders)
+    backends = open_both(base, *folders, batch_max=17)
     sequences: dict[str, str | None] = {"bare": None} | {f"s{n}": f"a{n}" for n in range(len(folders))}
     for _ in range(2):  # the second time in blocks that the first one left full
         found, wanted = logits_of(backends, sequences, dict.fromkeys(sequences, 2), dict.fromkeys(sequences, 1))

@@ -13,6 +13,7 @@ import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.depth import depth
+from support.random_logits import logits_of
 from triton.runtime import interpreter
 
 from openledger_node.backends.cuda import draw as drawing
@@ -124,22 +125,6 @@ def test_the_kernels_draws_are_numpys_bits() -> None:
 
 
 SHAPES = ["flat", "normal", "peaked", "certain", "ties", "zeros", "huge", "clustered"]
-
-
-def logits_of(shape: str, size: int, seed: int) -> Logits:
-    random = np.random.default_rng(seed)
-    row = random.standard_normal(size).astype(np.float32) * 3
-    if shape == "flat":
-        row *= np.float32(1e-3)
-    if shape in ("peaked", "certain"):
-        row[random.integers(0, size, 20)] += np.linspace(5, 15 if shape == "peaked" else 60, 20, dtype=np.float32)
-    if shape == "ties":
-        row = row.round()
-    if shape == "zeros":
-        row = np.where(row > 0, np.float32(0.0), np.float32(-0.0))
-    if shape == "clustered":
-        row = np.sort(row)[::-1].copy()
-    return row * np.float32(1e30) if shape == "huge" else row
 
 
 @pytest.mark.parametrize("shape", SHAPES)

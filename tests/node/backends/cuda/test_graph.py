@@ -8,20 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.kernel_backends import Both, open_both
 from support.plain_adapter import write_adapter
 from support.recorded_launches import RecordedLaunches
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.decoder import Decoder
 from openledger_node.backends.cuda.graph import Capture, Graphs, Launch, plain
 from openledger_node.backends.cuda.step import bucket_sizes
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
+from openledger_node.engine.backend import BatchRow, Draw, Drawn
 from openledger_node.errors import DeviceError
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -36,19 +33,12 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 }
 
 
-def open_backends(root: Path, capture: Capture) -> tuple[CudaBackend, TorchLoraBackend]:
+def open_backends(root: Path, capture: Capture) -> Both:
     base = make_base(root / "base", num_hidden_layers=1, tie_word_embeddings=True)
-    settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype="float32", threads=1, batch_max=8, context_max=64,
-        adapter_bytes=1 << 20,
-    )  # fmt: skip
-    backends = CudaBackend(settings, Placement(CPU, torch.float32), capture=capture), TorchLoraBackend(settings)
-    for seed, (name, kind) in enumerate(ADAPTERS.items()):
-        folder = write_adapter(base, root / name, seed=seed, **kind)
-        source = AdapterSource(id=AdapterId(name), folder=str(folder))
-        for backend in backends:
-            backend.load_adapter(source.id, backend.read_adapter(source))
-    return backends
+    folders = [
+        write_adapter(base, root / name, seed=seed, **kind) for seed, (name, kind) in enumerate(ADAPTERS.items())
+    ]
+    return open_both(base, *folders, capture=capture, batch_max=8)
 
 
 def row(name: str, token: int, *, position: int, block: int) -> BatchRow:

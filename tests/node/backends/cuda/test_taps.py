@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.batches import GREEDY, load, source_of
+from support.batches import GREEDY
+from support.kernel_backends import Both, open_both
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 
@@ -16,11 +17,8 @@ from openledger_node.attribution.signals.files import build_signals, open_signal
 from openledger_node.attribution.signals.sketches import Sketches
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import Trace, replayed_taps, trace_of
-from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.tapping import likeliest_of
-from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.backends.torch_lora.placement import DTYPES, Placement
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn, TappingBackend
+from openledger_node.engine.backend import BatchRow, Draw, Drawn, TappingBackend
 from openledger_node.engine.taps import TOP_TOKENS, Taps, likeliest
 from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
 from openledger_protocol.datanet import Row
@@ -41,8 +39,6 @@ KINDS: dict[AdapterId, dict[str, Any]] = {
 PROMPT, ANSWER = tuple(range(5, 17)), tuple((37 * at + 9) % 250 for at in range(20))
 SHARES_APART_PPM_MAX = 50_000
 
-Both = tuple[CudaBackend, TorchLoraBackend]
-
 
 def make_root(root: Path, **changes: Any) -> Path:
     base = make_base(root / "base", **changes)
@@ -56,19 +52,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_root(tmp_path_factory.mktemp("taps"))
 
 
-def settings_of(root: Path, **changes: Any) -> BackendSettings:
-    given = {"device": "cpu", "dtype": "float32", "threads": 1, "batch_max": 8, "context_max": 64, **changes}
-    return BackendSettings(base_folder=str(root / "base"), adapter_bytes=1 << 20, acceleration="off", **given)
-
-
-def open_both(root: Path, dtype: str = "float32", **changes: Any) -> Both:
-    """On kernels in `dtype`, and on plain torch in float32."""
-    kernels = CudaBackend(settings_of(root, dtype=dtype, **changes), Placement(CPU, DTYPES[dtype]))
-    backends = kernels, TorchLoraBackend(settings_of(root, **changes))
-    for backend in backends:
-        for name in KINDS:
-            load(backend, source_of(root, name))
-    return backends
+def open_loaded(root: Path, dtype: str = "float32", **changes: Any) -> Both:
+    return open_both(root / "base", *(root / name for name in KINDS), dtype=dtype, batch_max=8, **changes)
 
 
 def row(name: str, ids: tuple[int, ...], position: int, *, place: int = 0, is_tapped: bool = True) -> BatchRow:
@@ -125,7 +110,7 @@ def assert_alike(found: Taps, wanted: Taps, atol: float = 1e-4) -> None:
 
 
 def test_tapped_rows_of_mixed_batches_have_the_taps_of_plain_torch(root: Path) -> None:
-    kernels, oracle = open_both(root)
+    kernels, oracle = open_loaded(root)
     for found, wanted in zip(stepped(kernels), stepped(oracle), strict=True):
         assert {name: each.token for name, each in found.items()} == {
             name: each.token for name, each in wanted.items()
@@ -157,7 +142,7 @@ def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
     root: Path, adapter_id: AdapterId, seen: int, known: int
 ) -> None:
     """Twenty known tokens are two pieces; one alone is a decoding row, whose step is recorded."""
-    kernels, oracle = open_both(root)
+    kernels, oracle = open_loaded(root)
     found, wanted = (replayed(each, adapter_id, seen=seen, known=known) for each in (kernels, oracle))
     assert found.taps.num_tokens == known
     assert_alike(found.taps, wanted.taps)
@@ -166,7 +151,7 @@ def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
 
 
 def test_the_bare_base_is_not_replayed(root: Path) -> None:
-    kernels, _ = open_both(root)
+    kernels, _ = open_loaded(root)
     kernels.join("base", None)
     with pytest.raises(AssertionError, match="bare base"):
         kernels.replay(row("base", PROMPT, 0), ANSWER[:1])
@@ -175,7 +160,7 @@ def test_the_bare_base_is_not_replayed(root: Path) -> None:
 @pytest.mark.parametrize("quantisation", ["int4", "nf4"])
 def test_a_quantised_base_has_the_taps_and_the_head_of_plain_torch(quantisation: str, tmp_path: Path) -> None:
     root = make_root(tmp_path, hidden_size=64, intermediate_size=96, num_hidden_layers=1)
-    kernels, oracle = open_both(root, quantisation=quantisation)
+    kernels, oracle = open_loaded(root, quantisation=quantisation)
     assert kernels.profile.quantisation == quantisation
     assert_alike(replayed(kernels, WHOLE, known=3).taps, replayed(oracle, WHOLE, known=3).taps)
     ids = [7, 250, 7]
@@ -189,7 +174,7 @@ def test_products_of_inputs_that_were_shrunk_have_their_own_size(dtype: str, err
     file = root / "base" / "model.safetensors"
     tensors = {name: 40 * each if "up_proj" in name else each for name, each in load_file(file).items()}
     save_file(tensors, file, metadata={"format": "pt"})
-    kernels, oracle = open_both(root, dtype)
+    kernels, oracle = open_loaded(root, dtype)
     found, wanted = (replayed(each, WHOLE, known=3).taps.activations for each in (kernels, oracle))
     down = slice(-4, None)
     assert np.abs(wanted[:, down]).max() > 100, "their inputs had to be shrunk"
@@ -237,7 +222,7 @@ def shares(evidence: np.ndarray[Any, Any]) -> list[Share]:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_shares_by_poa_v3_are_those_of_plain_torch(dtype: str, root: Path, tmp_path: Path) -> None:
     """An index that a contributor built without a card pays the same people when a card answers or checks."""
-    kernels, oracle = open_both(root, dtype)
+    kernels, oracle = open_loaded(root, dtype)
 
     def taps_of(backend: TappingBackend, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Taps:
         return replayed_taps(backend, PART, prompt, ids)

@@ -1,0 +1,31 @@
+"""The backend on the kernels beside plain torch in float32, its oracle, with the same adapters."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openledger_node.backends.cuda.backend import CudaBackend
+from openledger_node.backends.cuda.graph import Capture
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.placement import DTYPES, Placement
+from openledger_protocol.primitives import AdapterId
+
+from .batches import load, source_of
+from .torch_bases import cpu_settings
+
+CPU = torch.device("cpu")
+Both = tuple[CudaBackend, TorchLoraBackend]
+
+
+def open_both(
+    base: Path, *folders: Path, dtype: str = "float32", capture: Capture | None = None, **changes: Any
+) -> Both:
+    """Both of them; `dtype` is that of the kernels, and each folder an adapter under its own name."""
+    given = {"context_max": 64, "adapter_bytes": 1 << 20, "acceleration": "off", **changes}
+    kernels = CudaBackend(cpu_settings(base, dtype=dtype, **given), Placement(CPU, DTYPES[dtype]), capture=capture)
+    backends = kernels, TorchLoraBackend(cpu_settings(base, **given))
+    for backend in backends:
+        for folder in folders:
+            load(backend, source_of(folder.parent, AdapterId(folder.name)))
+    return backends
