@@ -11,6 +11,7 @@ from support.batches import GREEDY, Orders, generate, load, source_of
 from support.on_card import DEVICE, IS_ON_CARD, open_on_card
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
+from support.torch_bases import cpu_settings
 
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.graph import plain
@@ -60,16 +61,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_of(base: Path, dtype: str = "float32") -> BackendSettings:
-    return BackendSettings(
-        base_folder=str(base),
-        device="cpu",
-        dtype=dtype,
-        threads=1,
-        batch_max=20,
-        context_max=128,
-        adapter_bytes=4 << 20,
-        acceleration="off",
-    )
+    return cpu_settings(base, dtype=dtype, batch_max=20, adapter_bytes=4 << 20, acceleration="off")
 
 
 def orders_for(adapters: list[AdapterId | None]) -> Orders:

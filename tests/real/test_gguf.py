@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from support.tiny import greedy
+from support.torch_bases import cpu_settings
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -13,7 +14,7 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.backends.torch_lora.loading import load_weights
 from openledger_node.backends.torch_lora.placement import choose_placement
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BatchRow, Draw
 from openledger_node.home import Home
 from openledger_node.models.bases import find_base, gguf_of, read_base
 from openledger_node.models.causal_lm import open_causal_lm
@@ -81,10 +82,7 @@ def test_greedy_answers_are_those_of_the_dequantised_model(
 ) -> None:
     tokenizer = Tokenizer.from_file(str(demo_base / "tokenizer.json"))
     ids = tuple(tokenizer.encode(PROMPT).ids)
-    settings = BackendSettings(
-        base_folder=str(demo_base), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=256,
-        quantisation=quantisation,
-    )  # fmt: skip
+    settings = cpu_settings(demo_base, batch_max=1, context_max=256, quantisation=quantisation)
     backend = TorchLoraBackend(settings)
     assert generate(backend, ids) == greedy(dequantised, ids, ANSWER_TOKENS)
 

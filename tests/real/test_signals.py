@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.depth import depth
+from support.torch_bases import cpu_settings
 
 from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.index import build_index, open_index
@@ -19,7 +20,7 @@ from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.rows import rows_digest
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BatchRow, Draw
 from openledger_node.engine.taps import Taps, joined_taps
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_node.factory.samples import SAMPLES
@@ -84,9 +85,7 @@ class Served:
 
 
 def open_real(base: Path, dtype: str) -> TorchLoraBackend:
-    settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype=dtype, threads=1, batch_max=1, context_max=TOKENS_MAX
-    )
+    settings = cpu_settings(base, dtype=dtype, batch_max=1, context_max=TOKENS_MAX)
     backend = TorchLoraBackend(settings)
     source = AdapterSource(id=ADAPTER, folder=str(SAMPLES / "harbour"))
     backend.load_adapter(ADAPTER, backend.read_adapter(source))

@@ -17,9 +17,9 @@ PROMPT = tuple(range(5, 45))
 ADAPTER = AdapterId("0xaa")
 
 
-def cpu_settings(base: Path | None, **changes: Any) -> BackendSettings:
-    given = {"dtype": "float32", "threads": 1, "batch_max": 4, "context_max": 128, **changes}
-    return BackendSettings(base_folder=str(base) if base else None, device="cpu", **given)
+def cpu_settings(base: Path | str | None, **changes: Any) -> BackendSettings:
+    given = {"device": "cpu", "dtype": "float32", "threads": 1, "batch_max": 4, "context_max": 128, **changes}
+    return BackendSettings(base_folder=str(base) if base else None, **given)
 
 
 def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:

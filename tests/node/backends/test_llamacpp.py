@@ -17,6 +17,7 @@ from support.llama_programs import fake_program
 from support.processes.living_peer import wait_until
 from support.tiny import make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
+from support.torch_bases import cpu_settings
 
 from openledger_node.backends.llamacpp import open_backend
 from openledger_node.backends.llamacpp.backend import LlamaBackend
@@ -57,15 +58,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tiny: Path, tmp_path: Path) -> BackendSettings:
-    return BackendSettings(
-        base_folder=str(tiny / "base"),
-        device="cpu",
-        dtype="auto",
-        threads=0,
-        batch_max=4,
-        context_max=128,
-        cache_folder=str(tmp_path / "cache"),
-    )
+    return cpu_settings(tiny / "base", dtype="auto", threads=0, cache_folder=str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -490,14 +483,8 @@ MODEL = GgufSizes(file_bytes=5 * GB, layer_bytes=140_000_000, num_layers=32, kv_
     ],
 )
 def test_context_and_layers_fit_under_the_cap(device: str, cap: int, context: int, wanted: tuple[int, int]) -> None:
-    settings = BackendSettings(
-        base_folder="x",
-        device=device,
-        dtype="auto",
-        threads=0,
-        batch_max=16,
-        context_max=context,
-        device_bytes_max=cap,
+    settings = cpu_settings(
+        "x", device=device, dtype="auto", threads=0, batch_max=16, context_max=context, device_bytes_max=cap
     )
     plan = plan_server(MODEL, settings)
     assert (plan.kv_tokens, plan.gpu_layers) == wanted
@@ -507,8 +494,6 @@ def test_context_and_layers_fit_under_the_cap(device: str, cap: int, context: in
 
 
 def test_a_model_that_does_not_fit_says_by_how_much() -> None:
-    settings = BackendSettings(
-        base_folder="x", device="cpu", dtype="auto", threads=0, batch_max=4, context_max=2048, device_bytes_max=4 * GB
-    )
+    settings = cpu_settings("x", dtype="auto", threads=0, context_max=2048, device_bytes_max=4 * GB)
     with pytest.raises(ModelError, match=r"takes 5.00 GB, 0.27 for 2048 tokens of context and 0.21 to run.* is 4.00"):
         plan_server(MODEL, settings)

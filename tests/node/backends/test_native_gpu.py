@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from support.tiny import make_base
+from support.torch_bases import cpu_settings
 
 from openledger_node.backends.native import backend
 from openledger_node.backends.native.backend import is_gpu_build, will_find_gpu
-from openledger_node.engine.backend import BackendSettings
 
 CPU_BUILD = "__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
 CUDA_BUILD = CPU_BUILD.replace("cuda: Optional[str] = None", "cuda: Optional[str] = '12.8'")
@@ -49,13 +49,6 @@ def test_the_compiled_path_is_tried_unless_a_gpu_will_be_used(
     tried: list[bool] = []
     monkeypatch.setattr(backend, "will_find_gpu", lambda: finds_gpu)
     monkeypatch.setattr(backend, "open_library", lambda _: tried.append(True))
-    settings = BackendSettings(
-        base_folder=str(make_base(tmp_path / "base")),
-        device="auto",
-        dtype="auto",
-        threads=1,
-        batch_max=1,
-        context_max=64,
-    )
+    settings = cpu_settings(make_base(tmp_path / "base"), device="auto", dtype="auto", batch_max=1, context_max=64)
     assert backend.open_accelerated(settings) is None
     assert tried == ([] if finds_gpu else [True])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.engine_events import events_in
 from support.tiny import make_adapter, make_base
+from support.torch_bases import cpu_settings
 
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings
@@ -85,9 +86,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
 
 @pytest.mark.slow
 def test_a_tight_kv_cache_and_reused_beginnings_change_no_token(tiny: Path) -> None:
-    settings = BackendSettings(
-        base_folder=str(tiny / "base"), device="cpu", dtype="float32", threads=1, batch_max=6, context_max=128
-    )
+    settings = cpu_settings(tiny / "base", batch_max=6)
     commands = submits(tiny)
     plenty, _ = answers(settings, commands, prefill_tokens_max=512)
     block_bytes = load_plug("backend", "torch_lora")(settings).profile.block_bytes
@@ -102,9 +101,7 @@ def test_payers_who_send_the_same_text_share_the_head_of_the_template_and_no_mor
     base = make_base(tmp_path / "base")
     head = "every chat begins with these words: "
     (base / "chat_template.jinja").write_text(head + "{% for m in messages %}{{ m.content }}{% endfor %}")
-    settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=128
-    )
+    settings = cpu_settings(base, batch_max=1)
     prompt = open_tokenizer(base).render((Message(role="user", content="a secret that was guessed " * 2),))
     reused = {}
     for payer in ("0xvictim", "0xstranger", ""):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.tiny import make_base
+from support.torch_bases import cpu_settings
 from torch import Tensor
 
 from openledger_node.backends.torch_lora import backend, batch, decoder, group_matrix, kv_cache, lora, selfcheck
@@ -20,7 +21,7 @@ from openledger_node.backends.torch_lora.selfcheck import (
     check_device,
     fault_of,
 )
-from openledger_node.engine.backend import BackendSettings, BatchRow
+from openledger_node.engine.backend import BatchRow
 from openledger_node.errors import ModelError
 from openledger_node.models.known_bases import KNOWN_BASES
 
@@ -166,9 +167,6 @@ def test_every_device_but_the_cpu_is_checked_before_the_base_is_loaded(
 
     monkeypatch.setattr(backend, "choose_placement", lambda *_: Placement(torch.device("meta"), torch.float32))
     monkeypatch.setattr(backend, "check_device", refuse)
-    settings = BackendSettings(
-        base_folder=str(make_base(tmp_path / "base")),
-        device="auto", dtype="auto", threads=1, batch_max=1, context_max=64,
-    )  # fmt: skip
+    settings = cpu_settings(make_base(tmp_path / "base"), device="auto", dtype="auto", batch_max=1, context_max=64)
     with pytest.raises(ModelError, match="checked meta"):
         backend.TorchLoraBackend(settings)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from support.batches import GREEDY, TABLE_BLOCKS, drawing, load, source_of
 from support.tiny import make_adapter, make_base
+from support.torch_bases import cpu_settings
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BatchRow, Draw
 from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
 from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.primitives import AdapterId
@@ -32,17 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_tapping(folder: Path, *, merge_after_steps: int = 0, dtype: str = "float32") -> TorchLoraBackend:
-    backend = TorchLoraBackend(
-        BackendSettings(
-            base_folder=str(folder / "base"),
-            device="cpu",
-            dtype=dtype,
-            threads=1,
-            batch_max=4,
-            context_max=128,
-            merge_after_steps=merge_after_steps,
-        )
-    )
+    backend = TorchLoraBackend(cpu_settings(folder / "base", dtype=dtype, merge_after_steps=merge_after_steps))
     load(backend, source_of(folder, FULL))
     load(backend, source_of(folder, PART))
     return backend

@@ -10,10 +10,11 @@ import pytest
 import torch
 from peft import PeftModel
 from support.tiny import greedy, make_adapter, make_base, make_tokenizer
+from support.torch_bases import cpu_settings
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from openledger_node.backends.transformers_lora.backend import TransformersBackend
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
+from openledger_node.engine.backend import BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.plugs import load_plug
@@ -23,9 +24,7 @@ from openledger_protocol.primitives import AdapterId
 
 GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
 PROMPT = tuple(range(5, 45))
-SETTINGS = BackendSettings(
-    base_folder=None, device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128, acceleration="off"
-)
+SETTINGS = cpu_settings(None, acceleration="off")
 
 GPT2: dict[str, Any] = {"model_type": "gpt2", "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256}
 BASES: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.tiny import make_base
+from support.torch_bases import cpu_settings
 
 from openledger_node import card
 from openledger_node.backends.cuda import backend, opening, selfcheck
@@ -28,10 +29,9 @@ CARD = Placement(torch.device("meta"), torch.float16)  # stands for a card, whic
 @pytest.fixture
 def settings(tmp_path: Path) -> BackendSettings:
     base = make_base(tmp_path / "base")
-    return BackendSettings(
-        base_folder=str(base), device="auto", dtype="auto", threads=1, batch_max=1, context_max=64,
-        cache_folder=str(tmp_path / "cache"),
-    )  # fmt: skip
+    return cpu_settings(
+        base, device="auto", dtype="auto", batch_max=1, context_max=64, cache_folder=str(tmp_path / "cache")
+    )
 
 
 @pytest.fixture

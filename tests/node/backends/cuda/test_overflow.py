@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
+from support.torch_bases import cpu_settings
 from torch import Tensor
 
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -28,10 +29,7 @@ PROMPT = 18
 def backend(request: pytest.FixtureRequest, tmp_path: Path, fewer_programs: None) -> CudaBackend:
     """A base in float16 with three adapters of one shape, of which one overflows."""
     base = make_base(tmp_path / "base", model_type=request.param, num_hidden_layers=1)
-    settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype="float16", threads=1, batch_max=4, context_max=64,
-        adapter_bytes=1 << 20,
-    )  # fmt: skip
+    settings = cpu_settings(base, dtype="float16", context_max=64, adapter_bytes=1 << 20)
     opened = CudaBackend(settings, Placement(torch.device("cpu"), torch.float16))
     for seed, name in enumerate(("overflows", "harmless", "healthy")):
         folder = write_adapter(base, tmp_path / name, seed=seed, targets=TARGETS)
