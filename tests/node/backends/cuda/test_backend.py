@@ -1,5 +1,6 @@
 """The whole backend on Triton's interpreter beside plain torch, its oracle: from files to tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,17 @@ def test_sixteen_adapters_of_sixteen_shapes_in_a_batch_have_the_logits_of_plain_
         found, wanted = logits_of(backends, sequences, dict.fromkeys(sequences, 2), dict.fromkeys(sequences, 1))
         assert torch.allclose(found, wanted, atol=1e-4)
         assert torch.equal(found.argmax(dim=-1), wanted.argmax(dim=-1))
+
+
+def test_a_text_on_the_first_block_of_another_has_the_logits_of_plain_torch(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", num_hidden_layers=1)
+    backends = open_both(base, *adapters_for(base, tmp_path))
+    ids, seen = tuple(range(20, 40)), []
+    draw = Draw(sampling=GREEDY, position=len(ids))
+    first = BatchRow(sequence_id="first", token_ids=ids, position=0, blocks=(0, 1), draw=draw)
+    again = replace(first, sequence_id="again", token_ids=ids[16:], position=16, blocks=(0, 2))
+    for backend in backends:
+        for row in (first, again):
+            backend.join(row.sequence_id, AdapterId("whole"))
+            seen.append(torch.as_tensor(backend.logits((row,))))
+    assert all(torch.allclose(each, seen[0], atol=1e-4) for each in seen)
