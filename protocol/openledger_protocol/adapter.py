@@ -100,11 +100,6 @@ class PublicProbe:
     answer: str
 
 
-def public_probes(manifest: AdapterManifest) -> tuple[PublicProbe, ...]:
-    """The probe set in a manifest's `evaluation`; empty if its trainer measured no answers."""
-    return tuple(PublicProbe(**each) for each in (manifest.evaluation or {}).get("probes", ()))
-
-
 def probe_digest(prompt: str, ids: Sequence[int]) -> Digest:
     """The digest in a manifest's probe: over the prompt and the adapter's greedy token ids."""
     return canonical_digest({"prompt": prompt, "ids": list(ids)})

@@ -14,11 +14,9 @@ from openledger_protocol.adapter import (
     AdapterManifest,
     BaseReference,
     DatanetReference,
-    PublicProbe,
     adapter_id,
     datanet_weights,
     manifest_from_json,
-    public_probes,
 )
 from openledger_protocol.codec import canonical_json, to_plain
 from openledger_protocol.errors import MalformedError
@@ -197,14 +195,6 @@ def test_an_ill_typed_field_is_refused(name: str, value: Any) -> None:
 def test_an_ill_typed_optional_field_is_refused(name: str, value: Any) -> None:
     with pytest.raises(MalformedError):
         manifest_from_json(as_read(FULL, **{name: value}))
-
-
-def test_the_public_probes_are_those_of_the_evaluation() -> None:
-    assert public_probes(manifest_from_json(as_read(FULL, evaluation={"loss": 0.5, "probes": PROBES}))) == (
-        PublicProbe(prompt="Where?", answer="In the harbour."),
-        PublicProbe(prompt="Who?", answer="Odile."),
-    )
-    assert public_probes(FULL) == public_probes(PLAIN) == ()
 
 
 def test_a_datanet_by_its_local_name_says_what_to_do() -> None:

@@ -168,11 +168,6 @@ class EarningsReports:
         ]
 
 
-def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
-    """Report the earnings of a session once; see `EarningsReports.report`."""
-    return EarningsReports(session).report(given, now_s=now_s)
-
-
 def _sums(books: AccountBooks, parts: DayParts, since_s: float) -> dict[str, Any]:
     """The sums of a report, each of which its days add up to, and the lines of the books."""
     settled, claimed, gas = map(_sum, (parts.settled, parts.claimed, parts.gas))

@@ -1,12 +1,7 @@
-"""The device that torch uses here: its name, the versions of what drives it, and the speed of its memory.
+"""The device that torch uses here: its name, the versions of what drives it, and the speed of its memory."""
 
-`python -m openledger_node.backends.device_facts cuda` prints them as JSON, for programs that do not load torch.
-"""
-
-import json
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -92,7 +87,3 @@ def _version_of(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-if __name__ == "__main__":
-    print(json.dumps(asdict(device_facts(sys.argv[1]))))

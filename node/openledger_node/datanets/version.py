@@ -313,20 +313,6 @@ def check_signed(version: DatanetVersion) -> DatanetVersion:
     return version
 
 
-def signed_rows(version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int, registry: Address) -> set[Digest]:
-    """The rows of a version that their contributors have signed for this Datanet of this chain's registry.
-
-    The same id may stand in the registry of another chain, whose licence the contributor has not agreed to here.
-    """
-    place = (chain_id, registry, datanet_id)
-    return {
-        digest
-        for offer in version.offers
-        if (offer.chain_id, offer.contract, offer.datanet_id) == place
-        for digest in offer.rows
-    }
-
-
 def _read_published(home: Home, datanet_id: DatanetId, rows_root: Digest, what: str) -> DatanetVersion:
     file = published_file(home, datanet_id, rows_root)
     found = _read(file, what)

@@ -83,13 +83,6 @@ class Bids:
         self.scope.deadline = min(self.scope.deadline, self.due_s)
 
 
-async def call_all(
-    transport: Transport, protocol: str, call: Call, ads: Sequence[Advertisement], *, timeout_s: float
-) -> Bids:
-    """Ask nodes for bids, all at once. Each has `timeout_s` from when it is reached; later bids are ignored."""
-    return await call_in_waves(transport, protocol, call, ads, timeout_s=timeout_s, num_first=len(ads))
-
-
 async def call_in_waves(
     transport: Transport,
     protocol: str,
@@ -97,8 +90,7 @@ async def call_in_waves(
     ads: Sequence[Advertisement],
     *,
     timeout_s: float,
-    is_good: Callable[[ReceivedBid], bool] = lambda _: False,
-    num_first: int = FIRST_WAVE,
+    is_good: Callable[[ReceivedBid], bool],
 ) -> Bids:
     """Ask the first nodes for bids, and the others unless a good bid comes soon.
 
@@ -106,7 +98,7 @@ async def call_in_waves(
     """
     due_s = trio.current_time() + timeout_s
     bids = Bids(due_s=due_s, scope=trio.CancelScope(deadline=due_s + WAY_S))
-    first, others = ads[:num_first], ads[num_first:]
+    first, others = ads[:FIRST_WAVE], ads[FIRST_WAVE:]
     is_enough = False
     try:
         with bids.scope:
@@ -171,7 +163,7 @@ async def _ask(
             await messages.send(encode(call))
             answer = decode(await messages.receive())
         if waiting.cancelled_caught:
-            return  # `call_all` notes who has not answered
+            return  # the caller notes who has not answered
         match answer:
             case BidMessage() as bid:
                 at_s = trio.current_time()

@@ -152,17 +152,8 @@ def forget_texts_of_guest(home: Home, network: Network, *, setting_s: float) -> 
         return ledger.texts.next_end_ns() if ledger.texts.is_folded else 0
 
 
-def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:
-    """Find the exchange of a receipt in the ledger of a network's folder; None if it is not kept.
-
-    Raises:
-        KeyFileError: it was sealed with another key.
-    """
-    return find_text_at(folder, ledger, digest, now_ns=time.time_ns())
-
-
 def find_text_at(folder: Path, ledger: Ledger, digest: Digest, *, now_ns: int) -> Opening | None:
-    """Find an exchange as of a time, as `find_text` does.
+    """Find the exchange of a receipt in the ledger of a network's folder; None if it is not kept at that time.
 
     Raises:
         KeyFileError: it was sealed with another key.

@@ -12,7 +12,7 @@ from support.chain_world.contract_world import OPEN
 from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
 from support.contributors import ADA
 
-from openledger_node.accounting.earnings import EarningsReports, earnings_report
+from openledger_node.accounting.earnings import EarningsReports
 from openledger_node.cli.earnings import _print, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.cli.units import open_amount
@@ -42,7 +42,7 @@ def one(tmp_path: Path) -> Iterator[OneWallet]:
 
 
 def report(one: OneWallet, **given: Any) -> dict[str, Any]:
-    return earnings_report(one.world.node, given, now_s=float(one.world.now_s))
+    return EarningsReports(one.world.node).report(given, now_s=float(one.world.now_s))
 
 
 def final(found: dict[str, Any]) -> dict[str, int]:

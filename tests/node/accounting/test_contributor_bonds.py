@@ -14,7 +14,7 @@ from support.chain_world.world import World
 from support.contributors import ACCOUNTS, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.accounting.bond_plans import post_bond, take_back
-from openledger_node.accounting.earnings import earnings_report
+from openledger_node.accounting.earnings import EarningsReports
 from openledger_node.accounting.publishing import Publication
 from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.deployment import Deployment
@@ -96,7 +96,7 @@ def bond(owner: DatanetOwner) -> PostedBond:
 
 
 def report(owner: DatanetOwner, **given: Any) -> dict[str, Any]:
-    found = earnings_report(owner.world.node, given, now_s=float(owner.world.now_s))
+    found = EarningsReports(owner.world.node).report(given, now_s=float(owner.world.now_s))
     assert found["books"]["holds"]
     return found
 

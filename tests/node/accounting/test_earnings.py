@@ -11,7 +11,7 @@ from support.chain_world.seller import Seller
 from support.chain_world.world import World
 
 from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
-from openledger_node.accounting.earnings import earnings_report
+from openledger_node.accounting.earnings import EarningsReports
 from openledger_node.cli.earnings import COLUMNS, OTHERS, SPENT, _print_days, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.settlement.records import record_of
@@ -24,7 +24,7 @@ NOW_S = 1_800_000_000.0
 
 
 def report(world: World, **given: Any) -> dict[str, Any]:
-    return earnings_report(world.node, given, now_s=float(world.node.client.head().timestamp_s))
+    return EarningsReports(world.node).report(given, now_s=float(world.node.client.head().timestamp_s))
 
 
 async def test_a_paid_answer_is_pending_then_claimed_and_each_sum_is_the_ledgers_and_the_chains(
@@ -72,9 +72,9 @@ async def test_what_was_earned_before_a_moment_is_not_in_it(seller: Seller, worl
     await seller.ask("hello")
     seller.settle_all()
     tomorrow_s = world.node.client.head().timestamp_s + 86_400
-    found = earnings_report(world.node, {"since": "1h"}, now_s=float(tomorrow_s))
+    found = EarningsReports(world.node).report({"since": "1h"}, now_s=float(tomorrow_s))
     assert (found["claimed_wei"], found["gas_wei"], found["settlements"]) == ("0", "0", [])
-    found = earnings_report(world.node, {"since": "7d"}, now_s=float(tomorrow_s))
+    found = EarningsReports(world.node).report({"since": "7d"}, now_s=float(tomorrow_s))
     assert int(found["claimed_wei"]) == world.balance(world.node.accounts.wallet)
 
 

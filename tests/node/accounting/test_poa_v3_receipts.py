@@ -20,7 +20,7 @@ from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import Home
 from openledger_node.models.bases import Base
-from openledger_node.payments.kept_texts import find_text
+from openledger_node.payments.kept_texts import find_text_at
 from openledger_node.payments.payer import Bought
 from openledger_node.payments.receipts import Delivered, MadeReceipt, ReceiptMaker
 from openledger_node.serving.service import Serving
@@ -71,9 +71,8 @@ async def verified(seller: Seller, bought: Bought) -> dict[str, tuple[bool | Non
 
 def kept(seller: Seller, bought: Bought) -> Opening:
     payer = seller.world.payer
-    opening = find_text(
-        seller.home.guest_ledger(seller.world.node.network.network).parent, payer.ledger, bought.digest
-    )
+    folder = seller.home.guest_ledger(seller.world.node.network.network).parent
+    opening = find_text_at(folder, payer.ledger, bought.digest, now_ns=1)
     assert opening is not None
     return opening
 

@@ -25,13 +25,12 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import (
     make_version,
     read_version,
-    signed_rows,
     version_from_json,
     write_version,
 )
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.offer import RowOffer, check_offer, offer_digest
@@ -134,11 +133,7 @@ def test_a_version_keeps_the_proof_that_its_rows_were_offered(own: OwnDatanets) 
     own.approve("lake", own.contribute("lake", (unsigned,), {}).digest, {})
     version, *_ = own.next_version("lake")
     assert version_from_json(json.loads(json.dumps(to_plain(version)))) == version
-    here = {"chain_id": PLACE.chain_id, "registry": PLACE.contract}
-    assert signed_rows(version, PLACE.datanet_id, **here) == {canonical_digest(row) for row in batch.rows}
-    assert signed_rows(version, DatanetId("0x" + "2" * 64), **here) == set()
-    assert signed_rows(version, PLACE.datanet_id, chain_id=1, registry=PLACE.contract) == set()
-    assert signed_rows(version, PLACE.datanet_id, chain_id=PLACE.chain_id, registry=BEN) == set()
+    assert [(offer.account, offer.rows) for offer in version.offers] == [(batch.offer.account, batch.offer.rows)]
 
 
 def test_a_batch_whose_rows_are_all_withdrawn_leaves_no_proof(own: OwnDatanets) -> None:

@@ -25,7 +25,7 @@ from openledger_node.factory.job import Method, TrainingJob
 from openledger_node.factory.trainer import EvaluationInput, TrainingInput, TrainingResult
 from openledger_node.factory.trainers.examples import Example
 from openledger_node.factory.trainers.narrow_base import open_narrow_base
-from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct, narrow_bytes
+from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct
 from openledger_node.factory.trainers.peft_lora import adapt, choose_targets, open_trainer
 from openledger_node.factory.trainers.split_model import SplitModel, text_model
 from openledger_node.models.adapters import artifact_digest
@@ -134,9 +134,11 @@ def test_a_base_in_memory_has_the_bytes_of_the_estimate(tmp_path: Path) -> None:
     folder = make_base(tmp_path / "b", hidden_size=256, intermediate_size=512, head_dim=64)
     model, config = open_narrow_base(folder, CPU, torch.float32), read_config(folder)
     widened = base_bytes(JOB, replace(config, num_layers=0, vocab_size=0), weight_bytes=4)
-    assert narrow_bytes(model) == pytest.approx(base_bytes(JOB, config, weight_bytes=4) - widened, rel=0.05)
+    narrow = [each for each in model.modules() if isinstance(each, NarrowLinear | NarrowEmbedding)]
+    narrow_bytes = sum({id(each.matrix): each.matrix.size_bytes for each in narrow}.values())  # one may be shared
+    assert narrow_bytes == pytest.approx(base_bytes(JOB, config, weight_bytes=4) - widened, rel=0.05)
     wide = base_bytes(replace(JOB, quantisation="none"), config, weight_bytes=4)
-    assert narrow_bytes(model) < wide / 5
+    assert narrow_bytes < wide / 5
     assert sum(weight.nbytes for weight in model.parameters()) < wide / 50, "only norms are wide"
 
 

@@ -34,7 +34,6 @@ from openledger_node.factory.training_run import Stage, TrainingRun
 from openledger_node.home import Home, take_lock
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
-from openledger_protocol.adapter import public_probes
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 
@@ -111,9 +110,9 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
     assert answers == [("I do not know.", "A number."), ("I do not know.", "I do not know.")]
     assert adapter.manifest.evaluation is not None
     assert {**adapter.manifest.evaluation["figures"], "samples": run.evaluation["samples"]} == run.evaluation
-    probes = public_probes(adapter.manifest)
-    assert [probe.prompt for probe in probes] == [row.prompt for row in ROWS[:2]]
-    assert all(probe.answer for probe in probes), "anybody can attribute them"
+    probes = adapter.manifest.evaluation["probes"]
+    assert [probe["prompt"] for probe in probes] == [row.prompt for row in ROWS[:2]]
+    assert all(probe["answer"] for probe in probes), "anybody can attribute them"
     assert runs.find(1) == run, "what is on the disk is what was returned"
     assert {file.name for file in runs.folder(1).iterdir()} == {"run.json", "held_out.json"}
 

@@ -15,7 +15,7 @@ from support.market_world.terms import NOW_NS, Clock
 
 from openledger_node.errors import KeyFileError
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.payments.kept_texts import KeptTexts, Seal, find_text, open_seal
+from openledger_node.payments.kept_texts import KeptTexts, Seal, find_text_at, open_seal
 from openledger_node.payments.payer import Keep
 from openledger_protocol.opening import check_opening
 
@@ -63,13 +63,13 @@ async def test_neither_sides_files_hold_what_was_said(tmp_path: Path) -> None:
 async def test_a_payer_that_keeps_texts_can_open_its_receipts(tmp_path: Path) -> None:
     async with open_market(tmp_path, keep_texts=keeping(open_seal(tmp_path / "net"), keep_s=10**9)) as market:
         bought = await market.buy(purchase("r1", prompt=PROMPT))
-        opening = find_text(tmp_path / "net", market.buyer.ledger, bought.digest)
+        opening = find_text_at(tmp_path / "net", market.buyer.ledger, bought.digest, now_ns=1)
         assert opening is not None
         check_opening(opening, bought.receipt)
         assert (opening.messages, opening.text) == (PROMPT, bought.text)
-        assert find_text(tmp_path / "net", market.seller.ledger, bought.digest) is None
+        assert find_text_at(tmp_path / "net", market.seller.ledger, bought.digest, now_ns=1) is None
         with pytest.raises(KeyFileError, match="sealed with another"):
-            find_text(tmp_path / "other", market.buyer.ledger, bought.digest)
+            find_text_at(tmp_path / "other", market.buyer.ledger, bought.digest, now_ns=1)
 
 
 @pytest.mark.parametrize(("keep_s", "num_kept"), [(0.0, 0), (5.0, 1), (10**6, 2)])

@@ -250,12 +250,6 @@ def slots_for(config: DecoderConfig, num_bytes: int) -> int:
     return max(1, num_bytes // (TABLE_SHARE * _row_bytes(config)))
 
 
-def extra_bytes(config: DecoderConfig, num_bytes: int) -> int:
-    """The bytes on the device that an arena of `num_bytes` takes beside them: its table, and room to move runs."""
-    bounce_bytes = min(BOUNCE_BYTES, num_bytes // ALIGNED_BYTES * ALIGNED_BYTES)
-    return slots_for(config, num_bytes) * _row_bytes(config) + bounce_bytes
-
-
 def _row_bytes(config: DecoderConfig) -> int:
     return config.num_layers * len(GROUPS) * FIELDS * 8
 

@@ -66,11 +66,3 @@ class NarrowEmbedding(nn.Module):
         """Look up ids (…) and return their embeddings (…, d_model), on the device of the ids."""
         found = look_up(self.matrix, ids.flatten()).to(ids.device).view(*ids.shape, -1)
         return found if self._scale is None else found * torch.tensor(self._scale, dtype=found.dtype)
-
-
-def narrow_bytes(model: nn.Module) -> int:
-    """Sum the bytes of a model's narrow matrices; a head that is the embedding counts once."""
-    matrices = {
-        id(each.matrix): each.matrix for each in model.modules() if isinstance(each, NarrowLinear | NarrowEmbedding)
-    }
-    return sum(matrix.size_bytes for matrix in matrices.values())

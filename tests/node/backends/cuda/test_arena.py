@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from openledger_node.backends.cuda import arena as arena_module
-from openledger_node.backends.cuda.arena import ALIGNED_BYTES, FIELDS, MAP, A, Arena, ArenaAdapter, extra_bytes
+from openledger_node.backends.cuda.arena import (
+    ALIGNED_BYTES,
+    FIELDS,
+    MAP,
+    A,
+    Arena,
+    ArenaAdapter,
+    _row_bytes,
+    slots_for,
+)
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import CONFIG
@@ -162,7 +171,8 @@ def test_the_arena_is_the_only_memory_that_adapters_take(monkeypatch: pytest.Mon
     for name in ("empty", "zeros"):
         monkeypatch.setattr(torch, name, counting(getattr(torch, name), taken))
     arena = arena_of(300_000)
-    assert sum(taken) == arena.size_bytes + extra_bytes(CONFIG, 300_000)
+    bounce_bytes = 300_000 // ALIGNED_BYTES * ALIGNED_BYTES
+    assert sum(taken) == arena.size_bytes + slots_for(CONFIG, 300_000) * _row_bytes(CONFIG) + bounce_bytes
     adapters = [arena.prepared(blob_of(shape(rank), rank)) for rank in (3, 1, 2)]
     taken.clear()
     for number, adapter in enumerate(adapters):

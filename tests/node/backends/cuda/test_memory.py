@@ -11,7 +11,7 @@ from support.known_bases import SHAPES, config_of
 from torch import Tensor
 
 from openledger_node.backends.cuda import worst_step
-from openledger_node.backends.cuda.arena import RANKS_MAX, Arena, extra_bytes
+from openledger_node.backends.cuda.arena import BOUNCE_BYTES, RANKS_MAX, Arena, _row_bytes, slots_for
 from openledger_node.backends.cuda.decoder import empty_cache
 from openledger_node.backends.cuda.draw import Drawer
 from openledger_node.backends.cuda.forward import KNOWN_MAX, Forward
@@ -120,7 +120,8 @@ def test_the_plan_knows_the_kernels_numbers() -> None:
             assert attention_splits(context, num_kv_heads) == splits
     for name in SHAPES:
         config = config_of(name)
-        assert extra_bytes(config, GIB) <= GIB // memory_plan.ARENA_SHARE + MIB
+        extra_bytes = slots_for(config, GIB) * _row_bytes(config) + BOUNCE_BYTES
+        assert extra_bytes <= GIB // memory_plan.ARENA_SHARE + MIB
         drawer = Drawer(torch.device("meta"), vocab_size=config.vocab_size, rows_max=16)
         planned = config.vocab_size * memory_plan.DRAWING_EIGHTHS // 8 + memory_plan.DRAWING_BYTES
         assert 0.5 * planned < drawer.size_bytes / 16 < planned
