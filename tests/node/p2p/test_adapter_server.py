@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import trio
@@ -283,7 +282,3 @@ async def test_who_asks_nothing_is_hung_up_on(asker: Asker, autojump_clock: trio
     with pytest.raises(Exception, match="ended the stream"):
         await stream.receive()
     assert trio.current_time() >= IDLE_S
-
-
-def test_the_secret_is_where_it_was(home: Home, adapter: Adapter) -> None:
-    assert Path(home.keys / "wallet.json").read_text() == SECRET

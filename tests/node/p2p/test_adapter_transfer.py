@@ -52,6 +52,17 @@ def adapter(swarm: Swarm) -> Adapter:
     return share_adapter(swarm.shared)
 
 
+@pytest.fixture
+def ann_is_slow(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_stream = swarm.transport.open_stream
+
+    async def open_slowly(peer_id: PeerId, protocol: str) -> trio.abc.Stream:
+        await trio.sleep(10 if peer_id == ANN else 0)
+        return await open_stream(peer_id, protocol)
+
+    monkeypatch.setattr(swarm.transport, "open_stream", open_slowly)
+
+
 def partials(home: Home) -> list[Path]:
     return list(home.adapters.glob(".*"))
 
@@ -81,35 +92,21 @@ async def test_an_adapter_comes_whole_from_three_peers_at_once(swarm: Swarm, ada
 
 
 async def test_a_peer_that_is_slow_to_reach_delays_a_quick_one_by_two_seconds(
-    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, ann_is_slow: None
 ) -> None:
     """A peer behind a router may take ten seconds to reach, and is needed only if the others fail."""
     for peer in (ANN, BOB):
         await swarm.add(peer)
-    open_stream = swarm.transport.open_stream
-
-    async def open_slowly(peer_id: PeerId, protocol: str) -> trio.abc.Stream:
-        await trio.sleep(10 if peer_id == ANN else 0)
-        return await open_stream(peer_id, protocol)
-
-    monkeypatch.setattr(swarm.transport, "open_stream", open_slowly)
     fetched = await swarm.fetch(adapter.id, ANN, BOB)
     assert (fetched.from_peer, fetched.dropped) == (BOB, {})
     assert trio.current_time() < JOIN_S + 1
 
 
 async def test_a_peer_that_is_slow_to_reach_is_asked_if_the_quick_one_fails(
-    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, ann_is_slow: None
 ) -> None:
     await swarm.add(ANN)
     await swarm.add(BOB, changed_chunk(WEIGHTS, lambda chunk: replace(chunk, data=bytes(len(chunk.data)))))
-    open_stream = swarm.transport.open_stream
-
-    async def open_slowly(peer_id: PeerId, protocol: str) -> trio.abc.Stream:
-        await trio.sleep(10 if peer_id == ANN else 0)
-        return await open_stream(peer_id, protocol)
-
-    monkeypatch.setattr(swarm.transport, "open_stream", open_slowly)
     fetched = await swarm.fetch(adapter.id, ANN, BOB)
     assert (fetched.from_peer, list(fetched.dropped)) == (ANN, [BOB])
 

@@ -1,6 +1,5 @@
 """Runs of trio that a seed repeats: a clock that jumps, tasks in a drawn order, and no threads."""
 
-import gc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import ceil, inf
@@ -77,14 +76,3 @@ def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, before)
-
-
-@contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Look for garbage seldom: a walk over the objects of a thousand nodes takes seconds."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 1_000)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache, partial
 from hashlib import sha256
 from itertools import count
@@ -11,7 +11,6 @@ from random import Random
 
 import trio
 
-from openledger_node.market import advertiser
 from openledger_node.p2p import bootstrap
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import Conditions, MemoryNetwork, MemoryTransport
@@ -187,16 +186,12 @@ def _way_s(peer_id: PeerId) -> float:
 
 @contextmanager
 def simulated_parts(scenario: Scenario) -> Iterator[None]:
-    """Replace what would not be the same in two runs, renew advertisements as often as asked, and quiet the log."""
+    """Replace what would not be the same in two runs, and quiet the log."""
     numbers = count()
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(replaced(bootstrap, "SystemRandom", partial(_next_random, scenario.seed, numbers)))
-            for name in ("INTERVAL_S_MIN", "INTERVAL_S_MAX"):
-                interval_s = getattr(advertiser, name) / scenario.offers_times
-                stack.enter_context(replaced(advertiser, name, interval_s))
+        with replaced(bootstrap, "SystemRandom", partial(_next_random, scenario.seed, numbers)):
             yield
     finally:
         logging.disable(before)
