@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from support.market_world.advertising import Node, open_node, open_nodes
+from support.market_world.advertising import Node, ask, open_node, open_nodes
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import (
@@ -26,7 +26,7 @@ from openledger_node.market.second_copy import SILENT_S, CopyWatch
 from openledger_node.p2p.transports.memory import MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter, open_advertisement
 from openledger_protocol.primitives import AdapterId
-from openledger_protocol.wire.ads import ADS_MAX, Ads, Bases, GetAds, GetBases, decode, encode
+from openledger_protocol.wire.ads import Ads, Bases, GetAds, GetBases, decode, encode
 from openledger_protocol.wire.inference import ErrorMessage
 
 HARBOUR = AdapterId(word("harbour"))
@@ -253,13 +253,13 @@ async def test_a_newcomer_is_told_of_all_at_once(tmp_path: Path, autojump_clock:
         for name in ("x", "y"):
             assert nodes["a"].board.learn(signed_ad(name, at_s=now_s()))
         await trio.sleep(2)
-        told = await _get(nodes["a"], GetAds(base=BASE))
+        (told,) = await ask(nodes["a"], GetAds(base=BASE))
         assert isinstance(told, Ads)
         own = nodes["a"].advertiser.own
         assert own
         assert own.content in told.ads
         assert len(told.ads) == 3
-        few = await _get(nodes["a"], GetAds(base=BASE, count_max=1))
+        (few,) = await ask(nodes["a"], GetAds(base=BASE, count_max=1))
         assert isinstance(few, Ads)
         assert few.ads == told.ads[:1]
 
@@ -308,7 +308,7 @@ async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_pre
 
 async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
-        told = [await _get(nodes["a"], GetAds(base=BASE)) for _ in range(4)]
+        told = [each for _ in range(4) for each in await ask(nodes["a"], GetAds(base=BASE))]
         assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
         assert isinstance(told[3], ErrorMessage)
         assert told[3].message == "you have asked more often than once in 10 s: come back later"
@@ -318,7 +318,7 @@ async def test_a_stream_of_advertisements_begins_with_get(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
-        told = await _get(nodes["a"], Ads(ads=()))
+        (told,) = await ask(nodes["a"], Ads(ads=()))
         assert isinstance(told, ErrorMessage)
         assert (told.code, told.message) == ("malformed", "a stream has `get`, one `get_bases` and at last `ads`")
 
@@ -349,17 +349,3 @@ async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
             await trio.sleep(30)
             assert nodes["a"].heard_of() == {ad_of("honest").peer_id}
             nursery.cancel_scope.cancel()
-
-
-async def _get(node: Node, message: GetAds | Ads) -> object:
-    stream = await MemoryTransport(node.transport._network, peer_id_of("newcomer")).open_stream(
-        node.transport.peer_id, ADS
-    )
-    async with stream:
-        messages = messages_of(stream)
-        await messages.send(encode(message))
-        return decode(await messages.receive())
-
-
-def test_an_answer_fits_its_frame() -> None:
-    assert ADS_MAX * 2_048 < 1 << 20

@@ -1,17 +1,13 @@
 """Advertisements: which ones count, for how long, and the meaning of their names."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, TERMS, peer_id_of, priced, seed_of, word
 
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.ledger.peers import PEERS_MAX
 from openledger_node.market.board import KEYS_MAX, AdTable, Buckets, Listed
 from openledger_node.market.worth import Worth
@@ -21,27 +17,10 @@ from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest, Wei
 
+from .conftest import Now
+
 HARBOUR, OTHER = (AdapterId(word(name)) for name in ("harbour", "other"))
 OTHER_BASE = Digest(word("other base"))
-
-
-@dataclass
-class Now:
-    now_s: float = NOW_S
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def now() -> Now:
-    return Now()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
-        yield opened
 
 
 def board_of(ledger: Ledger, now: Now) -> AdTable:

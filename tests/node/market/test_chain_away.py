@@ -1,9 +1,5 @@
 """A buyer whose chain can't be asked goes on with sellers that were fit lately, and with no others."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 import trio
 import trio.testing
@@ -12,7 +8,7 @@ from support.market_world.seller import ad_of
 from support.market_world.terms import NOW_NS
 
 from openledger_node.errors import ChainError
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.market.vetting import ASK_TIMEOUT_S, AWAY_S, KEPT_S, Vetting
 from openledger_protocol.errors import BadSignatureError, ProtocolError
 
@@ -41,9 +37,8 @@ class Buyer:
 
 
 @pytest.fixture
-def buyer(tmp_path: Path) -> Iterator[Buyer]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        yield Buyer(ledger)
+def buyer(ledger: Ledger) -> Buyer:
+    return Buyer(ledger)
 
 
 async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(

@@ -11,6 +11,7 @@ import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import network_request
+from support.market_world.seller import Seller
 from support.market_world.terms import CALL, TERMS, price, priced, wallet_of, word
 
 from openledger_node.market.offer import PricePolicy
@@ -40,6 +41,19 @@ async def open_with_liar(root: Path, asks: Terms, **of_liar: object) -> AsyncIte
         if of_liar:
             assert market.buyer.ads.learn(liar.ad(seq=1 << 62, **of_liar)), market.buyer.ads.why_refused
         yield market
+
+
+def hear_calls(seller: Seller) -> list[Call]:
+    """From now on, the calls that a seller hears; it bids for none."""
+    heard: list[Call] = []
+
+    async def listen(_: PeerId, stream: trio.abc.Stream) -> None:
+        call = decode(await messages_of(stream).receive())
+        assert isinstance(call, Call)
+        heard.append(call)
+
+    seller.transport.handle(CALL, listen)
+    return heard
 
 
 async def test_a_bid_at_which_a_few_tokens_take_the_budget_wins_nothing_and_is_noted(tmp_path: Path) -> None:
@@ -131,30 +145,16 @@ async def test_the_owner_may_set_another_highest_price(tmp_path: Path) -> None:
 
 
 async def test_a_call_tells_nobody_what_the_request_may_cost(tmp_path: Path) -> None:
-    heard: list[Call] = []
     async with open_market(tmp_path, {"listens": 1, "sells": 1}, request_max_wei=BUDGET_WEI) as market:
-
-        async def listen(_: PeerId, stream: trio.abc.Stream) -> None:
-            call = decode(await messages_of(stream).receive())
-            assert isinstance(call, Call)
-            heard.append(call)
-
-        market.sellers["listens"].transport.handle(CALL, listen)
+        heard = hear_calls(market.sellers["listens"])
         await market.ask("hello")
     usual = priced(TERMS, 3)
     assert [(call.price_in_max, call.price_out_max) for call in heard] == [(usual.price_in_wei, usual.price_out_wei)]
 
 
 async def test_what_one_model_cost_raises_the_prices_of_no_other(tmp_path: Path) -> None:
-    heard: list[Call] = []
     async with open_market(tmp_path, {"listens": 1, "sells": 1}) as market:
-
-        async def listen(_: PeerId, stream: trio.abc.Stream) -> None:
-            call = decode(await messages_of(stream).receive())
-            assert isinstance(call, Call)
-            heard.append(call)
-
-        market.sellers["listens"].transport.handle(CALL, listen)
+        heard = hear_calls(market.sellers["listens"])
         asked = network_request()
         for _ in range(3):
             adapter = AdapterId(word("dear"))

@@ -1,6 +1,5 @@
 """Each base has its own topic, and a newcomer is told what it lacks by two peers."""
 
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.market_world.advertising import Node, open_node, open_nodes
-from support.market_world.liars import messages_of
+from support.market_world.advertising import Node, ask, open_node, open_nodes
 from support.market_world.seller import signed_ad
 from support.market_world.terms import ADS, BASE, NETWORK, now_s, peer_id_of, word
 
@@ -29,13 +27,11 @@ from openledger_protocol.wire.ads import (
     ADS_MAX,
     DIGEST_BYTES,
     Ads,
-    AdsMessage,
     Bases,
     GetAds,
     GetBases,
     OfferedBase,
     ads_topic,
-    decode,
     digest_of,
     encode,
     shard_of,
@@ -588,18 +584,3 @@ def count_sent(node: Node) -> list[tuple[Digest, int]]:
 
     node.advertiser.server.held = count  # type: ignore[method-assign]
     return counted
-
-
-async def ask(node: Node, *requests: AdsMessage | dict[str, object]) -> list[AdsMessage]:
-    """The answers to requests on one stream, to its end."""
-    stream = await MemoryTransport(node.transport._network, peer_id_of("newcomer")).open_stream(
-        node.transport.peer_id, ADS
-    )
-    answers = list[AdsMessage]()
-    async with stream:
-        messages = messages_of(stream)
-        with suppress(NetworkError):
-            for request in requests:
-                await messages.send(request if isinstance(request, dict) else encode(request))
-                answers.append(decode(await messages.receive()))
-    return answers

@@ -243,19 +243,6 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
             await market.ask("hello...")
 
 
-async def test_a_late_bid_is_not_waited_for(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_market(tmp_path, {"late": 1, "good": 2}) as market:
-        late = market.sellers["late"]
-
-        async def bid_late(stream: trio.abc.Stream) -> None:
-            await trio.sleep(1.6)
-            await late.bidder.serve(peer_id_of("buyer"), stream)
-
-        answer_calls(late, bid_late)
-        answered = await market.ask("hello...")
-    assert market.names_of(answered) == ["good"]
-
-
 # ---- nobody
 
 

@@ -1,24 +1,15 @@
 """Two processes with the same keys notice each other, and the one that is left sells again."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 from support.market_world.seller import ad_of, signed_ad
-from support.market_world.terms import BASE, NETWORK, NOW_S, key_of, peer_id_of, seed_of, signer_of, wallet_of
+from support.market_world.terms import BASE, NETWORK, key_of, peer_id_of, seed_of, signer_of, wallet_of
 
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.market.board import AdTable
 from openledger_node.market.second_copy import CopyWatch
 from openledger_protocol.advertisement import sign_advertisement, sign_binding
 
-
-class Now:
-    now_s: float = NOW_S
-
-    def __call__(self) -> float:
-        return self.now_s
+from .conftest import Now
 
 
 class Copy:
@@ -36,17 +27,6 @@ class Copy:
         content = signed_ad("me", at_s=self._now())
         self.watch.add_own(int(self._now() * 10**9))
         return content
-
-
-@pytest.fixture
-def now() -> Now:
-    return Now()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
-        yield opened
 
 
 @pytest.fixture

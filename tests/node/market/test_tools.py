@@ -100,32 +100,30 @@ async def test_an_answer_by_a_grammar_is_resumed_by_another_node(tmp_path: Path)
     assert answered.text == whole
 
 
-async def test_a_node_with_another_tokenizer_is_passed_over_because_it_counts_otherwise(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("named", "own", "words", "unknown"),
+    [
+        ("tokenizer", "digest", "another tokenizer", "its own"),
+        ("tokenizer", "digest", "another tokenizer", "the seller's"),
+        ("template", "template_digest", "another chat template", "the seller's"),
+    ],
+)
+async def test_a_node_that_counts_otherwise_is_passed_over_but_not_where_one_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, own: str, words: str, unknown: str
+) -> None:
     patient = RequesterLimits(bid_timeout_s=60.0)
     async with open_market(tmp_path, {"other": 1, "same": 2}, limits=patient) as market:
-        for seller, tokenizer in zip(market.sellers.values(), ("a", "b"), strict=True):
-            seller.state = replace(seller.state, tokenizer=Digest(word(tokenizer)))
-        own = market.buyer.requester._tokenizer
-        own.digest = Digest(word("b"))  # type: ignore[misc]
+        other, same = market.sellers.values()
+        other.state = replace(other.state, **{named: Digest(word("a"))})
+        same.state = replace(same.state, **{named: Digest(word("b"))})
+        tokenizer = market.buyer.requester._tokenizer
+        monkeypatch.setattr(tokenizer, own, Digest(word("b")))
         assert market.names_of(await market.ask(TURNS)) == ["same"]
-        market.sellers["same"].state = market.sellers["other"].state
-        with pytest.raises(UnavailableError, match="has another tokenizer"):
+        same.state = other.state
+        with pytest.raises(UnavailableError, match=f"has {words}"):
             await market.ask(TURNS, name="r2")
-        own.digest = ZERO_DIGEST  # type: ignore[misc]
-        assert market.names_of(await market.ask(TURNS, name="r3")) == ["other"], (
-            "its own is not known, so any is taken"
-        )
-
-
-async def test_a_node_with_another_chat_template_is_passed_over_because_it_counts_otherwise(tmp_path: Path) -> None:
-    patient = RequesterLimits(bid_timeout_s=60.0)
-    async with open_market(tmp_path, {"other": 1, "same": 2}, limits=patient) as market:
-        for seller, template in zip(market.sellers.values(), ("a", "b"), strict=True):
-            seller.state = replace(seller.state, template=Digest(word(template)))
-        market.buyer.requester._tokenizer.template_digest = Digest(word("b"))  # type: ignore[misc]
-        assert market.names_of(await market.ask(TURNS)) == ["same"]
-        market.sellers["same"].state = market.sellers["other"].state
-        with pytest.raises(UnavailableError, match="has another chat template"):
-            await market.ask(TURNS, name="r2")
-        market.sellers["other"].state = replace(market.sellers["other"].state, template=ZERO_DIGEST)
-        assert market.names_of(await market.ask(TURNS, name="r3")) == ["other"], "an earlier version names none"
+        if unknown == "its own":
+            monkeypatch.setattr(tokenizer, own, ZERO_DIGEST)
+        else:
+            other.state = replace(other.state, **{named: ZERO_DIGEST})
+        assert market.names_of(await market.ask(TURNS, name="r3")) == ["other"]

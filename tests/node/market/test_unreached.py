@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import trio
 from support.market_world.market import open_market
 from support.market_world.terms import peer_id_of, wallet_of
 
@@ -20,18 +19,6 @@ async def test_a_seller_that_is_not_reached_has_not_failed_and_is_left_alone_for
             assert market.names_of(await market.ask("hello", name=name)) == ["here"]
         record = market.buyer.ledger.sellers.find(wallet_of("gone"))
         assert (record.failures, record.unreached, record.num_answers) == (0, 1, 0)
-
-
-async def test_a_seller_that_is_reached_and_says_nothing_has_failed(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"silent": 0.5, "here": 1}) as market:
-
-        async def say_nothing(*_: object) -> None:
-            await trio.sleep_forever()
-
-        market.sellers["silent"].bidder._find = say_nothing  # type: ignore[assignment]  # it never answers
-        await market.ask("hello")
-        record = market.buyer.ledger.sellers.find(wallet_of("silent"))
-    assert (record.failures, record.unreached) == (1, 0)
 
 
 async def test_if_nobody_is_reached_the_own_connection_is_named_and_no_seller_blamed(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """The board is bounded by worth: whoever has stake gets on it, however many strangers advertise."""
 
 import sys
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
 
 from openledger_node.errors import LedgerError
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
 from openledger_node.market.places import Placed, PlacedAds
@@ -223,97 +221,98 @@ def test_a_dropped_advertisement_leaves_no_group_behind() -> None:
 # ---- with the chain
 
 
-def vetting_of(ledger: Ledger, chain: Chain) -> Vetting:
+@pytest.fixture
+def chain() -> Chain:
+    return Chain()
+
+
+@pytest.fixture
+def vetting(ledger: Ledger, chain: Chain) -> Vetting:
     return Vetting(
         may_sign=chain.may_sign, bond_of=chain.bond_of, sellers=ledger.sellers, now_ns=lambda: NOW_S * 10**9
     )
 
 
-async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_path: Path) -> None:
+@pytest.fixture
+def table(ledger: Ledger) -> AdTable:
+    return AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+
+
+async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(
+    table: AdTable, vetting: Vetting, chain: Chain
+) -> None:
     """The strangers advertise first, and again faster than their bonds can be read."""
-    chain, seen = Chain(), list[Advertisement]()
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting = vetting_of(ledger, chain)
-        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
-        table.worth_of = vetting.worth_of
-        for number in range(UNPROVEN_MAX + 8):
-            name = f"sybil {number}"
-            chain.unbonded.add(wallet_of(name))
-            assert table.learn(signed_ad(name))
-        assert table.learn(signed_ad("honest"))
-        await vetting.read(table.unread(16))
-        for number in range(400, 408):
-            chain.unbonded.add(wallet_of(f"sybil {number}"))
-            assert table.learn(signed_ad(f"sybil {number}"))
-        seen = table.offers(BASE, BASE_ONLY)
+    table.worth_of = vetting.worth_of
+    for number in range(UNPROVEN_MAX + 8):
+        name = f"sybil {number}"
+        chain.unbonded.add(wallet_of(name))
+        assert table.learn(signed_ad(name))
+    assert table.learn(signed_ad("honest"))
+    await vetting.read(table.unread(16))
+    for number in range(400, 408):
+        chain.unbonded.add(wallet_of(f"sybil {number}"))
+        assert table.learn(signed_ad(f"sybil {number}"))
+    seen = table.offers(BASE, BASE_ONLY)
     assert len(seen) <= UNPROVEN_MAX + 1
     assert vetting.worth_of(ad_of("honest")).is_bonded
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
 
 
 def test_a_strangers_name_for_its_own_adapter_counts_only_if_it_is_new_and_until_its_bond_is_read(
-    tmp_path: Path,
+    table: AdTable,
 ) -> None:
     ours, theirs = (OfferedAdapter(id=AdapterId(word(name)), name="harbour") for name in ("ours", "theirs"))
     new = OfferedAdapter(id=AdapterId(word("new")), name="valley")
     worths = {peer_id_of("honest"): BONDED}
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
-        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)  # type: ignore[call-overload]  # a peer id
-        assert table.learn(signed_ad("honest", warm=(ours,)))
-        assert table.learn(signed_ad("thief", warm=(theirs, new)))
-        assert table.resolve("harbour").adapter == ours.id
-        assert table.resolve("valley").adapter == new.id
-        worths[peer_id_of("thief")] = UNBONDED
-        assert table.resolve("harbour").adapter == ours.id
-        assert [listed.adapter for listed in table.adapters()] == [ours]
-        with pytest.raises(UnknownModelError, match="only sellers without the network's minimum stake name it"):
-            table.resolve("valley")
-        with pytest.raises(UnknownModelError, match=r"just now$"):
-            table.resolve("island")
+    table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)  # type: ignore[call-overload]  # a peer id
+    assert table.learn(signed_ad("honest", warm=(ours,)))
+    assert table.learn(signed_ad("thief", warm=(theirs, new)))
+    assert table.resolve("harbour").adapter == ours.id
+    assert table.resolve("valley").adapter == new.id
+    worths[peer_id_of("thief")] = UNBONDED
+    assert table.resolve("harbour").adapter == ours.id
+    assert [listed.adapter for listed in table.adapters()] == [ours]
+    with pytest.raises(UnknownModelError, match="only sellers without the network's minimum stake name it"):
+        table.resolve("valley")
+    with pytest.raises(UnknownModelError, match=r"just now$"):
+        table.resolve("island")
 
 
-def test_a_stranger_gives_no_name_to_anothers_adapter(tmp_path: Path) -> None:
+def test_a_stranger_gives_no_name_to_anothers_adapter(table: AdTable) -> None:
     """Else each request by that name fails as ambiguous, long after the stranger is known to have no bond."""
     harbour, valley = (OfferedAdapter(id=AdapterId(word(name)), name=name) for name in ("harbour", "valley"))
     worths: dict[str, Worth] = {}
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
-        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
-        assert table.learn(signed_ad("honest", warm=(harbour, valley)))
-        assert table.learn(signed_ad("thief", warm=(replace(valley, name="harbour"),)))
-        worths |= {peer_id_of("honest"): BONDED, peer_id_of("thief"): UNBONDED}
-        assert table.resolve("harbour").adapter == harbour.id
-        assert [listed.adapter for listed in table.adapters()] == [harbour, valley]
+    table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
+    assert table.learn(signed_ad("honest", warm=(harbour, valley)))
+    assert table.learn(signed_ad("thief", warm=(replace(valley, name="harbour"),)))
+    worths |= {peer_id_of("honest"): BONDED, peer_id_of("thief"): UNBONDED}
+    assert table.resolve("harbour").adapter == harbour.id
+    assert [listed.adapter for listed in table.adapters()] == [harbour, valley]
 
 
-def test_names_of_a_seller_whose_bond_was_read_after_its_advertisement_came_stay(tmp_path: Path) -> None:
+def test_names_of_a_seller_whose_bond_was_read_after_its_advertisement_came_stay(table: AdTable) -> None:
     ours, worths = OfferedAdapter(id=AdapterId(word("ours")), name="harbour"), dict[str, Worth]()
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
-        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
-        assert table.learn(signed_ad("honest", warm=(ours,)))
-        worths[peer_id_of("honest")] = BONDED
-        assert table.learn(signed_ad("honest", seq=1 << 62, cold=make_filter([ours.id]), num_cold=1))
-        assert table.resolve("harbour").adapter == ours.id
+    table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
+    assert table.learn(signed_ad("honest", warm=(ours,)))
+    worths[peer_id_of("honest")] = BONDED
+    assert table.learn(signed_ad("honest", seq=1 << 62, cold=make_filter([ours.id]), num_cold=1))
+    assert table.resolve("harbour").adapter == ours.id
 
 
 def test_strangers_that_fill_the_table_of_names_displace_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: AdTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[AdTable.__module__], "NAMES_MAX", 4)
     ours = OfferedAdapter(id=AdapterId(word("ours")), name="harbour")
     many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"name-{n}") for n in range(8))
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
-        table.worth_of = lambda ad: BONDED if ad.peer_id == peer_id_of("honest") else UNREAD
-        assert table.learn(signed_ad("honest", warm=(ours,)))
-        assert table.learn(signed_ad("thief", warm=many))
-        assert table.resolve("harbour").adapter == ours.id
+    table.worth_of = lambda ad: BONDED if ad.peer_id == peer_id_of("honest") else UNREAD
+    assert table.learn(signed_ad("honest", warm=(ours,)))
+    assert table.learn(signed_ad("thief", warm=many))
+    assert table.resolve("harbour").adapter == ours.id
 
 
-async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path: Path) -> None:
-    chain, running, most = Chain(), 0, 0
+async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(vetting: Vetting, chain: Chain) -> None:
+    running, most = 0, 0
 
     async def bond_of(wallet: Address) -> Wei:
         nonlocal running, most
@@ -323,197 +322,171 @@ async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path:
         running -= 1
         return await chain.bond_of(wallet)
 
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting = vetting_of(ledger, chain)
-        vetting._bond_of = bond_of
-        ads = [ad_of(f"seller {number % 8}") for number in range(16)]
-        await vetting.read(ads)
-        assert most <= READ_AT_ONCE
-        assert chain.num_asked == 2 * 8
-        await vetting.read(ads)
-        assert chain.num_asked == 2 * 8
+    vetting._bond_of = bond_of
+    ads = [ad_of(f"seller {number % 8}") for number in range(16)]
+    await vetting.read(ads)
+    assert most <= READ_AT_ONCE
+    assert chain.num_asked == 2 * 8
+    await vetting.read(ads)
+    assert chain.num_asked == 2 * 8
 
 
 async def test_a_newcomer_reads_all_that_a_peer_tells_it_in_seconds(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    table: AdTable, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
-    chain = Chain()
 
     async def bond_of(wallet: Address) -> Wei:
         await trio.sleep(0.1)
         return await chain.bond_of(wallet)
 
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting = vetting_of(ledger, chain)
-        vetting._bond_of = bond_of
-        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
-        table.worth_of = vetting.worth_of
-        for number in range(UNPROVEN_MAX):
-            assert table.learn(signed_ad(f"seller {number}"))
-        with trio.move_on_after(15):
-            await vetting.keep_reading(table)
+    vetting._bond_of = bond_of
+    table.worth_of = vetting.worth_of
+    for number in range(UNPROVEN_MAX):
+        assert table.learn(signed_ad(f"seller {number}"))
+    with trio.move_on_after(15):
+        await vetting.keep_reading(table)
     assert all(vetting.worth_of(ad).is_bonded for ad in table.live())
     assert len(table.live()) == UNPROVEN_MAX
     assert chain.num_asked == 2 * UNPROVEN_MAX
 
 
 async def test_sellers_that_have_answered_here_are_read_before_others_and_take_half_of_the_turns(
-    tmp_path: Path,
+    ledger: Ledger,
+    vetting: Vetting,
 ) -> None:
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting = vetting_of(ledger, Chain())
-        unread = [ad_of(f"seller {number}") for number in range(100)]
-        for ad in unread[50:]:
-            ledger.sellers.note(ad.wallet, "successes", now_ns=0)
-        chosen = await vetting._most_likely(unread)
+    unread = [ad_of(f"seller {number}") for number in range(100)]
+    for ad in unread[50:]:
+        ledger.sellers.note(ad.wallet, "successes", now_ns=0)
+    chosen = await vetting._most_likely(unread)
     half = READ_EACH // 2
     assert chosen == [*unread[50 : 50 + half], *unread[:half]]
 
 
-async def test_a_chain_that_says_nothing_holds_up_no_call(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    chain, ad = Chain(), ad_of("seller")
-    chain.is_silent = True
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger, trio.fail_after(ASK_TIMEOUT_S + 1):
-        vetting = vetting_of(ledger, chain)
-        fit, unfit = await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8)
-        assert fit == []
-        assert "it says nothing within 5 s, see [chain] rpc" in unfit[ad.peer_id].message
-        chain.is_silent = False
-        assert (await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8))[0] == [ad]
-
-
 async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_there_are(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
-    chain, ads = Chain(), [ad_of(f"seller {number}") for number in range(32)]
+    ads = [ad_of(f"seller {number}") for number in range(32)]
+    records = ledger.sellers.of([ad.wallet for ad in ads])
     chain.is_silent = True
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger, trio.fail_after(ASK_TIMEOUT_S + 1):
-        records = ledger.sellers.of([ad.wallet for ad in ads])
-        fit, unfit = await vetting_of(ledger, chain).choose(ads, records, 8)
+    with trio.fail_after(ASK_TIMEOUT_S + 1):
+        fit, unfit = await vetting.choose(ads, records, 8)
     assert (fit, len(unfit)) == ([], 8)
+    assert "it says nothing within 5 s, see [chain] rpc" in unfit[ads[0].peer_id].message
+    chain.is_silent = False
+    assert (await vetting.choose(ads[:1], records, 8))[0] == ads[:1]
 
 
 async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_seconds(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
     """As on a development network, where a node bonds and advertises at the same time."""
-    chain, ad = Chain(), ad_of("new")
+    ad = ad_of("new")
     chain.unbonded.add(ad.wallet)
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting = vetting_of(ledger, chain)
-        asked_s = []
-        for second in range(300):
-            if vetting.worth_of(ad).bonded_wei is None:
-                asked_s.append(second)
-                await vetting.read([ad])
-            await trio.sleep(1)
-        assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255], "as seldom as it is likely"
-        chain.unbonded.clear()
-        newcomer = ad_of("newcomer")
-        chain.unbonded.add(newcomer.wallet)
-        await vetting.read([newcomer])
-        chain.unbonded.clear()
-        await trio.sleep(5)
-        await vetting.read([newcomer])
-        assert vetting.worth_of(newcomer).is_bonded
+    asked_s = []
+    for second in range(300):
+        if vetting.worth_of(ad).bonded_wei is None:
+            asked_s.append(second)
+            await vetting.read([ad])
+        await trio.sleep(1)
+    assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255], "as seldom as it is likely"
+    chain.unbonded.clear()
+    newcomer = ad_of("newcomer")
+    chain.unbonded.add(newcomer.wallet)
+    await vetting.read([newcomer])
+    chain.unbonded.clear()
+    await trio.sleep(5)
+    await vetting.read([newcomer])
+    assert vetting.worth_of(newcomer).is_bonded
 
 
 async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
     """F: a seller was refused for up to a minute after its bond was in a block."""
-    chain, new, other = Chain(), ad_of("new"), ad_of("other")
+    new, other = ad_of("new"), ad_of("other")
     chain.unbonded |= {new.wallet, other.wallet}
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting, records = vetting_of(ledger, chain), ledger.sellers.of([new.wallet, other.wallet])
-        fit, unfit = await vetting.choose([new, other], records, 8)
-        assert (fit, set(unfit)) == ([], {new.peer_id, other.peer_id})
-        chain.unbonded -= {new.wallet}
-        assert (await vetting.choose([new, other], records, 8))[0] == [], "it was asked less than a second ago"
-        await trio.sleep(WANTED_S)
-        fit, unfit = await vetting.choose([new, other], records, 8)
-        assert (fit, set(unfit)) == ([new], {other.peer_id})
-        num_asked = chain.num_asked
-        await trio.sleep(WANTED_S)
-        assert (await vetting.choose([other, new], records, 8))[0] == [new]
-        assert chain.num_asked == num_asked, "one that is fit is enough"
+    records = ledger.sellers.of([new.wallet, other.wallet])
+    fit, unfit = await vetting.choose([new, other], records, 8)
+    assert (fit, set(unfit)) == ([], {new.peer_id, other.peer_id})
+    chain.unbonded -= {new.wallet}
+    assert (await vetting.choose([new, other], records, 8))[0] == [], "it was asked less than a second ago"
+    await trio.sleep(WANTED_S)
+    fit, unfit = await vetting.choose([new, other], records, 8)
+    assert (fit, set(unfit)) == ([new], {other.peer_id})
+    num_asked = chain.num_asked
+    await trio.sleep(WANTED_S)
+    assert (await vetting.choose([other, new], records, 8))[0] == [new]
+    assert chain.num_asked == num_asked, "one that is fit is enough"
 
 
 async def test_a_silent_chain_holds_up_no_second_look_at_each_call(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
-    chain, unfit, unknown = Chain(), ad_of("unfit"), ad_of("unknown")
+    unfit, unknown = ad_of("unfit"), ad_of("unknown")
     chain.unbonded |= {unfit.wallet, unknown.wallet}
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting, records = vetting_of(ledger, chain), ledger.sellers.of([unfit.wallet, unknown.wallet])
-        for pause_s in (5, 10, 20, WANTED_S):  # its answer is kept for 40 s by then
-            await vetting.read([unfit])
-            await trio.sleep(pause_s)
-        chain.is_silent = True
-        with trio.fail_after(ASK_TIMEOUT_S + 1):
-            await vetting.choose([unfit, unknown], records, 8)
-        began_s = trio.current_time()
-        for _ in range(3):
-            reasons = (await vetting.choose([unfit], records, 8))[1]
-            assert "has bonded less" in reasons[unfit.peer_id].message
-        assert trio.current_time() - began_s <= ASK_TIMEOUT_S, "once, and not at each call"
+    records = ledger.sellers.of([unfit.wallet, unknown.wallet])
+    for pause_s in (5, 10, 20, WANTED_S):  # its answer is kept for 40 s by then
+        await vetting.read([unfit])
+        await trio.sleep(pause_s)
+    chain.is_silent = True
+    with trio.fail_after(ASK_TIMEOUT_S + 1):
+        await vetting.choose([unfit, unknown], records, 8)
+    began_s = trio.current_time()
+    for _ in range(3):
+        reasons = (await vetting.choose([unfit], records, 8))[1]
+        assert "has bonded less" in reasons[unfit.peer_id].message
+    assert trio.current_time() - began_s <= ASK_TIMEOUT_S, "once, and not at each call"
 
 
 async def test_strangers_before_it_hide_no_seller_that_has_bonded_meanwhile(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
-    chain, new, strangers = Chain(), ad_of("new"), [ad_of(f"stranger {number}") for number in range(64)]
+    new, strangers = ad_of("new"), [ad_of(f"stranger {number}") for number in range(64)]
     chain.unbonded |= {ad.wallet for ad in (new, *strangers)}
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting, records = vetting_of(ledger, chain), ledger.sellers.of([ad.wallet for ad in (new, *strangers)])
-        await vetting.read([*strangers, new])
-        chain.unbonded -= {new.wallet}
-        num_asked, seconds = chain.num_asked, 0
-        while (await vetting.choose([*strangers, new], records, 8))[0] != [new]:
-            await trio.sleep(WANTED_S)
-            seconds += 1
-        assert seconds <= 65 // 8 + 1
-        assert chain.num_asked - num_asked < 5 * (len(strangers) + 1)
+    records = ledger.sellers.of([ad.wallet for ad in (new, *strangers)])
+    await vetting.read([*strangers, new])
+    chain.unbonded -= {new.wallet}
+    num_asked, seconds = chain.num_asked, 0
+    while (await vetting.choose([*strangers, new], records, 8))[0] != [new]:
+        await trio.sleep(WANTED_S)
+        seconds += 1
+    assert seconds <= 65 // 8 + 1
+    assert chain.num_asked - num_asked < 5 * (len(strangers) + 1)
 
 
 async def test_a_bond_that_was_read_long_ago_is_read_again(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
-    chain, ads = Chain(), [ad_of("first"), ad_of("second")]
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting = vetting_of(ledger, chain)
-        await vetting.read(ads[:1])
-        await trio.sleep(1)
-        await vetting.read(ads)
-        await trio.sleep(STALE_S - 2)
-        assert not vetting.stale(ads, 2)
-        await trio.sleep(2)
-        assert vetting.stale(ads, 1) == ads[:1]
-        chain.unbonded.add(ads[0].wallet)
-        await vetting.read(vetting.stale(ads, 1))
-        assert vetting.worth_of(ads[0]).bonded_wei == 0
-        assert vetting.stale(ads, 2) == ads[1:]
+    ads = [ad_of("first"), ad_of("second")]
+    await vetting.read(ads[:1])
+    await trio.sleep(1)
+    await vetting.read(ads)
+    await trio.sleep(STALE_S - 2)
+    assert not vetting.stale(ads, 2)
+    await trio.sleep(2)
+    assert vetting.stale(ads, 1) == ads[:1]
+    chain.unbonded.add(ads[0].wallet)
+    await vetting.read(vetting.stale(ads, 1))
+    assert vetting.worth_of(ads[0]).bonded_wei == 0
+    assert vetting.stale(ads, 2) == ads[1:]
 
 
 async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, vetting: Vetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        vetting, ad = vetting_of(ledger, Chain()), ad_of("seller")
-        records = ledger.sellers.of([ad.wallet])
+    ad = ad_of("seller")
+    records = ledger.sellers.of([ad.wallet])
 
-        def find(_: Address) -> SellerRecord:
-            raise LedgerError("the disk is away")
+    def find(_: Address) -> SellerRecord:
+        raise LedgerError("the disk is away")
 
-        monkeypatch.setattr(ledger.sellers, "find", find)
-        await vetting.read([ad])
-        fit, unfit = await vetting.choose([ad], records, 8)
-        assert (fit, unfit[ad.peer_id].message) == (
-            [],
-            "this node's own record of it can't be read: the disk is away",
-        )
-        monkeypatch.undo()
-        await vetting.read([ad])
-        assert vetting.worth_of(ad).is_bonded
+    monkeypatch.setattr(ledger.sellers, "find", find)
+    await vetting.read([ad])
+    fit, unfit = await vetting.choose([ad], records, 8)
+    assert (fit, unfit[ad.peer_id].message) == (
+        [],
+        "this node's own record of it can't be read: the disk is away",
+    )
+    monkeypatch.undo()
+    await vetting.read([ad])
+    assert vetting.worth_of(ad).is_bonded

@@ -1,7 +1,7 @@
 """Nodes that advertise on a memory network, each with a board and a ledger of its own."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
@@ -9,14 +9,18 @@ from pathlib import Path
 
 import trio
 
+from openledger_node.errors import NetworkError
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.advertiser import Advertiser, Snapshot
 from openledger_node.market.board import AdTable
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import sign_binding
 from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import AdsMessage, decode, encode
 
+from .liars import messages_of
 from .terms import (
+    ADS,
     BASE,
     GENERATION,
     NETWORK,
@@ -118,3 +122,18 @@ async def open_node(
     await nursery.start(transport.run)
     await nursery.start(advertiser.run)
     return node
+
+
+async def ask(node: Node, *requests: AdsMessage | dict[str, object]) -> list[AdsMessage]:
+    """The answers to requests on one stream, to its end."""
+    stream = await MemoryTransport(node.transport._network, peer_id_of("newcomer")).open_stream(
+        node.transport.peer_id, ADS
+    )
+    answers = list[AdsMessage]()
+    async with stream:
+        messages = messages_of(stream)
+        with suppress(NetworkError):
+            for request in requests:
+                await messages.send(request if isinstance(request, dict) else encode(request))
+                answers.append(decode(await messages.receive()))
+    return answers
