@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -37,9 +38,13 @@ def home(tmp_path: Path) -> Home:
 
 
 def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[str]) -> None:
-    """Read one streamed answer to its end into `seen`."""
+    """Read one streamed answer to its end, or until somebody cuts it off, into `seen`."""
     body = {"model": "fake", "messages": ENDLESS, "max_tokens": max_tokens, "stream": True, "temperature": 0}
-    with node.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+    with (
+        contextlib.suppress(httpx.HTTPError),
+        node.client() as client,
+        client.stream("POST", "/v1/chat/completions", json=body) as response,
+    ):
         for line in response.iter_lines():
             if line:
                 seen.append(line)
@@ -47,15 +52,24 @@ def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[st
                 on_start.set()
 
 
+@contextlib.contextmanager
+def streaming(node: Node, max_tokens: int) -> Iterator[list[str]]:
+    """The lines of an answer that has begun; at the end it has ended."""
+    started, seen = threading.Event(), list[str]()
+    reader = threading.Thread(target=stream, args=(node, max_tokens, started, seen))
+    reader.start()
+    assert started.wait(20)
+    yield seen
+    reader.join(30)
+
+
 def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
-    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node:
-        started, seen = threading.Event(), list[str]()
-        reader = threading.Thread(target=stream, args=(node, 5000, started, seen))
-        reader.start()
-        assert started.wait(20)
+    with (
+        running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node,
+        streaming(node, 5000) as seen,
+    ):
         node.signal(signal.SIGINT)
         assert node.wait() == 0
-        reader.join(20)
     assert seen[-1] == "data: [DONE]"
     assert [job["state"] for job in command_json(home, "jobs")["jobs"]] == ["completed"]
     assert command_json(home, "status")["state"] == "stopped"
@@ -63,11 +77,7 @@ def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
 
 def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(home: Home) -> None:
     environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "5"}
-    with running_node(home, "--backend", "fake", **environment) as node:
-        started, seen = threading.Event(), list[str]()
-        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
-        reader.start()
-        assert started.wait(20)
+    with running_node(home, "--backend", "fake", **environment) as node, streaming(node, 900_000) as seen:
         node.signal(signal.SIGTERM)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
         body = {"model": "fake", "messages": ENDLESS}
@@ -75,7 +85,6 @@ def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(ho
         assert response.status_code == 503
         assert "Retry-After" in response.headers
         assert node.wait() == 0
-        reader.join(20)
     (job,) = command_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
     assert seen[-1] == "data: [DONE]", "who is cut off is told so"
@@ -98,16 +107,14 @@ def test_who_is_cut_off_is_told_so_even_if_the_engine_hangs(home: Home) -> None:
 
 
 def test_a_second_signal_ends_at_once_and_still_records(home: Home) -> None:
-    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node:
-        started, seen = threading.Event(), list[str]()
-        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
-        reader.start()
-        assert started.wait(20)
+    with (
+        running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node,
+        streaming(node, 900_000),
+    ):
         node.signal(signal.SIGINT)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
         node.signal(signal.SIGINT)
         assert node.wait() == 0
-        reader.join(20)
     (job,) = command_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
 
@@ -116,14 +123,10 @@ def test_a_killed_engine_child_is_replaced_while_the_daemon_serves_on(home: Home
     with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node:
         undisturbed: list[str] = []
         stream(node, 5000, threading.Event(), undisturbed)
-        started, seen = threading.Event(), list[str]()
-        reader = threading.Thread(target=stream, args=(node, 5000, started, seen))
-        reader.start()
-        assert started.wait(20)
-        engine_id = node.status()["engine"]["process_id"]
-        os.kill(engine_id, signal.SIGKILL)
-        assert httpx.get(f"{node.url}/healthz").status_code == 200
-        reader.join(30)
+        with streaming(node, 5000) as seen:
+            engine_id = node.status()["engine"]["process_id"]
+            os.kill(engine_id, signal.SIGKILL)
+            assert httpx.get(f"{node.url}/healthz").status_code == 200
         assert _contents(seen) == _contents(undisturbed)
         status = node.status()
         assert status["engine"]["restarts"] == 1
@@ -137,14 +140,10 @@ def test_a_killed_engine_child_is_replaced_while_the_daemon_serves_on(home: Home
 
 def test_a_killed_daemon_leaves_nothing_running_and_the_next_start_recovers(home: Home) -> None:
     with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node:
-        started, seen = threading.Event(), list[str]()
-        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
-        reader.start()
-        assert started.wait(20)
-        engine_id = node.status()["engine"]["process_id"]
-        node.signal(signal.SIGKILL)
-        node.wait()
-        reader.join(20)
+        with streaming(node, 900_000):
+            engine_id = node.status()["engine"]["process_id"]
+            node.signal(signal.SIGKILL)
+            node.wait()
         wait_for(lambda: not is_alive(engine_id), within_s=10)
     assert command_json(home, "status")["state"] == "stopped"
     with running_node(home, "--backend", "fake") as node:
@@ -177,34 +176,6 @@ def test_the_control_socket_stops_the_node_and_answers_first(home: Home) -> None
         told = subprocess.run(command, env=node_environment(home), capture_output=True, text=True, check=True)
         assert "stopping" in told.stderr
         assert node.wait() == 0
-
-
-def test_status_while_it_serves_has_the_fixed_keys(home: Home) -> None:
-    with running_node(home, "--backend", "fake") as node:
-        status = node.status()
-    fixed = {
-        "schema",
-        "state",
-        "chain",
-        "why_idle",
-        "api",
-        "peer_id",
-        "address",
-        "network",
-        "base",
-        "adapters",
-        "peers",
-    }
-    assert set(status) >= fixed
-    assert status["schema"] == "openledger.status/1"
-    assert status["state"] == "idle"
-    assert status["why_idle"]
-
-
-def _stream_until_cut(node: Node, on_start: threading.Event, seen: list[str]) -> None:
-    """Read an answer that somebody will cut off."""
-    with contextlib.suppress(httpx.HTTPError):
-        stream(node, 900_000, on_start, seen)
 
 
 def _contents(lines: list[str]) -> str:

@@ -22,6 +22,13 @@ LiveOne = Callable[[Path, str, Callable[[str], None]], int]
 @contextmanager
 def open_lives(module: str) -> Iterator[Live]:
     """Start what lives are forked from: a module that ends in `run_lives`."""
+    with open_forker(module) as ask:
+        yield lambda place, chain, point, count: int(ask(place, chain, point, count))
+
+
+@contextmanager
+def open_forker(module: str) -> Iterator[Callable[..., str]]:
+    """Start a module that answers each line of words with a line."""
     command = [sys.executable, "-m", module]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
@@ -29,12 +36,11 @@ def open_lives(module: str) -> Iterator[Live]:
         assert asked is not None
         assert told is not None
 
-        def live(place: Path, chain: str, point: str, count: int) -> int:
-            asked.write(f"{place}\t{chain}\t{point}\t{count}\n")
-            asked.flush()
-            return int(told.readline())
+        def ask(*words: object) -> str:
+            print(*words, sep="\t", file=asked, flush=True)
+            return told.readline()
 
-        yield live
+        yield ask
         asked.close()
 
 

@@ -8,7 +8,6 @@ signature is noted in a file beside the ledgers as it is made, before anybody ca
 
 import os
 import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,11 +23,10 @@ from openledger_node.ledger.ledger import open_ledger
 from openledger_node.payments.payer import open_payer
 from openledger_protocol.errors import ProtocolError
 
-from .lives import mortal_at
+from .lives import mortal_at, open_forker
 from .market_world.requests import purchase
 from .market_world.seller import open_seller
 from .market_world.terms import DOMAIN, Clock, draws, peer_id_of, sign_as
-from .processes.nodes import ROOT
 
 STREAMS = 2
 LIFE_S = 20.0
@@ -42,21 +40,13 @@ Live = Callable[[Path, str, str, int], tuple[int, int]]
 @contextmanager
 def open_lives() -> Iterator[Live]:
     """Start what lives are forked from."""
-    command = [sys.executable, "-m", "support.mortal_stream"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
-        asked, told = process.stdin, process.stdout
-        assert asked is not None
-        assert told is not None
+    with open_forker("support.mortal_stream") as ask:
 
         def live(folder: Path, side: str, point: str, count: int) -> tuple[int, int]:
-            asked.write(f"{folder}\t{side}\t{point}\t{count}\n")
-            asked.flush()
-            node, payer = told.readline().split()
+            node, payer = ask(folder, side, point, count).split()
             return int(node), int(payer)
 
         yield live
-        asked.close()
 
 
 def main() -> None:

@@ -112,10 +112,7 @@ class CaseWorld:
         """Plan a command of the payer's, carry it out, wait until it is mined, and return what was shown."""
         plan = self.planner.plan(command, arguments, None)
         sent = self.planner.act(plan["plan"])
-        outbox = self.world.payer.ledger.outbox
-        self.world.run(lambda: all(outbox.find(each["key"]).block_number for each in sent))  # type: ignore[union-attr]
-        found = [outbox.find(each["key"]) for each in sent]
-        assert {each.state for each in found if each} <= {"mined", "final"}
+        self.world.wait_until_mined(sent, by=self.world.payer)
         return "\n".join(plan["details"])
 
     def challenge(self, row: ReceiptRow) -> Digest:

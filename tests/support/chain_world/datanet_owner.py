@@ -34,11 +34,8 @@ class DatanetOwner:
         """Plan it, agree, and wait until the chain has it and the ledger has read that."""
         plan = self.planner.plan(verb, arguments, None)
         sent = self.planner.act(plan["plan"])
-        outbox = self.world.node.ledger.outbox
-        self.world.run(lambda: all(outbox.find(each["key"]).block_number for each in sent))  # type: ignore[union-attr]
+        self.world.wait_until_mined(sent)
         self.world.settle()
-        found = [outbox.find(each["key"]) for each in sent]
-        assert {each.state for each in found if each} <= {"mined", "final"}
         return plan
 
     def finish(self) -> None:

@@ -17,26 +17,20 @@ from typing import Any, Final
 from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.keystore import Key
 from openledger_node.ledger.jobs import Job
-from openledger_node.ledger.receipts import Draft, ReceiptRow
+from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
 from openledger_node.settlement.bond_actions import ForfeitBond, PostBond
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.relay_actions import RelayWithdrawal
 from openledger_node.settlement.session import NetworkSession
-from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.inference import Completion
 from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.payments import (
     ChannelConfig,
-    Receipt,
-    SignedVoucher,
-    Voucher,
-    receipt_digest,
-    voucher_digest,
 )
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import (
@@ -80,7 +74,6 @@ class OneWallet:
     adapter_id: AdapterId
     sold: ChannelId = UNOPENED  # the other node pays the wallet
     bought: ChannelId = UNOPENED  # the wallet pays the other node
-    num_answers: int = 0
 
     @property
     def wallet(self) -> Address:
@@ -227,51 +220,18 @@ class OneWallet:
         is_base: bool,
         is_countersigned: bool = True,
     ) -> ReceiptRow:
-        self.num_answers += 1
-        adapter_id = BASE_ONLY if is_base else self.adapter_id
-        shares = () if is_base else self.shares()
-        world, request_id = self.world, RequestId(f"0x{self.num_answers:064x}")
-        channel = seller.ledger.channels.find(channel_id)
-        assert channel is not None
-        ceiling = Wei(channel.lane(adapter_id).charged_wei + amount_wei)
-        voucher = Voucher(channel_id=channel_id, adapter_id=adapter_id, max_claimable_wei=ceiling)
-        signature = buyer.ring.sign(buyer.accounts.authorizer, voucher_digest(voucher, world.payments))
-        for side in (seller, buyer):
-            side.ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=signature))
-
-        def build(seq: int, cumulative_wei: Wei) -> Receipt:
-            return Receipt(
-                channel_id=channel_id,
-                seq=seq,
-                issued_at_s=world.now_s,
-                adapter_id=adapter_id,
-                amount_wei=Wei(amount_wei),
-                cumulative_wei=cumulative_wei,
-                algo_id=1,
-                shares_hash=shares_hash(shares),
-                work=replace(WORK, request_id=request_id),
-            )
-
-        draft = Draft(
-            build=build,
-            digest=lambda receipt: hex_digest(receipt_digest(receipt, world.payments)),
-            channel_id=channel_id,
-            adapter_id=adapter_id,
-            amount_wei=Wei(amount_wei),
-            shares=shares,
+        row = self.world.earn(
+            channel_id,
+            amount_wei,
+            seller=seller,
+            buyer=buyer,
+            issued_at_s=self.world.now_s,
+            adapter_id=BASE_ONLY if is_base else self.adapter_id,
+            shares=() if is_base else self.shares(),
+            is_countersigned=is_countersigned,
         )
-        kept = seller.ledger.receipts.commit(draft)
-        word = digest_word(kept.digest)
-        signed = replace(kept, signature=seller.ring.sign(seller.accounts.signer, word))
-        assert signed.signature is not None
-        seller.ledger.receipts.sign(kept.digest, signed.signature)
-        self._note_job(seller, request_id)
-        if is_countersigned:
-            signed = replace(signed, countersignature=buyer.ring.sign(buyer.accounts.authorizer, word))
-            assert signed.countersignature is not None
-            seller.ledger.receipts.countersign(kept.digest, signed.countersignature)
-        buyer.ledger.receipts.insert(signed)
-        return signed
+        self._note_job(seller, row.receipt.work.request_id)
+        return row
 
     def _note_job(self, seller: NetworkSession, request_id: RequestId) -> None:
         """Note the job of an answer."""

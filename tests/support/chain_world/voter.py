@@ -48,11 +48,8 @@ class Voters:
     def do(self, command: str, by: str = "ada", **arguments: Any) -> None:
         """Plan, confirm, and wait until the chain has it and the ledger has read that."""
         sent = self.send(command, by, **arguments)
-        outbox = self.world.node.ledger.outbox
-        self.world.run(lambda: all(outbox.find(each["key"]).block_number for each in sent))  # type: ignore[union-attr]
+        self.world.wait_until_mined(sent)
         self.world.settle()
-        found = [outbox.find(each["key"]) for each in sent]
-        assert {each.state for each in found if each} <= {"mined", "final"}, found
 
     def ask(self, question: str, **arguments: Any) -> Any:
         self.world.node.step()

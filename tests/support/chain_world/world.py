@@ -21,11 +21,17 @@ from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import digest_word, hex_digest
-from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
+from openledger_protocol.payments import (
+    ChannelConfig,
+    Receipt,
+    SignedVoucher,
+    Voucher,
+    receipt_digest,
+    voucher_digest,
+)
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import USUAL_RULES
-from openledger_protocol.signatures import sign_digest
 
 from ..contributors import TREASURY
 from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
@@ -105,35 +111,55 @@ class World(ContractWorld):
         self.run(lambda: self.node.deployment.entry(adapter_id))
         return adapter_id
 
+    def wait_until_mined(self, sent: list[dict[str, Any]], *, by: NetworkSession | None = None) -> None:
+        """Settle until the node or the payer has each transaction that it sent in a block."""
+        outbox = (by or self.node).ledger.outbox
+        self.run(lambda: all(outbox.find(each["key"]).block_number for each in sent))  # type: ignore[union-attr]
+        found = [outbox.find(each["key"]) for each in sent]
+        assert {each.state for each in found if each} <= {"mined", "final"}, found
+
     def earn(
         self,
         channel: ChannelId,
         amount_wei: int,
         *,
+        seller: NetworkSession | None = None,
+        buyer: NetworkSession | None = None,
+        issued_at_s: int | None = None,
         adapter_id: AdapterId = BASE_ONLY,
         shares: tuple[Share, ...] = (),
         is_countersigned: bool = True,
     ) -> ReceiptRow:
-        """A receipt as serving makes one: covered by a voucher, committed, signed and countersigned."""
+        """A receipt as serving makes one: covered by a voucher, committed, signed and countersigned.
+
+        A `buyer` that is named has the voucher and the receipt in its ledger, too.
+        """
         self.num_receipts += 1
-        request_id = RequestId("0x" + self.num_receipts.to_bytes(32, "big").hex())
-        ledger = self.node.ledger
+        number, of_node, payer = self.num_receipts, seller or self.node, buyer or self.payer
+        ledger = of_node.ledger
         row = ledger.channels.find(channel)
         assert row is not None
-        ceiling = row.lane(adapter_id).charged_wei + amount_wei
-        ledger.channels.raise_ceiling(self.voucher(self.configs[channel], ceiling, adapter_id=adapter_id))
+        ceiling = Wei(row.lane(adapter_id).charged_wei + amount_wei)
+        voucher = Voucher(channel_id=channel, adapter_id=adapter_id, max_claimable_wei=ceiling)
+        paid = SignedVoucher(
+            voucher=voucher,
+            signature=payer.ring.sign(payer.accounts.authorizer, voucher_digest(voucher, self.payments)),
+        )
+        for side in (of_node, buyer):
+            if side:
+                side.ledger.channels.raise_ceiling(paid)
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
             return Receipt(
                 channel_id=channel,
                 seq=seq,
-                issued_at_s=self.num_receipts,
+                issued_at_s=number if issued_at_s is None else issued_at_s,
                 adapter_id=adapter_id,
                 amount_wei=Wei(amount_wei),
                 cumulative_wei=cumulative_wei,
                 algo_id=1,
                 shares_hash=shares_hash(shares),
-                work=replace(WORK, request_id=request_id),
+                work=replace(WORK, request_id=RequestId(f"0x{number:064x}")),
             )
 
         draft = Draft(
@@ -145,10 +171,17 @@ class World(ContractWorld):
             shares=shares,
         )
         kept = ledger.receipts.commit(draft)
-        ledger.receipts.sign(kept.digest, self.node.ring.sign(self.node.accounts.signer, digest_word(kept.digest)))
+        word = digest_word(kept.digest)
+        signature = of_node.ring.sign(of_node.accounts.signer, word)
+        ledger.receipts.sign(kept.digest, signature)
+        signed = replace(kept, signature=signature)
         if is_countersigned:
-            ledger.receipts.countersign(kept.digest, sign_digest(AUTHORIZER_KEY, digest_word(kept.digest)))
-        return kept
+            countersignature = payer.ring.sign(payer.accounts.authorizer, word)
+            ledger.receipts.countersign(kept.digest, countersignature)
+            signed = replace(signed, countersignature=countersignature)
+        if buyer:
+            buyer.ledger.receipts.insert(signed)
+        return signed
 
 
 SIDES = ("node", "payer")
