@@ -92,15 +92,10 @@ def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(ho
 
 def test_who_is_cut_off_is_told_so_even_if_the_engine_hangs(home: Home) -> None:
     environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "0.2"}
-    with running_node(home, "--backend", "fake", **environment) as node:
-        started, seen = threading.Event(), list[str]()
-        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
-        reader.start()
-        assert started.wait(20)
+    with running_node(home, "--backend", "fake", **environment) as node, streaming(node, 900_000) as seen:
         os.kill(node.status()["engine"]["process_id"], signal.SIGSTOP)
         node.signal(signal.SIGTERM)
         assert node.wait() == 0
-        reader.join(20)
     (job,) = command_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
     assert seen[-1] == "data: [DONE]"
