@@ -19,8 +19,6 @@ from openledger_node import keystore_v3
 from openledger_node.home import Home
 from openledger_node.plugs import PLUGS
 
-os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"  # no test reads the keyring of this machine
-
 # Kernels run on Triton's interpreter, or on the card of `make test-gpu`. PEFT imports Triton, so it is said here.
 os.environ["TRITON_INTERPRET"] = "0" if os.environ.get("GPU_FOR_TESTS") == "1" else "1"
 

@@ -1,8 +1,7 @@
 """Key files in Web3 keystore V3 format, one account per file, readable by their owner only.
 
 The node's `signer` and the payer's `authorizer` are hot: their password is stored beside them, so that a daemon can
-start unattended. A `wallet` is cold: on a real network, only its operator can open it. A watched account is an
-address without a key, which is in a hardware wallet or in another program.
+start unattended. A `wallet` is cold: on a real network, only its operator can open it.
 """
 
 import json
@@ -26,7 +25,6 @@ from .keystore_v3 import check_keystore, lock_key, open_key, weak_point
 WALLET, SIGNER, AUTHORIZER = "wallet", "signer", "authorizer"
 HOT_NAMES = (SIGNER, AUTHORIZER)
 PASSWORD_FILE = "node.password"
-WATCHED_SCHEMA = "openledger.watched/1"
 
 SCRYPT_CHOSEN, SCRYPT_DRAWN = 2**18, 2**12
 """Cost of one guess. It takes a second if a person chose the password. A drawn password has 256 random bits, which
@@ -39,12 +37,11 @@ _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A locked key file, or the address of a watched account."""
+    """A locked key file."""
 
     name: str
     address: Address
     file: Path
-    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,41 +182,12 @@ def import_account(folder: Path, name: str, key: Key, password: Password) -> Acc
     return Account(name=name, address=key.address, file=file)
 
 
-def watch_account(folder: Path, name: str, address: Address) -> Account:
-    """Store the address of an account whose key is elsewhere.
-
-    Raises:
-        KeyFileError: the name is taken, or is that of a hot key, which must be here.
-    """
-    if name in HOT_NAMES:
-        raise KeyFileError(f"the node signs with {name} all the time, so its key must be here: choose another name")
-    file = account_file(folder, name)
-    check_is_free(file)
-    content = {"schema": WATCHED_SCHEMA, "address": address}
-    write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
-    return Account(name=name, address=address, file=file, is_watched=True)
-
-
-def check_has_key(account: Account) -> None:
-    """Require that an account's key is here.
-
-    Raises:
-        KeyFileError: it is a watched account; the message says how to sign for it.
-    """
-    if account.is_watched:
-        raise KeyFileError(
-            f"the key of {account.name}, {account.address}, is not here: commands with --unsigned print what to sign "
-            "with the program that has it, and `openledger-node wallet submit` sends that"
-        )
-
-
 def unlock(account: Account, password: Password) -> Key:
     """Open a key file.
 
     Raises:
-        KeyFileError: the password is wrong, the file is damaged, others can read it, or it holds no key.
+        KeyFileError: the password is wrong, the file is damaged, others can read it.
     """
-    check_has_key(account)
     key = _decrypt(account.file, _read_keystore(account.file), password)
     if key.address != account.address:
         raise KeyFileError(
@@ -336,13 +304,10 @@ def _read_node_password(folder: Path) -> Password:
 
 
 def _read_account(file: Path) -> Account:
-    content = _object_from_text(file, _read_secret(file))
-    is_watched = content.get("schema") == WATCHED_SCHEMA
-    if not is_watched:
-        _check_form(file, content)
+    content = _keystore_from_text(file, _read_secret(file))
     try:
         digits = str(content.get("address")).removeprefix("0x").lower()
-        return Account(name=file.stem, address=check_address("0x" + digits), file=file, is_watched=is_watched)
+        return Account(name=file.stem, address=check_address("0x" + digits), file=file)
     except MalformedError as error:
         raise _damaged(file, "it names no address") from error
 

@@ -11,15 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from eth_account import Account
 from support.commands import run_command
 from support.processes.nodes import EMBEDDED, ROOT, Node, ask, command_json, node_environment, running_node, wait_for
 
-from openledger_node.chain.dev.faucet import fund
-from openledger_node.cli.chain import open_endpoint
 from openledger_node.home import Home
-from openledger_node.network_file import read_network
-from openledger_protocol.signatures import address_of
 
 pytestmark = pytest.mark.slow
 
@@ -164,26 +159,6 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with running_node(found, "--backend", "fake", **EMBEDDED):
         wait_for(lambda: verb(found, "stake", "show")["bonded_wei"] != "0")
         yield found
-
-
-def test_a_running_daemon_prints_for_a_key_that_is_elsewhere_and_sends_what_that_signed(
-    shared_node: Home, tmp_path: Path
-) -> None:
-    key = b"\x61" * 32
-    account = address_of(key)
-    network = read_network(shared_node.network_file(verb(shared_node, "network", "show")["network"]))
-    with open_endpoint(network.rpc[0]) as client:
-        fund(client, network, account, coin_wei=10**18, open_wei=100 * 10**18)
-    printed = verb(shared_node, "stake", "add", "100", "--unsigned", "--wallet", account)
-    file = tmp_path / "signed.txt"
-    signed = [Account.sign_transaction(each["transaction"], key) for each in printed["transactions"]]
-    file.write_text("\n".join("0x" + bytes(each.raw_transaction).hex() for each in signed))
-    sent = verb(shared_node, "wallet", "submit", str(file))["transactions"]
-    assert (len(sent), is_on_chain(sent)) == (3, True)
-    again = verb(shared_node, "wallet", "submit", str(file))["transactions"]
-    assert [each["hash"] for each in again] == [each["hash"] for each in sent]
-    assert verb(shared_node, "stake", "remove", "100", "--unsigned", "--wallet", account)["transactions"]
-    assert account not in {each["sender"] for each in verb(shared_node, "wallet", "history")["transactions"]}
 
 
 def test_without_a_network_money_verbs_and_guests_say_so(home: Home) -> None:

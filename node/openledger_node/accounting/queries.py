@@ -27,7 +27,6 @@ from .plain import plain_of
 from .receipt_check import ReceiptChecker
 from .relaying import relay_quote
 from .statements import StatementQueries
-from .submissions import Submissions
 from .transactions import TransactionPlanner
 
 RECEIPTS_MAX = 1_000
@@ -60,7 +59,6 @@ class MoneyQueries:
         self._session = session
         self._planner = planner
         self._checker = checker
-        submissions = Submissions(session)
         earnings = EarningsReports(
             session,
             lambda: {each.id: each.full_name for each in list_adapters(home)},
@@ -79,9 +77,6 @@ class MoneyQueries:
             "plan": lambda given: planner.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")
             ),
-            "unsigned": lambda given: planner.prepare_unsigned(given["verb"], QuestionArguments(given["arguments"])),
-            "inspect": lambda given: {"transactions": submissions.inspect(given["raw"])},
-            "submit": lambda given: submissions.submit(given["raw"]),
             "act": lambda given: {"transactions": planner.act(given["plan"])},
             "claim": lambda _: planner.claim_now(),
             "transactions": lambda given: {"transactions": planner.find_transactions(given["keys"])},

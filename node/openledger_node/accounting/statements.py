@@ -23,7 +23,7 @@ from ..datanets.rows import read_rows
 from ..datanets.signed import DatanetPlace, draft_batch
 from ..errors import KeyFileError, NodeError
 from ..home import Home
-from ..keystore import WALLET, Password, check_has_key, find_account, is_unattended, unlock, unlock_unattended
+from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
 from ..settlement.session import NetworkSession
 
 Arguments = Mapping[str, Any]
@@ -126,7 +126,6 @@ class StatementQueries:
     def _sign(self, digest: bytes, password: str | None) -> str:
         network = self._session.network.network
         account = find_account(self._home.network_keys(network), WALLET)
-        check_has_key(account)
         if is_unattended(network, account.name):
             key = unlock_unattended(account)
         elif password is None:

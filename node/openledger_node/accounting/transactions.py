@@ -11,18 +11,16 @@ from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import channel_id
-from openledger_protocol.primitives import Address, Wei, check_address
+from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import Transaction, day_start_s
 
 from ..chain.contracts import explain_revert
-from ..chain.encoding import signing_payload
 from ..errors import KeyFileError, NodeError
 from ..home import Home
-from ..keystore import WALLET, Password, check_has_key, find_account, is_unattended, unlock, unlock_unattended
+from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
 from ..settlement.actions import Action, OpenChannel, change_wei
 from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
-from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
 from .adapter_bonds import ADAPTER_BONDS
 from .bond_plans import BOND_PLANNERS
@@ -52,8 +50,6 @@ PLANNERS: Final[Mapping[str, Planner]] = {
     "datanet withdraw": withdraw_rows,
 }
 """Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""
-
-ADDRESS_PREFIX = "0x"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,40 +165,6 @@ class TransactionPlanner:
         plan.keep()
         return [transaction_to_plain(found) for found in self._session.send(plan.steps)]
 
-    def prepare_unsigned(self, command: str, arguments: Arguments) -> dict[str, Any]:
-        """Prepare a command's transactions for another program to sign; `wallet` names any account or address.
-
-        What belongs to the command is written to the data directory at once, because nothing says here if and when
-        the transactions are sent. A new channel's config, for one, is nowhere else.
-
-        Raises:
-            NodeError: the command has nothing to do, or the node sends transactions of the account itself.
-            RevertedError: a contract would refuse it.
-        """
-        _check_command(command)
-        session, account = self._session, self._address_of(arguments.get("wallet") or WALLET)
-        session.check_is_quiet(account)
-        publication = self._publication(command, account, arguments)
-        steps = prepare_unsigned(
-            publication.actions,
-            account,
-            client=session.client,
-            deployment=session.deployment,
-            nonce=session.client.nonce(account),
-            limits=session.limits,
-            sign_as_signer=session.ring.signer(session.accounts.signer),
-        )
-        self._remember_channels(publication.actions)
-        publication.keep()
-        names = {address: name for name, address in session.deployment.addresses.items()}
-        return {
-            "network": session.network.network,
-            "account": account,
-            "note": publication.note,
-            "details": list(publication.details),
-            "transactions": [unsigned_to_plain(step, names) for step in steps],
-        }
-
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
         """Report the state of transactions by their keys.
 
@@ -231,23 +193,14 @@ class TransactionPlanner:
             self._session.ring.keys.pop(account, None)
         self._opened &= waiting
 
-    def _address_of(self, wallet: str) -> Address:
-        """The address of an account of the data directory, or a bare address, whose key is elsewhere."""
-        if wallet.startswith(ADDRESS_PREFIX):
-            return check_address(wallet)
-        return find_account(self._home.network_keys(self._session.network.network), wallet).address
-
     def _unlock(self, name: str, password: str | None) -> Address:
         """Unlock an account's key for a plan.
 
         Raises:
             KeyFileError: there is no such account, or the password is missing or wrong.
         """
-        if name.startswith(ADDRESS_PREFIX):
-            raise KeyFileError(f"the key of {name} is not here: add --unsigned, and sign with its own program")
         network = self._session.network.network
         account = find_account(self._home.network_keys(network), name)
-        check_has_key(account)
         if is_unattended(network, name):
             key = unlock_unattended(account)
         elif password is None:
@@ -276,30 +229,6 @@ def _check_command(command: str) -> None:
     if command not in (*ACTION_COMMANDS, *PLANNERS):
         known = ", ".join([*ACTION_COMMANDS, *PLANNERS])
         raise MalformedError(f"no command {command!r} can be planned: the commands are {known}")
-
-
-def unsigned_to_plain(step: UnsignedStep, names: Mapping[Address, str]) -> dict[str, Any]:
-    """Convert an unsigned transaction for JSON, with the fields of JSON-RPC's `eth_signTransaction`."""
-    unsigned = step.unsigned
-    call = unsigned.call
-    return {
-        "what": step.intent.summary,
-        "contract": names.get(call.to),
-        "transaction": {
-            "type": "0x2",
-            "chainId": hex(unsigned.chain_id),
-            "nonce": hex(unsigned.nonce),
-            "from": step.intent.sender,
-            "to": call.to,
-            "value": hex(call.value_wei),
-            "data": "0x" + call.data.hex(),
-            "gas": hex(unsigned.gas_limit),
-            "maxFeePerGas": hex(unsigned.price.fee_max_wei),
-            "maxPriorityFeePerGas": hex(unsigned.price.tip_max_wei),
-            "accessList": [],
-        },
-        "raw": "0x" + signing_payload(unsigned).hex(),
-    }
 
 
 def transaction_to_plain(found: Transaction) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def check_key(key: str) -> None:
     if SECRET.search(key):
         raise InputError(
             f"{key!r} is not a setting: node.toml holds no secrets. `openledger-node connect` names the file of the "
-            "API key, and `openledger-node wallet keyring` stores passwords"
+            "API key"
         )
     raise InputError(f"there is no setting {key!r}{nearest_of(key, known)} List them: `openledger-node config show`")
 

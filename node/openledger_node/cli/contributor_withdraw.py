@@ -14,11 +14,11 @@ from openledger_protocol.primitives import Address, Wei
 from ..chain.client import ChainClient
 from ..errors import ChainError, ConfigError, InputError, NodeError
 from ..home import Home, write_private
-from ..keystore import WALLET, check_has_key, find_account
+from ..keystore import WALLET, find_account
 from ..network_file import Network
 from .daemon_client import open_node_home
 from .network_choice import Endpoints, NetworkHash, NetworkSource, choose_network, open_endpoints
-from .prompts import STORED_PASSWORD_HELP, confirm, open_account
+from .prompts import PASSWORD_FILE_HELP, confirm, open_account
 from .render import plain, say
 from .units import address_of, open_amount, seconds_of, wei_of
 
@@ -48,7 +48,7 @@ def withdraw(
     network: NetworkSource = None,
     sha256: NetworkHash = None,
     rpc: Endpoints = None,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Sign another one while an earlier can be sent.")
     ] = False,
@@ -62,7 +62,6 @@ def withdraw(
     wish = _read_wish(amount, fee, relay, to, deadline)
     home, chosen = open_node_home(), choose_network(network, sha256)
     account = find_account(home.network_keys(chosen.network), wallet)
-    check_has_key(account)
     if out and out.exists():
         raise ConfigError(f"{out} exists already: name another file")
     with open_endpoints(chosen, rpc) as clients:

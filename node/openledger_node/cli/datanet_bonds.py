@@ -24,7 +24,7 @@ from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .datanet import Name
 from .datanet_sign import app as app
-from .prompts import STORED_PASSWORD_HELP, confirm
+from .prompts import PASSWORD_FILE_HELP, confirm
 from .render import emit_json, out_console, plain, say
 from .signing import sign_with_account, signer_of
 from .transactions import Json, open_amount, transaction_command, wei_of
@@ -98,7 +98,7 @@ def sign_forfeit(
     wallet: Annotated[
         str, typer.Option(metavar="ACCOUNT", help="Account of this data directory that signs.")
     ] = WALLET,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)] = None,
     typed_data: Annotated[
         bool, typer.Option("--typed-data", help="Print what another wallet has to sign, and sign nothing.")
     ] = False,

@@ -23,7 +23,7 @@ from .daemon_client import load_settings, open_node_home
 from .datanet_chain import bond_at_stake
 from .datanet_curators import app as app
 from .datanet_report import show_report
-from .prompts import STORED_PASSWORD_HELP, confirm
+from .prompts import PASSWORD_FILE_HELP, confirm
 from .render import emit_json, out_console, plain, say
 from .signing import sign_with_account, signer_of
 from .transactions import Json
@@ -43,7 +43,7 @@ def sign(
     wallet: Annotated[
         str, typer.Option(metavar="ACCOUNT", help="Account of this data directory that signs.")
     ] = WALLET,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)] = None,
     address: Annotated[
         str | None, typer.Option(help="Address that signs in another wallet; with --typed-data or --signature.")
     ] = None,

@@ -30,7 +30,7 @@ from ..network_file import (
 from .chain import open_endpoint
 from .daemon_client import open_node_home
 from .network_check import check_public, check_url, join_line
-from .prompts import STORED_PASSWORD_HELP, confirm, open_account
+from .prompts import PASSWORD_FILE_HELP, confirm, open_account
 from .render import emit_json, out_console, plain, say
 from .units import address_of, amount, wei_of
 
@@ -91,7 +91,7 @@ class DeploymentPlan:
 Rpc = Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; can be given more than once.")]
 Out = Annotated[Path, typer.Option(help="The network.json to write.")]
 KeyName = Annotated[str | None, typer.Option(help="Account that deploys; not needed on a development chain.")]
-PasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)]
+PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)]
 Name = Annotated[str | None, typer.Option(help="Id of the network; development networks choose their own.")]
 Bootstrap = Annotated[
     list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")

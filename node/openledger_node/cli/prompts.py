@@ -8,10 +8,8 @@ import typer
 from ..errors import ConfigError, KeyFileError
 from ..home import Home
 from ..keystore import (
-    Account,
     Key,
     Password,
-    check_has_key,
     ensure_node_password,
     find_account,
     is_unattended,
@@ -19,8 +17,6 @@ from ..keystore import (
     unlock,
     unlock_unattended,
 )
-from .render import plain, say
-from .stored_passwords import find_stored
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -37,13 +33,10 @@ def confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-# ---- Passwords of wallets come from a file, the OS keyring or the terminal, never from argv or the environment.
+# ---- Passwords of wallets come from a file or the terminal, never from argv or the environment.
 
 LENGTH_MIN = 8
 PASSWORD_FILE_HELP = "File that contains the password on one line; by default you are asked."
-STORED_PASSWORD_HELP = (
-    "File that contains the password on one line; without it the OS keyring is read, and otherwise you are asked."
-)
 
 
 def open_account(home: Home, network: str, name: str, password_file: Path | None) -> Key:
@@ -53,10 +46,9 @@ def open_account(home: Home, network: str, name: str, password_file: Path | None
         KeyFileError: there is no such account, or its password is wrong or missing.
     """
     account = find_account(home.network_keys(network), name)
-    check_has_key(account)
     if is_unattended(network, name):
         return unlock_unattended(account)
-    return unlock(account, account_password(account, password_file))
+    return unlock(account, password_of(account.file, password_file))
 
 
 def new_account_password(home: Home, network: str, name: str, password_file: Path | None) -> Password:
@@ -68,18 +60,6 @@ def new_account_password(home: Home, network: str, name: str, password_file: Pat
     if is_unattended(network, name):
         return ensure_node_password(home.network_keys(network))
     return new_password(f"new password for {name}", password_file)
-
-
-def account_password(account: Account, password_file: Path | None) -> Password:
-    """Read the password of an account from its file or the OS keyring, or ask for it.
-
-    Raises:
-        KeyFileError: the password file can't be used, or there is no terminal to ask at.
-    """
-    if password_file is None and (stored := find_stored(account)):
-        say(f"[dim]the password of {plain(account.name)} is from the OS keyring[/]")
-        return stored
-    return password_of(account.file, password_file)
 
 
 def password_of(file: Path, password_file: Path | None) -> Password:

@@ -9,7 +9,7 @@ from openledger_protocol.signatures import sign_digest
 from ..home import Home
 from ..keystore import find_account, is_unattended, unlock, unlock_unattended
 from ..network_file import Network
-from .prompts import account_password
+from .prompts import password_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,5 +46,5 @@ def sign_with_account(
     if network and is_unattended(network.network, account.name):
         key = unlock_unattended(account)
     else:
-        key = unlock(account, account_password(account, password_file))
+        key = unlock(account, password_of(account.file, password_file))
     return f"0x{sign_digest(key.private_key, digest).hex()}"

@@ -12,11 +12,11 @@ import typer
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, claim_home, is_claimed
-from ..keystore import WALLET, check_has_key, find_account, is_unattended
+from ..keystore import WALLET, find_account, is_unattended
 from .commands import typed_command
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .prompts import STORED_PASSWORD_HELP, account_password, confirm
-from .render import emit_json, out_console, plain, say
+from .prompts import PASSWORD_FILE_HELP, confirm, password_of
+from .render import emit_json, plain, say
 from .units import amount as amount
 from .units import open_amount as open_amount
 from .units import wei_of as wei_of
@@ -37,17 +37,12 @@ class TransactionFlags:
 
     wallet: Annotated[
         str,
-        typer.Option(
-            metavar="ACCOUNT", help="Account that sends the transaction; with --unsigned it can be an address."
-        ),
+        typer.Option(metavar="ACCOUNT", help="Account that sends the transaction."),
     ] = WALLET
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)] = None
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")
-    ] = False
-    unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Print what to sign in a hardware wallet or elsewhere; send nothing.")
     ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
@@ -178,10 +173,6 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) ->
     with open_money(home) as money:
         if isinstance(money, LocalMoneyClient):
             money.fund_throwaway_wallet()
-        if how.unsigned:
-            found = money.ask("unsigned", verb=verb, arguments={**arguments, "wallet": how.wallet})
-            _show_unsigned(found, as_json=how.as_json)
-            return
         where = money.ask("network")
         password = _password(home, where["network"], how)
         plan = money.ask("plan", verb=verb, arguments={**arguments, "wallet": how.wallet}, password=password)
@@ -224,11 +215,9 @@ def in_s(ready_at_s: int | None, chain_time_s: int) -> str:
 
 
 def _password(home: Home, network: str, how: TransactionFlags) -> str | None:
-    if is_unattended(network, how.wallet) or how.wallet.startswith("0x"):
-        return None  # the node refuses an address, and says why
-    account = find_account(home.network_keys(network), how.wallet)
-    check_has_key(account)
-    return account_password(account, how.password_file).text
+    if is_unattended(network, how.wallet):
+        return None
+    return password_of(find_account(home.network_keys(network), how.wallet).file, how.password_file).text
 
 
 def _show_plan(plan: Mapping[str, Any], where: Mapping[str, Any]) -> None:
@@ -256,38 +245,6 @@ def _show_transactions(found: list[dict[str, Any]], *, as_json: bool) -> None:
         raise NodeError(f"{failed[0]['summary']}: {failed[0]['error'] or failed[0]['state']}")
 
 
-def _show_unsigned(found: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print unsigned transactions in the order in which to sign and send them."""
-    if as_json:
-        emit_json("unsigned", dict(found))
-        return
-    _show_note(found["note"])
-    _say_details(found)
-    for place, each in enumerate(found["transactions"], start=1):
-        out_console.print(f"[bold]{place}  {plain(each['what'])}[/]")
-        for label, value in _unsigned_lines(each).items():
-            out_console.print(f"   [dim]{label:<10}[/] {plain(value)}")
-    if found["transactions"]:
-        say(f"sign {'these in this order' if len(found['transactions']) > 1 else 'this'} as {found['account']}, and")
-        say("send what that returns with `openledger-node wallet submit FILE`")
-
-
 def _show_note(note: str | None, *, indent: str = "") -> None:
     for line in (note or "").splitlines():
         say(f"{indent}{plain(line)}")
-
-
-def _unsigned_lines(each: Mapping[str, Any]) -> dict[str, str]:
-    fields = each["transaction"]
-    numbers = {name: int(fields[name], 16) for name in ("chainId", "nonce", "value", "gas")}
-    fee, tip = (int(fields[name], 16) for name in ("maxFeePerGas", "maxPriorityFeePerGas"))
-    return {
-        "to": f"{each['contract'] or 'account'} {fields['to']}",
-        "chain": str(numbers["chainId"]),
-        "nonce": str(numbers["nonce"]),
-        "value": f"{amount(numbers['value'])} coins",
-        "gas": f"at most {numbers['gas']:,}, at most {fee} wei each, of which {tip} wei as a tip",
-        "fee": f"at most {amount(numbers['gas'] * fee)} coins",
-        "data": fields["data"],
-        "unsigned": each["raw"],
-    }

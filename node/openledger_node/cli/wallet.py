@@ -8,8 +8,8 @@ import typer
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.primitives import Address
 
-from ..errors import ChainError, ConfigError
-from ..home import is_development
+from ..errors import ChainError, InputError
+from ..home import Home
 from ..keystore import (
     AUTHORIZER,
     SIGNER,
@@ -23,33 +23,29 @@ from ..keystore import (
     is_unattended,
     list_accounts,
     read_key,
-    watch_account,
     write_key_file,
 )
-from ..network_file import Network
+from ..network_file import Network, current_network
 from .chain import AccountBalances, balances_to_json, open_chain, read_balances
-from .daemon_client import open_node_home
-from .keyring import app as keyring
-from .keyring import network_of_accounts
+from .daemon_client import load_settings, open_node_home
 from .prompts import (
     PASSWORD_FILE_HELP,
-    STORED_PASSWORD_HELP,
     new_account_password,
     new_password,
     open_account,
     password_of,
 )
 from .render import emit_json, out_console, plain, say, show_table
-from .submit import submit
 from .transactions import open_money
-from .units import address_of, amount, rounded_amount
+from .units import amount, rounded_amount
 
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
-app.add_typer(keyring, name="keyring")
+REAL = "real"
+"""Value of `--network`: all real networks, which share accounts."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name of the account.")]
 PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)]
-StoredPasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)]
 NetworkId = Annotated[
     str | None,
     typer.Option(
@@ -102,24 +98,6 @@ def import_key(
 
 
 @app.command()
-def watch(
-    address: Annotated[str, typer.Argument(help="Address of an account whose key is elsewhere.")],
-    name: Name = WALLET,
-    network: NetworkId = None,
-    as_json: Json = False,
-) -> None:
-    """Use an account of a hardware wallet: the node has its address, and commands for it need --unsigned."""
-    home = open_node_home()
-    network_id = _id_of(network_of_accounts(home, network))
-    if name == WALLET and is_development(network_id):
-        raise ConfigError(
-            "the wallet of a development network is a throwaway one of the node's own: give another name"
-        )
-    account = watch_account(home.network_keys(network_id), name, address_of(address))
-    _tell(account, network_id, "watches", as_json=as_json)
-
-
-@app.command()
 def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) -> None:
     """Show an account: address, file, role and, if the chain answers, balances."""
     home = open_node_home()
@@ -143,7 +121,7 @@ def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) 
 def export(
     out: Annotated[Path, typer.Option(help="File to write.")],
     name: Name = WALLET,
-    password_file: StoredPasswordFile = None,
+    password_file: PasswordFile = None,
     out_password_file: Annotated[
         Path | None, typer.Option(help="File that contains the new password of OUT on one line.")
     ] = None,
@@ -179,9 +157,6 @@ def history(
     show_table(["when (UTC)", "state", "gas", "hash", "what"], rows, empty="no transaction yet")
 
 
-app.command()(submit)
-
-
 def account_to_json(account: Account, network: str, balances: AccountBalances | None) -> dict[str, Any]:
     """Convert an account for `--json`."""
     return {
@@ -190,8 +165,7 @@ def account_to_json(account: Account, network: str, balances: AccountBalances | 
         "file": str(account.file),
         "network": network,
         "role": ROLES.get(account.name, OTHER_ROLE)[0],
-        "has_own_password": not (account.is_watched or is_unattended(network, account.name)),
-        "is_watched": account.is_watched,
+        "has_own_password": not is_unattended(network, account.name),
         "balances": balances_to_json(balances) if balances else None,
     }
 
@@ -205,6 +179,18 @@ def _transaction_cells(found: dict[str, Any]) -> list[str]:
         (found["hash"] or "")[:18],
         found["summary"],
     ]
+
+
+def network_of_accounts(home: Home, chosen: str | None) -> Network | None:
+    """Return the network whose accounts are meant; None for those of all real networks, which share them.
+
+    Raises:
+        InputError: `local` is meant, which is no network.
+        ConfigError: the network is not known here.
+    """
+    if chosen == LOCAL_NETWORK:
+        raise InputError("`local` is this machine alone, without accounts: `--network real` means all real networks")
+    return current_network(home, LOCAL_NETWORK if chosen == REAL else chosen or load_settings(home).node.network)
 
 
 def _id_of(network: Network | None) -> str:
@@ -238,5 +224,5 @@ def _tell(account: Account, network: str, what: str, *, as_json: bool) -> None:
         emit_json("wallet", account_to_json(account, network, None))
         return
     say(f"{what} {plain(account.name)} [bold]{account.address}[/] in {plain(str(account.file))}")
-    if not (account.is_watched or is_unattended(network, account.name)):
+    if not is_unattended(network, account.name):
         say("keep a copy of this file and of its password; nobody can restore either")

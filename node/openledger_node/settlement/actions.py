@@ -215,7 +215,7 @@ class Actor:
     """The acting account, its signature, that of the node's hot key, and the chain's time."""
 
     account: Address
-    sign: Sign | None  # None: its key is elsewhere, so nothing carries a permit
+    sign: Sign
     sign_as_signer: Sign
     now_s: int
 
@@ -342,7 +342,7 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
 def _permit(actor: Actor, deployment: Deployment, action: Action) -> Allowance | None:
     """Sign an allowance, so that paying in takes one transaction instead of two; None without a key or permits."""
     payment = payment_of(action)
-    if actor.sign is None or payment is None or deployment.permits is None:
+    if payment is None or deployment.permits is None:
         return None
     contract, amount_wei = payment
     permit = Permit(

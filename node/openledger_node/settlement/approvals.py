@@ -1,4 +1,4 @@
-"""Approvals of payments that can't carry a permit: without a key at hand, or where token or contract take none.
+"""Approvals of payments that can't carry a permit, because token or contract take none.
 
 The account approves the contract, and the contract then takes the payment.
 """
@@ -33,13 +33,11 @@ CHALLENGE, CHALLENGE_GAS_PER_BYTE = "challenge", 50
 in all with 4 KB."""
 
 
-def with_approvals(
-    actions: Sequence[Action], account: Address, deployment: Deployment, *, has_key: bool
-) -> Iterator[Action]:
+def with_approvals(actions: Sequence[Action], account: Address, deployment: Deployment) -> Iterator[Action]:
     """Put an approval before each payment that is not approved yet and can't carry a permit."""
     for action in actions:
         payment = payment_of(action)
-        if payment and not (has_key and payment[0] in TAKES_PERMITS and deployment.permits):
+        if payment and not (payment[0] in TAKES_PERMITS and deployment.permits):
             contract, amount_wei = payment
             _check_covers(account, amount_wei, deployment)
             if deployment.allowance(account, deployment.addresses[contract]) < amount_wei:

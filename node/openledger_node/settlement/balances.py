@@ -224,7 +224,7 @@ class Balances:
         )
         intents = [
             intent_of(action, actor, self._deployment, key=f"{key}:{place}")
-            for place, action in enumerate(with_approvals(actions, account, self._deployment, has_key=True))
+            for place, action in enumerate(with_approvals(actions, account, self._deployment))
         ]
         fees = self._client.fees()
         return [self._step(intent, Wei(fees.base_wei + fees.tip_wei)) for intent in intents]

@@ -24,7 +24,6 @@ from ..errors import KeyFileError, NodeError
 from ..keystore import Key
 from ..ledger.ledger import Ledger
 from ..network_file import Network
-from ..text import counted
 from .balances import Balances, Operator, PlannedTransaction
 from .case_keeper import CaseKeeper, CasePolicy
 from .cases import Cases
@@ -253,22 +252,6 @@ class NetworkSession:
         self.on_sent()
         found = (self.ledger.outbox.find(each.intent.key) for each in stored)
         return [each for each in found if each]
-
-    def check_is_quiet(self, account: Address) -> None:
-        """Require that the outbox gives no nonces of an account, so that another program may choose them.
-
-        Raises:
-            NodeError: it is one of the node's hot keys, or its transactions are under way.
-        """
-        if account in (self.accounts.signer, self.accounts.authorizer):
-            raise NodeError(
-                f"{account} is a hot key of this node, which sends its transactions itself: use another account"
-            )
-        if num_waiting := sum(found.intent.sender == account for found in self.ledger.outbox.unfinished()):
-            raise NodeError(
-                f"this node sends {counted(num_waiting, 'transaction')} of {account} itself: wait until "
-                "`openledger-node wallet history` shows them as final, and run the command again"
-            )
 
     def rescan(self) -> None:
         """Read the chain again from the start and lift a halt, for an operator who trusts the endpoint.

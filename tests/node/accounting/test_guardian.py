@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from eth_account import Account
 from support.chain_world.contract_world import OPEN
 from support.chain_world.deployed import send_call
 from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import open_world
 
-from openledger_node.accounting.submissions import Submissions
 from openledger_node.chain.clients.simulated import open_client
 from openledger_node.chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_WINDOWS
 from openledger_node.chain.dev.deploy import GivenToken
@@ -122,37 +120,3 @@ def test_a_token_with_votes_is_not_wrapped(voters: Voters, command: str) -> None
         NodeError, match="has votes by itself, so nothing is wrapped: run `openledger-node gov delegate"
     ):
         voters.plan(command, amount_wei="1")
-
-
-# ---- a key that is elsewhere
-
-
-def test_a_vote_is_printed_signed_elsewhere_checked_and_sent(voters: Voters) -> None:
-    desk, key = Submissions(voters.world.node), b"\x31" * 32
-    cold = address_of(key)
-    voters.world.chain.fund(cold, open_wei=500 * OPEN)
-
-    def sign_and_send(command: str, **arguments: object) -> str:
-        voters.world.node.step()
-        (printed,) = voters.planner.prepare_unsigned(command, {"wallet": cold, **arguments})["transactions"]
-        signed = Account.sign_transaction(printed["transaction"], key)
-        (seen,) = desk.inspect(["0x" + signed.raw_transaction.hex().removeprefix("0x")])
-        assert seen["is_known"], seen
-        desk.submit(seen["raw"])
-        voters.world.settle(2)
-        voters.world.settle()
-        return str(seen["summary"])
-
-    assert sign_and_send("gov delegate", to="self") == f"let {cold} vote with the OPEN of the sender"
-    said = sign_and_send("gov propose", values={"draws": "5"})
-    assert said.startswith("propose: set the network's values: protocolPpm 5 %")
-    assert "draws 5," in said
-    shown = voters.show()
-    assert shown["proposer"] == cold
-    voters.begin()
-    assert sign_and_send("gov vote", proposal="1", support="for") == f"vote for proposal {shown['id']}"
-    voters.end()
-    assert sign_and_send("gov queue", proposal="1").startswith("queue the proposal: set the network's values")
-    voters.world.wait(11)
-    assert sign_and_send("gov execute", proposal="1").startswith("execute the proposal: set the network's values")
-    assert voters.show()["state"] == "executed"

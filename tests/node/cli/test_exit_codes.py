@@ -69,7 +69,7 @@ def test_a_wrong_value_ends_with_2_in_every_command_that_takes_one(run: Run, hom
             "-1 starts like an option. No value here is below 0, but for settings: write `-- -1`.",
         ),
         (["price", "set"], "give a price"),
-        (["wallet", "watch", "0x12"], "0x12"),
+        (["contributor", "show", "0x12"], "0x12"),
         (["pause", "--for", "1h", "--until", "18:00"], "give one of them"),
         (["jobs", "--limit", "0"], "--limit"),
         (["chat", "--json"], "--json needs a QUESTION"),

@@ -57,7 +57,6 @@ def test_a_wallet_is_made_and_shown(run: Run, home: Home, password_file: str) ->
         "network": "local",
         "role": "node",
         "has_own_password": True,
-        "is_watched": False,
         "balances": None,
     }
     shown = run("wallet", "show", "--json")
@@ -159,34 +158,6 @@ def test_a_missing_wallet_ends_with_4_and_the_verb_that_makes_it(run: Run, home:
         == f"error there is no wallet in {home.keys}: create it with `openledger-node wallet create wallet`\n"
     )
     assert list(home.root.iterdir()) == []
-
-
-# ── watched accounts ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_watched_wallet_is_an_address_without_a_key(
-    run: Run, home: Home, tmp_path: Path, password_file: str
-) -> None:
-    made = run("wallet", "watch", ADDRESS.lower(), "--json")
-    assert made.status == 0, made.stderr
-    assert (made.json["address"], made.json["is_watched"], made.json["has_own_password"]) == (ADDRESS, True, False)
-    assert run("wallet", "show", "--json").json == {**made.json, "others": []}
-    flags = ["--password-file", password_file, "--out-password-file", password_file]
-    refused = run("wallet", "export", "--out", str(tmp_path / "copy.json"), *flags)
-    assert refused.status == 4
-    assert f"the key of wallet, {ADDRESS}, is not here: commands with --unsigned" in refused.stderr
-    assert not (tmp_path / "copy.json").exists()
-
-
-def test_what_is_no_account_to_watch_is_refused(run: Run, home: Home, network: Network, password_file: str) -> None:
-    run("wallet", "create", "--password-file", password_file)
-    assert "keys are never overwritten" in run("wallet", "watch", ADDRESS).stderr
-    assert "its key must be here: choose another name" in run("wallet", "watch", ADDRESS, "signer").stderr
-    assert "has a wrong checksum" in run("wallet", "watch", ADDRESS[:-1] + "7", "other").stderr
-    join_network(home, network)
-    refused = run("wallet", "watch", ADDRESS)
-    assert (refused.status, "is a throwaway one of the node's own" in refused.stderr) == (3, True)
-    assert run("wallet", "watch", ADDRESS, "other").status == 0
 
 
 # ── at a terminal ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,5 @@
 """Operators who hold the rows of a Datanet, honest or not, and one who pulls them."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import DatanetVersion, make_version, write_published
 from openledger_node.errors import NetworkError
-from openledger_node.home import Home, write_private
-from openledger_node.keystore import WATCHED_SCHEMA
+from openledger_node.home import Home
+from openledger_node.keystore import WALLET, ensure_node_password, import_account
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.network.row_pull import DatanetRows, NearPeer
 from openledger_node.p2p.rows_fetch import RowsLimits
@@ -103,10 +102,7 @@ class RowWorld:
     def own(self, home: Home, rows: Sequence[Row] = CONTRIBUTED) -> DatanetVersion:
         """Let a home own `lake`, and publish a version of it."""
         version = self.publish(rows)
-        folder = home.network_keys(NETWORK)
-        folder.mkdir(parents=True, exist_ok=True)
-        note = json.dumps({"schema": WATCHED_SCHEMA, "address": OWNER.address})
-        write_private(folder / "wallet.json", note, is_new=True)
+        import_account(home.network_keys(NETWORK), WALLET, OWNER, ensure_node_password(home.network_keys(NETWORK)))
         own = OwnDatanets(home)
         own.create(new_datanet("lake", licence="CC-BY-4.0", treasury=OWNER.address, owner_ppm=0))
         batch = own.contribute("lake", rows, ACCOUNTS)
