@@ -1,6 +1,5 @@
 """A Datanet and an adapter on the chain, from the first row to who is paid for an answer."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -416,17 +415,6 @@ def test_the_rules_are_kept_with_the_datanet_for_networks_that_follow(owner: Dat
         owner.own.create(replace(kept, name=name))  # as if another network had it first
         owner.do("datanet create", datanet=name, rules=asked)
         assert rules_of(datanet_id(owner.account, name)) == owner.own.get(name).rules == expected
-
-
-def test_rules_that_an_earlier_release_did_not_keep_are_read_from_the_network(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", rules=[7], **TERMS)
-    file = owner.home.datanets / "lake" / "own" / "datanet.json"
-    content = json.loads(file.read_text())
-    assert content.pop("rules") == [7]
-    file.write_text(json.dumps(content))
-    assert owner.own.get("lake").rules == ()
-    owner.do("datanet create", datanet="lake")
-    assert owner.own.get("lake").rules == (7,)
 
 
 @pytest.mark.parametrize("rules", [7, ["poa-v3"], [2], [True]])
