@@ -115,15 +115,3 @@ def test_the_dashboard_has_every_metric_but_those_of_the_process() -> None:
         if not re.search(rf"\b{PREFIX}{family.name}(_bucket)?\b", shown)
     }
     assert missing == left_out.keys()
-
-
-def test_panels_have_ids_and_places_of_their_own() -> None:
-    assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
-    cells = [
-        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
-        for panel in BOARD["panels"]
-        for x in range(panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["h"])
-    ]
-    assert len(cells) == len(set(cells))
-    assert max(x for x, _ in cells) < 24

@@ -37,13 +37,6 @@ def lines_of(file: str) -> int:
     return code_lines((PACKAGE / file).read_text(encoding="utf-8"))
 
 
-def test_only_code_is_counted() -> None:
-    source = (
-        '"""Two\n\nlines."""\n\nlimit = 1  # why\n# not what\n"""A limit."""\n\n\ndef f():\n    return """a\nb"""\n'
-    )
-    assert code_lines(source) == 4
-
-
 def test_the_path_is_short_enough_to_read() -> None:
     assert len(PATH) > 10
     assert "engine/scheduler.py" in PATH

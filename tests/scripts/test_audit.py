@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
+from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant
 from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, PAYOUT, TREASURY_1, TREASURY_2
 from support.processes.nodes import ROOT
 from support.signed import PAYER_KEY
@@ -75,13 +75,6 @@ VOTES = {"OpenGovernor", "WrappedVotes"}
 """Contracts that count votes. The audit of wrapped ones is in test_audit_tokens."""
 
 TERMS_ASKED = "ModelRegistry._adapters."
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Economy]:
-    session = run_economy()
-    yield session
-    session.client.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import audit_chain
 import pytest
-from audited_economy import Economy, plant, run_economy
+from audited_economy import Economy, plant
 from support.chain_world.ways import served_chain
 from support.processes.nodes import ROOT
 
@@ -44,13 +44,6 @@ def served(session: Economy) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Economy]:
-    session = run_economy()
-    yield session
-    session.client.close()
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +96,6 @@ def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.
     assert ids[16:] == [*(f"tokens.{name}" for name in CONTRACTS if name != "Timelock"), "terms"]
 
 
-def test_the_terms_are_wei_as_texts(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    terms = json.loads(Ran(capsys, url, file, "--json").stdout)["terms"]
-    contributors = terms.pop("contributors")
-    assert contributors
-    assert all(value.isdecimal() for value in (*terms.values(), *contributors.values()))
-
-
 def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, url, file)
     assert ran.status == 0
@@ -117,11 +103,6 @@ def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFi
     assert ["line", "left", "wei", "right", "wei"] in rows
     assert sum(row[-1:] == ["ok"] for row in rows) == 16 + len(CONTRACTS)
     assert rows[-1] == ["every", "line", "holds", "to", "the", "wei"]
-
-
-def test_an_older_block_can_be_audited(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = Ran(capsys, url, file, "--json", "--block", 40)
-    assert (ran.status, json.loads(ran.stdout)["block"]) == (0, 40)
 
 
 def test_a_planted_wei_ends_it_with_one(

@@ -1,11 +1,11 @@
 """An endpoint that leaves out an event, tells it otherwise, or changes its chain meanwhile, is found out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import Economy, run_economy
+from audited_economy import Economy
 
 from openledger_node.audit.books import books_of
 from openledger_node.audit.chain import pin_chain
@@ -134,13 +134,6 @@ class Liar:
             meanwhile()
         word: bytes = self._client.storage(*arguments, **named)
         return word
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Economy]:
-    session = run_economy()
-    yield session
-    session.client.close()
 
 
 @pytest.fixture(scope="module")

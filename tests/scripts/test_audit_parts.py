@@ -2,12 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import Economy, run_economy
+from audited_economy import Economy
 from support.chain_world.contract_world import ADAPTERS, PROTOCOL
 from support.processes.nodes import ROOT
 from support.signed import NODE
@@ -26,13 +25,6 @@ from openledger_protocol.primitives import ZERO_DIGEST, Wei
 from openledger_protocol.settlement import ClaimRecord
 
 ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Economy]:
-    session = run_economy()
-    yield session
-    session.client.close()
 
 
 @pytest.fixture(scope="module")
