@@ -7,7 +7,6 @@ the name of the router, so a mapped port is used only once other peers have reac
 import socket
 import struct
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -23,9 +22,8 @@ REQUEST: Final = struct.Struct(">BBHHHI")  # version, operation, reserved, inner
 DATAGRAM_BYTES_MAX, DATAGRAMS_MAX = 1100, 16
 """The longest answer that is read, and how many datagrams are looked at after one request."""
 
-WRONG_VERSION: Final = 1
 REFUSALS: Final = {
-    WRONG_VERSION: "it does not know this version",
+    1: "it does not know this version",
     2: "port mapping is turned off in it",
     3: "it has no connection with the internet",
     4: "it has no port left",
@@ -42,10 +40,6 @@ class PmpSilentError(PmpError):
     """No router answers."""
 
 
-class PmpVersionError(PmpError):
-    """The router does not know this version of the protocol."""
-
-
 class PmpRouter:
     """The router at an address of the LAN. The methods block for a second at most."""
 
@@ -58,7 +52,9 @@ class PmpRouter:
         Raises:
             PmpSilentError: there is no way to the router.
         """
-        return own_host_towards(self.address)
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as datagrams:
+            _connect(datagrams, self.address)
+            return str(datagrams.getsockname()[0])
 
     def outer_host(self) -> str:
         """The router's own address on its outer side.
@@ -91,42 +87,18 @@ class PmpRouter:
         self._ask(REQUEST.pack(VERSION, MAP_TCP, 0, inner, 0, 0), MAP_TCP, MAPPED.size)
 
     def _ask(self, request: bytes, operation: int, num_bytes: int) -> bytes:
-        """The rest of the answer after its head."""
-
-        def is_answer(datagram: bytes) -> bool:
-            return len(datagram) >= HEAD.size and datagram[1] == IS_ANSWER + operation
-
-        return _checked(ask_router(self.address, request, is_answer), num_bytes)
-
-
-def own_host_towards(address: tuple[str, int]) -> str:
-    """This machine's IP address on a router's network.
-
-    Raises:
-        PmpSilentError: there is no way to the router.
-    """
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as datagrams:
-        _connect(datagrams, address)
-        return str(datagrams.getsockname()[0])
-
-
-def ask_router(address: tuple[str, int], request: bytes, is_answer: Callable[[bytes], bool]) -> bytes:
-    """Send a request to a router twice at most, and return its answer. The socket takes its datagrams only.
-
-    Raises:
-        PmpSilentError: there is no answer.
-    """
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as datagrams:
-        _connect(datagrams, address)
-        for wait_s in WAITS_S:
-            try:
-                datagrams.send(request)
-                answer = _receive(datagrams, is_answer, time.monotonic() + wait_s)
-            except OSError as error:  # such as a refused connection, when nothing listens there
-                raise PmpSilentError("no router here answers") from error
-            if answer is not None:
-                return answer
-    raise PmpSilentError("no router here answers")
+        """Send a request twice at most, and return the rest of the answer after its head."""
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as datagrams:
+            _connect(datagrams, self.address)  # so that the socket takes the router's datagrams only
+            for wait_s in WAITS_S:
+                try:
+                    datagrams.send(request)
+                    answer = _receive(datagrams, operation, time.monotonic() + wait_s)
+                except OSError as error:  # such as a refused connection, when nothing listens there
+                    raise PmpSilentError("no router here answers") from error
+                if answer is not None:
+                    return _checked(answer, num_bytes)
+        raise PmpSilentError("no router here answers")
 
 
 def _connect(datagrams: socket.socket, address: tuple[str, int]) -> None:
@@ -136,7 +108,7 @@ def _connect(datagrams: socket.socket, address: tuple[str, int]) -> None:
         raise PmpSilentError("there is no way to a router") from error
 
 
-def _receive(datagrams: socket.socket, is_answer: Callable[[bytes], bool], until_s: float) -> bytes | None:
+def _receive(datagrams: socket.socket, operation: int, until_s: float) -> bytes | None:
     """The next answer to a request; None if there is none in time."""
     for _ in range(DATAGRAMS_MAX):
         left_s = until_s - time.monotonic()
@@ -147,15 +119,13 @@ def _receive(datagrams: socket.socket, is_answer: Callable[[bytes], bool], until
             datagram = datagrams.recv(DATAGRAM_BYTES_MAX)
         except TimeoutError:
             return None
-        if is_answer(datagram):
+        if len(datagram) >= HEAD.size and datagram[1] == IS_ANSWER + operation:
             return datagram
     return None
 
 
 def _checked(answer: bytes, num_bytes: int) -> bytes:
     version, _, result, _ = HEAD.unpack_from(answer)
-    if result == WRONG_VERSION:
-        raise PmpVersionError(REFUSALS[WRONG_VERSION])
     if version != VERSION or result:
         raise PmpError(REFUSALS.get(result, f"it gives the result {result}, which the protocol does not know"))
     rest = answer[HEAD.size :]

@@ -1,4 +1,4 @@
-"""A port of the home's router that leads to this node, by NAT-PMP, or else by PCP or UPnP.
+"""A port of the home's router that leads to this node, by NAT-PMP, or else by UPnP.
 
 The library waits for the router without trio, so its calls run in a thread that a slow router can't hold the node up
 in. Leases end by themselves, so that a node that was killed leaves no open port for long. Some routers know permanent
@@ -19,8 +19,7 @@ import miniupnpc
 import trio
 
 from ..home import write_private
-from .nat_pmp import PmpError, PmpRouter, PmpSilentError, PmpVersionError, default_gateway
-from .pcp import PcpRouter, draw_nonce
+from .nat_pmp import PmpError, PmpRouter, PmpSilentError, default_gateway
 from .reachability import NOT_ASKED, RouterAnswer, RouterState
 from .scopes import is_carrier_grade, is_public_host
 
@@ -40,7 +39,7 @@ TCP, DESCRIPTION = "TCP", "openledger-node"
 ONLY_PERMANENT, TAKEN = "OnlyPermanentLeasesSupported", "ConflictInMappingEntry"
 
 OFF = RouterAnswer(state=RouterState.OFF, words="[p2p] map_port is false, so the router is not asked for a port")
-ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP, NAT-PMP or PCP")
+ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP or NAT-PMP")
 SLOW = RouterAnswer(state=RouterState.ABSENT, words=f"the router has not answered in {ASK_S:.0f} s")
 
 log = logging.getLogger(__name__)
@@ -72,11 +71,7 @@ class PortMapper:
         self._description_url = description_url
         self._find_pmp_router = find_pmp_router
         self._router: Any = None
-        self._pmp: tuple[PmpRouter | PcpRouter, int] | None = (
-            None  # it has mapped a port of this machine, and the port
-        )
-        self._pcp: PcpRouter | None = None  # the router that knows this protocol and not NAT-PMP
-        self._nonce = draw_nonce()  # kept, because a router that was silent once may have the mapping all the same
+        self._pmp: tuple[PmpRouter, int] | None = None  # it has mapped a port of this machine, and the port
         self._lease_s = LEASE_S
         self._outer = 0  # the router's port; 0 is none
         self._doubted = trio.Event()
@@ -166,8 +161,6 @@ class PortMapper:
         except PmpSilentError:
             return ABSENT
         port = ports.get(own_host)
-        if port and self._pcp and self._pcp.address == router.address:
-            return self._map_by_pcp(self._pcp, port)
         try:
             host = router.outer_host()  # is there a router that could forward anything?
             if port is None:
@@ -175,27 +168,12 @@ class PortMapper:
             if not is_public_host(host):
                 return _without_public_address(host)
             outer, lease_s = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
-        except (PmpSilentError, PmpVersionError):
-            return self._map_by_pcp(PcpRouter(router.address, self._nonce), port) if port else ABSENT
+        except PmpSilentError:
+            return ABSENT
         except PmpError as error:
             return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
         self._pmp, self._outer, self._lease_s = (router, port), outer, lease_s
         return _mapped(host, outer)
-
-    def _map_by_pcp(self, router: PcpRouter, port: int) -> RouterAnswer:
-        """Map a port by PCP, and remove the mapping again if nobody would reach it."""
-        try:
-            found = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
-            if not is_public_host(found.host):
-                router.unmap_port(port)
-                return _without_public_address(found.host)
-        except (PmpSilentError, PmpVersionError):
-            self._pcp = None
-            return ABSENT
-        except PmpError as error:
-            return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
-        self._pmp, self._pcp, self._outer, self._lease_s = (router, port), router, found.port, found.lease_s
-        return _mapped(found.host, found.port)
 
     def remove(self) -> None:
         """Remove the mapping, if there is one, once no other thread asks the router."""
