@@ -1,13 +1,16 @@
 """`adapters`: LoRA adapters on this machine."""
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 
+from ..chain.refusals import bond_text
 from ..config import Config
 from ..datanets.sample import SAMPLE_SEEDS, named_sample, person_of
 from ..datanets.withdrawn import withdrawn_to_plain
@@ -17,9 +20,12 @@ from ..home import Home
 from ..models.adapter_files.layout import LoraLayout, read_layout
 from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, shortest_name
 from ..models.bases import Base, find_base
+from ..models.fetch import Progress
 from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
+from ..network.catalogue_filter import matches
 from ..operator.adapters import (
+    PublishedBond,
     adapters_to_plain,
     details_to_plain,
     ranks_of_modules,
@@ -28,19 +34,25 @@ from ..operator.adapters import (
     read_withdrawals,
 )
 from ..operator.datanet_names import Names, datanets_to_plain
-from .adapter_bonds import ADAPTER_HELP, add_bond_commands, loss_of, retired_text
-from .adapter_pull import pull_from_hub, pull_from_peers
-from .adapter_search import matching_adapters, show_offered
-from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
+from .daemon_client import RefusedError, ask_daemon, load_settings, network_id, open_node_home
 from .datanet_chain import described_on_chain
+from .progress import StageReport
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
+from .transactions import transaction_command
+from .units import open_amount, ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 REMOVE_TIMEOUT_S = 60.0
 """Limit for deleting the files of a large adapter on a slow disk."""
+
+POLL_S: Final = 0.25
+
+ADAPTER_HELP: Final = "NAME, or NAME@ID where several share a name."
+ID_DIGITS: Final = 12
+RETIRED_HELP: Final = "NAME, NAME@ID, or its id, of which 0x and 8 digits are enough."
 
 
 @app.command("list")
@@ -68,7 +80,7 @@ def list_all(as_json: Json = False) -> None:
     show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
     for adapter in found["adapters"]:
         if adapter["bond_free_at"]:
-            say(f"[yellow]retired[/] {plain(adapter['full_name'])}: {retired_text(adapter)}")
+            say(f"[yellow]retired[/] {plain(adapter['full_name'])}: {_retired_text(adapter)}")
         elif why := adapter["why_not_sold"]:
             say(f"[yellow]not sold[/] {plain(adapter['full_name'])}: {plain(why)}")
     _show_withdrawn(found["adapters"])
@@ -113,7 +125,33 @@ def add(
     say(f"[bold]{adapter.full_name}[/] is in the library; try it: {hint}")
 
 
-add_bond_commands(app)
+@transaction_command(app, "adapters publish")
+def publish(
+    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
+    royalty: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Percent of its answers' earnings that goes to you.")
+    ] = "10",
+) -> dict[str, Any]:
+    """Register an adapter on the chain with a bond, so that its answers can be paid. Publish its Datanets first.
+
+    An adapter that was trained without a wallet gets this account as its owner, and with it another id.
+    """
+    return {"adapter": name, "royalty_ppm": ppm_of(royalty)}
+
+
+@transaction_command(app, "adapters retire")
+def retire(name: Annotated[str, typer.Argument(metavar="ADAPTER", help=RETIRED_HELP)]) -> dict[str, Any]:
+    """End the sale of a published adapter for good, so that its bond becomes free.
+
+    What it has earned can be claimed until then: 16 days on a real network, two minutes on a development network.
+    """
+    return {"adapter": name}
+
+
+@transaction_command(app, "adapters reclaim")
+def reclaim(name: Annotated[str, typer.Argument(metavar="ADAPTER", help=RETIRED_HELP)]) -> dict[str, Any]:
+    """Take the bond of a retired adapter back, once it is free."""
+    return {"adapter": name}
 
 
 @app.command()
@@ -222,7 +260,7 @@ def remove(
     """Remove an adapter from the library and delete its files. Running answers finish."""
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
-    confirm(loss_of(adapter, read_bonds(home, network_id(home), [adapter]).get(adapter.id)), yes=yes)
+    confirm(_loss_of(adapter, read_bonds(home, network_id(home), [adapter]).get(adapter.id)), yes=yes)
     order = {"adapter": adapter.full_name}
     if ask_daemon(home, "POST", "/adapters/remove", order, timeout_s=REMOVE_TIMEOUT_S) is None:
         drop_pin(home, adapter.id)
@@ -341,3 +379,171 @@ def _show_pin(adapter: Adapter, *, as_json: bool, is_pinned: bool) -> None:
         return
     where = "stays in memory" if is_pinned else "leaves memory when another adapter needs the space"
     say(f"[bold]{adapter.full_name}[/] {where}")
+
+
+def pull_from_peers(home: Home, name: str, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+    """Let the running node pull an adapter; Ctrl-C cancels the pull. The parts that have arrived stay.
+
+    Raises:
+        RefusedError: no peer sent it, or it can't be served.
+        NodeError: no node runs, or it has begun another pull meanwhile.
+    """
+    started_s = time.monotonic()
+    work = ask_daemon(home, "POST", "/adapters/pull", {"name": name})
+    if work is None:
+        raise NodeError("only a running node has peers to download from: start it with `openledger-node start`")
+    try:
+        with StageReport() as report:
+            while work["pull"]["state"] == "running":
+                pull = work["pull"]
+                report(Progress(what=pull["what"], done=pull["done_bytes"], total=pull["total_bytes"] or 1))
+                sleep(POLL_S)
+                work = ask_daemon(home, "GET", "/adapters/work")
+                if work is None or work["pull"] is None or work["pull"]["name"] != name:
+                    raise NodeError(
+                        "the node was stopped or pulls another adapter by now: run "
+                        f"`openledger-node adapters pull {name}` again"
+                    )
+    except KeyboardInterrupt:
+        ask_daemon(home, "POST", "/adapters/pull/cancel")
+        raise
+    return _pull_result(work["pull"], duration_s=time.monotonic() - started_s)
+
+
+def pull_from_hub(home: Home, name: str) -> dict[str, Any]:
+    """Pull OWNER/NAME[@REVISION] into the library; no node needs to run.
+
+    Raises:
+        NodeError, ProtocolError: it could not be fetched, or can't be served.
+    """
+    from ..operator.pull_child import pull_hub_adapter  # imports an HTTP library, unlike a pull from peers
+
+    settings, started_s = load_settings(home), time.monotonic()
+    base = find_base(home, settings.inference.base)
+    with StageReport() as report:
+        added = pull_hub_adapter(home, name, base, disk_cap_bytes=settings.limits.disk_bytes, report=report)
+    if added.made_for:
+        say(f"[yellow]its files name another base[/], {plain(added.made_for)}, so its answers may be poor")
+    return {
+        "adapter": added.adapter.full_name,
+        "digest": added.adapter.id,
+        "from_peer": None,
+        "bytes": added.received_bytes,
+        "duration_s": round(time.monotonic() - started_s, 3),
+        "missing_versions": {},
+    }
+
+
+def _pull_result(pull: dict[str, Any], *, duration_s: float) -> dict[str, Any]:
+    if pull["state"] == "cancelled":
+        raise NodeError(f"the pull of {pull['name']} was cancelled, such as on the page")
+    if pull["state"] == "failed":
+        raise RefusedError(pull["why"], pull["exit_code"] or NodeError.exit_code)
+    return {
+        "adapter": pull["adapter"],
+        "digest": pull["digest"],
+        "from_peer": pull["from_peer"],
+        "bytes": pull["received_bytes"],
+        "duration_s": round(duration_s, 3),
+        "missing_versions": pull["missing_versions"],
+    }
+
+
+def _retired_text(adapter: Mapping[str, Any]) -> str:
+    """The state of a retired adapter's bond, by an entry of `adapters list`."""
+    free_at_s = round(datetime.fromisoformat(adapter["bond_free_at"]).timestamp())
+    return bond_text(int(adapter["bond_wei"]), free_at_s, time.time(), adapter["full_name"])
+
+
+def _loss_of(adapter: Adapter, bond: PublishedBond | None) -> str:
+    """The question before an adapter is removed: what is deleted, and what is lost."""
+    what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
+    if bond is None:
+        return f"{what}? Only a new training or another copy brings it back."
+    says = f"{what}? It is {bond.says(time.time())}"
+    if bond.free_at_s is None:
+        return f"{says}, and stays so. To serve it again you need a new training or a copy."
+    reclaim = f" Without its files it has no name here: `openledger-node adapters reclaim {adapter.id[:ID_DIGITS]}`."
+    return f"{says}.{reclaim if bond.bond_wei else ''}"
+
+
+def matching_adapters(found: dict[str, Any], words: str, base: str) -> dict[str, Any]:
+    """Keep the offered adapters that all words and the base match.
+
+    Those for the served base come first, then those that have earned most, then those with most sellers.
+    """
+    offered = [each for each in found["adapters"] if matches(each, words, base)]
+    offered.sort(
+        key=lambda each: (
+            not each["is_our_base"],
+            -int(each["earned_wei"] or 0),
+            -each["num_sellers"],
+            each["full_name"],
+        )
+    )
+    return {**found, "adapters": offered}  # the node has filtered those that nobody offers, before it cut their list
+
+
+def show_offered(found: dict[str, Any], wanted: str) -> None:
+    """Print what other nodes offer, then what is registered and offered by nobody."""
+    rows = [
+        [
+            each["full_name"],
+            _base_of(each),
+            open_amount(each["price_wei"]) if each["price_wei"] else "–",
+            f"{each['num_sellers']}, {each['num_in_memory']} with it in memory",
+            taught_by(each),
+            earned_by(each),
+            "here" if each["is_here"] else "can be pulled" if each["is_our_base"] else "needs its base",
+        ]
+        for each in found["adapters"]
+    ]
+    empty = f"no node offers an adapter like {wanted!r} now" if wanted else "no node offers an adapter now"
+    columns = ["adapter", "base", "OPEN / 1k in + 1k out", "sellers", "taught by", "earned", ""]
+    show_table(columns, rows, empty=empty)
+    if rows:
+        say("`openledger-node adapters pull NAME` downloads one; sizes and ranks are known once it arrives")
+    _show_unoffered(found)
+    if others := [each for each in found["bases"] if each["name"] != found["base"]]:
+        say(f"other bases on the network: {', '.join(map(_base_text, others))}")
+
+
+def _show_unoffered(found: dict[str, Any]) -> None:
+    if not found["num_unoffered"]:
+        return
+    out_console.print(f"\nregistered, and offered by no other node now: {found['num_unoffered']}")
+    if (left := found["num_unoffered"] - len(found["unoffered"])) > 0:
+        say(f"{left} of them are not listed: name a part of an owner, a Datanet or an id to find one")
+    rows = [
+        [each["full_name"] or f"{each['id'][:18]}…", _base_of(each), taught_by(each), earned_by(each)]
+        for each in found["unoffered"]
+    ]
+    show_table(["adapter", "base", "taught by", "earned"], rows, empty="")
+
+
+def taught_by(each: dict[str, Any]) -> str:
+    """The Datanets that an adapter learned from and their licences, by the chain's word."""
+    if each["datanets"] is None:
+        return "not registered yet"
+    names = [
+        (datanet["name"] or f"{datanet['id'][:10]}…") + (f" ({datanet['licence']})" if datanet["licence"] else "")
+        for datanet in each["datanets"]
+    ]
+    return ", ".join(names) or "no Datanet"
+
+
+def earned_by(each: dict[str, Any]) -> str:
+    """The gross of an adapter's answers in claims, which the chain tells for those with Datanets only."""
+    if each["num_claims"] is None:
+        return "–"
+    claims = "1 claim" if each["num_claims"] == 1 else f"{each['num_claims']} claims"
+    return f"{open_amount(each['earned_wei'])} in {claims}"
+
+
+def _base_of(each: dict[str, Any]) -> str:
+    return each["base"] or f"another base, {each['base_digest'][:10]}…"
+
+
+def _base_text(base: dict[str, Any]) -> str:
+    sellers = "1 seller" if base["num_sellers"] == 1 else f"{base['num_sellers']} sellers"
+    return f"{plain(base['name'] or base['digest'][:10] + '…')} ({sellers})"

@@ -1,16 +1,17 @@
 """Completion with the Tab key in bash, zsh and fish: the shells' scripts, and the answers that they ask for."""
 
+import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import InputError
 from ..home import Home, home_folder
 from .command_tree import PROGRAM, Parameter, TypedLine, read_line
-from .complete_values import values_of
 from .help_text import HELP_OPTION, ROOT_OPTIONS, first_sentence
 
 COMPLETION: Final = "_OPENLEDGER_NODE_COMPLETE"
@@ -47,6 +48,9 @@ end
 complete --command openledger-node --no-files --arguments '(__openledger_node)'
 """
 SCRIPTS: Final = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+SHOWN_DIGITS: Final = 10
+"""Characters of a digest that are enough to name a batch."""
 
 
 def print_completions(shell: str, arguments: Sequence[str]) -> None:
@@ -116,7 +120,7 @@ def _values(line: TypedLine, parameter: Parameter | None) -> list[tuple[str, str
     if parameter is None:
         return []
     home = line.values.get("--home")
-    kinds = parameter.choices or values_of(parameter.kind, Home(home_folder(Path(home) if home else None)))
+    kinds = parameter.choices or _values_of(parameter.kind, Home(home_folder(Path(home) if home else None)))
     return [(value, "") for value in kinds]
 
 
@@ -172,3 +176,79 @@ def run_completion_option(words: Sequence[str]) -> bool:
     else:
         return False
     return True
+
+
+def _bases(home: Home) -> Iterator[str]:
+    return (file.parent.name for file in sorted(home.models.glob("[!.]*/base.json")))
+
+
+def _adapters(home: Home) -> Iterator[str]:
+    """Yield the name of each adapter, with its id only where several share a name."""
+    folders = [file.parent.name for file in sorted(home.adapters.glob("[!.]*/adapter.json"))]
+    names = [folder.partition("@")[0] for folder in folders]
+    for folder, name in zip(folders, names, strict=True):
+        yield name if names.count(name) == 1 else folder
+
+
+def _models(home: Home) -> Iterator[str]:
+    yield from _bases(home)
+    yield from _adapters(home)
+
+
+def _datanets(home: Home) -> Iterator[str]:
+    return (file.parent.parent.name for file in sorted(home.datanets.glob("*/own/datanet.json")))
+
+
+def _batches(home: Home) -> Iterator[str]:
+    for file in sorted(home.datanets.glob("*/own/datanet.json")):
+        for batch in _read(file).get("batches", ()):
+            yield batch["digest"][:SHOWN_DIGITS]
+
+
+def _networks(home: Home) -> Iterator[str]:
+    return (file.parent.name for file in sorted(home.network("").glob("*/network.json")))
+
+
+def _accounts(home: Home) -> Iterator[str]:
+    files = [*home.keys.glob("*.json"), *home.network("").glob("*/keys/*.json")]
+    yield from sorted({file.stem for file in files})
+
+
+def _keys(home: Home) -> Iterator[str]:
+    return (key["name"] for key in _read(home.keys / "named-api.keys").get("keys", ()))
+
+
+def _settings(home: Home) -> Iterator[str]:
+    from dataclasses import fields
+
+    from ..config import TABLES
+
+    return (f"{table}.{spec.name}" for table, cls in TABLES.items() for spec in fields(cls))
+
+
+VALUES: Final[Mapping[str, Callable[[Home], Iterator[str]]]] = {
+    "BASE": _bases,
+    "ADAPTER": _adapters,
+    "MODEL": _models,
+    "DATANET": _datanets,
+    "BATCH": _batches,
+    "NETWORK": _networks,
+    "ACCOUNT": _accounts,
+    "KEY": _keys,
+    "SETTING": _settings,
+}
+"""The completer of each kind of value. A kind is the word that stands for the value in the help: `--model MODEL`."""
+
+
+def _values_of(metavar: str, home: Home) -> list[str]:
+    """List the values of kinds that `|` separates, in which small letters are a value; none for unreadable files."""
+    found: list[str] = []
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for kind in metavar.split("|"):
+            found += VALUES[kind](home) if kind in VALUES else [kind] * kind.islower()
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found

@@ -1,20 +1,22 @@
 """`datanet`: rows from contributors, approved and published by the owner of the Datanet."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import datanet_id
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.offer import RowOffer
 from openledger_protocol.primitives import Address, DatanetId, check_address, check_name
 
 from ..datanets.about import rows_within
 from ..datanets.files import FilePreview, open_preview
-from ..datanets.held import is_datanet_id
+from ..datanets.held import PulledVersion, forget_pulled, is_datanet_id, pulled_versions
 from ..datanets.own import Datanet, RowBatch, find_batch
 from ..datanets.reading import ReadOptions
 from ..datanets.review import approve as approve_batch
@@ -22,23 +24,21 @@ from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.signed import is_signed_batch, open_signed_preview, read_own_signed
 from ..datanets.store import OwnDatanets
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, InputError, NodeError
 from ..home import Home
 from ..keystore import find_wallet
 from ..network_file import current_network
 from ..text import counted
-from .daemon_client import load_settings, open_node_home
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .datanet_chain import bond_here, curators_here, policy_text, show_registered
 from .datanet_report import show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, row_numbers, say_copies, say_numbers, show_gate
-from .datanet_sharing import add_sharing, pulled_to_plain, show_pulled
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 add_review(app)
-add_sharing(app)
 Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
 Columns = Annotated[
     str | None,
@@ -53,6 +53,9 @@ Accounts = Annotated[
     typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name."),
 ]
 
+PULL_TIMEOUT_S: Final = 3_700.0
+"""Longer than the node takes at most, so that its own error is shown."""
+
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
@@ -61,12 +64,12 @@ def list_all(as_json: Json = False) -> None:
     datanets = OwnDatanets(home).all()
     if as_json:
         mine = [to_plain(datanet) for datanet in datanets]
-        emit_json("datanets", {"datanets": mine, "pulled": pulled_to_plain(home)})
+        emit_json("datanets", {"datanets": mine, "pulled": _pulled_to_plain(home)})
         return
     columns = ["datanet", "licence", "rows", "batches", "waiting", "published"]
     empty = "no Datanet yet: create one with `openledger-node datanet create NAME --licence LICENCE`"
     show_table(columns, [_cells(datanet) for datanet in datanets], empty=empty)
-    show_pulled(home)
+    _show_pulled(home)
 
 
 @app.command()
@@ -240,6 +243,70 @@ def publish(name: Name) -> dict[str, Any]:
     return {"datanet": name}
 
 
+@app.command()
+def pull(
+    datanet: Annotated[
+        str,
+        typer.Argument(metavar="DATANET", help="Id of a Datanet on the chain, or its name; @VERSION may follow."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Fetch the rows of another operator's Datanet from peers; by default of its newest version.
+
+    The rows are checked against the chain and stored as "pulled". If the download is cut off, run the command again.
+
+    Example: `openledger-node datanet pull 0x8e4b…@2`
+    """
+    _check_words(datanet)
+    home = open_node_home()
+    if not as_json:
+        say(f"asking peers for {plain(datanet)}")
+    found = ask_daemon(home, "POST", "/money/pull_rows", {"datanet": datanet}, timeout_s=PULL_TIMEOUT_S)
+    if found is None:
+        raise NodeError("only a running node has peers to download from: start it with `openledger-node start`")
+    if as_json:
+        emit_json("pulled_rows", found)
+        return
+    rows = f"{counted(found['rows'], 'row')} of version {found['version']} of [bold]{plain(found['name'])}[/]"
+    if found["from_peer"] is None:
+        say(f"{rows} are here already")
+    else:
+        say(f"{rows} came from {plain(found['from_peer'])}, {found['bytes']:,} bytes")
+    for peer, why in found["dropped"].items():
+        say(f"[dim]{plain(peer)} was left: {plain(why)}[/]")
+    say(f"licence {plain(found['licence'])}")
+    say(f"train on it: `openledger-node factory train --datanet {found['id']}@{found['version']} --name NAME`")
+
+
+@app.command()
+def forget(
+    datanet: Annotated[
+        str,
+        typer.Argument(metavar="DATANET", help="Id or name of a Datanet that you have pulled; @VERSION may follow."),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete the rows that you have pulled of another operator's Datanet; by default of all its versions.
+
+    Adapters that you have trained on them stay.
+
+    Example: `openledger-node datanet forget 0x8e4b…@2`
+    """
+    _check_words(datanet)
+    home = open_node_home()
+    found = _pulled_as(home, datanet)
+    rows = counted(sum(each.num_rows for each in found), "row")
+    versions = ", ".join(str(each.version) for each in found)
+    confirm(f"Delete {rows} of {found[0].name} ({found[0].id[:10]}, version {versions})?", yes=yes)
+    for each in found:
+        forget_pulled(home, each)
+    if as_json:
+        emit_json("forgotten_rows", {"id": found[0].id, "versions": [each.version for each in found]})
+        return
+    say(f"deleted {rows}; `openledger-node datanet pull {found[0].id}` fetches them again while a peer has them")
+
+
 def _id_of(home: Home, name: str) -> DatanetId | None:
     """The id that the wallet's Datanet of this name has on the current network."""
     network = current_network(home, load_settings(home).node.network)
@@ -308,3 +375,51 @@ def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool, report: dic
     say_numbers(datanet, batch)
     if batch.unpaid:
         say(f"[yellow]{batch.unpaid} have a contributor without an address:[/] their earnings go to the treasury")
+
+
+def _pulled_to_plain(home: Home) -> list[Any]:
+    """The pulled versions for JSON."""
+    return [to_plain(each) for each in pulled_versions(home)]
+
+
+def _show_pulled(home: Home) -> None:
+    """Show the versions that were pulled, if there are any."""
+    if found := pulled_versions(home):
+        out_console.print()
+        rows = [[each.name, str(each.version), str(each.num_rows), each.licence, each.id] for each in found]
+        show_table(["pulled", "version", "rows", "licence", "id"], rows, empty="")
+
+
+def _pulled_as(home: Home, datanet: str) -> list[PulledVersion]:
+    """The pulled versions of one Datanet that are named so.
+
+    Raises:
+        NodeError: nothing was pulled under this name, or from several Datanets.
+    """
+    name, _, version = datanet.partition("@")
+    known = [each for each in pulled_versions(home) if name in (each.id, each.name)]
+    found = [each for each in known if version in ("", str(each.version))]
+    if not found:
+        raise NodeError(f"nothing is pulled of {datanet}: `openledger-node datanet list` shows what is")
+    if len(ids := {each.id for each in found}) > 1:
+        raise NodeError(
+            f"{len(ids)} pulled Datanets are called {name}: give the id of one, {' or '.join(sorted(ids))}"
+        )
+    return found
+
+
+def _check_words(datanet: str) -> None:
+    """Check the words of a pull before any node is asked.
+
+    Raises:
+        InputError: they are not NAME, ID, NAME@VERSION or ID@VERSION.
+    """
+    name, at, version = datanet.partition("@")
+    if at and not re.fullmatch("[1-9][0-9]{0,8}", version):
+        raise InputError(f"{datanet!r} has no version: give @ and a number from 1, such as {name or 'NAME'}@2")
+    if is_datanet_id(name):
+        return
+    try:
+        check_name(name)
+    except MalformedError as error:
+        raise InputError(f"{name!r} is neither the id of a Datanet, 0x and 64 hex digits, nor a name") from error

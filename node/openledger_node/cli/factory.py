@@ -1,31 +1,33 @@
 """`factory`: train adapters, and watch and control a training."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 import typer
 
 from ..datanets.rows import write_rows
 from ..datanets.sample import draw_sample
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, InputError, ModelError, NodeError
 from ..factory.evaluation import ROWS_USUAL
 from ..factory.job import PERCENT, RSLORA_ALPHA, Method, Schedule, TrainingJob
 from ..factory.job import Preset as PresetName
 from ..factory.order import ONE_SOURCE
-from .daemon_client import open_node_home
-from .factory_client import (
-    POLL_S,
-    answer,
-    carry_on,
-    estimate,
-    is_left,
-    leave_to_node,
-    show_factory,
-    training_service,
-    work,
+from ..factory.service import TrainingService
+from ..home import Home
+from .daemon_client import ask_daemon, load_settings, open_node_home
+from .factory_view import (
+    TrainingReport,
+    follow,
+    say_format,
+    show_adapter,
+    show_preview,
+    show_run,
+    show_runs,
+    show_state,
 )
-from .factory_view import TrainingReport, follow, show_preview, show_run, show_runs, show_state
 from .progress import StageReport
 from .render import emit_json, plain, say
 from .transactions import transaction_command
@@ -79,6 +81,11 @@ Layers = Annotated[int | None, typer.Option(help="Layers to adapt, counted from 
 Epochs = Annotated[int | None, typer.Option(help="Passes over all rows.")]
 BatchSize = Annotated[int, typer.Option(help="Rows per step.")]
 TokensMax = Annotated[int, typer.Option(help="Most tokens of a row; longer rows are left out.")]
+
+ORDER_TIMEOUT_S = 120.0
+"""Limit for an order: the tokens of every row are counted first."""
+
+POLL_S = 0.3
 
 
 def source(rows: Path | None, held_out: Path | None, *, sample: bool, datanet: str | None) -> dict[str, Any]:
@@ -177,9 +184,9 @@ def train(
     }
     home = open_node_home()
     if no_wait:
-        leave_to_node(home, order, as_json=as_json)
+        _leave_to_node(home, order, as_json=as_json)
         return
-    work(home, "/factory/train", order, lambda own: own.begin(order).number, as_json=as_json)
+    _carry_out(home, "/factory/train", order, lambda own: own.begin(order).number, as_json=as_json)
 
 
 @app.command()
@@ -226,10 +233,10 @@ def preview(
         "held_out_percent": held_out_percent,
     }
     home = open_node_home()
-    own = training_service(home)
+    own = _training_service(home)
     with StageReport(is_quiet=as_json) as report:
         shown = own.preview(order, offset, partial(report.count, "counting the tokens of rows"))
-    found = {**shown, "estimate": estimate(home, order) or own.estimate(order)}
+    found = {**shown, "estimate": _estimate(home, order) or own.estimate(order)}
     if as_json:
         emit_json("preview", found)
     else:
@@ -244,11 +251,11 @@ def status(
 ) -> None:
     """Show the progress of a training, and earlier trainings."""
     home = open_node_home()
-    found = show_factory(home, run)
+    found = _show_factory(home, run)
     if watch and found["run"]:
         with TrainingReport() as report:
-            follow(found["run"], lambda: show_factory(home, found["run"]["number"])["run"], report, poll_s=POLL_S)
-        found = show_factory(home, found["run"]["number"])
+            follow(found["run"], lambda: _show_factory(home, found["run"]["number"])["run"], report, poll_s=POLL_S)
+        found = _show_factory(home, found["run"]["number"])
     if as_json:
         emit_json("factory", found)
         return
@@ -260,16 +267,16 @@ def status(
 def pause(as_json: Json = False) -> None:
     """Pause the training: it writes a checkpoint and frees its memory."""
     home = open_node_home()
-    asked = answer(home, "/factory/pause", {}, lambda own: own.pause())
+    asked = _order(home, "/factory/pause", {}, lambda own: own.pause())
     with TrainingReport() as report:
-        found = follow(asked, lambda: show_factory(home, asked["number"])["run"], report, poll_s=POLL_S)
+        found = follow(asked, lambda: _show_factory(home, asked["number"])["run"], report, poll_s=POLL_S)
     show_state(found, as_json=as_json)
 
 
 @app.command()
 def resume(as_json: Json = False) -> None:
     """Resume a training that was paused or interrupted, from its last checkpoint."""
-    work(open_node_home(), "/factory/resume", {}, lambda own: own.resumable().number, as_json=as_json)
+    _carry_out(open_node_home(), "/factory/resume", {}, lambda own: own.resumable().number, as_json=as_json)
 
 
 @app.command()
@@ -279,12 +286,12 @@ def stop(
 ) -> None:
     """End a training. Without --keep, nothing of it is kept."""
     home = open_node_home()
-    if keep and is_left(home):
-        work(home, "/factory/stop", {"keep": True}, lambda own: own.keep_left().number, as_json=as_json)
+    if keep and _is_left(home):
+        _carry_out(home, "/factory/stop", {"keep": True}, lambda own: own.keep_left().number, as_json=as_json)
         return
-    asked = answer(home, "/factory/stop", {"keep": keep}, lambda own: own.stop(keep=keep))
+    asked = _order(home, "/factory/stop", {"keep": keep}, lambda own: own.stop(keep=keep))
     with TrainingReport() as report:
-        found = follow(asked, lambda: show_factory(home, asked["number"])["run"], report, poll_s=POLL_S)
+        found = follow(asked, lambda: _show_factory(home, asked["number"])["run"], report, poll_s=POLL_S)
     show_state(found, as_json=as_json)
 
 
@@ -297,8 +304,8 @@ def evaluate(
     """Let base and adapter answer held-out rows, and measure what was learned and what was forgotten."""
     wanted = {"run": run, "limit": limit}
     home = open_node_home()
-    number = carry_on(home, "/factory/evaluate", wanted, lambda own: own.evaluable(run, limit).number)
-    found = show_factory(home, number)["run"]
+    number = _carry_on(home, "/factory/evaluate", wanted, lambda own: own.evaluable(run, limit).number)
+    found = _show_factory(home, number)["run"]
     if as_json:
         emit_json("evaluation", {"run": number, "adapter": found["adapter"], **(found["evaluation"] or {})})
     else:
@@ -314,7 +321,7 @@ def publish(
 ) -> dict[str, Any]:
     """Register a training's adapter on the chain with a bond, as `adapters publish` does."""
     royalty_ppm = ppm_of(royalty)
-    return {"adapter": training_service(open_node_home()).adapter_of(run), "royalty_ppm": royalty_ppm}
+    return {"adapter": _training_service(open_node_home()).adapter_of(run), "royalty_ppm": royalty_ppm}
 
 
 @app.command("sample")
@@ -336,3 +343,91 @@ def write_sample(
         emit_json("sample", {"seed": seed, "out": str(out), "held_out_file": str(held_out), **counts})
         return
     say(f"wrote {len(drawn.rows)} rows to {plain(str(out))}, and {len(drawn.held_out)} to {plain(str(held_out))}")
+
+
+def _carry_out(
+    home: Home, path: str, body: dict[str, Any], begin: Callable[[TrainingService], int], *, as_json: bool
+) -> None:
+    """Carry out a training, and show its result."""
+    number = _carry_on(home, path, body, begin)
+    found = _show_factory(home, number)["run"]
+    if found["state"] == "failed":
+        raise ModelError(found["error"])
+    if found["adapter"] is None:
+        show_state(found, as_json=as_json)
+        return
+    show_adapter(home, found, as_json=as_json)
+
+
+def _carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[TrainingService], int]) -> int:
+    """Train in the running node and show its progress, or in this process if none runs; return the run's number."""
+    asked = ask_daemon(home, "POST", path, body, timeout_s=ORDER_TIMEOUT_S)
+    with TrainingReport() as report:
+        if asked is None:
+            return _carry_out_here(home, begin, report)
+        number: int = asked["number"]
+        say_format(asked)
+        try:
+            follow(asked, lambda: _show_factory(home, number)["run"], report, poll_s=POLL_S)
+        except KeyboardInterrupt:
+            say(f"training {number} continues in the node: follow it with `openledger-node factory status --watch`")
+            raise
+    return number
+
+
+def _carry_out_here(home: Home, begin: Callable[[TrainingService], int], report: TrainingReport) -> int:
+    own = _training_service(home)
+    number = begin(own)
+    say_format(own.run(number))
+    try:
+        own.carry_out(number, report, report.stage)
+    except KeyboardInterrupt:
+        say(
+            "interrupted: `openledger-node factory resume` continues from the last checkpoint, "
+            "`openledger-node factory stop` discards the training"
+        )
+        raise
+    return number
+
+
+def _leave_to_node(home: Home, order: dict[str, Any], *, as_json: bool) -> None:
+    """Start a training in the running node, and return.
+
+    Raises:
+        NodeError: no node is running.
+    """
+    asked = ask_daemon(home, "POST", "/factory/train", order, timeout_s=ORDER_TIMEOUT_S)
+    if asked is None:
+        raise NodeError(
+            "only a running node trains in the background: run `openledger-node start`, or leave out --no-wait"
+        )
+    show_state(asked, as_json=as_json)
+
+
+def _order(home: Home, path: str, body: dict[str, Any], here: Callable[[TrainingService], dict[str, Any]]) -> Any:
+    """Send an order to the running node, or carry it out in this process if none runs."""
+    return ask_daemon(home, "POST", path, body, timeout_s=ORDER_TIMEOUT_S) or here(_training_service(home))
+
+
+def _show_factory(home: Home, number: int | None) -> dict[str, Any]:
+    """Return the state of the factory, with one training in full."""
+    query = "" if number is None else f"?run={number}"
+    asked: dict[str, Any] | None = ask_daemon(home, "GET", f"/factory{query}", timeout_s=ORDER_TIMEOUT_S)
+    return asked or _training_service(home).show(number)
+
+
+def _estimate(home: Home, order: dict[str, Any]) -> Any:
+    """Ask the running node for an estimate, which counts what it serves as well; None if no node runs."""
+    query = urlencode({name: value for name, value in order.items() if value is not None})
+    return ask_daemon(home, "GET", f"/factory/estimate?{query}", timeout_s=ORDER_TIMEOUT_S)
+
+
+def _is_left(home: Home) -> bool:
+    """Return True if a training is open and no process works on it."""
+    run = _show_factory(home, None)["run"]
+    return run is not None and run["who"] is None and run["state"] not in ("done", "stopped", "failed")
+
+
+def _training_service(home: Home) -> TrainingService:
+    """Open the training service in this process."""
+    return TrainingService(home, load_settings(home))

@@ -1,11 +1,12 @@
 """`setup`: three questions with proposed answers; run again, it shows and changes the settings."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,7 +14,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
 from ..api_key import load_api_key
-from ..config import Config, Origin, load_config
+from ..config import Config, InferenceConfig, MarketConfig, Origin, load_config
 from ..engine.budget import check_disk_room
 from ..errors import ConfigError, InputError, NodeError
 from ..home import Home, is_claimed
@@ -27,6 +28,7 @@ from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_ne
 from ..operator.base_fits import place_text
 from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
+from ..setting import Setting, checked
 from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck, show_trouble
 from .daemon_client import open_node_home
@@ -35,8 +37,12 @@ from .network_source import fetch_network
 from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import emit_json, plain, say, show_table
-from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
 from .units import amount, bytes_of, size, wei_of
+
+DEVELOPMENT: Final = "development"
+NO_PRICE: Final = "none"
+
+HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,17 +156,17 @@ def setup(
 def _check_flags(home: Home, config: Config, wanted: SetupAnswers) -> None:
     """Check the flags before anything is asked."""
     if wanted.base is not None:
-        check_base(home, wanted.base)
+        _check_base(home, wanted.base)
     if wanted.network is not None:
-        check_network(home, wanted.network)
+        _check_network(home, wanted.network)
     if wanted.price is not None:
-        check_price(config.market, wanted.price)
+        _check_price(config.market, wanted.price)
     if wanted.day_max is not None:
         wei_of(wanted.day_max)
     if wanted.vram is not None:
         bytes_of(wanted.vram)
     if wanted.quantisation is not None:
-        check_quantisation(wanted.quantisation)
+        _check_quantisation(wanted.quantisation)
 
 
 def _as_wanted(config: Config, wanted: SetupAnswers) -> Config:
@@ -184,7 +190,7 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
             say("[yellow]note[/] the Hugging Face hub does not answer, so only the demo base can be downloaded now")
         say("\nWhich base? Give OWNER/NAME of the Hugging Face hub, a name from above, or a folder or GGUF file.")
         usual = config.inference.base if home.config_file.exists() else proposed
-        answer = _prompt("1 of 3  base", usual, partial(check_base, home))
+        answer = _prompt("1 of 3  base", usual, partial(_check_base, home))
         wanted = replace(wanted, base=answer)
     if wanted.network is None:
         say("\nWhich network? There is no public network yet, so money is real only on one that you or others found.")
@@ -195,12 +201,12 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
             "wallet password next"
         )
         usual = _network_now(home, config)
-        network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))
+        network = _prompt("2 of 3  network", usual, lambda network: _check_network(home, network))
         wanted = replace(wanted, network=network)
     if wanted.price is None and wanted.serve is None:
         say("\nWhich price, in OPEN for 1,000 tokens of a prompt and 1,000 of an answer? Your own requests are free.")
         say("  none         serve nothing, and only send requests to others")
-        price = _prompt("3 of 3  price", _price_now(config), lambda price: check_price(config.market, price))
+        price = _prompt("3 of 3  price", _price_now(config), lambda price: _check_price(config.market, price))
         wanted = replace(wanted, price=price)
     return wanted
 
@@ -360,3 +366,69 @@ def _next_step(*, runs: bool, restart: bool) -> str:
     if restart:
         return "`openledger-node stop`, then `openledger-node start`"
     return "`openledger-node status`, the node is running" if runs else "`openledger-node start`"
+
+
+def _check_base(home: Home, base: str) -> None:
+    """Check that a base is on this machine or may be on the hub.
+
+    Raises:
+        ConfigError: neither is possible.
+        ModelError: it names a GGUF file or another program's store, and there is no such model.
+    """
+    folder = Path(base).expanduser()
+    if "/" in base and folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise ConfigError(f"{folder} is not a base model: it has no config.json")
+        return
+    is_known = base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or base_here(home, base)
+    if is_known or locate(base) or read_hub_gguf(base):
+        return
+    if not HUB_NAME.fullmatch(hub_name(base)):
+        raise ConfigError(
+            f"no base is called {base!r} here: give {DEMO_BASE_NAME}, OWNER/NAME of the Hugging Face hub, "
+            "a folder, a GGUF file, or a name from `openledger-node models list`"
+        )
+
+
+def _check_network(home: Home, network: str) -> None:
+    """Check that a network can be joined.
+
+    Raises:
+        ConfigError: it is not a network.
+        NetworkError: its file can't be downloaded.
+        ChainError: its chain does not answer, or is a different chain.
+    """
+    if network in (DEVELOPMENT, LOCAL_NETWORK) or home.network_file(network).exists():
+        return
+    if not network.startswith(("http://", "https://")) and not Path(network).is_file():
+        raise ConfigError(
+            f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL#sha256=HASH of a "
+            "network.json"
+        )
+    fetch_network(network)
+
+
+def _check_quantisation(quantisation: str) -> None:
+    """Check that a quantisation is one of those that the setting takes.
+
+    Raises:
+        ConfigError: it is not; the message lists them.
+    """
+    about: Setting = InferenceConfig.__dataclass_fields__["quantisation"].metadata["setting"]
+    checked("inference.quantisation", "--quantisation", quantisation, str, about)
+
+
+def _check_price(market: MarketConfig, price: str) -> None:
+    """Check that a price can be set.
+
+    Raises:
+        InputError: the price is not an amount, or is too large.
+        ConfigError: the price is out of bounds.
+    """
+    if price == NO_PRICE:
+        return
+    try:
+        wei = wei_of(price)
+    except InputError as error:
+        raise InputError(f"{error}, or {NO_PRICE} to serve nothing") from error
+    changed_market(market, {"price_wei": wei})

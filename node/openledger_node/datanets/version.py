@@ -272,7 +272,7 @@ def version_from_json(content: object, *, is_signed: bool = False) -> DatanetVer
         raise MalformedError("a row's cluster must be the place of a row that resembles no earlier one")
     if contributors_root(row.account for row in rows) != check_digest(found["contributors_root"]):
         raise MalformedError("a version's contributors_root does not match its rows' accounts")
-    offers = offers_from_json(found["offers"], {row.digest: row.account for row in rows})
+    offers = _offers_from_json(found["offers"], {row.digest: row.account for row in rows})
     version = DatanetVersion(
         id=check_name(found["id"]),
         version=check_name(found["version"]),
@@ -280,10 +280,10 @@ def version_from_json(content: object, *, is_signed: bool = False) -> DatanetVer
         contributors_root=found["contributors_root"],
         rows=rows,
         offers=offers,
-        appeals=appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
+        appeals=_appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
         commitments=commitments_from_json(found["commitments"], offers),
         policy=None if found["policy"] is None else check_digest(found["policy"]),
-        decisions=decisions_from_json(found["decisions"], (found["rows_root"], found["contributors_root"])),
+        decisions=_decisions_from_json(found["decisions"], (found["rows_root"], found["contributors_root"])),
     )
     return version if is_signed else check_signed(version)
 
@@ -358,7 +358,7 @@ def _checked_fields(cls: type[DatanetVersion] | type[OwnedRow], content: object)
     return content
 
 
-def offers_from_json(content: object, accounts: Mapping[Digest, Address]) -> tuple[RowOffer, ...]:
+def _offers_from_json(content: object, accounts: Mapping[Digest, Address]) -> tuple[RowOffer, ...]:
     """Read the offers of a version whose rows have these accounts; their signatures are not checked.
 
     Raises:
@@ -376,7 +376,7 @@ def offers_from_json(content: object, accounts: Mapping[Digest, Address]) -> tup
     return offers
 
 
-def appeals_from_json(content: object, ours: Collection[Digest], most: int) -> tuple[DecidedAppeal, ...]:
+def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> tuple[DecidedAppeal, ...]:
     """Read the appeals of a version with the rows `ours`.
 
     Raises:
@@ -400,7 +400,7 @@ def appeals_from_json(content: object, ours: Collection[Digest], most: int) -> t
     )
 
 
-def decisions_from_json(content: object, roots: tuple[Digest, Digest]) -> tuple[VersionDecision, ...]:
+def _decisions_from_json(content: object, roots: tuple[Digest, Digest]) -> tuple[VersionDecision, ...]:
     """Read the decisions on a version with these roots; their signatures are not checked.
 
     Raises:

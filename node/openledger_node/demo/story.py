@@ -1,12 +1,19 @@
 """Steps of the demo in their order: data, adapters, answers, money."""
 
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import httpx
+
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+from ..api_key import load_api_key
 from ..datanets.rows import write_rows
-from .asking import BoughtAnswer, ask_seller, buy_answer, offered_models
+from ..home import Home
 from .people import Question, Subject, choose_questions
 from .processes import DemoError, OperatorHome, together, wait_for
 from .telling import AskedQuestion, Teacher
@@ -25,6 +32,29 @@ RIGHT_MIN: Final = 6
 
 OWNED_OF_SIX: Final = 5
 """Of six right answers, this many must pay the most to the contributor who taught the fact."""
+
+ANSWER_TIMEOUT_S: Final = 120.0
+ANSWER_TOKENS_MAX: Final = 40
+BASE_TOKENS_MAX: Final = 24
+"""A line and a half of the base's answer show that it guesses. Its tokens take most of the engines' time."""
+ID_PREFIX: Final = "chatcmpl-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoughtAnswer:
+    """One answer that R bought."""
+
+    subject: str
+    question: Question
+    request_id: str
+    text: str
+    ttft_ms: float
+    tokens: int
+
+    @property
+    def is_right(self) -> bool:
+        """True if the answer states the fact."""
+        return self.question.value in self.text
 
 
 @dataclass(kw_only=True)
@@ -163,7 +193,7 @@ class Story:
         """Let R ask about all subjects side by side; the base of the node that sells is asked, too, which is free."""
         town = self.town
         names = {subject.name for subject in self.subjects}
-        wait_for("R knows both adapters", lambda: names <= set(offered_models(town.r)), timeout_s=HEARD_TIMEOUT_S)
+        wait_for("R knows both adapters", lambda: names <= set(_offered_models(town.r)), timeout_s=HEARD_TIMEOUT_S)
         town.say("questions R has no model: it asks the network, and pays per token")
         num_guessed = 0
         for questions in choose_questions(self.subjects):
@@ -183,8 +213,8 @@ class Story:
         seller = (self.town.a, self.town.b)[self.subjects.index(subject)]
         base_text: list[str] = []
         bought, _ = together(
-            partial(buy_answer, self.town.r, subject.name, question),
-            lambda: base_text.append(ask_seller(seller, question)),
+            partial(_buy_answer, self.town.r, subject.name, question),
+            lambda: base_text.append(_ask_seller(seller, question)),
         )
         assert bought is not None
         receipt = wait_for(
@@ -327,3 +357,76 @@ def _why_not_final(home: OperatorHome) -> str:
     rewards = home.ask("/money/rewards")
     states = ", ".join(f"claim {claim['seq']} {claim['state']}" for claim in rewards["claims"]) or "no claim"
     return f"{states}; {rewards['num_unclaimed']} receipts in no claim ({rewards['why_not_claimed']})"
+
+
+def _offered_models(node: OperatorHome) -> list[str]:
+    """List the models that a node's endpoint offers."""
+    with _client(node) as client:
+        return [model["id"] for model in client.get("/v1/models").json()["data"]]
+
+
+def _buy_answer(node: OperatorHome, model: str, question: Question) -> BoughtAnswer:
+    """Ask a model that other nodes have.
+
+    Raises:
+        DemoError: the endpoint refuses, or the answer breaks off.
+    """
+    started_s, first_s, texts, tokens, name = time.monotonic(), None, [], 0, ""
+    for event in _answer(node, model, question):
+        text = event["choices"][0]["delta"].get("content", "") if event["choices"] else ""
+        if text and first_s is None:
+            first_s = time.monotonic()
+        texts.append(text)
+        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+        name = event["id"]
+    if first_s is None:
+        raise DemoError(f"{model} answered nothing to {question.text!r}")
+    return BoughtAnswer(
+        subject=model,
+        question=question,
+        request_id=f"0x{name.removeprefix(ID_PREFIX)}",
+        text="".join(texts),
+        ttft_ms=round((first_s - started_s) * 1000, 1),
+        tokens=tokens,
+    )
+
+
+def _ask_seller(node: OperatorHome, question: Question) -> str:
+    """Ask a node's own base, which costs its owner nothing.
+
+    Raises:
+        DemoError: the endpoint refuses, or the answer breaks off.
+    """
+    events = _answer(node, DEMO_BASE_NAME, question, BASE_TOKENS_MAX)
+    return "".join(event["choices"][0]["delta"].get("content", "") for event in events if event["choices"])
+
+
+def _answer(
+    node: OperatorHome, model: str, question: Question, tokens_max: int = ANSWER_TOKENS_MAX
+) -> Iterator[dict[str, Any]]:
+    """Yield the events of an answer."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": question.text}],
+        "max_tokens": tokens_max,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    with _client(node) as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+        if response.is_error:
+            response.read()
+            raise DemoError(f"{node.name}'s endpoint refuses {model}: {response.json()['error']['message']}")
+        for line in response.iter_lines():
+            content = line.removeprefix("data: ")
+            if not content or content == "[DONE]":
+                continue
+            event = json.loads(content)
+            if "error" in event:
+                raise DemoError(f"{node.name}'s answer from {model} broke: {event['error']['message']}")
+            yield event
+
+
+def _client(node: OperatorHome) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {load_api_key(Home(node.root))}"}
+    return httpx.Client(base_url=node.status()["api"]["url"], headers=headers, timeout=ANSWER_TIMEOUT_S, verify=False)

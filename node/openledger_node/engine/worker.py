@@ -319,7 +319,7 @@ def main() -> None:
     """Open the backend that the first command names, then work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon handles Ctrl-C: it drains first
     descriptor = int(sys.argv[1])
-    threading.Thread(target=end_with_daemon, args=(descriptor,), name="lifeline", daemon=True).start()
+    threading.Thread(target=_end_with_daemon, args=(descriptor,), name="lifeline", daemon=True).start()
     link = Link(socket.socket(fileno=descriptor))
     gc.disable()  # looking for garbage in modules that stay would take a tenth of their import
     for name in sys.argv[2:]:
@@ -387,7 +387,7 @@ def _fatal_of(error: Exception) -> Fatal | None:
     return Fatal(message=str(error)) if isinstance(error, NodeError) else None
 
 
-def end_with_daemon(descriptor: int) -> None:
+def _end_with_daemon(descriptor: int) -> None:
     """Wait for the daemon's end to close and end this process, even in the middle of a step or a load.
 
     It runs in its own thread. Linux's PR_SET_PDEATHSIG is no alternative, because it follows the *thread* that

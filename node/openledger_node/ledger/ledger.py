@@ -42,7 +42,7 @@ class LedgerGeneration:
     why: str
 
 
-def draw_generation() -> Generation:
+def _draw_generation() -> Generation:
     """Draw a generation at random."""
     return Generation("0x" + secrets.token_hex(GENERATION_BYTES))
 
@@ -50,7 +50,7 @@ def draw_generation() -> Generation:
 class Ledger:
     """Typed rows, one attribute for each noun; each method that writes is one transaction."""
 
-    def __init__(self, store: Store, draw: Draw = draw_generation) -> None:
+    def __init__(self, store: Store, draw: Draw = _draw_generation) -> None:
         self._store = store
         self.generations = Generations(store, draw)
         self.jobs = Jobs(store)
@@ -81,7 +81,7 @@ class Ledger:
         self._store.close()
 
 
-def open_ledger(file: Path, *, is_writer: bool = True, draw: Draw = draw_generation) -> Ledger:
+def open_ledger(file: Path, *, is_writer: bool = True, draw: Draw = _draw_generation) -> Ledger:
     """Open the ledger and check it; a writer creates a new one.
 
     A writer draws a new generation if the file was copied or restored since it was last open. A reader, such as a

@@ -110,7 +110,7 @@ class AskedPeers:
     running_s: dict[PeerId, float] = field(default_factory=dict)  # requests without an answer yet, and since when
     again_s: dict[PeerId, float] = field(default_factory=dict)  # peers to ask once more, and when
     due_s: float = 0.0  # when to ask any peer
-    new_peers: Buckets[None] = field(default_factory=lambda: bucket(ASK_NEW_BURST))
+    new_peers: Buckets[None] = field(default_factory=lambda: _bucket(ASK_NEW_BURST))
 
     def forget(self, connected: Sequence[PeerId]) -> None:
         """Forget peers that have left; one that comes back may know more."""
@@ -166,7 +166,7 @@ class Greeter:
         self._renew = renew  # signs this node's advertisement anew
         self._jitter = jitter
         self._asked: dict[Digest, AskedPeers] = {}
-        self._news = bucket(NEWS_BURST)
+        self._news = _bucket(NEWS_BURST)
         self._asking = trio.CapacityLimiter(ASKS_MAX)
         self._looked_s = -RETRY_S  # the time of the last look around
 
@@ -411,6 +411,6 @@ async def _exchange(messages: MessageStream, request: AdsMessage) -> AdsMessage:
     return reply
 
 
-def bucket(burst: int) -> Buckets[None]:
+def _bucket(burst: int) -> Buckets[None]:
     """A budget of so many requests at once, and one more in `ASK_NEW_EVERY_S`."""
     return Buckets(interval_s=ASK_NEW_EVERY_S, burst=burst, now_s=trio.current_time)

@@ -4,22 +4,28 @@ A paused node accepts no requests and makes no bids. Its running answers get a m
 cut off, and the engine frees its memory. Another node continues an answer that was sold.
 """
 
+import logging
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Literal
+from xml.etree import ElementTree
 
 import trio
 
 from ..beats import sleep_to_beat
+from ..card import NVIDIA_SMI, OURS, PROC, TIMEOUT_S
 from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
 from ..hours import read_hours
 from ..node_events import EventKind, note_event
 from ..serving.service import Serving
-from .gpu_programs import find_gpu_program
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
 from .limits import Limits
 
@@ -33,6 +39,57 @@ BRIEF_S: Final = 0.5
 
 Grace = Literal["none", "brief", "drain"]
 """Time for running answers: none, BRIEF_S, or `[node] drain_grace_s`."""
+
+BUSY_BYTES: Final = 512 << 20
+"""GPU memory from which on a program counts. A desktop takes less."""
+
+log = logging.getLogger(__name__)
+
+
+def find_gpu_program(proc: Path = PROC) -> str | None:
+    """Describe the largest program of others on the GPU; None if there is none. Blocks while nvidia-smi answers."""
+    if shutil.which(NVIDIA_SMI) is None:
+        return None
+    try:
+        run = subprocess.run([NVIDIA_SMI, "-q", "-x"], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        programs = programs_from_xml(run.stdout)
+    except (OSError, subprocess.SubprocessError, ElementTree.ParseError) as error:
+        log.warning("nvidia-smi does not say which programs use the GPU: %s", error)
+        return None
+    for gpu_bytes, process_id, name in sorted(programs, reverse=True):
+        if gpu_bytes >= BUSY_BYTES and not is_ours(process_id, proc):
+            return f"{name} (process {process_id}) uses {gpu_bytes / 1e9:.1f} GB of the GPU"
+    return None
+
+
+def programs_from_xml(text: str) -> list[tuple[int, int, str]]:
+    """GPU memory, process id and name of each process in the output of `nvidia-smi -q -x`.
+
+    An unknown amount of memory counts as none.
+    """
+    found = []
+    for each in ElementTree.fromstring(text).iter("process_info"):  # trusted: it comes from the driver's own program
+        memory = (each.findtext("used_memory") or "").split()
+        mib = int(memory[0]) if memory and memory[0].isdecimal() else 0
+        name = (each.findtext("process_name") or "a program").replace("\\", "/").rpartition("/")[2]
+        found.append((mib << 20, int(each.findtext("pid") or 0), name))
+    return found
+
+
+def is_ours(process_id: int, proc: Path = PROC) -> bool:
+    """Return True for this node's processes, their children, and the processes of other nodes.
+
+    A process that is not here counts as ours: in a container, nvidia-smi may list process ids of the host.
+    """
+    try:
+        while process_id > 1:
+            folder = proc / str(process_id)
+            if process_id == os.getpid() or OURS.encode() in (folder / "cmdline").read_bytes():
+                return True
+            process_id = int((folder / "stat").read_text().rpartition(")")[2].split()[1])  # its parent
+    except OSError:
+        return True
+    return False
 
 
 class Pauses:

@@ -4,15 +4,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
+
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest
 
 from .. import __version__
 from ..api_key import api_key_file
 from ..config import Config
 from ..datanets.waiting import WaitingReviews
+from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
+from ..engine.load_steps import LoadStep
 from ..factory.runs import Runs
 from ..factory.training_run import TrainingRun
 from ..home import Home, is_training
@@ -20,23 +24,26 @@ from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..listeners import read_addresses
 from ..market.bid_history import CallRecord
-from ..market.overview import MarketView
+from ..market.overview import MarketView, demand_to_plain
 from ..market.router import Router
+from ..models.bases import Base, list_bases
 from ..network.money_status import MoneyStatus
 from ..network.service import NetworkService
 from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
 from ..text import counted, rfc3339
-from .demand import DemandReport
-from .engine_figures import adapter_figures, engine_alerts, engine_figures
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, Suggestion, explain
 from .limits import Limits
+from .missed_calls import NodeFacts, best_change, missed_calls, missed_to_plain, standing_to_plain
 from .pause import Pauses
 from .reach_words import reach_to_plain
 from .usage import Usage
 
 # ---- The training under way.
+
+LOOK_AGAIN_S: Final = 10.0
+"""Seconds for which answers, registrations and bases are taken as they were: an open page asks each half second."""
 
 
 class TrainingNow:
@@ -163,7 +170,7 @@ class StatusReport:
             "address": money.address,
             "network": parts.home_network.network_id,
             "base": parts.serving.base.name,
-            "adapters": adapter_figures(
+            "adapters": _adapter_figures(
                 parts.engine,
                 num_registered=num_registered,
                 budget_bytes=parts.config.inference.adapter_cache_bytes,
@@ -177,11 +184,11 @@ class StatusReport:
             "money": {
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
-                "alerts": [*engine_alerts(parts.engine), *money.alerts],
+                "alerts": [*_engine_alerts(parts.engine), *money.alerts],
                 "audits": audits,
             },
             "engine": {
-                **engine_figures(parts.engine),
+                **_engine_figures(parts.engine),
                 "card_bytes": self._limits.held_on_card_bytes(),
                 "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9)),
             },
@@ -329,3 +336,120 @@ def ttft_ms(jobs: Sequence[Job], *, now_ns: int) -> dict[str, float | None]:
         name: round(waits[min(len(waits) - 1, len(waits) * part // 100)], 1)
         for name, part in (("p50", 50), ("p95", 95))
     }
+
+
+def _engine_figures(engine: Engine) -> dict[str, Any]:
+    """The engine's properties and figures; a working engine reports them each half second."""
+    profile, beat = engine.profile, engine.beat
+    return {
+        "state": engine.state,
+        "process_id": engine.process_id,
+        "restarts": engine.num_restarts,
+        "unloads": engine.num_unloads,
+        "load_s": None if engine.load_s is None else round(engine.load_s, 2),
+        "why_failed": engine.failure.why if engine.failure else None,
+        "loading": _load_step_to_plain(engine.load_step),
+        "backend": profile.backend if profile else None,
+        "kernel": profile.kernel if profile else None,
+        "device": profile.device if profile else None,
+        "dtype": profile.dtype if profile else None,
+        "quantisation": profile.quantisation if profile else None,
+        "threads": profile.threads if profile else None,
+        "context_max": profile.context_max if profile else None,
+        "base_bytes": profile.base_bytes if profile else None,
+        "peak_rss_bytes": beat.peak_rss_bytes,
+        "tokens_per_s": round(beat.tokens_per_s, 1) if engine.num_live else 0.0,  # an idle engine reports nothing
+        "kv_cache": {
+            "blocks": beat.blocks_total,
+            "block_bytes": profile.block_bytes if profile else None,
+            "tokens": beat.blocks_total * BLOCK_TOKENS,
+            "used": beat.blocks_used,
+            "cached": beat.blocks_cached,
+            "reused_tokens": beat.num_reused_tokens,
+            "preempted": beat.num_preempted,
+        },
+    }
+
+
+def _load_step_to_plain(step: LoadStep | None) -> dict[str, Any] | None:
+    """The step of a base that is being loaded; None while none is."""
+    return {"phase": step.phase, "percent": step.percent, "says": step.words} if step else None
+
+
+def _engine_alerts(engine: Engine) -> list[str]:
+    """The alert of an engine that can't be loaded."""
+    return [f"the engine can't be loaded: {engine.failure.why}"] if engine.failure else []
+
+
+def _adapter_figures(engine: Engine, *, num_registered: int, budget_bytes: int) -> dict[str, Any]:
+    """The adapters on the device, and how often others had to be loaded."""
+    beat = engine.beat
+    return {
+        "registered": num_registered,
+        "resident": len(beat.resident),
+        "resident_bytes": beat.adapter_bytes,
+        "budget_bytes": budget_bytes,
+        "hits": beat.num_hits,
+        "misses": beat.num_misses,
+        "loads": beat.num_loads,
+        "load_ms_median": round(beat.load_ms_median, 2),
+        "load_ms_p95": round(beat.load_ms_p95, 2),
+    }
+
+
+class DemandReport:
+    """Joins what the market heard with what ledger and disk know."""
+
+    def __init__(
+        self,
+        home: Home,
+        ledger: Ledger,
+        *,
+        queue_max: int,
+        now_s: Callable[[], float] = time.time,
+        elapsed_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._home = home
+        self._ledger = ledger
+        self._queue_max = queue_max
+        self._now_s = now_s
+        self._elapsed_s = elapsed_s
+        self._answers: dict[Address, int] = {}
+        self._bases: dict[Digest, str] = {}
+        self._registered: set[AdapterId] = set()
+        self._good_until_s = float("-inf")
+
+    async def read(
+        self, view: MarketView | None, *, base: Base, wallet: Address | None, context_max: int
+    ) -> tuple[dict[str, Any] | None, Suggestion | None]:
+        """The demand for JSON, and the change that would serve most of it; both None without peers."""
+        if view is None or wallet is None:
+            return None, None
+        if self._elapsed_s() >= self._good_until_s:
+            await trio.to_thread.run_sync(self._look, view, wallet)
+            self._good_until_s = self._elapsed_s() + LOOK_AGAIN_S
+        node = NodeFacts(
+            now_s=self._now_s(),
+            base=base.digest,
+            base_name=base.name,
+            context_max=context_max,
+            queue_max=self._queue_max,
+            registered=self._registered,
+            bases=self._bases,
+            answers=self._answers,
+        )
+        rows = missed_calls(view, node)
+        plain = {
+            **demand_to_plain(view),
+            "missed": [missed_to_plain(row) for row in rows],
+            "standing": standing_to_plain(view, node),
+        }
+        return plain, best_change(rows)
+
+    def _look(self, view: MarketView, wallet: Address) -> None:
+        """Read what takes a moment; blocks."""
+        asked = {each.kind.adapter for each in view.unserved} - {BASE_ONLY}
+        events = self._ledger.events
+        self._registered = {each for each in asked if events.find("AdapterRegistered", {"adapterId": each})}
+        self._answers = self._ledger.receipts.answers_by_payer(wallet)
+        self._bases = {base.digest: base.name for base in list_bases(self._home)}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from support.verbs import Run
 
-from openledger_node.cli import adapter_pull
-from openledger_node.cli.adapter_pull import pull_from_peers
+from openledger_node.cli import adapters
+from openledger_node.cli.adapters import pull_from_peers
 from openledger_node.cli.daemon_client import RefusedError
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
@@ -55,7 +55,7 @@ class Daemon:
 def pull(home: Home, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(*states: dict[str, Any] | None, sleep: Any = lambda _: None) -> tuple[dict[str, Any], Daemon]:
         daemon = Daemon(*states)
-        monkeypatch.setattr(adapter_pull, "ask_daemon", daemon)
+        monkeypatch.setattr(adapters, "ask_daemon", daemon)
         return pull_from_peers(home, "lake", sleep=sleep), daemon
 
     return run
@@ -94,7 +94,7 @@ def test_ctrl_c_cancels_the_pull_of_the_node(home: Home, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     daemon = Daemon(PULL)
-    monkeypatch.setattr(adapter_pull, "ask_daemon", daemon)
+    monkeypatch.setattr(adapters, "ask_daemon", daemon)
     with pytest.raises(KeyboardInterrupt):
         pull_from_peers(home, "lake", sleep=interrupt)
     assert daemon.asked == ["/adapters/pull", "/adapters/pull/cancel"]
@@ -102,7 +102,7 @@ def test_ctrl_c_cancels_the_pull_of_the_node(home: Home, monkeypatch: pytest.Mon
 
 def test_a_pull_without_the_rows_says_how_to_ask_for_them_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = DONE | {"missing_versions": {"datanets/0x1/0x2.json": "no peer has it"}}
-    monkeypatch.setattr(adapter_pull, "ask_daemon", Daemon(done))
+    monkeypatch.setattr(adapters, "ask_daemon", Daemon(done))
     shown = " ".join(run("adapters", "pull", "lake").stderr.split())
     assert "the rows of its Datanet are not here, so it can't be sold or checked: no peer has it." in shown
     assert "`openledger-node adapters pull lake@11111111` asks peers again" in shown

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.cli.adapter_search import earned_by, matching_adapters, show_offered, taught_by
+from openledger_node.cli.adapters import earned_by, matching_adapters, show_offered, taught_by
 
 OPEN = 10**18
 OWNER = "0x" + "a" * 40

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from openledger_node.cli.demo_view import WIDTH, DemoView, paid_wei, payees
+from openledger_node.cli.demo import WIDTH, DemoView, paid_wei, payees
 from openledger_node.demo.people import draw_subjects
 from openledger_node.demo.run import DemoResult
 from openledger_node.demo.telling import AskedQuestion, Teacher

@@ -24,8 +24,12 @@ from openledger_node.factory.estimate import RowTokens, base_bytes, memory, num_
 from openledger_node.factory.job import Method, TrainingJob
 from openledger_node.factory.trainer import EvaluationInput, TrainingInput, TrainingResult
 from openledger_node.factory.trainers.examples import Example
-from openledger_node.factory.trainers.narrow_base import open_narrow_base
-from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct
+from openledger_node.factory.trainers.narrow_base import (
+    NarrowEmbedding,
+    NarrowLinear,
+    NarrowProduct,
+    open_narrow_base,
+)
 from openledger_node.factory.trainers.peft_lora import adapt, choose_targets, open_trainer
 from openledger_node.factory.trainers.split_model import SplitModel, text_model
 from openledger_node.models.adapters import artifact_digest

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from openledger_node.operator import gpu_programs
-from openledger_node.operator.gpu_programs import find_gpu_program, is_ours, programs_from_xml
+from openledger_node.operator import pause
+from openledger_node.operator.pause import find_gpu_program, is_ours, programs_from_xml
 
 GAME, DESKTOP = (4_000_007, "/opt/game", "3072 MiB"), (4_000_008, "/usr/lib/Xorg", "200 MiB")
 
@@ -82,7 +82,7 @@ def test_only_a_large_program_of_others_counts(
 def test_a_driver_that_does_not_answer_pauses_nothing(
     driver: Driver, proc: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setattr(gpu_programs, "TIMEOUT_S", 0.2 if "sleep" in script else 5.0)
+    monkeypatch.setattr(pause, "TIMEOUT_S", 0.2 if "sleep" in script else 5.0)
     driver(script)
     assert find_gpu_program(proc) is None
 

@@ -1,11 +1,13 @@
 """LoRA with PEFT on a transformers model: the upper layers are trained, the rest is frozen."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from pathlib import Path
+from pickle import UnpicklingError
 from random import Random
 from typing import Any
 
@@ -33,13 +35,14 @@ from ..trainer import (
     TrainingResult,
     Wish,
 )
-from .checkpoints import Checkpoint, Trained, read_checkpoint, write_checkpoint
 from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
 from .narrow_base import open_narrow_base
 from .split_model import SplitModel, text_model
 
 GRADIENT_NORM_MAX = 1.0
+
+DROPOUT = "lora_dropout"
 
 
 def open_trainer() -> "PeftLoraTrainer":
@@ -144,6 +147,23 @@ def save(adapted: Any, folder: Path, targets: dict[str, Any]) -> None:
     adapted.save_pretrained(folder, save_embedding_layers=False)
 
 
+class Trained:
+    """The part of an adapted model that learns."""
+
+    def __init__(self, adapted: Any) -> None:
+        self.weights: list[nn.Parameter] = [weight for weight in adapted.parameters() if weight.requires_grad]
+        self._dropouts: list[nn.Module] = [
+            module for name, module in adapted.named_modules() if name.endswith(f".{DROPOUT}.default")
+        ]
+
+    def drop_out(self, *, is_on: bool, seed: int) -> None:
+        """Turn the dropout on or off. Each step has a seed of its own, so that a later process draws the same."""
+        if any(isinstance(module, nn.Dropout) for module in self._dropouts):
+            torch.manual_seed(seed)
+            for module in self._dropouts:
+                module.train(is_on)
+
+
 class Run:
     """One training: epochs of steps, the held-out loss after each epoch, and checkpoints."""
 
@@ -199,7 +219,7 @@ class Run:
 
     def _go_on(self) -> bool:
         """Load the checkpoint, and return True if there is one."""
-        found = read_checkpoint(self._checkpoint, self._weights) if self._checkpoint else None
+        found = _read_checkpoint(self._checkpoint, self._weights) if self._checkpoint else None
         if found is None:
             return False
         self._optimizer.load_state_dict(found.optimizer)
@@ -220,7 +240,7 @@ class Run:
                 loss_after=self._loss_after,
                 optimizer=self._optimizer.state_dict(),
             )
-            write_checkpoint(self._checkpoint, kept, self._weights)
+            _write_checkpoint(self._checkpoint, kept, self._weights)
 
     def _schedule(self) -> Iterator[tuple[list[Example], bool]]:
         """Yield the batch of every step, with True for the last one of an epoch."""
@@ -260,3 +280,46 @@ class Run:
                 tokens_per_s=self._num_tokens / elapsed_s if made else None,
             )
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """State of a training without its weights; a training that continues from it writes the same bits."""
+
+    step: int
+    loss_before: float
+    loss_after: float  # newest held-out loss
+    optimizer: dict[str, Any]
+
+
+def _write_checkpoint(file: Path, checkpoint: Checkpoint, weights: Sequence[nn.Parameter]) -> None:
+    """Write a checkpoint atomically, even in a power cut."""
+    content = {
+        "step": checkpoint.step,
+        "loss_before": checkpoint.loss_before,
+        "loss_after": checkpoint.loss_after,
+        "optimizer": checkpoint.optimizer,
+        "weights": [weight.detach() for weight in weights],
+    }
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def _read_checkpoint(file: Path, weights: Sequence[nn.Parameter]) -> Checkpoint | None:
+    """Restore the weights; return None if there is no checkpoint, or it is of another adapter."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        kept = content.pop("weights")
+        if [each.shape for each in kept] != [weight.shape for weight in weights]:
+            return None
+        checkpoint = Checkpoint(**content)
+    except (OSError, UnpicklingError, RuntimeError, KeyError, TypeError, EOFError):
+        return None  # missing or damaged, so the run starts from the beginning
+    with torch.no_grad():
+        for weight, value in zip(weights, kept, strict=True):
+            weight.copy_(value)
+    return checkpoint
