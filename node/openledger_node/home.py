@@ -62,11 +62,6 @@ class Home:
         return self.root / "datanets"
 
     @property
-    def withdrawals(self) -> Path:
-        """Withdrawals that were signed here for other accounts to send, one folder per network."""
-        return self.root / "withdrawals"
-
-    @property
     def training(self) -> Path:
         """Working files of trainings, and the lock that the one running training holds."""
         return self.root / "training"

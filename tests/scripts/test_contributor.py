@@ -27,12 +27,10 @@ from openledger_node.chain.contracts import load_contract
 from openledger_node.cli.main import main
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.keystore import WALLET, ensure_node_password, import_account, key_from_private
 from openledger_node.network_file import keep_network, write_network
 from openledger_protocol.chain import Log
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address
-from openledger_protocol.relayed import check_withdrawal, withdrawal_from_json
 from openledger_protocol.signatures import address_of
 
 PAID = Address(CONTRIBUTORS[0])
@@ -318,82 +316,6 @@ def test_a_network_without_the_lists_ends_with_an_error_code(
     assert ran.status == 1
     assert "not proven" in ran.stderr
     assert "failed over 1 endpoint" in ran.stdout
-
-
-# ---- a withdrawal that a node sends
-
-
-RELAY = account(0x51)
-
-
-@pytest.fixture
-def keys(home: Home, session: Economy) -> Home:
-    """A data directory with the key of somebody who has earned, and no node."""
-    folder = home.network_keys(session.network.network)
-    folder.mkdir(mode=0o700, parents=True)
-    import_account(folder, WALLET, key_from_private(OWNER_KEYS[2]), ensure_node_password(folder))
-    return home
-
-
-def sign(run: Run, file: str, *words: str) -> Ran:
-    return run("contributor", "withdraw", *words, "--network", file)
-
-
-def test_a_withdrawal_of_everything_leaves_the_fee_to_the_relay(
-    run: Run, file: str, keys: Home, session: Economy
-) -> None:
-    balance = session.balance(OWNER)
-    ran = sign(run, file, "--fee", "0.000000000000000005", "--relay", RELAY)
-    assert ran.status == 0, ran.stderr
-    withdrawal = withdrawal_from_json(json.loads(ran.stdout))
-    check_withdrawal(withdrawal)
-    assert (withdrawal.network, withdrawal.domain) == (session.network.network, session.rewards)
-    assert (withdrawal.account, withdrawal.to, withdrawal.nonce) == (OWNER, OWNER, 0)
-    assert (withdrawal.amount_wei, withdrawal.fee_wei) == (balance - 5, 5)
-    assert [each.relay for each in withdrawal.fees] == [RELAY]
-    assert f"{RELAY} gets 0.000000000000000005 OPEN for sending it" in ran.stderr
-
-
-def test_a_withdrawal_is_written_here_before_it_leaves(
-    run: Run, file: str, keys: Home, session: Economy, tmp_path: Path
-) -> None:
-    first = sign(run, file, "0.0000000000000001", "--to", PAID)
-    [kept] = (keys.withdrawals / session.network.network).iterdir()
-    assert json.loads(kept.read_text()) == json.loads(first.stdout)
-    second = sign(run, file, "0.0000000000000002", "--to", PAID)
-    assert second.status == 1
-    assert second.stdout == ""
-    assert str(kept) in second.stderr.replace("\n", "")
-    third = sign(run, file, "0.0000000000000002", "--to", PAID, "--replace", "--out", str(tmp_path / "third.json"))
-    assert third.status == 0, third.stderr
-    assert json.loads((tmp_path / "third.json").read_text())["amount_wei"] == "200"
-    assert len(list(kept.parent.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "why"),
-    [
-        ([""], 2, "is not an amount"),
-        (["1000"], 1, "which does not cover 1,000 OPEN"),
-        (["--fee", "1000", "--relay", RELAY], 1, "does not cover a payout and a fee of 1,000 OPEN"),
-        (["--fee", "1"], 2, "name the node that earns the fee with --relay"),
-        (["--relay", RELAY], 2, "give it with --fee"),
-        (["--fee", "x", "--relay", RELAY], 2, "is not an amount"),
-        (["--fee", "1", "--relay", "0x5"], 2, "not an address"),
-        (["--to", "0x5"], 2, "not an address"),
-        (["--deadline", "60s"], 2, "between 120 s and a year"),
-        (["--deadline", "soon"], 2, "is not a duration"),
-        (["--wallet", "nobody"], 4, "there is no nobody"),
-        (["--out", "{file}"], 3, "exists already"),
-    ],
-)
-def test_a_withdrawal_that_cannot_be_meant_is_not_signed(
-    run: Run, file: str, keys: Home, words: list[str], code: int, why: str
-) -> None:
-    ran = sign(run, file, *[word.format(file=file) for word in words])
-    assert ran.status == code
-    assert why in ran.stderr
-    assert not keys.withdrawals.exists()
 
 
 # ---- the page; test_contributor_page.py opens it in a browser

@@ -9,8 +9,8 @@ from openledger_node.accounting.book_entries import BookLine
 from openledger_node.cli.earnings import COLUMNS
 from openledger_node.cli.units import amount, open_amount, rounded_amount
 
-LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake", "relay")
-BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.RELAY, BookLine.BONDS)
+LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake")
+BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.BONDS)
 """Lines that are in no balance of AttributionRewards."""
 
 LOCKED = {"staked": "stake", "adapter bonds": "adapters", "bonds": "contributors", "channel deposits": "channels"}
@@ -21,14 +21,13 @@ def figures_of_json(found: dict[str, Any]) -> dict[str, int]:
     assert found["books"]["holds"]
     lines = {each["line"]: int(each["final_wei"]) for each in found["lines"]}
     assert sum(lines.values()) == int(found["total"]["final_wei"])
-    out = sum(int(found[name]) for name in ("spent_wei", "lost_wei", "relay_fees_wei", "gas_open_wei"))
+    out = sum(int(found[name]) for name in ("spent_wei", "lost_wei", "gas_open_wei"))
     assert int(found["total"]["final_wei"]) + int(found["total"]["under_way_wei"]) - out == int(found["net_wei"])
     locked = {each["what"]: int(each["locked_wei"]) for each in found["books"]["locked"]}
     return {
         **{line: lines[line] for line in LINES},
         "spent": int(found["spent_wei"]),
         "lost": int(found["lost_wei"]),
-        "relay fees": int(found["relay_fees_wei"]),
         "withdrawn": int(found["withdrawn_wei"]),
         "balance": int(found["balance_wei"]),
         **{name: locked[what] for name, what in LOCKED.items()},
@@ -46,12 +45,11 @@ def figures_of_csv(text: str) -> dict[str, int]:
         sums[row["kind"]] += int(row["amount_wei"])
         assert open_amount(row["amount_wei"]).replace(",", "") == f"{row['amount_open']} OPEN"
     credited = sum(sums[line] for line in BookLine if line not in BESIDE)
-    withdrawn = sums["withdrawn"] - sums["relay_fee"]
+    withdrawn = sums["withdrawn"]
     return {
         **{line: sums[line] for line in LINES},
         "spent": -sums["answer"],
         "lost": -sums["slashed"] - sums["forfeited"] - sums["bond_for_others"],
-        "relay fees": -sums["relay_fee"],
         "withdrawn": withdrawn,
         "balance": credited - withdrawn,
         "staked": -sums["stake_added"] - sums["stake_returned"],

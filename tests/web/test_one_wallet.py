@@ -16,9 +16,8 @@ PAID_FOR: Final = {
     "Rows, as contributor": "contributor",
     "Datanet treasury": "treasury",
     "Stake rewards": "stake",
-    "Withdrawals relayed": "relay",
 }
-COSTS: Final = {"Spent": "spent", "Lost": "lost", "Relay fees": "relay fees"}
+COSTS: Final = {"Spent": "spent", "Lost": "lost"}
 LOCKED: Final = {
     "Stake": "staked",
     "Bonds of adapters": "adapter bonds",

@@ -26,7 +26,6 @@ class BookLine(StrEnum):
     CASES = "cases"
     PROTOCOL = "protocol"
     OTHER_NODES = "other_nodes"
-    RELAY = "relay"
     BONDS = "bonds"
 
 

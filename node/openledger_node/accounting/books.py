@@ -4,8 +4,8 @@ Three contracts credit accounts: AttributionRewards for claims, NodeStaking for 
 each, what it credited must be what was withdrawn and what it still holds, to the wei.
 """
 
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
@@ -35,7 +35,6 @@ class TakenOut:
     account: Address
     to: Address
     transaction_hash: Digest
-    is_fee: bool = False  # paid to a node that sent the withdrawal of an account without gas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ class AccountBooks:
     forfeited: tuple[Event, ...]  # of our accounts' bonds at Datanets
     given: tuple[Event, ...]  # bonds that we have posted for accounts of others, whose money that is now
     withdrawals: tuple[TakenOut, ...]
-    beside: tuple[Entry, ...]  # income in no balance: fees for withdrawals, and bonds that others posted for us
+    beside: tuple[Entry, ...]  # income in no balance: bonds that others posted for us
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -114,10 +113,6 @@ class AccountBooks:
                 if bond.ended and bond.is_returned
             ),
         ]
-
-    def relay_fees(self) -> list[tuple[float, int]]:
-        """Fees that other nodes took for sending withdrawals of these accounts, each with its time."""
-        return [(each.at_s, each.amount_wei) for each in self.withdrawals if each.is_fee]
 
     def slashes(self) -> list[tuple[float, int]]:
         """Stake that cases have taken, each with its time."""
@@ -170,8 +165,8 @@ class BookReader:
                 for event in _of_each(events, "BondPosted", "poster", accounts.own)
                 if text(event, "account") not in accounts.own
             ),
-            withdrawals=tuple(_with_fees(self._withdrawals(accounts, when), session.ledger.sums.mined_s())),
-            beside=(*self._relayed(accounts, when), *self._received(accounts, when)),
+            withdrawals=tuple(self._withdrawals(accounts, when)),
+            beside=tuple(self._received(accounts, when)),
             held_wei=_held(accounts, views),
         )
 
@@ -208,30 +203,6 @@ class BookReader:
                 transaction_hash=event.transaction_hash,
             )
             for of, account, event in found
-        ]
-
-    def _relayed(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
-        """Fees that other accounts have paid to these, in transactions that this node has sent.
-
-        In such a transaction the last credit to a wallet is its fee. One before it is the payout, which is no income
-        of this node.
-        """
-        relays = self._session.ledger.sums.relays()
-        last = {
-            (event.transaction_hash, text(event, "account")): event
-            for account in (accounts.own if relays else ())
-            for event in self._find("Withdrawn", {"to": account}, "claims")
-            if event.transaction_hash in relays and text(event, "account") not in accounts.roles
-        }
-        return [
-            Entry(
-                line=BookLine.RELAY,
-                amount_wei=amount_of(event),
-                at_s=when(event),
-                account=Address(text(event, "to")),
-                transaction_hash=event.transaction_hash,
-            )
-            for event in last.values()
         ]
 
     def _received(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
@@ -276,18 +247,6 @@ class BookReader:
 
 def _of_each(events: EventRows, name: str, argument: str, accounts: Sequence[Address]) -> list[Event]:
     return [event for account in accounts for event in events.find(name, {argument: account})]
-
-
-def _with_fees(taken: Sequence[TakenOut], own: Container[Digest]) -> list[TakenOut]:
-    """Mark the fees: what an account withdrew second in another node's transaction, after its payout."""
-    paid: set[tuple[Digest, Address]] = set()
-    found = []
-    for each in taken:
-        key = each.transaction_hash, each.account
-        is_relayed = each.of == "claims" and each.transaction_hash not in own
-        found.append(replace(each, is_fee=is_relayed and key in paid))
-        paid.add(key)
-    return found
 
 
 def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:

@@ -25,7 +25,7 @@ STAKE_FIELD: Final = "stake_wei"
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
-    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.RELAY, BookLine.BONDS),
+    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.BONDS),
 }
 """The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
 
@@ -148,7 +148,6 @@ class EarningsReports:
             costs={
                 "spent_wei": [(float(each.day * DAY_S), each.amount_wei) for each in self._spent(books, since_s)],
                 "lost_wei": _since((*books.lost_bonds(), *books.slashes()), since_s),
-                "relay_fees_wei": _since(books.relay_fees(), since_s),
             },
         )
 

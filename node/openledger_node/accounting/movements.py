@@ -128,9 +128,9 @@ def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
         if taken.of != "stake":
             yield Moved(
                 at_s=taken.at_s,
-                flow=COST if taken.is_fee else TRANSFER,
-                kind="relay_fee" if taken.is_fee else "withdrawn",
-                amount_wei=-taken.amount_wei if taken.is_fee else taken.amount_wei,
+                flow=TRANSFER,
+                kind="withdrawn",
+                amount_wei=taken.amount_wei,
                 account=taken.to,
                 transaction=taken.transaction_hash,
             )

@@ -25,7 +25,6 @@ from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
-from .relaying import relay_quote
 from .statements import StatementQueries
 from .transactions import TransactionPlanner
 
@@ -72,7 +71,6 @@ class MoneyQueries:
             "stake": lambda _: planner.stake(),
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
-            "relay_quote": lambda _: relay_quote(session),
             "earnings": lambda given: earnings.report(given, now_s=time.time()),
             "plan": lambda given: planner.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")

@@ -29,7 +29,6 @@ from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .datanet_terms import DATANET_TERMS
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
-from .relaying import RELAY_PLANNERS
 from .voting import VOTING
 from .withdrawing import withdraw_rows
 
@@ -45,7 +44,6 @@ PLANNERS: Final[Mapping[str, Planner]] = {
     **BOND_PLANNERS,
     **DATANET_TERMS,
     **CASE_PLANNERS,
-    **RELAY_PLANNERS,
     **VOTING,
     "datanet withdraw": withdraw_rows,
 }

@@ -22,7 +22,6 @@ from openledger_protocol.primitives import (
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import USUAL_RULES, bits_from_rules, common_rules, rules_from_bits
 from openledger_protocol.settlement import (
-    ClaimFor,
     ClaimRecord,
     EpochClaim,
     Item,
@@ -158,10 +157,6 @@ class Deployment:
         """Rewards that are credited to an account and not yet withdrawn."""
         return Wei(self.ask("AttributionRewards", "balanceOf", account))
 
-    def rewards_nonce(self, account: Address) -> int:
-        """The nonce of an account's next signed withdrawal."""
-        return int(self.ask("AttributionRewards", "nonceOf", account))
-
     def adapter(self, adapter_id: AdapterId) -> AdapterTerms | None:
         """The terms by which claims for an adapter are divided; None if it is not registered."""
         row = self._look_up("ModelRegistry", "termsOf", adapter_id)
@@ -281,10 +276,6 @@ class Deployment:
     def withdraw_rewards(self, to: Address, amount_wei: Wei) -> ContractCall:
         """Withdraw rewards."""
         return self.call("AttributionRewards", "withdraw", to, amount_wei)
-
-    def withdraw_for(self, claims: Sequence[ClaimFor], signatures: Sequence[bytes]) -> ContractCall:
-        """Pay withdrawals that accounts have signed."""
-        return self.call("AttributionRewards", "withdrawFor", claims, signatures)
 
     # ---- calls of the owners of adapters and Datanets
 

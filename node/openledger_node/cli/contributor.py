@@ -12,7 +12,6 @@ from openledger_protocol.errors import ProtocolError
 
 from ..errors import ChainError, ConfigError, InputError, explain_disk
 from ..text import counted
-from .contributor_withdraw import withdraw
 from .network_choice import Endpoints, NetworkHash, NetworkSource, choose_network, open_endpoints
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json
@@ -23,7 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-app.command()(withdraw)
 
 COLUMNS = (
     "time_utc",

@@ -34,7 +34,7 @@ COLUMNS: Final = (
 
 DAY_COLUMNS = ("day (UTC)", "final", "claimed", "others", "spent", "gas", "net", "sum")
 OTHERS: Final = ("royalty_wei", "datanet_wei", "stake_wei", "other_wei")
-SPENT: Final = ("spent_wei", "lost_wei", "relay_fees_wei")
+SPENT: Final = ("spent_wei", "lost_wei")
 FIGURES: Final = ("settled_wei", "claimed_wei", "gas_open_wei", *OTHERS, *SPENT)
 
 LINES: Final = {
@@ -47,7 +47,6 @@ LINES: Final = {
     "cases": "rewards of cases",
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
-    "relay": "fees for withdrawals that you sent",
     "bonds": "bonds that others posted for you",
 }
 LOCKED: Final = {
@@ -151,11 +150,9 @@ def _print(found: dict[str, Any]) -> None:
         )
     if int(found["lost_wei"]):
         lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, taken or posted for others"
-    if int(found["relay_fees_wei"]):
-        lines["relay fees"] = f"{open_amount(found['relay_fees_wei'])} to nodes that sent your withdrawals"
     lines |= {
         "gas": f"{open_amount(found['gas_wei'], 'coins')}, worth {open_amount(found['gas_open_wei'])}",
-        "net": f"{open_amount(found['net_wei'])}, claimed and final, less all spent and lost, gas and relay fees",
+        "net": f"{open_amount(found['net_wei'])}, claimed and final, less all spent and lost, and gas",
         "withdrawn": open_amount(_of_balances(found, "withdrawn_wei")),
         "balance": f"{open_amount(_of_balances(found, 'balance_wei'))} ready to withdraw",
         "locked": _locked(found),

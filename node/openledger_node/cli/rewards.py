@@ -1,21 +1,16 @@
 """`rewards`: the earnings of this node, from receipts to the wallet."""
 
-import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..chain.rpc import parse_json
-from ..errors import InputError
 from ..text import counted
 from .render import emit_json, say, show_lines, show_table
 from .transactions import (
     POLL_S,
     Json,
     MoneyClient,
-    amount,
     in_s,
     open_amount,
     open_money,
@@ -31,7 +26,6 @@ CLAIM_WORDS = {
     "proposed": "claimed, in review",
     "drawn": "claimed, draw is shown",
 }
-WITHDRAWAL_BYTES_MAX = 64 * 1024
 
 
 @app.command()
@@ -75,61 +69,6 @@ def withdraw(
 ) -> dict[str, Any]:
     """Withdraw what is credited, what the stake has earned, and bonds and rewards of cases that have ended."""
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
-
-
-@transaction_command(app, "rewards relay")
-def relay(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="Withdrawal that `contributor withdraw` wrote; - is stdin.")
-    ],
-) -> dict[str, Any]:
-    """Send a withdrawal that another account has signed, and earn its fee.
-
-    The node refuses a withdrawal that the chain would not pay, and one whose fee is less than its gas.
-    """
-    return {"withdrawal": read_withdrawal(file)}
-
-
-@app.command()
-def quote(as_json: Json = False) -> None:
-    """Show the fee for which this node would send another account's withdrawal now, and whom the fee must name."""
-    with open_money() as money:
-        found = money.ask("relay_quote")
-    if as_json:
-        emit_json("relay-quote", found)
-        return
-    fee = amount(int(found["fee_wei"])).replace(",", "")  # as a command takes it
-    show_lines(
-        {
-            "relay": found["relay"],
-            "fee": f"{open_amount(found['fee_wei'])} for {found['gas']:,} gas at the price of now",
-            "they run": f"contributor withdraw --fee {fee} --relay {found['relay']}",
-        }
-    )
-
-
-def read_withdrawal(source: str) -> Any:
-    """Read the object in a withdrawal's file.
-
-    Raises:
-        InputError: the file can't be read, or is no JSON.
-    """
-    try:
-        if source == "-":
-            content = sys.stdin.buffer.read(WITHDRAWAL_BYTES_MAX + 1)
-        else:
-            with Path(source).open("rb") as stream:
-                content = stream.read(WITHDRAWAL_BYTES_MAX + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}") from error
-    if len(content) > WITHDRAWAL_BYTES_MAX:
-        raise InputError(f"{source} is too long for a signed withdrawal")
-    try:
-        return parse_json(content)
-    except ValueError as error:
-        raise InputError(
-            f"{source} is no signed withdrawal: give the file that `openledger-node contributor withdraw` wrote"
-        ) from error
 
 
 def _follow(money: MoneyClient, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:

@@ -150,11 +150,6 @@ class Sums:
         rows = self._store.rows("SELECT mined_hash, mined_s FROM outbox WHERE mined_s IS NOT NULL")
         return {Digest(row["mined_hash"]): row["mined_s"] for row in rows}
 
-    def relays(self) -> set[Digest]:
-        """The transactions by which this node has sent withdrawals that other accounts signed."""
-        rows = self._store.rows("SELECT mined_hash FROM outbox WHERE kind = 'relay' AND mined_hash IS NOT NULL")
-        return {Digest(row["mined_hash"]) for row in rows}
-
     def bought(self, payer: Address, *, since_s: float = 0) -> list[ChargedAnswer]:
         """The answers that `payer` was charged for since then, oldest first, by the receipts of their sellers."""
         rows = self._store.rows(

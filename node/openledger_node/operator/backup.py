@@ -26,7 +26,7 @@ from .sealed import seal, unseal
 MANIFEST: Final = "backup.json"
 ADAPTERS: Final = "adapters"
 FILES: Final = ("node.toml", "pins.json", "paused.json")
-CONTENTS: Final = (*FILES, "keys", "networks", "datanets", "withdrawals", "bootstrap")
+CONTENTS: Final = (*FILES, "keys", "networks", "datanets", "bootstrap")
 WHY_LEFT_OUT: Final = {
     "models": "downloaded again by `models pull`",
     ADAPTERS: "included by --with-adapters; published ones can be pulled again",

@@ -20,7 +20,6 @@ from ..text import counted
 from .adapter_actions import AdapterAction, ReclaimBond, RetireAdapter, adapter_call, returned_wei
 from .bond_actions import BondAction, PostBond, TakeBackBond, bond_call
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
-from .relay_actions import RelayWithdrawal, relay_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
@@ -206,7 +205,6 @@ Action = (
     | BondAction
     | CaseAction
     | VoteAction
-    | RelayWithdrawal
 )
 
 
@@ -314,8 +312,6 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
             return case_call(action, deployment)
         case RetireAdapter() | ReclaimBond():
             return adapter_call(action, deployment)
-        case RelayWithdrawal():
-            return relay_call(action, deployment)
         case _:
             raise AssertionError(f"no call is known for {action}")
 
@@ -368,9 +364,6 @@ def _change_wei(action: Action, account: Address) -> int | None:
     match action:
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
-        case RelayWithdrawal(withdrawal=withdrawal, relay=relay):
-            paid = withdrawal.amount_wei if withdrawal.to == account else 0
-            return paid + (withdrawal.fee_wei if relay == account else 0)
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
         case RetireAdapter() | ReclaimBond():

@@ -197,7 +197,6 @@ def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
             "claimed_wei",
             "spent_wei",
             "lost_wei",
-            "relay_fees_wei",
             "gas_wei",
             "gas_open_wei",
             "net_wei",
@@ -206,7 +205,7 @@ def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
         assert sums["stake_wei"] == both["stake"]
-        assert sums["other_wei"] == sum(both[name] for name in ("cases", "protocol", "other_nodes", "relay", "bonds"))
+        assert sums["other_wei"] == sum(both[name] for name in ("cases", "protocol", "other_nodes", "bonds"))
         assert found["days"][-1]["total_wei"] == found["net_wei"]
     assert len({day["stake_wei"] for day in report(one, by="day")["days"]} - {"0"}) >= 1
 

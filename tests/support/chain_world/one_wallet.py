@@ -15,13 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from openledger_node.chain.bonds import ContributorBonds
-from openledger_node.keystore import Key
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
 from openledger_node.settlement.bond_actions import ForfeitBond, PostBond
 from openledger_node.settlement.open import prepare_development
-from openledger_node.settlement.relay_actions import RelayWithdrawal
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
@@ -45,10 +43,8 @@ from openledger_protocol.primitives import (
     RequestId,
     Wei,
 )
-from openledger_protocol.relayed import sign_withdrawal
-from openledger_protocol.signatures import sign_digest
 
-from ..contributors import ADA, TREASURY, key_of
+from ..contributors import ADA, TREASURY
 from ..signed import WORK, digest
 from .contract_world import OPEN
 from .kept import KeptChain, KeptLedger, keep_chain, keep_ledger
@@ -60,7 +56,6 @@ ODD: Final = 123_456_789_012_345_677
 """An amount that no share divides."""
 
 WITHDRAWN_WEI: Final = Wei(9)
-EARNED_FEE_WEI, PAID_FEE_WEI = Wei(1_000_003), Wei(1_000_007)
 BOND_WEI, FORFEITED_WEI = Wei(ODD), Wei(ODD // 3)
 ROYALTY_PPM: Final = 100_000
 
@@ -93,32 +88,14 @@ class OneWallet:
         self.world.run(lambda: all(_is_settled(side) for side in sides))
 
     def live(self) -> None:
-        """Earn and spend in every role, settle, take some of the credits, relay, and lose a part of a bond."""
+        """Earn and spend in every role, settle, take some of the credits, and lose a part of a bond."""
         self.sell(ODD), self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
         self.settle()
         self.world.act(WithdrawRewards(amount_wei=WITHDRAWN_WEI, to=self.wallet))
         self.world.act(TakeStakerRewards())
         events = self.world.node.ledger.events
         self.world.run(lambda: events.find("RewardsPaid") and not self.world.node.ledger.outbox.unfinished())
-        self.relay(key_of("ada"), EARNED_FEE_WEI, by=self.world.node)
-        self.relay(self.world.node.ring.keys[self.wallet], PAID_FEE_WEI, by=self.world.payer)
         self.lose_bond()
-
-    def relay(self, key: Key, fee_wei: Wei, *, by: NetworkSession) -> None:
-        """Have a node send a withdrawal of an account for a fee."""
-        withdrawal = sign_withdrawal(
-            network=by.network.network,
-            domain=self.world.rewards,
-            account=key.address,
-            to=TREASURY,
-            amount_wei=WITHDRAWN_WEI,
-            nonce=by.deployment.rewards_nonce(key.address),
-            deadline_s=self.world.now_s + 86_400,
-            fee_wei=fee_wei,
-            relays=(by.accounts.wallet,),
-            sign=lambda digest: sign_digest(key.private_key, digest),
-        )
-        self._do(RelayWithdrawal(withdrawal=withdrawal, relay=by.accounts.wallet), by)
 
     def lose_bond(self) -> None:
         """Post a bond at the other node's Datanet, which forfeits a part of it for a batch that the wallet signed."""
@@ -163,7 +140,7 @@ class OneWallet:
         of_role = {role: sum(wei for (each, _), wei in credits.items() if each is role) for role in CreditRole}
         royalties = 2 * (ODD * ROYALTY_PPM // PPM)
         stake = read("NodeStaking", "nodeOf", wallet)
-        bought, other = read("PaymentChannels", "channelOf", self.bought), self.world.payer.accounts.wallet
+        bought = read("PaymentChannels", "channelOf", self.bought)
         return {
             "node": of_role[CreditRole.NODE],
             "royalty": royalties,
@@ -171,10 +148,8 @@ class OneWallet:
             "contributor": of_role[CreditRole.CONTRIBUTOR],
             "treasury": of_role[CreditRole.TREASURY],
             "stake": stake["rewards_"] + self._told("NodeStaking", "RewardsPaid", node=wallet),
-            "relay": self._told("AttributionRewards", "Withdrawn", account=ADA, to=wallet),
             "spent": bought["claimed"],
             "lost": self._told("DatanetRegistry", "BondForfeited", account=wallet),
-            "relay fees": self._told("AttributionRewards", "Withdrawn", account=wallet, to=other),
             "withdrawn": self._told("AttributionRewards", "Withdrawn", account=wallet),
             "balance": read("AttributionRewards", "balanceOf", wallet),
             "staked": stake["bonded"],
