@@ -1,8 +1,7 @@
 """Write docs/pictures/*.png: the screens of the local page that README and docs show, from real nodes.
 
-For page-*.png three nodes with the fake model run on one development chain. One of them has sold answers, was paid
-for them, and now loses its bids to a cheaper node. The nodes vote: one proposal was carried, another waits for the
-votes of the first node. A Datanet of the first node has a version, and a batch that waits.
+For page-*.png three nodes with the fake model run on one development chain. They vote: one proposal was carried,
+another waits for the votes of the first node. A Datanet of the first node has a version, and a batch that waits.
 
 `--home HOME` writes {chat,home}-light-1280.png instead, while the node of that data directory runs as
 docs/tutorial/first-hour.md leaves it, with the demo model and the adapter `harbour`. Nothing in them is edited.
@@ -27,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.pages import enter, open_browser, open_context, show  # noqa: E402  # as the tests do
-from support.processes.network import RunningNetwork, act, network_with_sales, status_of  # noqa: E402
+from support.processes.network import RunningNetwork, act, running_network, status_of  # noqa: E402
 from support.processes.nodes import ask, wait_for  # noqa: E402
 
 from openledger_node.chain.dev.faucet import fund  # noqa: E402
@@ -44,7 +43,6 @@ WIDTH, SCHEME = 1280, "light"
 SHOWN = ("datanets", "governance")
 """The screens that the docs show."""
 
-PRICE_WEI = str(62 * 10**15)
 COLOURS, LONGEST_PX = 256, 3_200
 SETTLED_MS, CHARTED_MS, ANSWER_TIMEOUT_MS = 1_500, 6_000, 180_000
 QUESTION, HEIGHT = "Who steers the ferry of Hollowbeck?", 1_000
@@ -70,21 +68,16 @@ SYSTEM = ("system-ui", "sans-serif", "sans", "DejaVu Sans")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--screens", nargs="*", default=SHOWN, help="other screens")
-    parser.add_argument("--rounds", type=int, default=40, help="answers to buy meanwhile")
     parser.add_argument("--home", type=Path, help="data directory of a running node, for the README's pictures")
     asked = parser.parse_args()
     if asked.home:
         take_from(Home(asked.home))
         return
-    with tempfile.TemporaryDirectory() as folder, network_with_sales(Path(folder), cheap_wei=PRICE_WEI) as running:
-        running.buy(*(20 + 7 * n % 90 for n in range(asked.rounds)))
-        if "governance" in asked.screens:
-            begin_votes(running)
-        if "datanets" in asked.screens:
-            fill_datanet(running)
+    with tempfile.TemporaryDirectory() as folder, running_network(Path(folder)) as running:
+        begin_votes(running)
+        fill_datanet(running)
         with common_font():
-            take_all(running, asked.screens)
+            take_all(running)
 
 
 # ---- votes
@@ -157,11 +150,11 @@ def fill_datanet(running: RunningNetwork) -> None:
 # ---- pictures
 
 
-def take_all(running: RunningNetwork, screens: list[str]) -> None:
+def take_all(running: RunningNetwork) -> None:
     with open_browser() as browser, open_context(browser, width=WIDTH, scheme=SCHEME) as context:
         page = context.new_page()
         enter(page, Home(running.a.root))
-        for screen in screens:
+        for screen in SHOWN:
             if screen == "governance":
                 keep_vote_open(running)
             show(page, screen)
