@@ -88,13 +88,6 @@ def test_a_command_that_was_confirmed_sends_the_approval_first(cases: CaseWorld)
     assert int(planned["wallet_after_wei"]) == cases.open_of(cases.world.payer) - BOND
 
 
-def test_a_key_that_is_elsewhere_gets_both_transactions_to_sign(cases: CaseWorld) -> None:
-    cases.world.run(lambda: cases.world.payer.is_idle)
-    found = cases.planner.prepare_unsigned("attribution challenge", {"receipt": cases.buy(FALSE).digest})
-    assert [each["contract"] for each in found["transactions"]] == ["OpenToken", "Disputes"]
-    assert found["details"][-1].startswith("BOTH TEXTS BECOME PUBLIC FOR EVER")
-
-
 # ---- challenges that are refused
 
 
