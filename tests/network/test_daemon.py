@@ -32,11 +32,6 @@ pytestmark = pytest.mark.slow
 ENDLESS = [{"role": "user", "content": "on and on..."}]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
 def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[str]) -> None:
     """Read one streamed answer to its end, or until somebody cuts it off, into `seen`."""
     body = {"model": "fake", "messages": ENDLESS, "max_tokens": max_tokens, "stream": True, "temperature": 0}

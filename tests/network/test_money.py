@@ -21,11 +21,6 @@ pytestmark = pytest.mark.slow
 ASK = ("chat", "hello", "--as-guest", "--max-tokens", "20")
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
 def verb(home: Home, *words: str) -> dict[str, Any]:
     return command_json(home, *words, **EMBEDDED)
 

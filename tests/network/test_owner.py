@@ -33,11 +33,6 @@ STATUS_S, DOCTOR_S, FREED_S = 1.0, 15.0, 10.0
 PAUSED = "this node is paused by its owner"
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
 def verb(home: Home, *words: str) -> dict[str, Any]:
     return command_json(home, *words, **EMBEDDED)
 

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
@@ -14,7 +12,7 @@ import pytest
 from audited_economy import CONTRIBUTORS, Economy, open_economy
 from support.chain_world.contract_world import OPEN, OWNER_KEYS
 from support.signed import account
-from support.verbs import Ran, Run
+from support.verbs import Run, verbs_here
 from test_audit_chain import served
 from test_audit_of_liars import Liar, Remembered, of, with_a_wei_more, without
 
@@ -24,7 +22,6 @@ from openledger_node.audit.contributor import read_contributor
 from openledger_node.audit.contributor_json import contributor_to_json
 from openledger_node.audit.contributor_page import render_page
 from openledger_node.chain.contracts import load_contract
-from openledger_node.cli.main import main
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
 from openledger_node.network_file import keep_network, write_network
@@ -224,26 +221,8 @@ def url(session: Economy) -> Iterator[str]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    folder = tmp_path / "home"
-    folder.mkdir(mode=0o700)
-    return Home(folder)
-
-
-@pytest.fixture
 def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    for name in [name for name in os.environ if name.startswith("OPENLEDGER_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
-
-    def run_verb(*words: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["openledger-node", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), output.out, output.err)
-
-    return run_verb
+    return verbs_here(home, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+from openledger_node.cli.main import main
 from openledger_node.home import Home
 
 from .processes.nodes import node_environment
@@ -28,6 +31,22 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+
+def verbs_here(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a verb in this process, exactly as the installed command does."""
+    for name in [name for name in os.environ if name.startswith("OPENLEDGER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
+
+    def run_verb(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["openledger-node", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), output.out, output.err)
+
+    return run_verb
 
 
 def type_on_terminal(home: Home, *words: str, answers: list[tuple[str, str]]) -> Ran:

@@ -55,18 +55,6 @@ def test_the_table_and_the_tiles_are_what_the_verb_prints(keeper: Node, open_pag
     expect(tiles.nth(4).locator(".value")).to_have_text("0.0 %")
 
 
-def test_a_filter_is_typed_as_it_is_meant_while_the_list_is_drawn_anew(keeper: Node, open_page: OpenPage) -> None:
-    page = open_page(keeper, "adapters")
-    row(page, "lake").wait_for()
-    page.keyboard.press("/")
-    for letter in "har":
-        page.keyboard.type(letter)
-    expect(page.locator(".filter")).to_have_value("har")
-    expect(page.locator(".filter")).to_be_focused()
-    expect(row(page, "harbour")).to_be_visible()
-    expect(row(page, "lake")).to_have_count(0)
-
-
 def test_the_chosen_one_is_shown_as_inspect_prints_it(keeper: Node, open_page: OpenPage) -> None:
     name = full_name(keeper, "harbour")
     found = verb(keeper, "adapters", "inspect", name)
@@ -213,11 +201,3 @@ def test_hostile_names_stay_text(keeper: Node, open_page: OpenPage) -> None:
     expect(page.locator("tbody")).to_contain_text("<img src=x onerror=alert(1)>\\u202e")
     assert page.locator("main img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_a_node_without_adapters_points_to_the_factory(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, "adapters")
-    box = page.locator(".state-box")
-    expect(box).to_contain_text("No adapter is here yet")
-    box.get_by_role("link", name="Open the factory").click()
-    expect(page.locator("h1")).to_have_text("Factory")

@@ -2,33 +2,28 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 from support.commands import run_command
 from support.pages import Seen, show
 from support.processes.nodes import (
     EMBEDDED,
-    TEST_HOME,
     Node,
     command_json,
     node_environment,
     operator_of,
-    running_node,
 )
 
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import draw_sample
-from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
 HOSTILE = "<b onclick=alert(1)>\u202e"
 LONG_MS = 30_000
-REAL_MS = 570_000
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
@@ -318,32 +313,3 @@ def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_di
     expect(panel(page, "4 Publish")).to_contain_text("It is published as harbour@", timeout=LONG_MS)
     expect(panel(page, "4 Publish").get_by_role("button", name="Publish")).to_have_count(0)
     expect(panel(page, "4 Publish").get_by_role("link")).to_have_text("See it under Adapters")
-
-
-@pytest.fixture
-def real_teacher(tmp_path: Path) -> Iterator[Node]:
-    """A node with the demo base."""
-    (tmp_path / "models").symlink_to(TEST_HOME.models)
-    with running_node(Home(tmp_path)) as node:
-        yield node
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.deep(
-    reason="test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve guards the page, "
-    "tests/real/test_factory.py the real training"
-)
-def test_the_real_base_is_taught_from_the_page(real_teacher: Node, open_page: OpenPage) -> None:
-    page = open_page(real_teacher, "factory")
-    page.get_by_label("Name", exact=True).fill("harbour")
-    page.locator("summary").click()
-    page.get_by_label("Epochs", exact=True).fill("1")
-    page.get_by_label("Rows to evaluate on").fill("4")
-    expect(panel(page, "1 Choose")).to_contain_text("by formula", timeout=LONG_MS)
-    page.get_by_role("button", name="Start training").click()
-    expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=REAL_MS)
-    found = command_json(real_teacher.home, "factory", "status")["run"]
-    assert found["held_out_loss"] < found["history"][0][2]
-    assert found["evaluation"]["rouge_l"]["adapter"] > found["evaluation"]["rouge_l"]["base"]
-    assert len(drawn(page)) == 2

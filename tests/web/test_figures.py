@@ -12,7 +12,6 @@ from support.processes.nodes import EMBEDDED, Node, command_json, operator_of, w
 
 OpenPage = Callable[..., Page]
 WEI = 10**18
-PERIODS = (None, "7d", "30d", "")
 STAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "Earned": lambda said: said["pending_wei"],
     "Claimed": lambda said: said["total"]["under_way_wei"],

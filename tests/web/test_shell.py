@@ -37,17 +37,6 @@ def test_the_link_opens_home_and_the_bar_says_the_state(alone: Node, open_page: 
     expect(page.locator("#nav a[aria-current]")).to_have_text("Home")
 
 
-def test_without_a_session_the_page_says_how_to_get_one_and_nothing_of_the_node(
-    alone: Node, browser: Browser
-) -> None:
-    with open_context(browser) as context:
-        page = context.new_page()
-        page.goto(alone.url)
-        expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
-        expect(page.locator("main")).to_contain_text("openledger-node status")
-        expect(page.locator("#nav")).to_be_empty()
-
-
 def test_a_link_opens_one_browser_alone(alone: Node, browser: Browser) -> None:
     link = link_of(alone.home)
     with open_context(browser) as first, open_context(browser) as second:

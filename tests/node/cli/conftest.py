@@ -1,27 +1,21 @@
 """A verb at a time, on a home of its own."""
 
-import os
-import sys
-
 import pytest
-from support.verbs import Ran, Run
+from support.contributors import ADA, TERMS
+from support.verbs import Run, verbs_here
 
-from openledger_node.cli.main import main
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 
 
 @pytest.fixture
 def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a verb in this process, exactly as the installed command does."""
-    for name in [name for name in os.environ if name.startswith("OPENLEDGER_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
+    return verbs_here(home, monkeypatch, capsys)
 
-    def run_verb(*words: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["openledger-node", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), output.out, output.err)
 
-    return run_verb
+@pytest.fixture
+def lake(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+    return own

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from support.contributors import ADA, BEN, CONTRIBUTED, TERMS
+from support.contributors import ADA, BEN, CONTRIBUTED
 from support.verbs import Run
 
 from openledger_node.cli.units import ppm_of
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
@@ -22,13 +21,6 @@ def rows(tmp_path: Path) -> str:
     file = tmp_path / "rows.jsonl"
     write_rows(file, CONTRIBUTED)
     return str(file)
-
-
-@pytest.fixture
-def lake(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
-    return own
 
 
 def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: str) -> None:

@@ -4,13 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from support.contributors import ADA, TERMS
 from support.verbs import Run
 
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.rows import read_rows
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.home import Home
 from openledger_protocol.datanet import Row
 
 TABLE = """Frage;Antwort;Quelle
@@ -18,13 +15,6 @@ Wer steuert die Fähre?;Odile Fenn steuert die Fähre.;Buch
 Was kostet sie?;=1+2;
 Wen frage ich?;Schreib an odile@fenn.de;
 """
-
-
-@pytest.fixture
-def lake(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
-    return own
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.contributors import ADA, BEN, TERMS
+from support.contributors import ADA, BEN
 from support.verbs import Run
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
@@ -18,13 +17,6 @@ from openledger_protocol.datanet import Row
 LONG = Row(prompt="What does Odile keep?", completion="Odile keeps the harbour and all its boats.", contributor=ADA)
 SHORT = Row(prompt="Who?", completion="Me.", contributor=ADA)
 POLICY = DatanetPolicy(characters_min=20)
-
-
-@pytest.fixture
-def lake(home: Home) -> OwnDatanets:
-    own = OwnDatanets(home)
-    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
-    return own
 
 
 def rows_file(folder: Path, *rows: Row) -> str:

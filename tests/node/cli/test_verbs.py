@@ -9,17 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.peft_folders import write_manifest
 from support.processes.nodes import node_environment
+from support.verbs import Run, read_terminal
 
 from openledger_node import __version__
 from openledger_node.api_key import api_key_file, load_api_key
-from openledger_node.cli.main import main
 from openledger_node.cli.render import shown
 from openledger_node.config import load_config
 from openledger_node.home import Home
@@ -47,38 +46,11 @@ HOSTILE_TEXTS = {
 }
 
 
-@dataclass
-class Ran:
-    """What one verb did."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
-def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a verb in this process, exactly as the installed command does."""
-    for name in [name for name in os.environ if name.startswith("OPENLEDGER_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A verb, whose node would listen on a free port."""
     monkeypatch.setenv("OPENLEDGER_API_PORT", "0")
-
-    def run_verb(*words: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["openledger-node", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), output.out, output.err)
-
-    return run_verb
+    return run
 
 
 @pytest.fixture
@@ -501,13 +473,6 @@ def on_terminal(home: Home, *words: str, **environment: str) -> str:
             sent += piece
     os.close(ours)
     return sent.decode()
-
-
-def read_terminal(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # Linux says EIO when the other side is closed
-        return b""
 
 
 def test_a_node_on_no_network_of_others_has_an_empty_list_of_peers(run: Run) -> None:

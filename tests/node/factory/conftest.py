@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +25,6 @@ def waiting_run(**changes: Any) -> TrainingRun:
     given |= {"base": "fake", "datanet": DATANET, "num_rows": len(ROWS), "num_held_out": 2, "num_dropped": 0}
     given |= {"evaluated_rows": 2, "started_ns": STARTED_NS, "changed_ns": STARTED_NS, **changes}
     return TrainingRun(**given)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ ORDER = {"name": "lake", "sample": True, "base": "fake", "trainer": "fake", "eva
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
-@pytest.fixture
 def config(home: Home) -> Config:
     return load_config(home.config_file)[0]
 
