@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Literal
 
 import trio
@@ -111,7 +112,7 @@ class Pulls:
         """The pull that is under way, or the last one with its result, for JSON; None if there was none."""
         if (pull := self._pull) is None:
             return None
-        rate = pull.bytes_per_s(trio.current_time())
+        rate = pull.bytes_per_s(monotonic())
         return {
             "name": pull.name,
             "state": pull.state,
@@ -136,7 +137,7 @@ class Pulls:
         hear({"error": f"the download ended without a word: pull the {self._noun} again to resume it"})
 
     def _hear(self, pull: Pull, line: Line) -> None:
-        """Take one line of the report; the end of a pull is heard once."""
+        """Take one line of the report, in any thread; the end of a pull is heard once."""
         if pull.state != "running":
             return
         if "error" in line or self._noun in line:
@@ -145,7 +146,7 @@ class Pulls:
                 note_event(EventKind.ADAPTER_PULLED, pull.name)
             return
         if line["what"] != pull.what:
-            pull.what, pull.began_s, pull.began_done = line["what"], trio.current_time(), line["done"]
+            pull.what, pull.began_s, pull.began_done = line["what"], monotonic(), line["done"]
         pull.done, pull.total = line["done"], line["total"] if line["total"] > 1 else 0
 
 

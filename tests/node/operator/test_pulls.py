@@ -12,6 +12,7 @@ from support.tiny import make_base
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Home
 from openledger_node.models.bases import find_base
+from openledger_node.operator import pulls as pulls_module
 from openledger_node.operator.pulls import Hear, Line, Pull, Pulls, base_pulls
 
 MB = 10**6
@@ -68,7 +69,10 @@ async def test_a_report_that_is_none_fails_the_pull_and_not_the_daemon(autojump_
     assert (await run_to_the_end(pulls))["state"] == "failed"
 
 
-async def test_a_pull_tells_size_rate_and_time_left(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_pull_tells_size_rate_and_time_left(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulls_module, "monotonic", trio.current_time)
     pulls = open_pulls(ScriptedFetch(downloading(0), downloading(10), downloading(40), is_endless=True))
     pulls.order("acme/tiny")
     async with trio.open_nursery() as nursery:
