@@ -400,7 +400,7 @@ class Engine:
 
 @dataclass(slots=True)
 class LiveSequence:
-    """One of them."""
+    """A sequence that waits or runs."""
 
     command: Submit
     outcomes: trio.MemorySendChannel[Outcome | SequenceLost]
@@ -416,7 +416,7 @@ class LiveSequence:
 
 
 class LiveSequences:
-    """All of them, by id."""
+    """The sequences that wait or run, by id."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, LiveSequence] = {}

@@ -50,7 +50,7 @@ def write_backup(
     if file.exists() and not may_replace:
         raise ConfigError(f"{file} exists already: choose another name, or replace it with --force")
     if not file.absolute().parent.is_dir():  # perhaps of a disk that is not mounted
-        raise ConfigError(f"{file.absolute().parent} is no folder: create it, or choose another")
+        raise ConfigError(f"{file.absolute().parent} is not a folder: create it, or choose another")
     names = (*CONTENTS, ADAPTERS) if with_adapters else CONTENTS
     paths = [path for name in names for path in _files(home, name) if _is_kept(path)]
     if not paths:
@@ -146,7 +146,7 @@ def _pack(home: Home, archive: IO[bytes], manifest: Mapping[str, Any], paths: Se
 def _content(members: tarfile.TarFile, name: str) -> IO[bytes]:
     path, content = PurePosixPath(name), members.extractfile(name)
     if content is None or ".." in path.parts or path.parts[0] not in (MANIFEST, *CONTENTS, ADAPTERS):
-        raise NodeError(f"the backup contains {name!r}, which is no file of a data directory: nothing is restored")
+        raise NodeError(f"the backup contains {name!r}, which is not a file of a data directory: nothing is restored")
     return content
 
 

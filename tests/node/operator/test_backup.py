@@ -177,7 +177,7 @@ def test_a_backup_that_fails_leaves_nothing_and_the_old_one_in_place(home: Home,
 
 
 def test_a_backup_makes_no_folder(home: Home, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no folder: create it"):
+    with pytest.raises(ConfigError, match="is not a folder: create it"):
         write_backup(home, tmp_path / "usb" / "b", PASSWORD)
     assert not (tmp_path / "usb").exists()
 
@@ -271,7 +271,7 @@ def test_only_files_of_a_node_are_restored(empty: Home, tmp_path: Path, name: st
     plain.seek(0)
     with file.open("wb") as target:
         seal(plain, target, PASSWORD)
-    with pytest.raises(NodeError, match="no file of a data directory: nothing is restored"):
+    with pytest.raises(NodeError, match="not a file of a data directory: nothing is restored"):
         restore_backup(empty, file, PASSWORD)
     assert list(empty.root.iterdir()) == []
 
