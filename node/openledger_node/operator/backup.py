@@ -155,16 +155,16 @@ def _begin(home: Home, manifest: Mapping[str, Any]) -> bool:
     if home.restoring.exists():
         if json.loads(home.restoring.read_text()) != manifest:
             raise ConfigError(
-                "a restore of another backup was interrupted here: repeat it with that file, or restore into an "
-                "empty data directory with `openledger-node --home FOLDER restore FILE`"
+                "a restore of another backup was interrupted here: repeat it with that file, or name an empty data "
+                "directory with --home"
             )
         return True
     for place in (home.root / name for name in (*CONTENTS, ADAPTERS)):
         is_empty = place.is_dir() and not place.is_symlink() and not any(place.iterdir())
         if os.path.lexists(place) and not is_empty:
             raise ConfigError(
-                f"{place} exists already, and a restore replaces nothing: move it away, or restore into an empty "
-                "data directory with `openledger-node --home FOLDER restore FILE`"
+                f"{place} exists already, and a restore replaces nothing: move it away, or name an empty data "
+                "directory with --home"
             )
     write_private(home.restoring, json.dumps(manifest), is_new=False)
     return False

@@ -67,7 +67,7 @@ def test_a_restore_says_what_a_restored_ledger_means(
         assert told["generations"] == {NETWORK: ledger.generations.current.generation}
     again = run("restore", file, "--password-file", password)
     assert again.status == 3
-    assert "a restore replaces nothing: move it away, or restore into an empty data directory" in again.stderr
+    assert "a restore replaces nothing: move it away, or name an empty data directory" in again.stderr
 
 
 def test_a_restore_names_the_command_that_starts_the_service(

@@ -242,7 +242,7 @@ def test_a_damaged_backup_restores_nothing(home: Home, empty: Home, tmp_path: Pa
 def test_a_restore_replaces_nothing(file: Path, empty: Home, there: str) -> None:
     (empty.root / there).parent.mkdir(parents=True, exist_ok=True)
     (empty.root / there).write_text("mine")
-    with pytest.raises(ConfigError, match="a restore replaces nothing: move it away, or restore into an empty"):
+    with pytest.raises(ConfigError, match="a restore replaces nothing: move it away, or name an empty data"):
         restore_backup(empty, file, PASSWORD)
     assert files_in(empty) == {there: b"mine"} or there.endswith("ledger.db")
     assert (empty.root / there).read_text() == "mine"
