@@ -5,9 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.pages import is_command
 from support.processes.nodes import ROOT, Node
 
 from openledger_node.api.page import HEADERS, POLICY, read_files
+from openledger_node.cli.command_tree import load_tree
 
 WEB = ROOT / "node" / "openledger_node" / "api" / "web"
 LOADED_BYTES_MAX = 150_000
@@ -18,6 +20,8 @@ LATER = r'import\("(.+)"\)'
 
 SENT_BYTES_MAX = 150_000
 """Of all screens together, as they travel."""
+SENTENCES = {"peers offer", "stake and bonds, taken or posted for others"}
+"""Texts of the page that begin as commands do."""
 SOURCES = sorted(file for file in WEB.rglob("*") if file.is_file())
 
 
@@ -49,6 +53,16 @@ def loaded(script: str, imports: str = IMPORT) -> set[str]:
         names = (next(filter(None, each.groups())) for each in re.finditer(imports, file.read_text(), re.M))
         waiting += [(file.parent / name).resolve() for name in names]
     return {f"/{file.relative_to(WEB).as_posix()}" for file in found}
+
+
+def test_a_line_in_a_script_is_a_command_that_exists() -> None:
+    groups = "|".join(command.name for command in load_tree().commands if command.commands)
+    scripts = "\n".join(file.read_text() for file in SOURCES if file.suffix == ".js")
+    written = re.findall(rf'["`](?:openledger-node )?((?:{groups}) [a-z][^"`$]*)', scripts)
+    written += re.findall(r'cliLine\(["`]([^"`$]+)', scripts)
+    lines = {line.rstrip() for line in written} - SENTENCES
+    assert len(lines) > 80
+    assert [line for line in sorted(lines) if not is_command(f"openledger-node {line}")] == []
 
 
 def test_a_file_travels_compressed_to_who_reads_that_and_plain_to_who_does_not(node: Node) -> None:

@@ -164,7 +164,7 @@ function drawFound(found, pull) {
 function drawBring({ pull: now, looked, isLooking }, held, { look, pull, cancel }) {
   const isRunning = now?.state === "running", line = cliLine("models pull NAME");
   const field = h("input", { id: "base-name", value: held.wanted, autocomplete: "off", spellcheck: "false", dataset: { key: "base-name" }, placeholder: "OWNER/NAME, OWNER/NAME:Q4_K_M, ollama:qwen3:8b, or /path/to/file.gguf", oninput: change });
-  const check = says(button("Check the size", () => look(field.value.trim()), { changes: false }), line, () => `models look ${quoted(held.wanted.trim() || "NAME")}`);
+  const check = button("Check the size", () => look(field.value.trim()), { changes: false });
   const go = button("Pull", () => pull(field.value.trim()), { kind: "primary" });
   field.addEventListener("keydown", (event) => event.key === "Enter" && held.wanted.trim() && check.click());
   change();
@@ -197,7 +197,7 @@ const pulled = (now) => note("", [h("b", {}, `${now.base} is here. `), "You can 
 // ---- 4 what fits
 
 function drawFits({ known, served, isPulling, isChanging }, { use, pull }) {
-  const line = cliLine("models known"), { machine } = known;
+  const line = cliLine("setup"), { machine } = known;
   const shown = (base) => base.forms.find((form) => form.quantisation === base.served) ?? base.forms.at(-1);
   const about = (base) => [base.license, base.is_open ? "" : "needs a hub account", base.fits && !base.is_quick ? "slow on a CPU" : "", base.name === known.proposed ? "proposed" : ""].filter(Boolean).join(" · ");
   const act = (base) => base.base && base.base === served ? chip("served", "accent") : base.base
