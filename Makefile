@@ -20,7 +20,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-interop quick kernels contracts contract-tools slither demo bench docs lint surface spine fix lock example reference vectors first-start release clean
+.PHONY: help start test test-more test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-interop kernels contracts contract-tools slither demo bench docs lint surface spine fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -29,15 +29,33 @@ help: ## show this list
 start: $(VENV)/run.stamp ## run a node: the first time it installs itself and fetches the demo model
 	@exec $(BIN)/openledger-node start $(ARGS)
 
-test: $(VENV)/dev.stamp contract-tools ## everything: format, lint, import rules, types, contracts, all tests
-	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
-	$(BIN)/python scripts/run_tests.py $(ARGS)
+# What starts a process, a browser or the demo model is in the second tier. `-n auto` is a worker for each core; a worker
+# that dies fails the run. ARGS goes to pytest, such as ARGS="-k chain".
+PYTEST := $(BIN)/pytest -q -n auto --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
+OUTSIDE := process or browser or model
 
-test-deep: ## the same with many more seeds, examples and kills, with the benchmarks, slither and all clients; hours
-	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
+test: $(VENV)/dev.stamp ## format, lint, types, and every test that takes milliseconds; 5 minutes on two cores
+	$(PYTEST) --budget test -m "not ($(OUTSIDE) or deep)" $(ARGS)
+
+test-more: $(VENV)/dev.stamp contract-tools ## what starts processes, a browser, the demo model, a compiler; 8 minutes
+	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
+	$(PYTEST) --budget test-more -m "($(OUTSIDE)) and not deep" $(ARGS)
+	@$(MAKE) --no-print-directory contracts
+	@$(MAKE) --no-print-directory kernels
+	@$(MAKE) --no-print-directory test-llamacpp
+	@$(MAKE) --no-print-directory test-clients ARGS=--short
+	@$(MAKE) --no-print-directory test-home ARGS=--quick
+
+test-deep: contract-tools ## both with many more seeds, examples and kills; slither; all clients, homes and peers; hours
+	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
+	TEST_DEPTH=deep $(PYTEST) -o faulthandler_timeout=3600 $(ARGS)
+	@TEST_DEPTH=deep $(MAKE) --no-print-directory contracts
+	@$(MAKE) --no-print-directory slither
+	@$(MAKE) --no-print-directory test-llamacpp
 	@$(MAKE) --no-print-directory test-clients
 	@$(MAKE) --no-print-directory test-home ARGS="--json --trials 20"
 	@$(MAKE) --no-print-directory test-interop ARGS="--times 5"
+	@$(MAKE) --no-print-directory kernels
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
@@ -65,9 +83,6 @@ test-home: $(VENV)/dev.stamp ## two homes behind routers of five kinds find each
 # is NOT TESTED.
 test-interop: $(VENV)/dev.stamp ## js-libp2p buys and sells, go-libp2p relays: peers that share no code with this node
 	$(BIN)/python scripts/run_interop_tests.py $(ARGS)
-
-quick: lint ## the checks that take seconds: no real model
-	$(BIN)/pytest -m "not real and not slow and not web"
 
 kernels: $(VENV)/dev.stamp ## compile the GPU path's kernels for seven generations of cards; no card is needed
 	$(BIN)/python scripts/kernel_table.py $(ARGS)

@@ -3,21 +3,25 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio.testing
 from hypothesis import HealthCheck, settings
+from support.budget import Budget
 from support.clocks import jumping_clock
-from support.depth import DEPTH, NOT_RUN, depth
 from support.derived_keys import make_cheap, remembered
+from support.memory_disk import use_memory_disk
 from support.peft_folders import write_adapter
+from support.tiers import IS_DEEP, ProcessGuard, depth, mark_by_folder
 
 from openledger_node import keystore_v3
 from openledger_node.home import Home
 from openledger_node.plugs import PLUGS
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning would slow the other workers
 
 # Kernels run on Triton's interpreter, or on the card of `make test-gpu`. PEFT imports Triton, so it is said here.
 os.environ["TRITON_INTERPRET"] = "0" if os.environ.get("GPU_FOR_TESTS") == "1" else "1"
@@ -87,10 +91,30 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         CONFORMANCE.setdefault(f"{path.rpartition('/')[2]}[{plug}]", []).append(report.outcome)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--budget", metavar="TIER", help="print seconds of the processor beside tests/budget.toml's")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    use_memory_disk(config)
+    config.pluginmanager.register(Budget(config.getoption("--budget")))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that are too deep for this run, and put the test that looks at what ran last."""
-    items.sort(key=lambda item: item.path.name == "test_plugs_ran.py")
-    left_out = [item for item in items if any(item.get_closest_marker(name) for name in NOT_RUN[DEPTH])]
+    """Put what takes longest first, and the test that looks at what ran last; leave out what is too deep."""
+    mark_by_folder(items)
+    items.sort(key=lambda item: (item.path.parent.name != "checks", item.path.name == "test_plugs_ran.py"))
+    left_out = [item for item in items if item.get_closest_marker("deep") and not IS_DEEP]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+GUARD = ProcessGuard()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with GUARD.watch(item):
+        return (yield)

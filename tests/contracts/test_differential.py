@@ -15,7 +15,6 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.depth import depth
 from support.signed import (
     AUTHORIZER_KEY,
     NODE,
@@ -27,6 +26,7 @@ from support.signed import (
     configs,
     digest,
 )
+from support.tiers import depth
 
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
 from openledger_protocol.chain import TransactionReceipt

@@ -28,8 +28,8 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.depth import depth
 from support.signed import NODE, NODE_KEY, SIGNER_KEY, uints
+from support.tiers import depth
 
 from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_protocol.chain import TransactionReceipt

@@ -18,7 +18,7 @@ from support.processes.nodes import ROOT, Node, command_json, node_environment, 
 
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 PAGES = ["README.md", "docs/tutorial/first-hour.md"]
 RUN_IN = {"", "sh", "console", "python"}

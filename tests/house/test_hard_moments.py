@@ -27,7 +27,7 @@ from openledger_node.demo.processes import closing_all
 from openledger_node.home import Home
 from openledger_node.network_file import Network, join_network
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 PAGE = ROOT / "docs" / "how-to" / "hard-moments.md"
 SEEN_TIMEOUT_S = 45.0

@@ -19,8 +19,8 @@ LINUX = install_torch.Facts(system="Linux")
 IMPORTS = "import libp2p, libp2p.crypto.ecc, fastecdsa.curve, coincurve, tokenizers, fastapi; print('whole')"
 
 
-@pytest.mark.ci
-@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.process
 def test_the_locked_dependencies_install_without_a_compiler(tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
@@ -93,8 +93,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.mark.ci
-@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.process
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_the_wheel_resolves_to_wheels(wheel: Path, tmp_path: Path, platform: str) -> None:
     with zipfile.ZipFile(wheel) as packed:
@@ -111,7 +111,7 @@ def test_the_wheel_resolves_to_wheels(wheel: Path, tmp_path: Path, platform: str
 
 
 @pytest.mark.deep(reason="installs torch twice; test_the_wheel_resolves_to_wheels guards the requirements")
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("tool", ["uv", "pipx"])
 def test_a_tool_installs_the_wheel_and_answers(wheel: Path, tmp_path: Path, tool: str) -> None:
     places = {"UV_TOOL_DIR": "tools", "UV_TOOL_BIN_DIR": "bin", "PIPX_HOME": "tools", "PIPX_BIN_DIR": "bin"}

@@ -12,7 +12,7 @@ from openledger_node.datanets.sample import SAMPLE_SEEDS
 from openledger_node.factory.samples import SAMPLES
 from openledger_node.models.adapters import LIBRARY_FILES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 WEB = ROOT / "node" / "openledger_node" / "api" / "web"
 NATIVE = ROOT / "node" / "openledger_node" / "backends" / "native"

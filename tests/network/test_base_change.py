@@ -27,7 +27,7 @@ from openledger_node.cli.daemon_client import SilentError, ask_daemon
 from openledger_node.home import Home
 from openledger_node.models.bases import describe_folder
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 MODEL_ERROR, CONFIG_ERROR = 7, 3
 LONG_TOKENS = 200

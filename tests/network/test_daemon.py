@@ -27,7 +27,7 @@ from support.processes.nodes import (
 
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 ENDLESS = [{"role": "user", "content": "on and on..."}]
 

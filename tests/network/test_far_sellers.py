@@ -15,7 +15,7 @@ from support.processes.taught import FAKED, NAME, teach
 from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 NODE = {**FAKE, "OPENLEDGER_NODE_AUTO_BOND": "true"}
 DEAF = """

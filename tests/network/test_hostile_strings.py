@@ -109,7 +109,7 @@ def receipt(real: Node) -> str:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_verb_lets_a_stranger_act_on_the_terminal(

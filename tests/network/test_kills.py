@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support.depth import depth
 from support.processes.network import (
     RunningNetwork,
     ask,
@@ -25,6 +24,7 @@ from support.processes.network import (
 )
 from support.processes.nodes import POLL_S, wait_for
 from support.processes.replies import Reply
+from support.tiers import depth
 
 from openledger_node.audit.report import audit
 from openledger_node.demo.processes import OperatorHome
@@ -33,7 +33,7 @@ from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.plugs import load_plug
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 STREAMS = depth(light=(3_000, 4_000), deep=(3_000, 4_000, 3_000, 4_000))
 TRIES_MAX = 5

@@ -16,7 +16,7 @@ from support.processes.nodes import EMBEDDED, ROOT, Node, ask, command_json, nod
 
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 ASK = ("chat", "hello", "--as-guest", "--max-tokens", "20")
 

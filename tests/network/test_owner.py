@@ -26,7 +26,7 @@ from support.processes.nodes import (
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 STATUS_S, DOCTOR_S, FREED_S = 1.0, 15.0, 10.0

@@ -28,7 +28,7 @@ from support.processes.nodes import (
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 PROMPT, ANSWER = "Zq7-prompt-plover-4471", "Zq7-answer-kestrel-9038"
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "said", "schema": {"const": ANSWER}}}

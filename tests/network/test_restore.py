@@ -14,7 +14,7 @@ from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 NODE = {
     "OPENLEDGER_API_PORT": "0",

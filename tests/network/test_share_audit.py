@@ -11,7 +11,7 @@ from support.processes.taught import NAME, QUESTION, account_of, teach
 
 from openledger_node.demo.processes import OperatorHome, closing_all
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 NODE = {
     **FAKE,

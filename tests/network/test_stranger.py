@@ -21,7 +21,7 @@ from openledger_node.chain.dev.faucet import fund
 from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_protocol.primitives import Address
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 NODE = {

@@ -10,7 +10,7 @@ from support.processes.taught import ANSWER, NAME, UNBONDED, buy_as_guest, taugh
 
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 USAGE_ERROR = 2
 PEOPLE = ("marisol-k", "nadia-roofs", "oke-solar", "tjark.pv")

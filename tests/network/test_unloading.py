@@ -10,7 +10,7 @@ from support.processes.nodes import is_alive, wait_for
 
 from openledger_node.demo.processes import OperatorHome, closing_all
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 UNLOAD_AFTER_S = "2"
 SLOW_S = 6.0

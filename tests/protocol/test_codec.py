@@ -105,7 +105,7 @@ def test_a_number_is_written_as_the_rfc_writes_it(bits: str, text: str) -> None:
         {1: "key"},
         b"bytes",
         {"set": {1}},
-        object(),
+        slice(1),
         "\ud800",
         # the library sorts keys before it checks them: another error of its own
         {"\ud800": 1},

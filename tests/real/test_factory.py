@@ -28,7 +28,7 @@ from openledger_node.models.adapters import Adapter, read_adapter
 from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.process]
 
 RIGHT_MIN = 24  # of 30; measured on four seeds: 26 to 29
 

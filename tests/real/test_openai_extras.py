@@ -17,7 +17,7 @@ from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import find_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.process]
 
 SCHEMA = {
     "type": "object",

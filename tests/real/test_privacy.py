@@ -7,7 +7,7 @@ from support.processes.nodes import running_node
 
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.model
 
 PROMPT = "Zq7-prompt-plover-4471"
 

@@ -14,7 +14,7 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import read_adapter
 from openledger_node.models.library import list_adapters
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.model
 
 
 def test_a_sample_is_added_with_the_index_of_its_rows_and_twice_is_once(demo_base: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from support.depth import depth
+from support.tiers import depth
 from support.torch_bases import cpu_settings
 
 from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
@@ -33,7 +33,7 @@ from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId, DatanetId, Digest
 from openledger_protocol.signals import Signals, are_shares_close, check_replay
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.model
 
 ADAPTER = AdapterId("0xaa")
 SAMPLE = draw_sample(1)

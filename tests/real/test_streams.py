@@ -12,8 +12,8 @@ import openai
 import pytest
 import torch
 from peft import PeftModel
-from support.depth import depth
 from support.processes.nodes import Node, running_node
+from support.tiers import depth
 from support.tiny import greedy, make_adapter
 
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
@@ -24,7 +24,7 @@ from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import Message
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.process]
 
 NUM_STREAMS = 16
 NUM_TOKENS = depth(light=12, deep=24)

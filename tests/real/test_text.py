@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as FileTokenizer
 from openledger_node.engine.answer import AnswerText
 from openledger_node.engine.tokenizer import HALF_CHARACTER, Tokenizer, open_tokenizer
 
-pytestmark = [pytest.mark.real]
+pytestmark = [pytest.mark.model]
 
 VOCAB_SIZE, END_ID = 49_152, 2
 TEXTS = ["naïve café", "👩‍👩‍👧‍👦 🏳️‍🌈", "नमस्ते दुनिया", "e\u0301 n\u0303 Z͑ͫ̓", "한국어 ไทย עברית", "€uro ₿ 𝔘𝔫𝔦"]

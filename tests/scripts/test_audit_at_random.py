@@ -9,8 +9,8 @@ import pytest
 from audited_economy import NODE2, NODE2_KEY, OPEN, WINDOWS, Economy, open_economy
 from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, STRANGER_KEY
 from support.chain_world.votes import Call, decide
-from support.depth import depth
 from support.signed import NODE, NODE_KEY, PAYER_KEY, SIGNER_KEY, account
+from support.tiers import depth
 
 from openledger_node.audit.report import audit
 from openledger_node.chain.dev.constants import BANK_KEY

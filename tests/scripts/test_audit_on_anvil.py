@@ -24,7 +24,7 @@ from openledger_node.network_file import Network, write_network
 from openledger_protocol.chain import ContractCall
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: `npm ci` in contracts/ brings it"),
 ]
 

@@ -24,7 +24,7 @@ from openledger_node.network_file import Network
 from openledger_protocol.signatures import address_of
 
 pytestmark = [
-    pytest.mark.web,
+    pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the contributor's page, for want of chromium"),
 ]
 

@@ -24,7 +24,7 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_without_a_card_one_sentence_says_what_is_needed() -> None:
     ran = run("scripts/run_gpu_tests.py")
     assert ran.returncode == 1
@@ -33,8 +33,8 @@ def test_without_a_card_one_sentence_says_what_is_needed() -> None:
     assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.ci
-@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.process
 def test_the_cards_tests_pass_on_the_interpreter() -> None:
     ran = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu", **{CARD_VARIABLE: REHEARSAL})
     assert ran.returncode == 0, ran.stdout[-4000:]

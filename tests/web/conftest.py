@@ -46,7 +46,6 @@ expect.set_options(timeout=TIMEOUT_MS)  # other programs run beside the tests
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in filter(is_ours, items):
-        item.add_marker("web")
         if CHROMIUM is None:
             item.add_marker(pytest.mark.skip("NOT TESTED: the page, for want of chromium"))
     items[:] = in_turn(items)

@@ -27,7 +27,7 @@ from openledger_node.network_file import join_network
 from openledger_protocol.constants import DEMO_BASE_NAME, PPM
 
 pytestmark = [
-    pytest.mark.real,
+    pytest.mark.model,
     pytest.mark.deep(reason="it trains twice; test_curators, test_files and test_factory guard each screen"),
 ]
 

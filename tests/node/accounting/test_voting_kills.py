@@ -13,8 +13,8 @@ from support.chain_world.mortal_settlement import NETWORK
 from support.chain_world.mortal_voter import Goal, open_lives
 from support.chain_world.voter import SUPPLY_WEI
 from support.chain_world.world import World, open_world
-from support.depth import depth
 from support.lives import DONE, Live
+from support.tiers import depth
 
 from openledger_node.accounting.proposals import Proposals
 from openledger_node.audit.report import audit
@@ -27,7 +27,7 @@ NUM_POINTS = 48
 
 TRIED = range(1, NUM_POINTS + 1, depth(light=13, deep=1))
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @dataclass

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 from support import api_fuzz
-from support.depth import depth
 from support.processes.nodes import Node
+from support.tiers import depth
 
 CASES = depth(light=100, deep=5_000)
 

@@ -200,7 +200,7 @@ def test_an_index_of_an_unknown_datanet_is_refused(tmp_path: Path) -> None:
 
 
 def tokenizers() -> list[Any]:
-    demo = pytest.param(TEST_HOME.models / DEMO_BASE_NAME, id="demo base", marks=pytest.mark.real)
+    demo = pytest.param(TEST_HOME.models / DEMO_BASE_NAME, id="demo base", marks=pytest.mark.model)
     return [pytest.param(None, id="bytes"), demo]
 
 

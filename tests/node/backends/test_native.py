@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.depth import depth
+from support.tiers import depth
 from support.tiny import make_adapter, make_base
 
 from openledger_node.backends.native import build, open_accelerated

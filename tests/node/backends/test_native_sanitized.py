@@ -27,7 +27,7 @@ def runtime() -> str | None:
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and runtime() is not None
 why = "needs a processor with AVX512-BF16, and GCC with its sanitizers"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_possible, reason=why)]
+pytestmark = [pytest.mark.process, pytest.mark.skipif(not is_possible, reason=why)]
 
 
 def run_check(folder: Path, kernel: str, source: dict[str, bytes]) -> subprocess.CompletedProcess[str]:

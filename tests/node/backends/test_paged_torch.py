@@ -84,7 +84,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
     return ids, beat
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_tight_kv_cache_and_reused_beginnings_change_no_token(tiny: Path) -> None:
     settings = cpu_settings(tiny / "base", batch_max=6)
     commands = submits(tiny)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support.counted_memory import DEVICE, CountedMemory
-from support.depth import depth
 from support.known_bases import config_of
+from support.tiers import depth
 from support.tiny import make_base
 from torch import Tensor
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support.chain_world.chain_server import lend
 from support.chain_world.mortal_outbox import KEYS, open_lives
-from support.depth import depth
 from support.lives import DONE, Live
 from support.scripted_chain import ScriptedChain
+from support.tiers import depth
 
 from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.ledger.ledger import open_ledger
@@ -91,7 +91,7 @@ def test_an_outbox_killed_at_a_point_goes_on_from_there(tmp_path: Path, live: Li
     check_each_once(chain, calls, file)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_an_outbox_killed_again_and_again_pays_each_once(tmp_path: Path, live: Live) -> None:
     chain, file, deaths = StormyChain(), tmp_path / "ledger.db", random.Random(7)
     calls = write_intents(file, depth(light=12, deep=80))

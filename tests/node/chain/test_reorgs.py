@@ -8,7 +8,7 @@ import pytest
 from eth_hash.auto import keccak
 from support.chain_world.deployed import DeployedChain, deployed_chain
 from support.chain_world.ways import NEEDS_ANVIL, AnvilClient, tamed_chain
-from support.depth import depth as by_depth
+from support.tiers import depth as by_depth
 
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.outbox import Outbox
@@ -19,7 +19,7 @@ from openledger_protocol.primitives import Address
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import REORG_DEPTH_MAX, Intent, OutboxLimits
 
-pytestmark = [pytest.mark.slow, NEEDS_ANVIL]
+pytestmark = [pytest.mark.process, NEEDS_ANVIL]
 
 TOKEN = load_contract("OpenToken")
 BEYOND = REORG_DEPTH_MAX + 6

@@ -27,7 +27,7 @@ def metrics_of(node: BootstrapNode) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_it_serves_peers_shows_them_in_metrics_and_ends_cleanly(tmp_path: Path) -> None:
     with start_bootstrap(tmp_path / "point", network=NET, listen=LISTEN, metrics="127.0.0.1:0") as node:
         assert node.told["schema"] == "openledger.bootstrap/1"
@@ -47,7 +47,7 @@ def test_it_serves_peers_shows_them_in_metrics_and_ends_cleanly(tmp_path: Path) 
         assert "since the start" in node.log()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_its_identity_survives_a_restart_and_serves_one_process_at_a_time(tmp_path: Path) -> None:
     with start_bootstrap(tmp_path / "point", network=NET, listen=LISTEN) as node:
         first = node.peer_id

@@ -13,7 +13,7 @@ from openledger_node.home import Home
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="NOT TESTED: processes are found in /proc"),
 ]
 

@@ -425,7 +425,7 @@ async def test_an_engine_whose_sequences_are_all_parked_is_not_taken_for_frozen(
     assert engine.num_restarts == 0
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_an_engine_that_freezes_while_it_loads_is_started_again(options: EngineOptions) -> None:
     engine = Engine(replace(options, load_timeout_s=1.0))
     with trio.fail_after(TIMEOUT_S):
@@ -442,7 +442,7 @@ async def test_an_engine_that_freezes_while_it_loads_is_started_again(options: E
     assert engine.num_restarts == 1
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_an_engine_over_its_memory_is_started_again_and_its_work_goes_on(
     options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,7 +500,7 @@ async def test_a_pinned_adapter_is_there_before_anybody_asks_and_in_the_next_eng
         await _until(lambda: engine.num_restarts == 1 and engine.beat.resident == (second.id,))
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
     options: EngineOptions, tmp_path: Path
 ) -> None:

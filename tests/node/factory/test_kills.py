@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.depth import depth
+from support.tiers import depth
 from support.tiny import make_base
 
 from openledger_node.factory import child
@@ -25,7 +25,7 @@ from openledger_node.models.library import list_adapters
 
 from .conftest import ROWS, STARTED_NS, waiting_run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 MOMENTS = depth(light=2, deep=10)
 EPOCHS = depth(light=8, deep=20)

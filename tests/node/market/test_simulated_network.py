@@ -10,12 +10,12 @@ import sys
 from dataclasses import asdict, replace
 
 import pytest
-from support.depth import depth
 from support.processes.nodes import ROOT
 from support.simulator.scenario import Result, Scenario
+from support.tiers import depth
 
 SEEDS = depth(light=(1,), deep=(1, 2, 3))
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 def simulated(scenario: Scenario) -> Result:

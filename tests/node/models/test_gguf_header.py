@@ -9,8 +9,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from support.depth import depth
 from support.gguf_models import write_gguf
+from support.tiers import depth
 from support.tiny import make_base
 
 from openledger_node.errors import ModelError

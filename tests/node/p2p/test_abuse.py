@@ -18,7 +18,7 @@ from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId, Transport
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 RENDEZVOUS, IDENTIFY_PUSH, PING = "/rendezvous/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"
 HONEST_S = 1.0
 SLOW_MACHINE = 3.0  # other programs run beside the tests, and for each of them as much again

@@ -16,7 +16,7 @@ from support.processes.living_peer import LivingPeer, wait_until
 from openledger_node.p2p.connections import INBOUND
 from openledger_node.p2p.transports.libp2p import host
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 NET = "test-net"
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 

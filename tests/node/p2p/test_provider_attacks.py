@@ -146,7 +146,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return host
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_thousand_connections_of_one_network_leave_room_for_a_newcomer(addresses: dict[str, str]) -> None:
     """They come from 250 addresses of one /24, as fast as they can; a newcomer is served at once."""
     num_in = 0

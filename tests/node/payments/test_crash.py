@@ -28,7 +28,7 @@ NODE_POINTS = (*accounts.FAIL_POINTS, *delivery.FAIL_POINTS, *receipts.FAIL_POIN
 PAYER_POINTS = (*wallet.FAIL_POINTS, *payer.FAIL_POINTS, *countersigning.FAIL_POINTS)
 KILLED = -signal.SIGKILL
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.depth import depth
 from support.market_world.chain import RICH
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market, open_market
@@ -29,6 +28,7 @@ from support.market_world.terms import (
     salt_of,
     sign_as,
 )
+from support.tiers import depth
 
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.ledger.receipts import ReceiptRow

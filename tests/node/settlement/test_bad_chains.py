@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.chain_world.bad_times import BadTimes, bad_times, plan_of
 from support.chain_world.world import OPEN, World, open_world
-from support.depth import depth
 from support.scripted_chain import read_raw
+from support.tiers import depth
 
 from openledger_node.audit.report import audit
 from openledger_node.settlement.claim_line import find_line
@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield opened
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_bad_times_cost_nobody_anything(tmp_path: Path, seed: int) -> None:
     plan = plan_of(seed)

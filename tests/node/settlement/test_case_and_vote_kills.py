@@ -18,9 +18,9 @@ from support.chain_world.case_world import BOND, CaseWorld, challenge_of, open_c
 from support.chain_world.chain_server import lend
 from support.chain_world.mortal_settlement import NETWORK
 from support.chain_world.world import KEYS
-from support.depth import depth
 from support.lives import DONE, Live
 from support.signed import NODE
+from support.tiers import depth
 
 from openledger_node.audit.report import audit
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
@@ -38,7 +38,7 @@ VOTER = KEYS["watcher"][0]
 PASSED_MAX = 9
 """A life passes so many points at most before it is killed."""
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @dataclass

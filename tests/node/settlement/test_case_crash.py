@@ -13,8 +13,8 @@ from support.chain_world.case_world import BOND, JUDGE_KEY, CaseWorld, challenge
 from support.chain_world.chain_server import lend
 from support.chain_world.contract_world import OPEN
 from support.chain_world.mortal_cases import Task, open_lives
-from support.depth import depth
 from support.lives import DONE, Live
+from support.tiers import depth
 
 from openledger_node.audit.report import audit
 from openledger_node.settlement import case_keeper
@@ -25,7 +25,7 @@ from openledger_protocol.signatures import address_of
 
 KILLED = -signal.SIGKILL
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 from support.chain_world.chain_server import lend
 from support.chain_world.mortal_settlement import ADAPTER, open_lives, prepare
 from support.chain_world.world import OPEN, World, open_world
-from support.depth import depth
 from support.lives import DONE, Live
+from support.tiers import depth
 
 from openledger_node.settlement import claimer
 from openledger_node.settlement import settler as service
@@ -28,7 +28,7 @@ KILLED = -signal.SIGKILL
 UNUSUAL = ("claim:refused", "claim:taken-back", "claim:unmined", "claim:bound", "claim:skips-released")
 """Points that a claim passes only where something went wrong: each has its own way there."""
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.chain_world.ways import NEEDS_ANVIL, WAYS, tamed_chain
 from support.chain_world.world import OPEN, World, open_world
-from support.depth import depth as by_depth
+from support.tiers import depth as by_depth
 
 from openledger_node.settlement.actions import WithdrawRewards
 from openledger_protocol.primitives import Wei
@@ -35,7 +35,7 @@ def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> No
     assert world.balance(node.accounts.wallet) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @NEEDS_ANVIL
 @pytest.mark.parametrize("depth", by_depth(light=[64], deep=[12, 64]))
 def test_a_reorg_in_the_middle_of_the_path_changes_no_total(tmp_path: Path, depth: int) -> None:
@@ -55,7 +55,7 @@ def test_a_reorg_in_the_middle_of_the_path_changes_no_total(tmp_path: Path, dept
         assert (node.state.health, world.payer.state.health) == ("ok", "ok")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @NEEDS_ANVIL
 def test_a_reorg_that_is_too_deep_halts_the_money_of_both_sides(tmp_path: Path) -> None:
     with tamed_chain("anvil", tmp_path / "chain") as client, open_world(tmp_path, client) as world:

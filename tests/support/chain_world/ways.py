@@ -32,7 +32,7 @@ UNHURRIED_S: Final = 0.2
 NEVER_S: Final = 3600.0
 """anvil mines when it is told to, so it need not by itself."""
 
-SLOW = pytest.mark.slow
+SLOW = pytest.mark.process
 NEEDS_ANVIL = pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: `npm ci` in contracts/ brings it")
 
 WAYS: Final = [

@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.depth import depth
 from support.random_logits import logits_of
+from support.tiers import depth
 from triton.runtime import interpreter
 
 from openledger_node.backends.cuda import draw as drawing

@@ -259,7 +259,7 @@ for case in narrow.compile_cases():
 """
 
 
-@pytest.mark.ci
+@pytest.mark.process
 def test_every_tile_is_summed_by_the_same_instruction_over_the_same_columns() -> None:
     """Even on Hopper, which has another instruction for tiles of 64 rows, whose sums have another order."""
     words = [sys.executable, "-c", COMPILE]

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.depth import depth
+from support.tiers import depth
 
 from openledger_node.backends.cuda.runs import Book, Move, Run
 

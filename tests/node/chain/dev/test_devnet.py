@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from support.chain_world.deployed import send_call
 from support.chain_world.ways import INTERVAL_S, NEEDS_ANVIL, NEVER_S, WAIT_S, AnvilClient, PatientClient
-from support.depth import depth
 from support.processes.nodes import is_alive, wait_for
+from support.tiers import depth
 
 from openledger_node.chain.dev.anvil import LOCK_FILE
 from openledger_node.chain.dev.constants import IN_USE_WAIT_S
@@ -29,7 +29,7 @@ from openledger_node.network_file import network_id_for_development
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.primitives import Digest, Wei, check_address
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 NOBODY = check_address("0x" + "0" * 38 + "99")
 ENGINES = ["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)]

@@ -42,7 +42,7 @@ def test_opening_a_key_leaves_the_limit_as_it_was() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_deeply_nested_question_is_refused_by_a_process_with_the_evm_in_it() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

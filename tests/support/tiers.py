@@ -1,0 +1,76 @@
+"""Which tests a run leaves out, and how much those that stay try.
+
+`make test` runs what takes milliseconds in this process, `make test-more` what bears one of `OUTSIDE`, and
+`make test-deep` both with many more seeds, and what is marked `deep`.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+IS_DEEP: Final = os.environ.get("TEST_DEPTH") == "deep"
+
+OUTSIDE: Final = ("process", "browser", "model")
+"""Marks of the tests that start a process, a browser or the demo model."""
+
+CHECK: Final = "check"
+"""Mark of what is no test: lint, types, and the contracts' own tests, which are programs."""
+
+FOLDERS: Final = {
+    "checks": CHECK,
+    "conformance": "process",
+    "network": "process",
+    "real": "model",
+    "scripts": "process",
+    "web": "browser",
+}
+"""Folders of tests/ whose tests all bear one mark."""
+
+TOGETHER: Final = ("conformance",)
+"""Folders of tests/ that one worker runs in order. All else goes to the workers by files."""
+
+STARTS: Final = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec"})
+"""Python's audit events of a process that starts."""
+
+
+def depth(*, light: T, deep: T) -> T:
+    """Return `deep` in `make test-deep`, else `light`."""
+    return deep if IS_DEEP else light
+
+
+def mark_by_folder(items: list[pytest.Item]) -> None:
+    """Give each test the mark of its folder, and the group of tests that share what they start."""
+    for item in items:
+        path = item.path.as_posix().rpartition("/tests/")[2]
+        folder = path.partition("/")[0]
+        if mark := FOLDERS.get(folder):
+            item.add_marker(mark)
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else path))
+
+
+class ProcessGuard:
+    """Fails a test of the first tier that starts a process, so that a tier stays what its name says."""
+
+    def __init__(self) -> None:
+        self._item: pytest.Item | None = None
+        sys.addaudithook(self._hear)
+
+    @contextmanager
+    def watch(self, item: pytest.Item) -> Iterator[None]:
+        self._item = None if any(map(item.get_closest_marker, (*OUTSIDE, CHECK, "deep"))) else item
+        try:
+            yield
+        finally:
+            self._item = None
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._item is not None and event in STARTS:
+            return
+            raise RuntimeError(f"this test starts a process ({arguments[0]!s}): mark it `process`")
