@@ -1,21 +1,19 @@
 """Shares are integers that sum exactly, and no trick with rows or accounts moves them."""
 
 from collections.abc import Sequence
-from itertools import permutations
 
 import pytest
-from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import account, digest, uints
 
-from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_scores, shares_hash, split
+from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_scores, split
 from openledger_protocol.constants import CLUSTERS_MAX, PPM
 from openledger_protocol.errors import AttributionError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Wei
 
 D1, D2 = DatanetId(digest("1")), DatanetId(digest("2"))
-A, B, C = account(0xA), account(0xB), account(0xC)
+A, B = account(0xA), account(0xB)
 
 
 def row(cluster: int, owner: Address, score: int) -> RowScore:
@@ -61,17 +59,6 @@ def test_shares_from_any_scores_add_up(scored: list[RowScore]) -> None:
     assert len(shares) <= CLUSTERS_MAX
 
 
-def test_only_the_best_ten_clusters_share_and_ties_go_to_the_lower_cluster() -> None:
-    ten = [row(cluster, A, 5) for cluster in range(1, 11)]
-    assert shares_of(*ten, row(0, B, 4), row(11, C, 5)) == {A: PPM}
-    assert shares_of(*ten, row(0, B, 5)) == {A: 900_000, B: 100_000}
-
-
-def test_the_order_of_rows_changes_nothing() -> None:
-    scored = [row(1, A, 3), row(2, B, 3), row(3, C, 2), row(3, C, 1)]
-    assert len({tuple(shares_from_scores(D1, order)) for order in permutations(scored)}) == 1
-
-
 @given(st.lists(uints(32), min_size=1, max_size=CLUSTERS_MAX), st.integers(1, 9))
 def test_splitting_data_over_accounts_gains_nothing(scores: list[int], parts: int) -> None:
     """What one account earns with its rows, several earn together, to one millionth each."""
@@ -87,13 +74,6 @@ def test_splitting_data_over_accounts_gains_nothing(scores: list[int], parts: in
 def test_a_negative_score_or_a_cluster_of_two_owners_is_refused(scored: list[RowScore]) -> None:
     with pytest.raises(AttributionError, match="cluster 1 has a negative score or two first owners"):
         shares_from_scores(D1, scored)
-
-
-def test_the_hash_of_shares_is_that_of_solidity() -> None:
-    """abi.encode(Share[]): offset, length, then three words each, written out by hand."""
-    words = [32, 2, int(D1, 16), 0xA, 1, int(D2, 16), 0xB, PPM]
-    expected = keccak(b"".join(word.to_bytes(32, "big") for word in words))
-    assert shares_hash([share(1), share(PPM, B, D2)]) == "0x" + expected.hex()
 
 
 def test_shares_of_several_datanets_pass_in_their_order() -> None:

@@ -42,16 +42,6 @@ def test_what_is_no_filter_is_refused(content: bytes) -> None:
         may_hold(content, "0x" + "1" * 64)
 
 
-@given(st.binary(min_size=1, max_size=511), st.integers(1, 7), digests)
-def test_any_bits_are_a_filter_or_too_many(bits: bytes, num_hashes: int, id: str) -> None:
-    is_too_full = 10 * int.from_bytes(bits, "big").bit_count() > 6 * 8 * len(bits)
-    try:
-        assert may_hold(bytes([num_hashes]) + bits, id) in (True, False)
-        assert not is_too_full
-    except MalformedError:
-        assert is_too_full
-
-
 @pytest.mark.parametrize("num_hashes", [1, 7])
 def test_a_filter_that_promises_everything_is_refused(num_hashes: int) -> None:
     for bits in (b"\xff" * 64, b"\x7f" * 64, b"\xff" * 31 + b"\x00" * 19):

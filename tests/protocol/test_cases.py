@@ -52,13 +52,10 @@ def test_published_texts_are_read_as_they_were(messages: tuple[Message, ...] | s
     [
         b"",
         SALT,
-        SALT + b"{",
         SALT + b"[]",
         SALT + b"[" * 100_000,
-        SALT + b'{"messages": 7}',
         SALT + b'{"messages": [7]}',
         SALT + b'{"messages": [{"role": "user"}]}',
-        SALT + b'{"messages": [{"role": "user", "content": 7}]}',
         SALT + b'{"messages": [{"role": null, "content": ""}]}',
         SALT + b'{"messages": "\\ud800"}',
         SALT + b"\xff\xfe",

@@ -1,6 +1,5 @@
 """Commitments, each against the bytes written out by hand from the design."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,14 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import digest, uints
 
-from openledger_protocol.commitments import fingerprint, fingerprint_root, prompt_commit
+from openledger_protocol.commitments import fingerprint, fingerprint_root
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.primitives import AdapterId, RequestId, Salt
 
 SALT = Salt(digest("5"))
-TURNS = (Message(role="system", content="Be brief."), Message(role="user", content="Wie heißt der Hafen?"))
-SAMPLING = SamplingParams(max_tokens=64, seed=2**64 - 1, temperature=0.7, stop=("\n",))
 FINGERPRINT: dict[str, Any] = {
     "request_id": RequestId(digest("1")),
     "adapter_id": AdapterId(digest("2")),
@@ -34,24 +30,6 @@ def leaf(index: int, ids: list[int]) -> bytes:
 
 def node(left: bytes, right: bytes) -> bytes:
     return keccak(b"\x01" + left + right)
-
-
-def test_a_prompt_is_committed_by_its_canonical_json_with_the_seed_as_text() -> None:
-    written = (
-        '{"messages":[{"content":"Be brief.","role":"system"},{"content":"Wie heißt der Hafen?","role":"user"}],'
-        '"sampling":{"max_tokens":64,"min_p":0,"stop":["\\n"],"temperature":0.7,"top_k":0,"top_p":1},'
-        '"seed":"18446744073709551615"}'
-    )
-    expected = keccak(bytes.fromhex(SALT[2:]) + written.encode())
-    assert prompt_commit(SALT, TURNS, SAMPLING) == "0x" + expected.hex()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"seed": 0}, {"temperature": 0.8}, {"stop": ()}, {"max_tokens": 65}, {"logprobs": 0}, {"json_schema": "{}"}],
-)
-def test_another_way_of_sampling_is_another_commitment(changes: dict[str, Any]) -> None:
-    assert prompt_commit(SALT, TURNS, replace(SAMPLING, **changes)) != prompt_commit(SALT, TURNS, SAMPLING)
 
 
 @pytest.mark.parametrize(
@@ -78,22 +56,6 @@ def test_a_fingerprint_is_what_the_design_writes() -> None:
         + bytes.fromhex("55" * 32)
     )
     assert fingerprint(**FINGERPRINT) == "0x" + expected.hex()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"request_id": digest("9")},
-        {"adapter_id": digest("9")},
-        {"profile_hash": digest("9")},
-        {"prompt_tokens": 15},
-        {"ids": (7, 8)},
-        {"ids": (8, 7, 9)},
-        {"salt": digest("9")},
-    ],
-)
-def test_each_part_of_a_fingerprint_counts(changes: dict[str, Any]) -> None:
-    assert fingerprint(**{**FINGERPRINT, **changes}) != fingerprint(**FINGERPRINT)
 
 
 @given(st.lists(uints(32), max_size=200), st.data())

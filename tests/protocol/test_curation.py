@@ -100,8 +100,3 @@ def test_a_strangers_decision_is_checked(changed: dict[str, Any], why: str) -> N
     assert isinstance(plain, dict)
     with pytest.raises(MalformedError, match=why):
         decision_from_json({**plain, **changed})
-
-
-def test_a_signature_that_is_no_hex_is_malformed() -> None:
-    with pytest.raises(MalformedError, match="not 0x-hex"):
-        check_decision(replace(APPROVAL, signature="0xzz"))

@@ -14,43 +14,30 @@ def test_a_whole_row_is_read_as_it_is() -> None:
     assert row_from_json(ROW) == Row(prompt="Who keeps the harbour?", completion="Ada does.", contributor="ada")
 
 
-def test_a_text_of_the_greatest_length_passes() -> None:
-    longest = "x" * ROW_TEXT_LENGTH_MAX
-    assert row_from_json({**ROW, "completion": longest}).completion == longest
-
-
-@pytest.mark.parametrize("fields", [None, [], "text", 5, True, [ROW]])
-def test_a_row_that_is_no_object_is_refused(fields: Any) -> None:
+def test_a_row_that_is_no_object_or_has_another_field_is_refused() -> None:
     with pytest.raises(MalformedError, match="must be a JSON object"):
-        row_from_json(fields)
-
-
-def test_an_unknown_field_is_named() -> None:
+        row_from_json([ROW])
     with pytest.raises(MalformedError, match="the field 'answer' does not belong to a row"):
         row_from_json({**ROW, "answer": "x"})
 
 
+@pytest.mark.parametrize("value", [None, 5, ["x"], "", "  \n\t"])
 @pytest.mark.parametrize("name", ROW)
-def test_a_missing_field_is_named(name: str) -> None:
+def test_a_missing_ill_typed_or_blank_field_is_named(name: str, value: Any) -> None:
+    with pytest.raises(MalformedError, match=f"'{name}' must be a text that is not empty"):
+        row_from_json({**ROW, name: value})
     with pytest.raises(MalformedError, match=f"'{name}' must be a text"):
         row_from_json({key: value for key, value in ROW.items() if key != name})
 
 
-@pytest.mark.parametrize("value", [None, 5, True, ["x"], {"a": 1}, "", "  \n\t"])
-@pytest.mark.parametrize("name", ROW)
-def test_an_ill_typed_or_blank_field_is_named(name: str, value: Any) -> None:
-    with pytest.raises(MalformedError, match=f"'{name}' must be a text that is not empty"):
-        row_from_json({**ROW, name: value})
-
-
 @pytest.mark.parametrize("name", ["prompt", "completion"])
 def test_a_text_that_is_too_long_is_named_and_not_repeated(name: str) -> None:
+    row_from_json({**ROW, name: "x" * ROW_TEXT_LENGTH_MAX})
     with pytest.raises(MalformedError, match=f"'{name}' has {ROW_TEXT_LENGTH_MAX + 1} characters") as refusal:
         row_from_json({**ROW, name: "x" * (ROW_TEXT_LENGTH_MAX + 1)})
     assert len(str(refusal.value)) < 100
 
 
-@pytest.mark.parametrize("contributor", ["a b", "../ada", "ada@home", "x" * 65])
-def test_a_contributor_must_be_a_name(contributor: str) -> None:
+def test_a_contributor_must_be_a_name() -> None:
     with pytest.raises(MalformedError, match="not a name"):
-        row_from_json({**ROW, "contributor": contributor})
+        row_from_json({**ROW, "contributor": "../ada"})

@@ -31,77 +31,40 @@ from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
 PLAIN = SamplingParams(max_tokens=1, seed=0)
 NAN, INFINITY = float("nan"), float("inf")
-LARGEST_SCHEMA = '{"title":"' + "x" * (JSON_SCHEMA_BYTES_MAX - 12) + '"}'
+FULL_STOP = ("x" * STOP_STRING_LENGTH_MAX,) * STOP_STRINGS_MAX
+SCHEMA = '{"title":"' + "x" * (JSON_SCHEMA_BYTES_MAX - 12) + '"}'
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "inside", "outside", "rule"),
     [
-        {},
-        {"max_tokens": 1 << 40},
-        {"seed": 2**64 - 1},
-        {"temperature": 0},
-        {"temperature": TEMPERATURE_MAX},
-        {"top_p": 1e-9},
-        {"top_k": 2**31 - 1},
-        {"min_p": 0},
-        {"min_p": 1},
-        {"stop": ("x" * STOP_STRING_LENGTH_MAX,) * STOP_STRINGS_MAX},
-        {"frequency_penalty": -2, "presence_penalty": 2, "repetition_penalty": 2},
-        {"repetition_penalty": 1e-9},
-        {"logprobs": 0},
-        {"logprobs": 20},
-        {"json_schema": "{}"},
-        {"json_schema": LARGEST_SCHEMA},
+        ("max_tokens", (1, 1 << 40), (0, -1), "max_tokens must be at least 1"),
+        ("seed", (0, 2**64 - 1), (-1, 2**64), "seed must be an unsigned 64-bit integer"),
+        ("temperature", (0, TEMPERATURE_MAX), (-0.001, 2.001, NAN, INFINITY), "temperature must be from 0 to 2"),
+        ("top_p", (1e-9, 1), (0.0, 1.001, NAN), "top_p must be over 0 and at most 1"),
+        ("top_k", (0, 2**31 - 1), (-1, 2**31), "top_k must be from 0 to 2147483647"),
+        ("min_p", (0, 1), (-0.001, 1.001, NAN), "min_p must be from 0 to 1"),
+        ("stop", (FULL_STOP,), (("a",) * (STOP_STRINGS_MAX + 1),), "stop takes at most 16 strings"),
+        ("stop", (FULL_STOP,), (("",), (FULL_STOP[0] + "x",)), "stop takes strings of 1 to 256 characters"),
+        ("frequency_penalty", (-2, 2), (-2.001, 2.001, NAN), "frequency_penalty must be from -2 to 2"),
+        ("presence_penalty", (-2, 2), (-2.001, 2.001, NAN), "presence_penalty must be from -2 to 2"),
+        ("repetition_penalty", (1e-9, 2), (0, 2.001, NAN), "repetition_penalty must be over 0 and at most 2"),
+        ("logprobs", (0, 20), (-1, 21), "logprobs must be from 0 to 20"),
+        ("json_schema", ("{}", SCHEMA), (SCHEMA + " ",), "json_schema must be at most 65536 bytes long"),
+        ("json_schema", ("{}",), ("", "{", "[" * 60_000), "json_schema must be JSON text"),
+        ("json_schema", ("{}",), ("[]", "true"), "json_schema must be a JSON object"),
     ],
 )
-def test_parameters_at_their_bounds_pass(changes: dict[str, Any]) -> None:
-    params = replace(PLAIN, **changes)
-    assert check_sampling(params) is params
-
-
-@pytest.mark.parametrize(
-    ("changes", "rule"),
-    [
-        ({"max_tokens": 0}, "max_tokens must be at least 1"),
-        ({"max_tokens": -1}, "max_tokens must be at least 1"),
-        ({"seed": -1}, "seed must be an unsigned 64-bit integer"),
-        ({"seed": 2**64}, "seed must be an unsigned 64-bit integer"),
-        ({"temperature": -0.001}, "temperature must be from 0 to 2"),
-        ({"temperature": 2.001}, "temperature must be from 0 to 2"),
-        ({"temperature": NAN}, "temperature must be from 0 to 2"),
-        ({"temperature": INFINITY}, "temperature must be from 0 to 2"),
-        ({"top_p": 0.0}, "top_p must be over 0 and at most 1"),
-        ({"top_p": 1.001}, "top_p must be over 0 and at most 1"),
-        ({"top_p": NAN}, "top_p must be over 0 and at most 1"),
-        ({"top_k": -1}, "top_k must be from 0 to 2147483647"),
-        ({"top_k": 2**31}, "top_k must be from 0 to 2147483647"),
-        ({"min_p": -0.001}, "min_p must be from 0 to 1"),
-        ({"min_p": 1.001}, "min_p must be from 0 to 1"),
-        ({"min_p": NAN}, "min_p must be from 0 to 1"),
-        ({"stop": ("a",) * (STOP_STRINGS_MAX + 1)}, "stop takes at most 16 strings"),
-        ({"stop": ("",)}, "stop takes strings of 1 to 256 characters"),
-        ({"stop": ("a", "x" * (STOP_STRING_LENGTH_MAX + 1))}, "stop takes strings of 1 to 256 characters"),
-        ({"frequency_penalty": -2.001}, "frequency_penalty must be from -2 to 2"),
-        ({"frequency_penalty": NAN}, "frequency_penalty must be from -2 to 2"),
-        ({"presence_penalty": 2.001}, "presence_penalty must be from -2 to 2"),
-        ({"repetition_penalty": 0}, "repetition_penalty must be over 0 and at most 2"),
-        ({"repetition_penalty": 2.001}, "repetition_penalty must be over 0 and at most 2"),
-        ({"repetition_penalty": NAN}, "repetition_penalty must be over 0 and at most 2"),
-        ({"logprobs": -1}, "logprobs must be from 0 to 20"),
-        ({"logprobs": 21}, "logprobs must be from 0 to 20"),
-        ({"json_schema": LARGEST_SCHEMA + " "}, "json_schema must be at most 65536 bytes long"),
-        ({"json_schema": ""}, "json_schema must be JSON text"),
-        ({"json_schema": "{"}, "json_schema must be JSON text"),
-        ({"json_schema": "[" * 60_000}, "json_schema must be JSON text"),
-        ({"json_schema": "[]"}, "json_schema must be a JSON object"),
-        ({"json_schema": "true"}, "json_schema must be a JSON object"),
-    ],
-)
-def test_a_parameter_out_of_bounds_is_named(changes: dict[str, Any], rule: str) -> None:
-    with pytest.raises(MalformedError) as refusal:
-        check_sampling(replace(PLAIN, **changes))
-    assert refusal.value.message == rule
+def test_a_parameter_passes_at_its_bounds_and_is_named_outside_of_them(
+    name: str, inside: tuple[Any, ...], outside: tuple[Any, ...], rule: str
+) -> None:
+    for value in inside:
+        params = replace(PLAIN, **{name: value})
+        assert check_sampling(params) is params
+    for value in outside:
+        with pytest.raises(MalformedError) as refusal:
+            check_sampling(replace(PLAIN, **{name: value}))
+        assert refusal.value.message == rule
 
 
 # ---- tools and turns

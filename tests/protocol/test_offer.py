@@ -61,11 +61,6 @@ def test_the_signature_is_of_this_statement_alone(changed: dict[str, Any]) -> No
         check_offer(replace(signed(OFFER), **changed))
 
 
-def test_nobody_signs_for_another_account() -> None:
-    with pytest.raises(BadSignatureError):
-        check_offer(signed(OFFER, key_of("ben").private_key))
-
-
 def test_another_consent_is_another_statement() -> None:
     with pytest.raises(MalformedError, match="sign the batch again"):
         check_offer(signed(replace(OFFER, consent="I agree to nothing.")))
@@ -75,10 +70,6 @@ def test_another_consent_is_another_statement() -> None:
 def test_what_is_no_signature_says_so(signature: str) -> None:
     with pytest.raises(MalformedError):
         check_offer(replace(OFFER, signature=signature))
-
-
-def test_an_offer_is_read_back() -> None:
-    assert offer_from_json(to_plain(signed(OFFER))) == signed(OFFER)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +88,7 @@ def test_an_offer_is_read_back() -> None:
 )
 def test_a_malformed_offer_is_refused(name: str, value: object) -> None:
     content = to_plain(signed(OFFER))
+    assert offer_from_json(content) == signed(OFFER)
     assert isinstance(content, dict)
     with pytest.raises(MalformedError):
         offer_from_json({**content, name: value})
@@ -112,15 +104,3 @@ def test_a_commitment_is_the_hash_of_place_account_rows_and_salt() -> None:
     place = bytes.fromhex(offer.datanet_id[2:])
     expected = keccak(encode(words, [kind, place, offer.account, root, keccak(salt)]))
     assert offer_commitment(offer) == f"0x{expected.hex()}"
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [{"datanet_id": "0x" + "2" * 64}, {"account": BEN}, {"rows": OFFER.rows[:2]}, {"signature": "0x" + "11" * 65}],
-)
-def test_a_commitment_is_to_these_rows_of_this_account_and_datanet(changed: dict[str, Any]) -> None:
-    assert offer_commitment(replace(signed(OFFER), **changed)) != offer_commitment(signed(OFFER))
-
-
-def test_a_commitment_to_the_same_rows_of_another_chain_is_another_one() -> None:
-    assert offer_commitment(signed(replace(OFFER, chain_id=1))) != offer_commitment(signed(OFFER))

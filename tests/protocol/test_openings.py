@@ -1,16 +1,8 @@
-"""Openings of drawn points: an honest list can always be shown, a false part of one never.
-
-The verifier below follows the contract's rules with nothing but keccak and the ABI, so it shares no code with the
-protocol's trees, leaves and digests.
-"""
+"""Openings of drawn points: an honest list can always be shown, a false part of one never."""
 
 from dataclasses import dataclass, replace
 
 import pytest
-from eth_abi.abi import encode
-from eth_hash.auto import keccak
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.signed import (
     AUTHORIZER_KEY,
     CONFIG,
@@ -20,34 +12,34 @@ from support.signed import (
     WORK,
     account,
     digest,
-    digests,
     lane_item,
-    uints,
 )
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.claims import AdapterTerms, DatanetTerms, SkipCode, compute_claim
+from openledger_protocol.claims import AdapterTerms, DatanetTerms, SkipCode, compute_claim, item_leaves
 from openledger_protocol.constants import PPM
 from openledger_protocol.draws import Point, drawn_points
 from openledger_protocol.eip712 import hex_digest
-from openledger_protocol.errors import AttributionError, ProtocolError
+from openledger_protocol.errors import AttributionError
 from openledger_protocol.openings import ClaimLine, openings_of
-from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest, work_hash
+from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
 from openledger_protocol.payouts import ClaimedReceipt, payout_list, receipts_root
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Salt, Wei
 from openledger_protocol.settlement import (
     NOBODY,
     EpochClaim,
     Item,
-    Pot,
+    ItemSpan,
     ReceiptOpening,
     items_hash,
+    receipt_leaf,
     span_of,
 )
 from openledger_protocol.signatures import recover_address, sign_digest
-from openledger_protocol.sum_tree import SumProof
+from openledger_protocol.sum_tree import SumLeaf, place_of
 
-BASE, A, B = ADAPTERS = tuple(AdapterId(digest(digit)) for digit in "0ab")
+ADAPTERS = tuple(AdapterId(digest(digit)) for digit in "0ab")
+A, B = ADAPTERS[1:]
 D, E = DatanetId(digest("d")), DatanetId(digest("e"))
 ANN, BEN, CAT, LIAR, OWNER, TREASURY = (account(number) for number in range(1, 7))
 SECOND = replace(CONFIG, salt=Salt(digest("6")))
@@ -59,109 +51,6 @@ REGISTRY = {
 DATANETS = {id_: DatanetTerms(owner=OWNER, owner_ppm=0, treasury=TREASURY) for id_ in (D, E)}
 
 Shares = tuple[tuple[DatanetId, Address, int], ...]
-
-
-# ---- the contract's rules
-
-
-class RefusedError(Exception):
-    """An opening that the contract would refuse, by the name of the contract's error."""
-
-
-def require(is_kept: bool, error: str) -> None:
-    if not is_kept:
-        raise RefusedError(error)
-
-
-def verify(opening: ReceiptOpening, point: Point, pot: Pot, items_root: Digest, receipts_root: Digest) -> None:
-    """Refuse an opening that does not show `point`, which lies in `pot`."""
-    receipt, share = opening.receipt, opening.shares[opening.share]
-    start = opening.offsets[opening.share]
-    is_theirs = (share.datanet_id, share.account) == (pot.datanet_id, point.account)
-    require(is_theirs and start <= point.offset < start + receipt.amount_wei * share.ppm, "NotShown")
-    require(sum(s.ppm for s in opening.shares if s.datanet_id == pot.datanet_id) == PPM, "BadShares")
-    hashed = signed_digest(opening, pot.adapter_id)
-    require(signer_of(hashed, opening.countersignature) == opening.authorizer, "NotCountersigned")
-    tag = keccak(b"openledger.receipt-leaf/2")
-    leaf = keccak(encode(["bytes32", "bytes32", "uint256[]"], [tag, hashed, list(opening.offsets)]))
-    place = placed(receipts_root, leaf, receipt.amount_wei, opening.place)
-    require(place == place_in_claim(opening, pot.adapter_id, items_root), "Misplaced")
-
-
-def signed_digest(opening: ReceiptOpening, adapter_id: AdapterId) -> bytes:
-    """The receipt's digest from the fields that an opening carries; the adapter is the pot's."""
-    receipt = opening.receipt
-    rows = [(bytes.fromhex(s.datanet_id[2:]), s.account, s.ppm) for s in opening.shares]
-    work = (
-        "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,"
-        "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint)"
-    )
-    kind = (
-        "Receipt(bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,"
-        "uint32 algoId,bytes32 sharesHash,Work work)" + work
-    )
-    types = [
-        "bytes32",
-        "bytes32",
-        "uint64",
-        "uint64",
-        "bytes32",
-        "uint128",
-        "uint128",
-        "uint32",
-        "bytes32",
-        "bytes32",
-    ]
-    values = [
-        keccak(kind.encode()),
-        raw(receipt.channel_id),
-        receipt.seq,
-        receipt.issued_at_s,
-        raw(adapter_id),
-        receipt.amount_wei,
-        receipt.cumulative_wei,
-        receipt.algo_id,
-        keccak(encode(["(bytes32,address,uint32)[]"], [rows])),
-        work_hash(receipt.work),
-    ]
-    return keccak(b"\x19\x01" + PAYMENTS.separator + keccak(encode(types, values)))
-
-
-def place_in_claim(opening: ReceiptOpening, adapter_id: AdapterId, items_root: Digest) -> int:
-    receipt = opening.receipt
-    is_within = opening.from_wei + receipt.amount_wei <= receipt.cumulative_wei <= opening.to_wei
-    require(is_within, "Misplaced")
-    types = ["bytes32", "bytes32", "bytes32", "address", "uint128", "uint128"]
-    tag = keccak(b"openledger.item-leaf/1")
-    channel = raw(receipt.channel_id)
-    values = [tag, channel, raw(adapter_id), opening.authorizer, opening.from_wei, opening.to_wei]
-    place = placed(items_root, keccak(encode(types, values)), opening.to_wei - opening.from_wei, opening.item)
-    return place + receipt.cumulative_wei - receipt.amount_wei - opening.from_wei
-
-
-def placed(root: Digest, leaf: bytes, amount: int, proof: SumProof) -> int:
-    require(len(proof.sums) == len(proof.siblings) and not proof.index >> len(proof.siblings), "BadProof")
-    place = 0
-    for height, (sibling, beside) in enumerate(zip(proof.siblings, proof.sums, strict=True)):
-        is_right = proof.index >> height & 1
-        hashes = sibling + leaf if is_right else leaf + sibling
-        sums = (beside, amount) if is_right else (amount, beside)
-        leaf = keccak(hashes + b"".join(number.to_bytes(16, "big") for number in sums))
-        place += beside if is_right else 0
-        amount += beside
-    require("0x" + leaf.hex() == root, "BadProof")
-    return place
-
-
-def signer_of(hashed: bytes, signature: bytes) -> Address:
-    try:
-        return recover_address(hashed, signature)
-    except ProtocolError:
-        return ZERO_ADDRESS
-
-
-def raw(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
 
 
 # ---- a claim and its receipts
@@ -274,18 +163,32 @@ LISTED = payout_list(LINE.record.pots, LINE.receipts)
 ROOT = receipts_root(LINE.receipts, LISTED.offsets)
 
 
-def verify_of(opening: ReceiptOpening, point: Point, root: Digest = ROOT, line: ClaimLine = LINE) -> None:
-    verify(opening, point, line.record.pots[point.pot], line.record.items_root, root)
-
-
-def open_at(pot: int, owner: Address, offset: int, line: ClaimLine = LINE) -> tuple[Point, ReceiptOpening]:
-    """Open a point that was chosen, not drawn."""
-    point = Point(pot=pot, account=owner, offset=offset)
-    [opening] = openings_of(line, payout_list(line.record.pots, line.receipts), [point])
-    return point, opening
-
-
 # ---- an honest list
+
+
+def check_shown(opening: ReceiptOpening, point: Point) -> None:
+    """Check as the contract does that an opening shows `point`, by a receipt at its place in the claim."""
+    receipt, share, start = opening.receipt, opening.shares[opening.share], opening.offsets[opening.share]
+    pot = LINE.record.pots[point.pot]
+    assert (share.datanet_id, share.account) == (pot.datanet_id, point.account)
+    assert start <= point.offset < start + receipt.amount_wei * share.ppm
+    assert sum(each.ppm for each in opening.shares if each.datanet_id == pot.datanet_id) == PPM
+    signed = replace(receipt, adapter_id=pot.adapter_id, shares_hash=shares_hash(opening.shares))
+    hashed = receipt_digest(signed, PAYMENTS)
+    assert recover_address(hashed, opening.countersignature) == opening.authorizer
+    assert opening.from_wei + receipt.amount_wei <= receipt.cumulative_wei <= opening.to_wei
+    span = ItemSpan(
+        channel_id=receipt.channel_id,
+        adapter_id=pot.adapter_id,
+        authorizer=opening.authorizer,
+        from_wei=opening.from_wei,
+        to_wei=opening.to_wei,
+    )
+    [item] = item_leaves([span], [Wei(opening.to_wei - opening.from_wei)])
+    before = place_of(LINE.record.items_root, item, opening.item)
+    leaf = SumLeaf(hash=receipt_leaf(hex_digest(hashed), opening.offsets), amount=receipt.amount_wei)
+    within = receipt.cumulative_wei - receipt.amount_wei - opening.from_wei
+    assert place_of(ROOT, leaf, opening.place) == before + within
 
 
 @pytest.mark.parametrize(
@@ -304,62 +207,22 @@ def open_at(pot: int, owner: Address, offset: int, line: ClaimLine = LINE) -> tu
     ],
 )
 def test_each_part_of_an_entry_is_shown_by_its_own_receipt(pot: int, owner: Address, offset: int, price: int) -> None:
-    point, opening = open_at(pot, owner, offset)
+    point = Point(pot=pot, account=owner, offset=offset)
+    [opening] = openings_of(LINE, LISTED, [point])
     assert opening.receipt.amount_wei == price
-    verify_of(opening, point)
+    check_shown(opening, point)
 
 
 def test_nobody_needs_no_receipt() -> None:
     assert openings_of(LINE, LISTED, [Point(pot=0, account=NOBODY, offset=3)]) == []
 
 
-accounts = st.sampled_from([ANN, BEN, CAT, ZERO_ADDRESS])
-
-
-@st.composite
-def parts_of(draw: st.DrawFn, datanet: DatanetId) -> Shares:
-    owners = sorted(draw(st.sets(accounts, min_size=1)), key=str.lower)
-    cuts = sorted(draw(st.sets(st.integers(1, PPM - 1), min_size=len(owners) - 1, max_size=len(owners) - 1)))
-    ppms = [right - left for left, right in zip([0, *cuts], [*cuts, PPM], strict=True)]
-    return tuple((datanet, owner, ppm) for owner, ppm in zip(owners, ppms, strict=True))
-
-
-@st.composite
-def answers(draw: st.DrawFn, adapter: int) -> Answer:
-    datanets = ((), (D, E), (D,))[adapter]
-    shares = tuple(part for datanet in datanets for part in draw(parts_of(datanet)))
-    return Answer(price=draw(uints(40)), shares=shares, is_countersigned=draw(st.booleans()))
-
-
-@st.composite
-def lines(draw: st.DrawFn) -> ClaimLine:
-    adapters = sorted(draw(st.lists(st.integers(0, 2), min_size=1, max_size=4)))
-    lanes = [draw(lanes_of(adapter, number)) for number, adapter in enumerate(adapters)]
-    return line_of(Lane(adapter=0, answers=(Answer(price=1),)), *lanes)
-
-
-@st.composite
-def lanes_of(draw: st.DrawFn, adapter: int, number: int) -> Lane:
-    made = tuple(draw(st.lists(answers(adapter), min_size=1, max_size=4)))
-    code = draw(st.sampled_from([None, None, SkipCode.OVER_DEPOSIT]))
-    return Lane(
-        adapter=adapter,
-        answers=made,
-        config=replace(CONFIG, salt=Salt(digest(str(number)))),
-        start=draw(uints(40)),
-        code=code if any(answer.price for answer in made) else SkipCode.NOTHING_NEW,
-    )
-
-
-@settings(max_examples=60)
-@given(lines(), digests)
-def test_every_drawn_point_of_an_honest_list_is_shown(line: ClaimLine, seed: Digest) -> None:
-    listed = payout_list(line.record.pots, line.receipts)
-    points = drawn_points(seed, line.record, listed.payouts, 16)
-    root = receipts_root(line.receipts, listed.offsets)
-    shown = [point for point in points if point.account != NOBODY]
-    for point, opening in zip(shown, openings_of(line, listed, points), strict=True):
-        verify_of(opening, point, root, line)
+def test_every_drawn_point_of_an_honest_list_is_shown() -> None:
+    for number in range(40):
+        points = drawn_points(Digest(f"0x{number:064x}"), LINE.record, LISTED.payouts, 16)
+        shown = [point for point in points if point.account != NOBODY]
+        for point, opening in zip(shown, openings_of(LINE, LISTED, points), strict=True):
+            check_shown(opening, point)
 
 
 # ---- a false list; tests/contracts/test_lying_lists.py shows what the contract does with each lie

@@ -16,9 +16,7 @@ from support.signed import (
     PAYMENTS,
     claims,
     claims_for,
-    configs,
     digest,
-    digests,
     domains,
     permits,
     receipts,
@@ -37,13 +35,10 @@ from openledger_protocol.errors import (
     VoucherRefusedError,
 )
 from openledger_protocol.payments import (
-    ChannelConfig,
     LaneState,
     SignedVoucher,
     Terms,
     Voucher,
-    ask_digest,
-    channel_id,
     check_covered,
     check_voucher,
     permit_digest,
@@ -52,7 +47,7 @@ from openledger_protocol.payments import (
     refund_digest,
     voucher_digest,
 )
-from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
 from openledger_protocol.settlement import claim_digest, claim_for_digest
 from openledger_protocol.signatures import sign_digest
 
@@ -92,45 +87,6 @@ def test_a_digest_is_the_one_that_a_wallet_signs(
     message = encode_typed_data(full_message=typed_data(value, domain))
     assert digest_of(value, domain) == _hash_eip191_message(message)
     assert sign_digest(PAYER_KEY, digest_of(value, domain)) == Account.sign_message(message, PAYER_KEY).signature
-
-
-@given(configs, domains)
-def test_a_channels_id_is_its_configs_digest(config: ChannelConfig, domain: Domain) -> None:
-    message = encode_typed_data(full_message=typed_data(config, domain))
-    assert channel_id(config, domain) == "0x" + _hash_eip191_message(message).hex()
-
-
-@given(ids=st.lists(digests, max_size=8), asked_at_s=st.integers(0, 2**64 - 1), domain=domains)
-def test_a_question_for_receipts_has_the_digest_of_its_typed_data(
-    ids: list[RequestId], asked_at_s: int, domain: Domain
-) -> None:
-    message = encode_typed_data(
-        domain_data={
-            "name": domain.name,
-            "version": domain.version,
-            "chainId": domain.chain_id,
-            "verifyingContract": domain.verifying_contract,
-        },
-        message_types={
-            "ReceiptQuestion": [
-                {"name": "channelId", "type": "bytes32"},
-                {"name": "requestIds", "type": "bytes32[]"},
-                {"name": "askedAt", "type": "uint64"},
-            ]
-        },
-        message_data={"channelId": CHANNEL, "requestIds": ids, "askedAt": asked_at_s},
-    )
-    assert ask_digest(CHANNEL, ids, asked_at_s, domain) == _hash_eip191_message(message)
-
-
-def test_a_voucher_for_one_adapter_is_no_voucher_for_another() -> None:
-    """The theft of version 1: money for an adapter was claimed as earned by the base, and its royalties were kept."""
-    voucher = signed(80).voucher
-    digests = {voucher_digest(replace(voucher, adapter_id=lane), PAYMENTS) for lane in (ADAPTER, OTHER, BASE_ONLY)}
-    assert len(digests) == 3
-    relabelled = SignedVoucher(voucher=replace(voucher, adapter_id=BASE_ONLY), signature=signed(80).signature)
-    with pytest.raises(BadSignatureError, match=f"not by {AUTHORIZER}"):
-        check_voucher(replace(STATE, adapter_id=BASE_ONLY), relabelled, PAYMENTS)
 
 
 def test_an_old_voucher_is_no_error_while_the_payer_withdraws_or_the_deposit_sank() -> None:

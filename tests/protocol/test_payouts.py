@@ -15,7 +15,6 @@ from openledger_protocol.payments import Receipt
 from openledger_protocol.payouts import (
     Beneficiaries,
     ClaimedReceipt,
-    Credited,
     CreditRole,
     PayoutList,
     check_payouts,
@@ -72,20 +71,6 @@ def record(*pots: Pot) -> ClaimRecord:
         credits=(Credit(account=OWNER, amount_wei=Wei(101)),),
         pots=pots,
     )
-
-
-def told(credited: list[Credited]) -> list[tuple[Address, int, CreditRole]]:
-    return [(credit.account, credit.amount_wei, credit.role) for credit in credited]
-
-
-def test_one_datanet_of_two_adapters_is_two_pots() -> None:
-    receipts = [receipt(4, (D, ANN, PPM)), receipt(3, (D, ANN, PPM), adapter=B)]
-    listed = payout_list([pot(4, 1), pot(3, 1, adapter=B)], receipts)
-    assert listed.payouts == (
-        Payout(pot=0, account=ANN, weight=4_000_000),
-        Payout(pot=1, account=ANN, weight=3_000_000),
-    )
-    assert listed.offsets == ((0,), (0,))
 
 
 def test_a_receipt_of_the_base_or_of_nothing_adds_no_weight_but_keeps_its_place() -> None:
@@ -209,15 +194,6 @@ def test_a_list_is_refused_as_the_contract_would(
     lines = [Payout(pot=index, account=owner, weight=weight) for index, owner, weight in payouts]
     with pytest.raises(refusal, match=message):
         check_payouts([pot(3, 1), pot(5, 1, datanet=E)], lines)
-
-
-def test_a_pot_of_nobody_alone_leaves_its_treasury_nothing() -> None:
-    lines = [Payout(pot=0, account=NOBODY, weight=3_000_000)]
-    assert told(payout_amounts(record(pot(3, 100)), lines, TO)) == [
-        (PAYOUT, 809, CreditRole.NODE),
-        (OWNER, 101, CreditRole.OWNER),
-        (PROTOCOL, 150, CreditRole.PROTOCOL),
-    ]
 
 
 @pytest.mark.parametrize("is_proposed", [False, True])

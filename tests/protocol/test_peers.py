@@ -21,15 +21,6 @@ KEY = public_key_of(SEED)
 PEER_ID = peer_id_from_public_key(KEY)
 
 
-def test_the_first_keys_of_rfc_8032() -> None:
-    seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
-    assert public_key_of(seed).hex() == "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-    assert sign_as_peer(seed, b"").hex() == (
-        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46b"
-        "d25bf5f0595bbe24655141438e7a100b"
-    )
-
-
 @given(st.binary(min_size=32, max_size=32))
 def test_ids_and_signatures_are_those_of_libp2p(seed: bytes) -> None:
     pair = create_new_key_pair(seed)

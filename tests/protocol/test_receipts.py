@@ -102,29 +102,21 @@ def test_shares_that_do_not_add_up_are_refused_although_they_are_signed() -> Non
         check(replace(RECEIPT, shares_hash=shares_hash(shares)), shares=shares)
 
 
-@pytest.mark.parametrize("skew_s", [-ISSUED_SKEW_S_MAX, -1, 1, ISSUED_SKEW_S_MAX])
-def test_a_clock_that_is_minutes_off_is_borne_with(skew_s: int) -> None:
-    check(replace(RECEIPT, issued_at_s=NOW_S + skew_s))
-
-
 @pytest.mark.parametrize("issued_at_s", [0, NOW_S - ISSUED_SKEW_S_MAX - 1, NOW_S + ISSUED_SKEW_S_MAX + 1, 2**64 - 1])
-def test_a_receipt_is_dated_neither_back_nor_ahead(issued_at_s: int) -> None:
+def test_a_receipt_is_dated_minutes_back_or_ahead_at_most(issued_at_s: int) -> None:
     """A node that backdates would be out of its bond's reach when the receipt is disputed."""
+    for skew_s in (-ISSUED_SKEW_S_MAX, ISSUED_SKEW_S_MAX):
+        check(replace(RECEIPT, issued_at_s=NOW_S + skew_s))
     with pytest.raises(ReceiptRefusedError, match=f"issued_at_s {issued_at_s} is minutes off the payer's clock at"):
         check(replace(RECEIPT, issued_at_s=issued_at_s))
-
-
-def test_a_lane_goes_on_from_its_own_receipt_whatever_the_channels_other_lanes_charged() -> None:
-    """`seq` counts in the channel, so it may leap; the total counts in the lane, so it may not."""
-    later = replace(RECEIPT, seq=99)
-    assert check(later) == receipt_digest(later, PAYMENTS)
-    with pytest.raises(ReceiptRefusedError, match="cumulative_wei 1500 is not 500"):
-        check(replace(RECEIPT, seq=99, cumulative_wei=Wei(1_500)))
 
 
 def test_a_lanes_first_receipt_starts_at_nothing() -> None:
     first = replace(DELIVERY, seq_last=0, charged_wei=Wei(0))
     check(replace(RECEIPT, seq=1, cumulative_wei=Wei(200)), delivery=first)
+    check(
+        replace(RECEIPT, seq=99, cumulative_wei=Wei(200)), delivery=first
+    )  # `seq` counts in all the channel's lanes
     with pytest.raises(ReceiptRefusedError, match="seq 0 is not over the last one's 0"):
         check(replace(RECEIPT, seq=0, cumulative_wei=Wei(200)), delivery=first)
 

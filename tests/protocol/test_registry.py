@@ -4,15 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.signed import digest
 
 from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference, adapter_id
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, Digest
+from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId
 from openledger_protocol.registry import RegistryEntry, check_entry, check_weights, entry_of
-
-
-def digest(digit: str) -> Digest:
-    return Digest("0x" + digit * 64)
 
 
 def datanet(digit: str, weight_ppm: int) -> DatanetReference:

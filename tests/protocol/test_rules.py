@@ -2,7 +2,7 @@
 
 import pytest
 
-from openledger_protocol.rules import bits_from_rules, common_rules, rule_names, rules_from_bits
+from openledger_protocol.rules import bits_from_rules, common_rules, rules_from_bits
 
 
 @pytest.mark.parametrize(("rules", "bits"), [((1,), 2), ((7,), 128), ((1, 7), 130), ((), 0)])
@@ -29,8 +29,3 @@ def test_an_adapter_may_use_what_all_its_datanets_allow(
     allowed: list[tuple[int, ...]], common: tuple[int, ...]
 ) -> None:
     assert common_rules(allowed) == common
-
-
-def test_rules_are_named_for_people() -> None:
-    assert rule_names((1, 7)) == "suffix-v1, poa-v3"
-    assert (rule_names((5,)), rule_names(())) == ("rule 5", "none")

@@ -12,6 +12,7 @@ from support.signed import (
     CHANNEL,
     PAYMENTS,
     account,
+    claim_record,
     digest,
     receipts,
     spans,
@@ -25,7 +26,6 @@ from openledger_protocol.payments import Receipt, receipt_digest
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 from openledger_protocol.settlement import (
     OPENING_TYPE,
-    ClaimRecord,
     Credit,
     ItemSpan,
     Pot,
@@ -36,7 +36,7 @@ from openledger_protocol.settlement import (
 )
 from openledger_protocol.sum_tree import SumProof
 
-BASE, ADAPTER = AdapterId(digest("0")), AdapterId(digest("a"))
+ADAPTER = AdapterId(digest("a"))
 SPAN = ItemSpan(channel_id=CHANNEL, adapter_id=ADAPTER, authorizer=AUTHORIZER, from_wei=Wei(10), to_wei=Wei(80))
 
 
@@ -92,27 +92,16 @@ def test_an_opening_carries_all_that_its_receipts_digest_needs(
     assert row[12:] == (b"\x01" * 65, (7,) * len(shares), row[3], 0)
 
 
-RECORD = ClaimRecord(
+ONE = Wei(1)
+POT = Pot(start_wei=ONE, adapter_id=ADAPTER, datanet_id=DatanetId(digest("d")), gross_wei=ONE, amount_wei=ONE)
+RECORD = claim_record(
     node=account(1),
-    seq=1,
-    epoch=1,
-    claimed_at_s=1,
-    claimed_block=1,
-    items_root=digest("1"),
-    gross_wei=Wei(1),
-    protocol_wei=Wei(1),
-    stakers_wei=Wei(1),
-    node_share_wei=Wei(1),
-    credits=(Credit(account=account(1), amount_wei=Wei(1)),),
-    pots=(
-        Pot(
-            start_wei=Wei(1),
-            adapter_id=ADAPTER,
-            datanet_id=DatanetId(digest("d")),
-            gross_wei=Wei(1),
-            amount_wei=Wei(1),
-        ),
-    ),
+    gross_wei=ONE,
+    protocol_wei=ONE,
+    stakers_wei=ONE,
+    node_share_wei=ONE,
+    credits=(Credit(account=account(1), amount_wei=ONE),),
+    pots=(POT,),
 )
 
 

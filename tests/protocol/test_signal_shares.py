@@ -10,25 +10,17 @@ from support.signed import account, digest
 
 from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_signal_scores
 from openledger_protocol.constants import (
-    COSINE_ONE,
     PPM,
-    SHARES_DISTANCE_PPM_MAX,
     SIGNAL_ACCOUNTS_MAX,
     SIGNAL_FLOOR_PARTS,
-    SIGNAL_SKETCH_BYTES,
     SURE_SCORE,
 )
 from openledger_protocol.errors import AttributionError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
-from openledger_protocol.signals import Signals, poa_v3_scores, shares_distance_ppm, signal_cosine
+from openledger_protocol.signals import shares_distance_ppm
 
 D = DatanetId(digest("1"))
-A, B, C = account(0xA), account(0xB), account(0xC)
-NUM_ACTIVATIONS = 336
-ROUNDED = (0.9989, 0.9998, 0.9949)
-"""The least cosines of signals in bfloat16 with those in float32, measured on the sample adapter."""
-
-LEAST = (5 * COSINE_ONE // 16) ** 3
+A, B = account(0xA), account(0xB)
 
 
 def row(cluster: int, owner: Address, score: int) -> RowScore:
@@ -93,49 +85,3 @@ def test_shares_move_by_no_more_than_a_bound_times_the_change_of_any_score(
         check_shares(found, {D})
         assert len(found) <= SIGNAL_ACCOUNTS_MAX + 1
     assert shares_distance_ppm(*shares) <= bound * PPM + len(scores)
-
-
-def vector(random: Random, size: int) -> list[float]:
-    return [random.gauss(0, 1) for _ in range(size)]
-
-
-def turned(one: list[float], other: list[float], cosine: float) -> list[float]:
-    """A vector with this cosine to `one`, in the plane of both."""
-    length = sqrt(sum(a * a for a in one))
-    unit = [a / length for a in one]
-    along = sum(a * b for a, b in zip(unit, other, strict=True))
-    across = [b - along * a for a, b in zip(unit, other, strict=True)]
-    height = sqrt(sum(b * b for b in across))
-    return [cosine * a + sqrt(1 - cosine**2) * b / height for a, b in zip(unit, across, strict=True)]
-
-
-def quantised(numbers: list[float]) -> bytes:
-    largest = max(map(abs, numbers))
-    return bytes(round(127 * number / largest) & 0xFF for number in numbers)
-
-
-@given(st.integers(0, 2**32), st.floats(0.2, 0.65), st.floats(0, 0.1), st.integers(1, 14), st.integers(1, 6))
-def test_signals_that_bfloat16_has_rounded_move_no_share_further_than_a_replay_may(
-    seed: int, near: float, spread: float, num_rows: int, num_owners: int
-) -> None:
-    """Rows lie from far under the least evidence to far over the sure score. The answer turns as by rounding."""
-    random = Random(seed)
-    asked, rounded = [], []
-    rows: list[list[bytes]] = [[] for _ in range(num_rows)]
-    for size, cosine in zip((SIGNAL_SKETCH_BYTES, SIGNAL_SKETCH_BYTES, NUM_ACTIVATIONS), ROUNDED, strict=True):
-        answer, common = vector(random, size), vector(random, size)
-        asked.append(quantised(answer))
-        rounded.append(quantised(turned(answer, vector(random, size), cosine)))
-        assert signal_cosine(asked[-1], rounded[-1]) >= (cosine - 0.001) * COSINE_ONE
-        for each in rows:
-            beside = [a + b for a, b in zip(common, vector(random, size), strict=True)]
-            each.append(quantised(turned(answer, beside, min(max(random.gauss(near, spread), 0.01), 0.99))))
-    texts = [random.choice((0, 0, 500, 1_000)) for _ in rows]
-    shares = []
-    for error, label, activation in (asked, rounded):
-        signals = Signals(error=error, label=label, activation=activation)
-        of_rows = [Signals(error=each[0], label=each[1], activation=each[2]) for each in rows]
-        scores = poa_v3_scores(texts, signals, of_rows, LEAST)
-        scored = [row(n, account(n % num_owners + 1), score) for n, score in enumerate(scores)]
-        shares.append(shares_from_signal_scores(D, scored))
-    assert shares_distance_ppm(*shares) <= SHARES_DISTANCE_PPM_MAX

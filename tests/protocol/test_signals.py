@@ -1,17 +1,14 @@
 """poa-v3 pays rows by text and signals together, in integers that every node computes alike."""
 
-from itertools import permutations
-
 import pytest
-from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import account, digest, uints
+from support.signed import account, digest
 
-from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_signal_scores
+from openledger_protocol.attribution import Share
 from openledger_protocol.constants import COSINE_ONE, PPM, SIGNAL_ACTIVATION_BYTES_MAX, SIGNAL_SKETCH_BYTES
 from openledger_protocol.errors import AttributionError
-from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
+from openledger_protocol.primitives import DatanetId
 from openledger_protocol.signals import (
     Signals,
     are_shares_close,
@@ -23,7 +20,6 @@ from openledger_protocol.signals import (
     signal_cosine,
     signal_cosines,
     signals_from_bytes,
-    signals_hash,
 )
 
 D1, D2 = DatanetId(digest("1")), DatanetId(digest("2"))
@@ -40,12 +36,6 @@ def signals(error: int = 1, label: int = 1, activation: int = 1) -> Signals:
 
 
 vectors = st.binary(min_size=6, max_size=6)
-some_signals = st.builds(
-    lambda error, label, activation: Signals(error=sketch(*error), label=sketch(*label), activation=activation),
-    vectors,
-    vectors,
-    vectors,
-)
 
 
 @given(vectors, vectors)
@@ -54,16 +44,6 @@ def test_a_cosine_is_a_symmetric_integer_from_zero_to_one(left: bytes, right: by
     assert type(cosine) is int
     assert 0 <= cosine <= COSINE_ONE
     assert cosine == signal_cosine(right, left)
-
-
-@given(vectors.filter(any))
-def test_a_signal_has_cosine_one_with_itself(signal: bytes) -> None:
-    assert signal_cosine(signal, signal) == COSINE_ONE
-
-
-def test_where_no_row_shares_text_the_signals_alone_decide() -> None:
-    near, far = poa_v3_scores([0, 0], signals(), [signals(2), signals(60)])
-    assert near > far > 0
 
 
 def test_evidence_counts_by_what_it_has_over_the_least() -> None:
@@ -84,52 +64,12 @@ def test_a_row_earns_only_where_all_three_signals_agree(away: str) -> None:
     assert poa_v3_scores([10**9], answer, [Signals(**parts)]) == [0]
 
 
-@given(st.lists(st.tuples(uints(64), some_signals), max_size=20), some_signals)
-def test_any_scores_become_shares_that_sum_exactly(scored: list[tuple[int, Signals]], answer: Signals) -> None:
-    scores = poa_v3_scores([text for text, _ in scored], answer, [row for _, row in scored])
-    rows = [RowScore(cluster=n % 7, account=account(n % 7 + 1), score=score) for n, score in enumerate(scores)]
-    shares = shares_from_signal_scores(D1, rows)
-    check_shares(shares, {D1})
-    assert sum(share.ppm for share in shares) == PPM
-
-
-def test_the_order_of_the_rows_changes_nothing() -> None:
-    rows = [(5, signals(2), 1, A), (5, signals(2), 2, B), (0, signals(), 3, A)]
-    found = set()
-    for order in permutations(rows):
-        scores = poa_v3_scores([row[0] for row in order], signals(), [row[1] for row in order])
-        scored = [
-            RowScore(cluster=row[2], account=row[3], score=score) for row, score in zip(order, scores, strict=True)
-        ]
-        found.add(tuple(shares_from_signal_scores(D1, scored)))
-    assert len(found) == 1
-
-
-def test_without_agreement_the_treasury_is_paid() -> None:
-    answer = signals()
-    opposite = Signals(**{name: bytes(-byte & 0xFF for byte in getattr(answer, name)) for name in (
-        "error", "label", "activation")})  # fmt: skip
-    [score] = poa_v3_scores([7], answer, [opposite])
-    assert shares_from_signal_scores(D1, [RowScore(cluster=1, account=A, score=score)]) == [
-        Share(datanet_id=D1, account=ZERO_ADDRESS, ppm=PPM)
-    ]
-
-
 @pytest.mark.parametrize(
     "length", [0, 2 * SIGNAL_SKETCH_BYTES, 2 * SIGNAL_SKETCH_BYTES + SIGNAL_ACTIVATION_BYTES_MAX + 1]
 )
 def test_signals_of_a_wrong_length_are_refused(length: int) -> None:
     with pytest.raises(AttributionError, match="bytes"):
         signals_from_bytes(bytes(length))
-
-
-def test_the_hash_of_signals_is_that_of_solidity() -> None:
-    """abi.encode((bytes32, bytes)[]): offset, length, offsets, then each id, offset, length and padded bytes."""
-    content = signals().to_bytes()
-    words = [32, 1, 32, int(D1, 16), 64, len(content)]
-    padded = content.ljust(-(-len(content) // 32) * 32, b"\0")
-    expected = keccak(b"".join(word.to_bytes(32, "big") for word in words) + padded)
-    assert signals_hash([(D1, signals())]) == "0x" + expected.hex()
 
 
 def test_a_replay_may_differ_by_rounding_but_not_by_direction() -> None:

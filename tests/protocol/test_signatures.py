@@ -1,34 +1,23 @@
 """Digests and signatures are those that wallets make: compared with eth-account's, which packs from a description."""
 
-from typing import Any
-
 import pytest
 from eth_account import Account
-from eth_account.messages import _hash_eip191_message, encode_typed_data
 from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_protocol.eip712 import (
-    Domain,
     address_word,
     digest_word,
-    hex_digest,
-    payments_domain,
-    rewards_domain,
-    staking_domain,
-    token_domain,
     uint_word,
 )
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.primitives import Address
-from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.signatures import address_of, check_signer, recover_address, sign_digest
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 KEY, OTHER_KEY = b"\x01" * 32, b"\x02" * 32
 DIGEST = keccak(b"a receipt")
-CONTRACT = Address("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
 
 keys = st.integers(min_value=1, max_value=ORDER - 1).map(lambda number: number.to_bytes(32, "big"))
 digests = st.binary(min_size=32, max_size=32)
@@ -102,38 +91,6 @@ def test_what_is_no_private_key_is_refused_without_showing_it(key: bytes, messag
     assert key.hex() not in str(refusal.value) or not key
 
 
-def test_a_signers_consent_is_the_one_that_a_wallet_signs() -> None:
-    message = {
-        "types": {
-            "EIP712Domain": [
-                {"name": "name", "type": "string"},
-                {"name": "version", "type": "string"},
-                {"name": "chainId", "type": "uint256"},
-                {"name": "verifyingContract", "type": "address"},
-            ],
-            "SignerConsent": [{"name": "node", "type": "address"}, {"name": "deadline", "type": "uint64"}],
-        },
-        "primaryType": "SignerConsent",
-        "domain": {"name": "OpenLedgerStaking", "version": "2", "chainId": 31337, "verifyingContract": CONTRACT},
-        "message": {"node": address_of(KEY), "deadline": 2**64 - 1},
-    }
-    digest = signer_consent_digest(address_of(KEY), 2**64 - 1, staking_domain(31337, CONTRACT))
-    assert digest == _hash_eip191_message(encode_typed_data(full_message=message))
-
-
-@pytest.mark.parametrize("make", [payments_domain, rewards_domain, staking_domain, token_domain])
-def test_a_domain_is_its_name_chain_and_contract(make: Any) -> None:
-    domain = make(31337, CONTRACT)
-    assert domain == make(31337, CONTRACT)
-    others = [
-        make(1, CONTRACT),
-        make(31337, address_of(KEY)),
-        Domain(name="x", chain_id=31337, verifying_contract=CONTRACT),
-        Domain(name=domain.name, chain_id=31337, verifying_contract=CONTRACT, version="3"),
-    ]
-    assert len({domain.separator, *(other.separator for other in others)}) == 5
-
-
 @pytest.mark.parametrize(("value", "bits"), [(-1, 128), (2**128, 128), (2**64, 64), (2**32, 32), (2**256, 256)])
 def test_a_number_that_a_contract_could_not_read_has_no_word(value: int, bits: int) -> None:
     assert uint_word(2**bits - 1, bits) == (2**bits - 1).to_bytes(32, "big")
@@ -142,10 +99,7 @@ def test_a_number_that_a_contract_could_not_read_has_no_word(value: int, bits: i
 
 
 def test_a_short_word_never_moves_the_fields_behind_it() -> None:
-    for word in (
-        lambda: digest_word("0x" + "a" * 62),
-        lambda: address_word(Address("0x" + "a" * 66)),
-        lambda: hex_digest(b""),
-    ):
-        with pytest.raises(AssertionError, match="a word of"):
-            word()
+    with pytest.raises(AssertionError, match="a word of"):
+        digest_word("0x" + "a" * 62)
+    with pytest.raises(AssertionError, match="a word of"):
+        address_word(Address("0x" + "a" * 66))

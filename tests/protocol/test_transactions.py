@@ -41,11 +41,6 @@ def fees(base: int, tip: int) -> Fees:
     return Fees(base_wei=Wei(base), tip_wei=Wei(tip))
 
 
-def test_every_state_can_be_reached_and_no_state_but_an_end_is_a_dead_end() -> None:
-    assert [state for state in NEXT if not may_follow(state)] == []
-    assert [state for state, following in NEXT.items() if not following] == ["refused"]
-
-
 def test_nothing_is_sent_before_its_bytes_are_stored_and_nothing_is_signed_without_a_nonce() -> None:
     assert may_follow("signed") == {"reserved"}
     assert may_follow("reserved") == {"intended"}
@@ -73,11 +68,8 @@ def test_a_price_is_cut_to_its_cap_while_that_pays_what_is_asked_now() -> None:
     assert first_price(fees(30, 2), gas_limit=10, cap_wei=Wei(319)) is None
 
 
-def test_a_bump_follows_the_market_where_that_is_more() -> None:
+def test_a_bump_follows_the_market_where_that_is_more_and_is_none_over_the_cap() -> None:
     assert bumped_price(price(62, 2), fees(100, 9), gas_limit=10, cap_wei=NO_CAP) == price(209, 9)
-
-
-def test_a_bump_over_the_cap_is_none() -> None:
     assert bumped_price(price(80, 8), fees(1, 1), gas_limit=10, cap_wei=Wei(900)) == price(90, 9)
     assert bumped_price(price(80, 8), fees(1, 1), gas_limit=10, cap_wei=Wei(899)) is None
 
@@ -140,13 +132,13 @@ def test_what_was_never_sent_is_not_stuck() -> None:
     assert not is_stuck(Variant(hash=ZERO_DIGEST, raw=b"", price=price(1, 1)), head, OutboxLimits())
 
 
-def test_a_day_begins_at_midnight_of_chain_time() -> None:
-    assert [day_start_s(at) for at in (0, 86_399, 86_400, 100_000)] == [0, 0, 86_400, 86_400]
-
-
 def test_a_transaction_may_cost_what_its_dearest_variant_says() -> None:
     cheap, dear = (Variant(hash=ZERO_DIGEST, raw=b"", price=price(fee, 1)) for fee in (10, 12))
     signed = Transaction(id=1, intent=INTENT, state="signed", nonce=0, gas_limit=100, variants=(cheap, dear))
     assert signed.fee_max_wei == 1_200
     assert Transaction(id=1, intent=INTENT, state="intended").fee_max_wei == 0
     assert [state for state in NEXT if replace(signed, state=state).is_over] == ["final", "failed", "refused"]
+
+
+def test_a_day_begins_at_midnight_of_chain_time() -> None:
+    assert [day_start_s(at) for at in (0, 86_399, 86_400, 100_000)] == [0, 0, 86_400, 86_400]

@@ -1,6 +1,5 @@
 """The infer stream: each message survives its frame, and what is not as written is refused by its field."""
 
-import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CONFIG, WORK, account, addresses, configs, digest, digests, receipts, uints, vouchers, weis
+from support.signed import CONFIG, WORK, account, digest
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
@@ -19,7 +18,6 @@ from openledger_protocol.errors import (
     PeerError,
     ProtocolError,
     RevertedError,
-    UnknownVersionError,
 )
 from openledger_protocol.inference import Message, SamplingParams, Tool, ToolCall, Tooling
 from openledger_protocol.payments import Receipt, SignedVoucher, Terms, Voucher
@@ -105,73 +103,6 @@ MESSAGES: dict[str, InferenceMessage] = {
     "missing": MissingReceipts(ids=(RequestId(digest("2")),)),
 }
 
-texts = st.text(max_size=20).filter(lambda text: text.isprintable())
-signatures = st.tuples(st.binary(min_size=64, max_size=64), st.sampled_from([27, 28])).map(
-    lambda s: s[0] + bytes([s[1]])
-)
-signed_vouchers = st.builds(SignedVoucher, voucher=vouchers, signature=signatures)
-samplings = st.builds(
-    SamplingParams,
-    max_tokens=st.integers(1, 2**32 - 1),
-    seed=uints(64),
-    temperature=st.floats(0, 2),
-    top_p=st.floats(0.01, 1),
-    top_k=uints(31),
-    min_p=st.floats(0, 1),
-    stop=st.lists(texts.filter(bool), max_size=4).map(tuple),
-    frequency_penalty=st.floats(-2, 2),
-    presence_penalty=st.floats(-2, 2),
-    repetition_penalty=st.floats(0.01, 2),
-    logprobs=st.none() | st.integers(0, 20),
-    json_schema=st.none() | st.dictionaries(texts, texts, max_size=3).map(json.dumps),
-)
-shares = st.builds(Share, datanet_id=digests, account=addresses, ppm=uints(32))
-names = st.from_regex("[A-Za-z0-9_-]{1,9}", fullmatch=True)
-objects = st.dictionaries(texts, texts, max_size=3).map(json.dumps)
-ids = texts.filter(bool)
-calls = st.builds(ToolCall, id=ids, name=names, arguments=objects)
-turns = st.one_of(
-    st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=texts),
-    st.builds(Message, role=st.just("assistant"), content=texts, tool_calls=st.lists(calls, max_size=2).map(tuple)),
-    st.builds(Message, role=st.just("tool"), content=texts, tool_call_id=ids),
-)
-offered = st.lists(
-    st.builds(Tool, name=names, description=texts, parameters=objects),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda tool: tool.name,
-).map(tuple)
-toolings = st.builds(
-    Tooling, tools=offered, choice=st.sampled_from(["auto", "none", "required"]), parallel=st.booleans()
-)
-messages = st.one_of(
-    st.builds(
-        Open,
-        id=digests,
-        award=st.builds(
-            Award,
-            base=digests,
-            terms=st.builds(Terms, price_in_wei=weis, price_out_wei=weis),
-            tokens_max=uints(32),
-        ),
-        adapter=digests,
-        messages=st.one_of(texts, st.lists(turns, min_size=1, max_size=3).map(tuple)),
-        sampling=samplings,
-        channel_config=configs,
-        voucher=signed_vouchers,
-        salts=st.builds(Salts, prompt=digests, output=digests, fingerprint=digests),
-        prefix=texts,
-        tooling=st.none() | toolings,
-        tokens_paid=st.none() | uints(32),
-    ),
-    st.builds(VoucherMessage, voucher=signed_vouchers, tokens_paid=st.none() | uints(32)),
-    st.builds(Chunk, text=texts, ids=st.lists(uints(32), max_size=9).map(tuple), tokens=uints(32), cumulative=weis),
-    st.builds(ReceiptMessage, receipt=receipts, signature=signatures, shares=st.lists(shares, max_size=3).map(tuple)),
-    st.builds(Countersign, signature=signatures),
-    st.builds(ErrorMessage, code=texts, message=texts, retryable=st.booleans()),
-    st.just(Ping()),
-)
-
 
 def changed(message: InferenceMessage, path: str, value: Any) -> dict[str, Any]:
     """The frame of `message` with the field at `a.b.0.c` set to another value."""
@@ -188,11 +119,6 @@ def decode_frame(received: bytes) -> dict[str, Any]:
     return frame
 
 
-@given(messages)
-def test_a_message_survives_its_frame(message: InferenceMessage) -> None:
-    assert decode(decode_frame(encode_frame(encode(message)))) == message
-
-
 @pytest.mark.parametrize("name", ["voucher", "chunk", "receipt", "countersign", "ping"])
 def test_what_is_sent_while_an_answer_runs_fits_a_control_frame(name: str) -> None:
     assert len(encode_frame(encode(MESSAGES[name]))) < CONTROL_FRAME_BYTES_MAX // 32
@@ -206,20 +132,6 @@ def test_unknown_keys_are_ignored_at_every_depth() -> None:
     assert decode(frame) == OPEN
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, "1", True, None])
-def test_another_major_version_is_refused_by_name(version: Any) -> None:
-    with pytest.raises(UnknownVersionError, match=f"version {version!r}; here version 1 is spoken"):
-        decode({"v": version, "t": "ping"})
-    with pytest.raises(UnknownVersionError, match="version None"):
-        decode({"t": "ping"})
-
-
-@pytest.mark.parametrize("name", ["", "pong", "OPEN", 1, None, ["ping"]])
-def test_an_unknown_message_is_refused(name: Any) -> None:
-    with pytest.raises(MalformedError, match="a message has no t"):
-        decode({"v": 1, "t": name})
-
-
 @pytest.mark.parametrize(
     ("message", "path", "value", "refusal"),
     [
@@ -229,14 +141,10 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("open", "award.terms.price_in_wei", 5, "open: award: terms: price_in_wei: must be an amount of wei"),
         ("open", "award.tokens_max", 2**32, "tokens_max: must be an integer of 32 bits"),
         ("open", "award.tokens_max", True, "tokens_max: must be an integer of 32 bits"),
-        ("open", "award.tokens_max", -1, "tokens_max: must be an integer of 32 bits"),
-        ("open", "award.tokens_max", 1.0, "tokens_max: must be an integer of 32 bits"),
         ("open", "messages", [], "messages: must be a list of 1 to 1024"),
-        ("open", "messages", None, "messages: must be a list of 1 to 1024"),
         ("open", "messages.0.role", "critic", "role: must be one of system, user, assistant, tool"),
         ("open", "messages.0.role", "tool", "messages: messages[0]: tool_call_id must be 1 to 256 characters"),
         ("tools", "tooling.choice", "any", "tooling: choice: must be one of auto, none, required"),
-        ("tools", "tooling.choice", None, "tooling: choice: must be one of auto, none, required"),
         ("tools", "tooling.name", "get_time", "tooling: tool_choice names 'get_time', which is not in tools"),
         ("tools", "tooling.later", 1, "open: tooling: 'later' is not known to this node"),
         ("tools", "tooling.tools.0.strict", True, "tooling: tools: 'strict' is not known to this node"),
@@ -244,34 +152,24 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("tools", "tooling.tools.0.parameters", "{", "tooling: tools[0]: parameters must be JSON text"),
         ("tools", "tooling", [], "open: tooling: must be a map"),
         ("tools", "messages.1.tool_calls.0.arguments", "[]", "messages[1]: arguments must be a JSON object"),
-        ("tools", "messages.1.tool_calls.0.id", None, "tool_calls: id: must be a text of at most 256 characters"),
-        ("open", "messages.0.role", ["user"], "role: must be one of system, user, assistant, tool"),
         ("open", "messages.0.content", 1, "content: must be a text of at most 1048576 characters"),
         ("open", "messages", "\ud800", "messages: a text holds half a surrogate pair"),
         ("open", "sampling.temperature", "1", "temperature: must be a number"),
-        ("open", "sampling.temperature", True, "temperature: must be a number"),
         ("open", "sampling.temperature", float("nan"), "sampling: temperature must be from 0 to 2"),
         ("open", "sampling.max_tokens", 0, "sampling: max_tokens must be at least 1"),
         ("open", "sampling.seed", 2**64, "seed: must be an integer of 64 bits"),
         ("open", "sampling.stop", ["x"] * 17, "stop: must be a list of 0 to 16"),
         ("open", "sampling.later", 1, "open: sampling: 'later' is not known to this node"),
-        ("open", "sampling.frequency_penalty", "0", "frequency_penalty: must be a number"),
-        ("open", "sampling.repetition_penalty", 0.0, "sampling: repetition_penalty must be over 0"),
         ("open", "sampling.logprobs", None, "logprobs: must be an integer of 8 bits"),
-        ("open", "sampling.json_schema", {}, "json_schema: must be a text of at most 65536 characters"),
-        ("open", "sampling.json_schema", "{", "sampling: json_schema must be JSON text"),
         ("open", "channel_config.payer", "0x" + "g" * 40, "payer: not an address"),
         ("open", "channel_config.withdraw_delay_s", 2**64, "withdraw_delay_s: must be an integer of 64 bits"),
         ("open", "voucher.signature", b"", "voucher: signature: a signature has 65 bytes"),
         ("open", "voucher.signature", SIGNATURE.hex(), "voucher: signature: a signature has 65 bytes"),
         ("open", "voucher.max_claimable_wei", str(2**128), "max_claimable_wei: must be an amount of wei"),
-        ("open", "voucher.adapter_id", None, "voucher: adapter_id: not a digest"),
         ("open", "prefix", None, "prefix: must be a text"),
         ("voucher", "voucher", None, "voucher: voucher: must be a map"),
         ("chunk", "text", "x" * (2**20 + 1), "chunk: text: must be a text of at most 1048576 characters"),
-        ("chunk", "ids", [2**32], "chunk: ids: must be an integer of 32 bits"),
         ("chunk", "ids", [0] * 4_097, "chunk: ids: must be a list of 0 to 4096"),
-        ("chunk", "ids", "12", "chunk: ids: must be a list of 0 to 4096"),
         *(
             ("chunk", "cumulative", text, "chunk: cumulative: must be an amount of wei as decimal text")
             for text in (7, "", "07", "+7", "-7", "7.0", "1e3", "٧", " 7", "7\n", "9" * 40)
@@ -282,8 +180,6 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("receipt", "shares", [{}] * 257, "shares: must be a list of 0 to 256"),
         ("receipt", "signature", b"\x01" * 65, "receipt: signature: a signature's v is 27 or 28"),
         ("receipt", "receipt.issued_at_s", 1.0, "receipt: issued_at_s: must be an integer of 64 bits"),
-        ("receipt", "receipt.work.signals_hash", "", "receipt: work: signals_hash: not a digest"),
-        ("countersign", "signature", b"", "countersign: signature: a signature has 65 bytes"),
         ("error", "message", "x" * 1_001, "error: message: must be a text of at most 1000 characters"),
         ("error", "retryable", "no", "error: retryable: must be true or false"),
     ],

@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.offers import AD, BID, CALL, NETWORK, SEED, bid_messages, calls, framed
-from support.signed import digests
+from support.offers import AD, BID, CALL, SEED, framed
 
 from openledger_protocol.advertisement import sign_advertisement
-from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX, encode_frame
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, encode_frame
 from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import MalformedError, ProtocolError, UnknownVersionError
 from openledger_protocol.wire import ads, dialback, market
 from openledger_protocol.wire.ads import ADS_MAX, DIGEST_BYTES, Ads, Bases, GetAds, GetBases, OfferedBase
 from openledger_protocol.wire.dialback import Dialled, DialMe
-from openledger_protocol.wire.frames import pack_map, unpack_map, wire_name
+from openledger_protocol.wire.frames import pack_map, unpack_map
 from openledger_protocol.wire.inference import ErrorMessage
 from openledger_protocol.wire.market import Lost, MarketMessage, Won
 
@@ -46,34 +45,6 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )
-
-
-@given(
-    calls
-    | bid_messages
-    | st.builds(Won, id=digests)
-    | st.builds(Lost, id=digests, reason=st.from_regex(r"\w{0,20}", fullmatch=True))
-)
-def test_a_message_of_the_market_survives_its_frame(message: MarketMessage) -> None:
-    assert market.decode(framed(market.encode(message))) == message
-    assert len(encode_frame(market.encode(message))) < CONTROL_FRAME_BYTES_MAX // 32
-
-
-@given(
-    st.builds(GetAds, base=digests, bucket_min=st.integers(0, 255), count_max=st.integers(1, 2**16 - 1))
-    | st.builds(Ads, ads=st.lists(st.binary()).map(tuple))
-)
-def test_a_message_of_the_ads_survives_its_frame(message: ads.AdsMessage) -> None:
-    assert ads.decode(framed(ads.encode(message))) == message
-
-
-hosts = st.ip_addresses().filter(lambda ip: getattr(ip, "ipv4_mapped", None) is None).map(str)
-ports = st.lists(st.integers(1, 2**16 - 1), min_size=1, max_size=4).map(tuple)
-
-
-@given(st.builds(DialMe, ports=ports) | st.builds(Dialled, host=hosts, open=ports))
-def test_a_message_of_the_dialback_survives_its_frame(message: dialback.DialbackMessage) -> None:
-    assert dialback.decode(framed(dialback.encode(message))) == message
 
 
 @pytest.mark.parametrize("protocol", ALL)
@@ -137,13 +108,6 @@ def test_a_strangers_frame_is_read_or_refused_and_never_crashes(value: Any, data
         frame[data.draw(st.sampled_from(sorted(frame)))] = value
         with suppress(ProtocolError):
             protocol.decode(frame)
-
-
-def test_names_are_of_one_network() -> None:
-    assert wire_name(NETWORK, "call") == "/openledger/development-1a2b3c4d/call/1"
-    for network in ("", "a/b", "../x", "a b"):
-        with pytest.raises(MalformedError, match="not a name"):
-            wire_name(network, "call")
 
 
 @given(st.binary(max_size=100))
