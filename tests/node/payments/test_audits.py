@@ -16,18 +16,15 @@ from support.market_world.audited import (
     Rule,
     alarms,
     auditing,
-    countersigned,
-    forget,
-    make_impatient,
     num_texts,
     shares,
     until,
     verdicts,
     wanted,
 )
-from support.market_world.liars import buy_through, receipt, tamper_with
+from support.market_world.liars import buy_through, forget, receipt, tamper_with
 from support.market_world.market import open_market
-from support.market_world.terms import NODE, NOW_NS, Clock, word
+from support.market_world.terms import NODE, NOW_NS, Clock
 
 from openledger_node.attribution.recount import NotHereError
 from openledger_node.errors import NodeError
@@ -35,24 +32,15 @@ from openledger_node.payments.kept_texts import KeptTexts, open_seal
 from openledger_protocol.attribution import Share
 from openledger_protocol.cases import TEXTS_BYTES_MAX
 from openledger_protocol.constants import PPM
-from openledger_protocol.errors import ReceiptRefusedError
 from openledger_protocol.wire.inference import InferenceMessage, ReceiptMessage
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_impatient(monkeypatch)
-
 
 # ---- right and wrong shares
 
 LIES = {
     "one ppm is moved": shares(ada=600_001, bo=399_999),
     "two accounts are swapped": shares(ada=400_000, bo=600_000),
-    "a contributor is left out": shares(ada=PPM),
     "a stranger is paid": shares(ada=600_000, eve=400_000),
     "all goes to the node itself": shares(node=PPM),
-    "all goes to the treasury": shares(treasury=PPM),
 }
 
 
@@ -60,7 +48,7 @@ async def test_right_shares_are_countersigned_and_no_text_stays(tmp_path: Path) 
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
         await market.buy(wanted())
         await market.seller.wait_served(1)
-        assert countersigned(market) == [True]
+        assert market.countersigned() == [True]
         assert verdicts(market.buyer.ledger) == ["right"]
         assert num_texts(market.buyer.ledger) == 0
         assert alarms(market.buyer.ledger).alerts == ()
@@ -74,21 +62,23 @@ async def test_wrong_shares_are_not_countersigned_though_the_answer_is_given(
         bought = await market.buy(wanted())
         await market.seller.wait_served(1)
         assert len(bought.ids) == 30
-        assert countersigned(market) == [False]
+        assert market.countersigned() == [False]
         assert verdicts(market.buyer.ledger) == ["wrong"]
         (alert,) = alarms(market.buyer.ledger).alerts
+        audit = market.buyer.ledger.audits.find(bought.digest)
+    assert audit is not None
+    assert " are right" in audit.detail
     assert NODE in alert
     assert f"`openledger-node attribution challenge {bought.digest}`" in alert
     assert f"`openledger-node attribution forgive {NODE}`" in alert
     assert "keep_texts_s" in alert
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=list(LIES))
-async def test_without_an_audit_the_same_shares_are_countersigned(tmp_path: Path, lie: tuple[Share, ...]) -> None:
-    async with open_market(tmp_path, audits=auditing(tmp_path, one_in=0), attribute=lambda _: lie) as market:
+async def test_without_an_audit_wrong_shares_are_countersigned(tmp_path: Path) -> None:
+    async with open_market(tmp_path, audits=auditing(tmp_path, one_in=0), attribute=lambda _: LIE) as market:
         await market.buy(wanted())
         await market.seller.wait_served(1)
-        assert countersigned(market) == [True]
+        assert market.countersigned() == [True]
         assert verdicts(market.buyer.ledger) == []
 
 
@@ -101,14 +91,6 @@ async def test_wrong_shares_are_named_with_what_is_right(tmp_path: Path, autojum
     assert audit is not None
     assert f"{ADA} 600,001 ppm" in audit.detail
     assert "600,000 are right, and 1 more differ" in audit.detail
-
-
-async def test_a_receipt_with_another_index_is_refused_before_any_audit(tmp_path: Path) -> None:
-    lie = receipt(work__index_root=lambda _: word("other rows"))
-    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
-        with pytest.raises(ReceiptRefusedError, match="index_root"):
-            await buy_through(market, wanted(), by_node=lie)
-        assert countersigned(market) == [False]
 
 
 async def test_the_texts_of_a_wrong_receipt_are_held_by_one_who_keeps_none_until_no_case_can_be_opened(
@@ -144,7 +126,7 @@ async def test_texts_that_are_too_long_for_a_case_are_not_held_and_no_case_is_ad
         market.seller.state = replace(market.seller.state, context_max=10**6)
         await market.buy(wanted(prompt="o" * TEXTS_BYTES_MAX))
         await market.seller.wait_served(1)
-        assert countersigned(market) == [False]
+        assert market.countersigned() == [False]
         assert num_texts(market.buyer.ledger) == 0
         (alert,) = alarms(market.buyer.ledger).alerts
     assert "too long for a case" in alert
@@ -161,7 +143,7 @@ async def test_shares_that_cant_be_recomputed_here_are_countersigned_and_counted
     async with open_market(tmp_path, audits=auditing(tmp_path, rule), attribute=lambda _: RIGHT) as market:
         await market.buy(wanted())
         await market.seller.wait_served(1)
-        assert countersigned(market) == [True]
+        assert market.countersigned() == [True]
         assert market.buyer.ledger.audits.counts() == {"right": 0, "wrong": 0, "unknown": 1}
         assert num_texts(market.buyer.ledger) == 0
 
@@ -170,7 +152,7 @@ async def test_an_answer_of_the_base_alone_is_never_drawn(tmp_path: Path) -> Non
     async with open_market(tmp_path, audits=auditing(tmp_path)) as market:
         await market.buy(replace(wanted(), datanet_ids=()))
         await market.seller.wait_served(1)
-        assert countersigned(market) == [True]
+        assert market.countersigned() == [True]
         assert verdicts(market.buyer.ledger) == []
 
 
@@ -184,7 +166,7 @@ async def test_one_receipt_in_n_is_drawn(tmp_path: Path) -> None:
             await market.buy(wanted(f"r{number}", max_tokens=2))
         drawn = len(verdicts(market.buyer.ledger))
         await market.seller.wait_served(24)
-        assert countersigned(market) == [True] * 24
+        assert market.countersigned() == [True] * 24
     twin = random.Random(11)
     assert drawn == sum(twin.randrange(4) == 0 for _ in range(24)) > 0
 
@@ -217,10 +199,10 @@ async def test_a_slow_audit_delays_the_countersignature_alone(tmp_path: Path) ->
         await until(lambda: rule.asked)
         other = await market.buy(wanted("r2"))  # the node still waits for the first countersignature
         assert (len(bought.ids), len(other.ids)) == (30, 30)
-        assert countersigned(market) == [False, False]
+        assert market.countersigned() == [False, False]
         rule.may_end.set()
         await market.seller.wait_served(2)
-        assert countersigned(market) == [True, True]
+        assert market.countersigned() == [True, True]
 
 
 async def test_a_countersignature_that_comes_too_late_for_its_stream_goes_with_the_next(
@@ -232,7 +214,7 @@ async def test_a_countersignature_that_comes_too_late_for_its_stream_goes_with_t
         tamper_with(market.seller)
         rule.may_end.set()
         await until(lambda: verdicts(market.buyer.ledger) == ["right"])
-        assert countersigned(market) == [False]
+        assert market.countersigned() == [False]
         await market.buy(wanted("r2"))
         await market.seller.wait_served(2)
-        assert countersigned(market) == [True, True]
+        assert market.countersigned() == [True, True]

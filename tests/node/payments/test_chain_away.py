@@ -21,33 +21,30 @@ def take_away(market: Market) -> None:
     market.chain.is_down = True
 
 
-async def test_a_chain_that_goes_away_cuts_no_paid_stream(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        wanted = purchase(prompt="on...", max_tokens=100)
-        bought = await market.buy(wanted, lambda _: take_away(market))
+async def test_a_chain_that_goes_away_cuts_no_paid_stream(market: Market) -> None:
+    wanted = purchase(prompt="on...", max_tokens=100)
+    bought = await market.buy(wanted, lambda _: take_away(market))
     assert (len(bought.ids), bought.why_cut) == (100, None)
 
 
-async def test_a_new_stream_is_served_while_the_chain_is_away_until_half_the_delay_is_over(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        await market.buy(purchase("r1"))
-        take_away(market)
-        market.clock.now_ns += (HALF_S - 1) * 10**9
-        await market.buy(purchase("r2"))
-        market.clock.now_ns += 10**9
-        with pytest.raises(UnavailableError, match=AWAY) as refusal:
-            await market.buy(purchase("r3"))
-        market.chain.is_down = False
-        await market.buy(purchase("r4"))
+async def test_a_new_stream_is_served_while_the_chain_is_away_until_half_the_delay_is_over(market: Market) -> None:
+    await market.buy(purchase("r1"))
+    take_away(market)
+    market.clock.now_ns += (HALF_S - 1) * 10**9
+    await market.buy(purchase("r2"))
+    market.clock.now_ns += 10**9
+    with pytest.raises(UnavailableError, match=AWAY) as refusal:
+        await market.buy(purchase("r3"))
+    market.chain.is_down = False
+    await market.buy(purchase("r4"))
     assert refusal.value.retryable
 
 
-async def test_a_channel_that_was_never_seen_is_refused_while_the_chain_is_away(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        take_away(market)
-        with pytest.raises(UnavailableError, match=AWAY):
-            await market.buy(purchase())
-        assert market.seller.serving.num_live == 0
+async def test_a_channel_that_was_never_seen_is_refused_while_the_chain_is_away(market: Market) -> None:
+    take_away(market)
+    with pytest.raises(UnavailableError, match=AWAY):
+        await market.buy(purchase())
+    assert market.seller.serving.num_live == 0
 
 
 async def test_a_chain_that_keeps_silent_is_not_waited_for_longer_than_a_payer_waits(

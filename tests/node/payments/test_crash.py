@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, price
 from support.mortal_stream import DONE, Live, open_lives
+from support.tiers import depth
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
@@ -37,7 +38,7 @@ def live() -> Iterator[Live]:
         yield opened
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", depth(light=[1], deep=[1, 3]))
 @pytest.mark.parametrize("point", NODE_POINTS)
 def test_a_node_killed_at_a_point_goes_on_from_its_ledger(tmp_path: Path, live: Live, point: str, count: int) -> None:
     node, other = live(tmp_path, "node", point, count)
@@ -47,7 +48,7 @@ def test_a_node_killed_at_a_point_goes_on_from_its_ledger(tmp_path: Path, live: 
     check_books(tmp_path)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", depth(light=[1], deep=[1, 3]))
 @pytest.mark.parametrize("point", PAYER_POINTS)
 def test_a_payer_killed_at_a_point_goes_on_from_its_ledger(
     tmp_path: Path, live: Live, point: str, count: int
@@ -61,7 +62,7 @@ def test_a_payer_killed_at_a_point_goes_on_from_its_ledger(
 
 def test_both_sides_killed_again_and_again_agree_in_the_end(tmp_path: Path, live: Live) -> None:
     deaths, num_killed = random.Random(11), 0
-    while num_killed < 40:
+    while num_killed < depth(light=10, deep=200):
         side = deaths.choice(["node", "payer"])
         codes = live(tmp_path, side, "*", deaths.randint(1, 40))
         assert set(codes) <= {DONE, KILLED}

@@ -1,7 +1,6 @@
 """Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from support.market_world.terms import NOW_NS, Clock
 from support.openings import opening_of
 
 from openledger_node.home import Home
-from openledger_node.ledger import texts as texts_module
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.network.guest import GuestTexts
@@ -36,13 +34,6 @@ def digest_of(number: int) -> Digest:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(tmp_path / "ledger.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -76,19 +67,6 @@ def test_a_text_is_there_an_hour_later_and_gone_after_a_day_and_its_end_is_remem
     kept.forget()
     assert end_of(ledger.texts, 1, clock) == TextEnd(end_ns=end.end_ns, why_gone="time")
     assert ledger.texts.find_end(digest_of(2), now_ns=clock.now_ns) is None
-
-
-def test_the_end_of_the_latest_texts_is_remembered_and_of_no_more(
-    texts: Open, ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(texts_module, "GONE_MAX", 3)
-    kept = texts(keep_s=HOUR_S)
-    for number in range(1, 6):
-        kept.keep(digest_of(number), opening_of("the answer"))
-        clock.now_ns += 2 * HOUR_S * S
-        kept.forget()
-    ends = [ledger.texts.find_end(digest_of(number), now_ns=clock.now_ns) for number in range(1, 6)]
-    assert [end and end.why_gone for end in ends] == [None, None, "time", "time", "time"]
 
 
 def test_a_shorter_setting_ends_what_an_older_one_kept_but_not_what_an_audit_holds(
@@ -178,15 +156,6 @@ def sealed_text(kept: KeptTexts, clock: Clock) -> bytes:
     return sealed
 
 
-def test_what_is_deleted_is_in_no_file_even_sealed(texts: Open, tmp_path: Path, clock: Clock) -> None:
-    kept = texts(HOUR_S)
-    sealed = sealed_text(kept, clock)
-    assert files_with(sealed, tmp_path)
-    clock.now_ns += 2 * HOUR_S * S
-    kept.forget()
-    assert files_with(sealed, tmp_path) == []
-
-
 def test_what_a_lower_setting_deletes_is_in_no_file(
     texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
 ) -> None:
@@ -208,26 +177,6 @@ def test_what_is_deleted_in_a_transaction_is_overwritten_with_the_next_look(
     assert files_with(sealed, tmp_path)
     kept.forget()
     assert files_with(sealed, tmp_path) == []
-
-
-def test_after_a_crash_a_text_is_still_there_and_still_ends(tmp_path: Path, clock: Clock) -> None:
-    crashed = open_ledger(tmp_path / "ledger.db")
-    KeptTexts(crashed, open_seal(tmp_path), keep_s=HOUR_S, now_ns=clock).keep(digest_of(1), opening_of("the answer"))
-    copy = tmp_path / "after"  # as a kill leaves it: with its write-ahead log, never closed
-    copy.mkdir()
-    for file in tmp_path.iterdir():
-        if file.is_file():
-            (copy / file.name).write_bytes(file.read_bytes())
-    crashed.close()
-    again = open_ledger(copy / "ledger.db")
-    kept = KeptTexts(again, open_seal(copy), keep_s=HOUR_S, now_ns=clock)
-    kept.shorten()
-    assert kept.find(digest_of(1)) is not None
-    clock.now_ns += HOUR_S * S
-    kept.shorten()
-    assert kept.find(digest_of(1)) is None
-    assert end_of(again.texts, 1, clock).why_gone == "time"
-    again.close()
 
 
 async def test_a_text_goes_in_its_time_also_if_nothing_is_bought(
@@ -261,47 +210,29 @@ def guest_file(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_damaged_key_of_the_guest_is_told_once_and_stops_nothing(
-    tmp_path: Path, guest_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_the_guests_texts_go_in_their_time_and_a_damaged_key_stops_nothing(
+    tmp_path: Path,
+    guest_file: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (guest_file.parent / "texts.key").write_text("no key")
-    texts, now_s = GuestTexts(Home(tmp_path)), iter((100.0, 200.0))
-    monkeypatch.setattr("openledger_node.network.guest.time.monotonic", lambda: next(now_s))
-    with caplog.at_level(logging.WARNING):
-        texts.step(NETWORK, setting_s=-1)
-        texts.step(NETWORK, setting_s=-1)
-    assert caplog.text.count("is not a valid key") == 1
-
-
-def test_the_guests_ledger_is_opened_only_when_a_text_is_due(
-    tmp_path: Path, guest_file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[int] = []
-
-    def open_it(file: Path) -> Ledger:
-        opened.append(clock.now_ns // S - NOW_NS // S)
-        return open_ledger(file)
-
-    monkeypatch.setattr(kept_texts, "open_ledger", open_it)
     monkeypatch.setattr("openledger_node.payments.kept_texts.time.time_ns", clock)
     monkeypatch.setattr("openledger_node.network.guest.time.monotonic", lambda: clock.now_ns / S)
     with closing(open_ledger(guest_file)) as ledger:
         KeptTexts(ledger, open_seal(guest_file.parent), keep_s=600, now_ns=clock).keep(digest_of(1), opening_of("a"))
     texts = GuestTexts(Home(tmp_path))
 
-    def watch(minutes: int, setting_s: float = 600) -> list[int]:
-        opened.clear()
+    def watch(minutes: int, setting_s: float = 600) -> str | None:
+        """Watch for so long; return why the text is gone then."""
         for _ in range(minutes):
             texts.step(NETWORK, setting_s=setting_s)
             clock.now_ns += 60 * S
-        return list(opened)
+        with closing(open_ledger(guest_file)) as ledger:
+            return end_of(ledger.texts, 1, clock).why_gone
 
-    assert watch(9) == [0]  # at the start, to learn what is due
-    assert watch(10) == [600]  # the text's time is over
-    assert watch(10) == []  # there is no other
-    with closing(open_ledger(guest_file)) as ledger:
-        assert end_of(ledger.texts, 1, clock).why_gone == "time"
-    assert len(watch(2, setting_s=60)) == 1  # another setting
-    clock.now_ns -= 86_400 * S
-    texts._next_s = 0.0  # the monotonic clock is not set back
-    assert len(watch(3, setting_s=60)) == 1
+    assert watch(9) is None
+    assert watch(2) == "time"
+    (guest_file.parent / "texts.key").write_text("no key")
+    watch(3, setting_s=-1)
+    assert caplog.text.count("is not a valid key") == 1

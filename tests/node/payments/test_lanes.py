@@ -29,10 +29,9 @@ def request_of(adapter: AdapterId, ceiling_wei: int) -> RequestId:
     return RequestId(word(f"{adapter} {ceiling_wei}"))
 
 
-async def test_each_lane_has_its_own_ceiling_and_charge(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        base, adapter = await admit(market, BASE_ONLY, 100, 10), await admit(market, ADAPTER, 70, 20)
-        row = market.seller.ledger.channels.find(CHANNEL)
+async def test_each_lane_has_its_own_ceiling_and_charge(market: Market) -> None:
+    base, adapter = await admit(market, BASE_ONLY, 100, 10), await admit(market, ADAPTER, 70, 20)
+    row = market.seller.ledger.channels.find(CHANNEL)
     assert (base.tab.ceiling_wei, base.tab.owed_wei) == (100, 10)
     assert (adapter.tab.ceiling_wei, adapter.tab.owed_wei) == (70, 20)
     assert row is not None
@@ -40,15 +39,14 @@ async def test_each_lane_has_its_own_ceiling_and_charge(tmp_path: Path) -> None:
     assert row.ceiling_wei == 170
 
 
-async def test_the_lanes_of_a_channel_share_its_deposit(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        market.chain.standings[CHANNEL] = deposited(150)
-        await admit(market, BASE_ONLY, 100, 10)
-        with pytest.raises(VoucherRefusedError, match="good for 50 beside its other adapters"):
-            await admit(market, ADAPTER, 51, 10)
-        with pytest.raises(PaymentRequiredError, match="needs 151 wei, 150 are covered"):
-            await admit(market, ADAPTER, 50, 51)
-        await admit(market, ADAPTER, 50, 50)
+async def test_the_lanes_of_a_channel_share_its_deposit(market: Market) -> None:
+    market.chain.standings[CHANNEL] = deposited(150)
+    await admit(market, BASE_ONLY, 100, 10)
+    with pytest.raises(VoucherRefusedError, match="good for 50 beside its other adapters"):
+        await admit(market, ADAPTER, 51, 10)
+    with pytest.raises(PaymentRequiredError, match="needs 151 wei, 150 are covered"):
+        await admit(market, ADAPTER, 50, 51)
+    await admit(market, ADAPTER, 50, 50)
 
 
 async def test_after_a_restart_no_lane_is_forgotten(tmp_path: Path) -> None:
@@ -60,21 +58,19 @@ async def test_after_a_restart_no_lane_is_forgotten(tmp_path: Path) -> None:
             await admit(market, ADAPTER, 51, 10)
 
 
-async def test_what_other_lanes_were_claimed_of_does_not_hide_an_old_ledger(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        base = await admit(market, BASE_ONLY, 100, 10)
-        market.seller.accounts.settle(base, request_of(BASE_ONLY, 100), Wei(10))
-        market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(10))
-        await admit(market, ADAPTER, 20, 5)
-        market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(11))
-        with pytest.raises(OldChannelError):
-            await admit(market, ADAPTER, 30, 5)
+async def test_what_other_lanes_were_claimed_of_does_not_hide_an_old_ledger(market: Market) -> None:
+    base = await admit(market, BASE_ONLY, 100, 10)
+    market.seller.accounts.settle(base, request_of(BASE_ONLY, 100), Wei(10))
+    market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(10))
+    await admit(market, ADAPTER, 20, 5)
+    market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(11))
+    with pytest.raises(OldChannelError):
+        await admit(market, ADAPTER, 30, 5)
 
 
-async def test_naming_adapters_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        accounts = market.seller.accounts
-        base = await admit(market, BASE_ONLY, 100, 10)
-        for number in range(100):
-            accounts.close(await accounts.open(CONFIG, AdapterId(word(f"adapter {number}"))))
+async def test_naming_adapters_leaves_nothing_behind(market: Market) -> None:
+    accounts = market.seller.accounts
+    base = await admit(market, BASE_ONLY, 100, 10)
+    for number in range(100):
+        accounts.close(await accounts.open(CONFIG, AdapterId(word(f"adapter {number}"))))
     assert list(base.channel.lanes) == [BASE_ONLY]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.market_world.audited import RIGHT, Rule, auditing, wanted
 from support.market_world.liars import (
     Script,
     as_it_is,
+    break_off,
     buy_through,
     change,
     messages_of,
@@ -41,7 +41,6 @@ from support.market_world.terms import (
 )
 
 from openledger_node.errors import NetworkError
-from openledger_node.payments import delivery
 from openledger_node.payments.accounts import LaneAccount
 from openledger_node.payments.credit import Standing
 from openledger_node.payments.late_receipts import ASK_AFTER_S, ASKED_S, LateReceipts
@@ -62,15 +61,7 @@ R1, R2 = (RequestId(word(name)) for name in ("r1", "r2"))
 S = 10**9
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the seller wait shorter for a countersignature that does not come."""
-    monkeypatch.setattr(delivery, "COUNTERSIGN_TIMEOUT_S", 0.1)
-
-
-def break_off(message: InferenceMessage) -> Iterable[InferenceMessage]:
-    """Lose the receipt on its way."""
-    return () if isinstance(message, ReceiptMessage) else (message,)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @asynccontextmanager
@@ -117,40 +108,38 @@ async def test_a_receipt_that_did_not_come_is_asked_for_without_another_purchase
     assert channel.charged_wei == row.receipt.amount_wei
 
 
-async def test_a_restart_asks_again_and_an_old_answer_is_left_alone(tmp_path: Path) -> None:
+async def test_a_restart_asks_again_and_an_old_answer_is_left_alone(market: Market, tmp_path: Path) -> None:
     async with market_with_a_lost_receipt(tmp_path):
         pass
-    async with open_market(tmp_path) as market:
-        await look(market)
-        market.clock.now_ns += (ASKED_S + 1) * S
-        await look(market)
-        assert market.seller.num_served == 0
-        market.clock.now_ns -= ASKED_S * S
-        await look(market)
-        await look(market, after_s=ASK_AFTER_S[0])
-        await market.seller.wait_served(1)
-        assert agreed(market) is None
+    await look(market)
+    market.clock.now_ns += (ASKED_S + 1) * S
+    await look(market)
+    assert market.seller.num_served == 0
+    market.clock.now_ns -= ASKED_S * S
+    await look(market)
+    await look(market, after_s=ASK_AFTER_S[0])
+    await market.seller.wait_served(1)
+    assert agreed(market) is None
 
 
-async def test_a_seller_that_makes_no_receipt_may_not_claim_what_it_was_paid(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        await market.buy(purchase("r1"))
-        async with lost_before_the_seller_heard_of_it(market, "r2"):
-            pass
-        purchases = market.buyer.ledger.purchases
-        assert purchases.explaining(CHANNEL, BASE_ONLY) == price(5, CHUNK_TOKENS)
-        await look(market)
-        await look(market, after_s=ASK_AFTER_S[0])
-        await market.seller.wait_served(2)
-        noted = agreed(market, R2)
-        assert noted is not None
-        assert noted.is_forgone
-        assert purchases.explaining(CHANNEL, BASE_ONLY) == 0
-        assert purchases.paid(CHANNEL, BASE_ONLY) == {R2: price(5, CHUNK_TOKENS)}, "its late receipt would still fit"
-        for after_s in ASK_AFTER_S[1:]:
-            await look(market, after_s=after_s)
-        assert market.seller.num_served == 2, "it is asked once"
-        assert market.buyer.ledger.sellers.find(NODE).num_answers == 0, "it has forgone its pay, so nothing counts"
+async def test_a_seller_that_makes_no_receipt_may_not_claim_what_it_was_paid(market: Market) -> None:
+    await market.buy(purchase("r1"))
+    async with lost_before_the_seller_heard_of_it(market, "r2"):
+        pass
+    purchases = market.buyer.ledger.purchases
+    assert purchases.explaining(CHANNEL, BASE_ONLY) == price(5, CHUNK_TOKENS)
+    await look(market)
+    await look(market, after_s=ASK_AFTER_S[0])
+    await market.seller.wait_served(2)
+    noted = agreed(market, R2)
+    assert noted is not None
+    assert noted.is_forgone
+    assert purchases.explaining(CHANNEL, BASE_ONLY) == 0
+    assert purchases.paid(CHANNEL, BASE_ONLY) == {R2: price(5, CHUNK_TOKENS)}, "its late receipt would still fit"
+    for after_s in ASK_AFTER_S[1:]:
+        await look(market, after_s=after_s)
+    assert market.seller.num_served == 2, "it is asked once"
+    assert market.buyer.ledger.sellers.find(NODE).num_answers == 0, "it has forgone its pay, so nothing counts"
 
 
 @asynccontextmanager
@@ -233,46 +222,44 @@ async def test_strangers_that_name_a_sellers_wallet_do_not_hold_up_the_question(
         assert market.chain.num_asked - num_asked <= 4
 
 
-async def test_a_wrong_receipt_of_a_whole_answer_does_not_count_twice(tmp_path: Path) -> None:
+async def test_a_wrong_receipt_of_a_whole_answer_does_not_count_twice(market: Market) -> None:
     wrong = receipt(work__output_commit=lambda _: word("other"))
-    async with open_market(tmp_path) as market:
-        with pytest.raises(ReceiptRefusedError):
-            await buy_through(market, purchase("r1", max_tokens=10), by_node=wrong)
-        tamper_with(market.seller, by_node=wrong)
-        for _ in range(len(ASK_AFTER_S)):
-            await look(market, after_s=3_000)
-        assert market.buyer.ledger.sellers.find(NODE).num_answers == 0
-        found = agreed(market)
-        assert found is not None
-        assert found.num_withheld == 2
+    with pytest.raises(ReceiptRefusedError):
+        await buy_through(market, purchase("r1", max_tokens=10), by_node=wrong)
+    tamper_with(market.seller, by_node=wrong)
+    for _ in range(len(ASK_AFTER_S)):
+        await look(market, after_s=3_000)
+    assert market.buyer.ledger.sellers.find(NODE).num_answers == 0
+    found = agreed(market)
+    assert found is not None
+    assert found.num_withheld == 2
 
 
-async def test_a_stream_that_still_runs_is_not_asked_about(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market, lost_before_the_seller_heard_of_it(market, "r1"):
+async def test_a_stream_that_still_runs_is_not_asked_about(market: Market) -> None:
+    async with lost_before_the_seller_heard_of_it(market, "r1"):
         for _ in range(3):
             await look(market, after_s=3_000)
         assert market.seller.num_served == 0
 
 
-async def test_the_money_of_a_lost_stream_counts_until_its_receipt_comes(tmp_path: Path) -> None:
+async def test_the_money_of_a_lost_stream_counts_until_its_receipt_comes(market: Market) -> None:
     """What was paid ahead and not charged is free again for other requests."""
 
     def all_but_the_end(message: InferenceMessage) -> Iterable[InferenceMessage]:
         is_late = isinstance(message, ReceiptMessage) or (isinstance(message, Chunk) and message.tokens > 6)
         return () if is_late else (message,)
 
-    async with open_market(tmp_path) as market:
-        limit = market.buyer.requester.spending_limit
-        tamper_with(market.seller, by_node=all_but_the_end)
-        with trio.move_on_after(1):
-            await market.ask("on...", max_tokens=100)
-        await market.seller.wait_served(1)  # it has ended there, too
-        paid_wei = await limit.spent_today()
-        tamper_with(market.seller, by_node=as_it_is)
-        await look(market)
-        await look(market, after_s=ASK_AFTER_S[0])
-        (row,) = market.buyer.ledger.receipts.newest(limit=9)
-        assert await limit.spent_today() == row.receipt.amount_wei <= paid_wei
+    limit = market.buyer.requester.spending_limit
+    tamper_with(market.seller, by_node=all_but_the_end)
+    with trio.move_on_after(1):
+        await market.ask("on...", max_tokens=100)
+    await market.seller.wait_served(1)  # it has ended there, too
+    paid_wei = await limit.spent_today()
+    tamper_with(market.seller, by_node=as_it_is)
+    await look(market)
+    await look(market, after_s=ASK_AFTER_S[0])
+    (row,) = market.buyer.ledger.receipts.newest(limit=9)
+    assert await limit.spent_today() == row.receipt.amount_wei <= paid_wei
 
 
 # ---- questions that a seller refuses
@@ -301,9 +288,9 @@ async def test_receipts_are_shown_to_nobody_but_their_payer(tmp_path: Path, ques
         assert (await stranger.hear_error()).code == code
 
 
-async def test_a_ledger_without_the_channel_says_that_it_can_not_tell(tmp_path: Path) -> None:
+async def test_a_ledger_without_the_channel_says_that_it_can_not_tell(market: Market) -> None:
     """It may have been restored, and then it must not say that there was no receipt."""
-    async with open_market(tmp_path) as market, script(market) as stream:
+    async with script(market) as stream:
         await stream.say(asked())
         error = await stream.hear_error()
     assert error.code == "old_channel"
@@ -344,17 +331,3 @@ async def test_a_request_that_waits_for_the_chain_is_not_named_as_missing(tmp_pa
             may_answer.set()
         await market.seller.wait_served(3)
         assert not accounts.running(CHANNEL)
-
-
-async def test_a_late_receipt_that_is_drawn_is_audited_before_it_is_countersigned(tmp_path: Path) -> None:
-    """The question for it may be the last stream to its seller, so the countersignature goes on that one."""
-    rule = Rule()
-    options = {"attribute": lambda _: RIGHT, "audits": auditing(tmp_path, rule)}
-    async with open_market(tmp_path, **options) as market:  # type: ignore[arg-type]  # options of two functions
-        with pytest.raises(NetworkError):
-            await buy_through(market, wanted("r1"), by_node=break_off)
-        tamper_with(market.seller)
-        await look(market)
-        await look(market, after_s=ASK_AFTER_S[0])
-        assert await is_countersigned(market)
-    assert len(rule.asked) == 1

@@ -84,14 +84,20 @@ async def test_a_lie_in_a_late_receipt_is_found_though_its_purchase_was_not_draw
         await until(lambda: verdicts(market.buyer.ledger) == audited)
 
 
-@pytest.mark.parametrize(("told", "verdict"), [(RIGHT, "right"), (LIE, "wrong")])
-@pytest.mark.parametrize("first", [{"sent": OWN, "too_much_wei": 7}, {"sent": OTHER}, {"sent": ()}])
+@pytest.mark.parametrize(
+    ("first", "told", "verdict"),
+    [
+        ({"sent": OWN, "too_much_wei": 7}, RIGHT, "right"),
+        ({"sent": OTHER}, LIE, "wrong"),
+        ({"sent": ()}, LIE, "wrong"),
+    ],
+)
 async def test_a_refused_receipt_is_taken_and_audited_when_it_comes_again_without_its_signals(
     tmp_path: Path,
     autojump_clock: object,
+    first: dict[str, object],
     told: tuple[Share, ...],
     verdict: str,
-    first: dict[str, object],
 ) -> None:
     """Out of turn it was never compared, and false signals must not be what its audit compares with."""
     audits = auditing(tmp_path, SignalRule())

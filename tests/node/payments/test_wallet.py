@@ -1,15 +1,11 @@
 """The payer's channels: vouchers that only grow, what may be owed, and receipts one after the other."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 import trio
 from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, Clock, sign_as, word
 
 from openledger_node.ledger.bought import OpenPurchase
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.payments.payer_lanes import LOST_NS, PayerLane, PayerLanes
 from openledger_protocol.errors import ReceiptRefusedError
@@ -19,12 +15,6 @@ from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
 from openledger_protocol.signatures import check_signer
 
 A, B, C = (RequestId(word(name)) for name in "abc")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "payer.db")) as opened:
-        yield opened
 
 
 def wallet_of(ledger: Ledger) -> PayerLanes:

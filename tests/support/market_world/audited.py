@@ -1,16 +1,14 @@
 """A buyer that audits receipts by a rule of the test's, and what its ledger then says."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
 from openledger_node.errors import NodeError
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.payments import delivery
 from openledger_node.payments.audits import ReceiptAudits
 from openledger_node.payments.kept_texts import KeptTexts, open_seal
 from openledger_node.payments.payer import Purchase
@@ -19,10 +17,9 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.payments import Receipt
 from openledger_protocol.primitives import ZERO_ADDRESS, Salt
-from openledger_protocol.wire.inference import Countersign, InferenceMessage, Salts
+from openledger_protocol.wire.inference import Salts
 
 from ..indexes import ADA, BO, EVE, LAKE_ID
-from .market import Market
 from .requests import purchase
 from .terms import NODE, NOW_S, Clock, sign_as, word
 
@@ -93,12 +90,6 @@ def wanted(name: str = "r1", **changes: Any) -> Purchase:
     return purchase(name, datanet_ids=(LAKE_ID,), salts=salts, **changes)
 
 
-def countersigned(market: Market) -> list[bool]:
-    """For each of the seller's receipts, oldest first."""
-    rows = market.seller.ledger.receipts.newest(limit=100)
-    return [row.countersignature is not None for row in reversed(rows)]
-
-
 def num_texts(ledger: Ledger) -> int:
     return len(ledger._store.rows("SELECT digest FROM text"))
 
@@ -119,13 +110,3 @@ async def until(is_reached: Callable[[], object]) -> None:
     with trio.fail_after(20):
         while not is_reached():  # noqa: ASYNC110 - a thread sets no trio event
             await trio.sleep(0.01)
-
-
-def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nodes wait shorter for a countersignature, where the clock must not jump since a thread waits."""
-    monkeypatch.setattr(delivery, "COUNTERSIGN_TIMEOUT_S", 0.3)
-
-
-def forget(message: InferenceMessage) -> Iterable[InferenceMessage]:
-    """Lose each countersignature, as if the node had stopped waiting."""
-    return () if isinstance(message, Countersign) else (message,)

@@ -12,7 +12,10 @@ from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.payer import Bought, Purchase
+from openledger_node.payments.purchase import CountedAnswer, exchange_of
+from openledger_protocol.attribution import shares_hash
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.opening import work_of
 from openledger_protocol.payments import Receipt, SignedVoucher, Voucher, receipt_digest, voucher_digest
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
 from openledger_protocol.wire.inference import (
@@ -29,7 +32,7 @@ from openledger_protocol.wire.inference import (
 
 from .market import Market
 from .seller import Seller
-from .terms import CHANNEL, DOMAIN, INFER, sign_as
+from .terms import CHANNEL, CHUNK_TOKENS, DOMAIN, INFER, NOW_S, price, sign_as
 
 Tamper = Callable[[InferenceMessage], Iterable[InferenceMessage]]
 """Returns the messages that are sent in place of one."""
@@ -52,6 +55,16 @@ def tamper_with(seller: Seller, by_node: Tamper = as_it_is, by_payer: Tamper = a
             nursery.cancel_scope.cancel()
 
     seller.transport.handle(INFER, serve)
+
+
+def break_off(message: InferenceMessage) -> Iterable[InferenceMessage]:
+    """Lose the receipt on its way."""
+    return () if isinstance(message, ReceiptMessage) else (message,)
+
+
+def forget(message: InferenceMessage) -> Iterable[InferenceMessage]:
+    """Lose each countersignature on its way."""
+    return () if isinstance(message, Countersign) else (message,)
 
 
 async def buy_through(market: Market, wanted: Purchase, **tampers: Tamper) -> Bought:
@@ -102,6 +115,34 @@ async def _relay(source: trio.abc.Stream, target: trio.abc.Stream, tamper: Tampe
 
 def messages_of(stream: trio.abc.Stream) -> MessageStream:
     return MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+
+
+def receipt_of(
+    wanted: Purchase, *, num_tokens: int = CHUNK_TOKENS, by: str = "node signer", **changes: Any
+) -> ReceiptMessage:
+    """A node's receipt of a first chunk, or more, that it never sent."""
+    work = work_of(
+        exchange_of(wanted, CountedAnswer(tokens_in=5, text="", ids=())),
+        request_id=wanted.request_id,
+        adapter_id=wanted.adapter_id,
+        profile_hash=wanted.profile_hash,
+        index_root=wanted.index_root,
+        tokens_in=5,
+        canonical_ids=(),
+    )
+    told = Receipt(
+        channel_id=CHANNEL,
+        seq=1,
+        issued_at_s=NOW_S,
+        adapter_id=wanted.adapter_id,
+        amount_wei=price(5, num_tokens),
+        cumulative_wei=price(5, num_tokens),
+        algo_id=wanted.algo_id,
+        shares_hash=shares_hash(()),
+        work=replace(work, tokens_out=num_tokens),
+    )
+    told = replace(told, **changes)
+    return ReceiptMessage(receipt=told, signature=sign_as(by)(receipt_digest(told, DOMAIN)), shares=())
 
 
 # ---- a payer that follows a script

@@ -95,6 +95,11 @@ class Market:
         names = {seller.peer_id: seller.name for seller in self.sellers.values()}
         return [names[part.peer_id] for part in answered.parts]
 
+    def countersigned(self) -> list[bool]:
+        """Whether each of the only seller's receipts is countersigned, oldest first."""
+        rows = self.seller.ledger.receipts.newest(limit=100)
+        return [row.countersignature is not None for row in reversed(rows)]
+
     def paid(self) -> dict[str, list[int]]:
         """The charges of the buyer's receipts, by the node that signed."""
         names = {wallet_of(name): name for name in self.sellers}
