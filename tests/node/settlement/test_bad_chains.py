@@ -1,14 +1,13 @@
 """Settlement over chains and endpoints that misbehave: whatever happened, all that was earned is paid, once."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 from support.chain_world.bad_times import BadTimes, bad_times, plan_of
-from support.chain_world.world import OPEN, World, open_world
+from support.chain_world.world import OPEN, World
 from support.scripted_chain import read_raw
 from support.tiers import depth
 
@@ -19,12 +18,6 @@ from openledger_protocol.events import Event
 from openledger_protocol.payouts import payout_list
 
 SEEDS = depth(light=3, deep=500)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path) as opened:
-        yield opened
 
 
 @pytest.mark.process

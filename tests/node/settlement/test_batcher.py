@@ -1,5 +1,6 @@
 """What goes into a claim, for any receipts: whole ones, in order, once each, and never more than is covered."""
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -125,15 +126,30 @@ def lane_of(row: ReceiptRow) -> Lane:
 
 
 @given(channels, limits)
-def test_each_item_holds_whole_receipts_that_follow_on_what_its_lane_was_claimed_of(
+def test_a_claim_takes_whole_receipts_in_order_within_its_limits_and_the_deposit_and_the_contract_takes_it(
     found: list[ClaimableLane], most: ClaimLimits
 ) -> None:
     content = batch(found, most)
     if content is None:
         return
+    check_items(content, found)
+    shares = [(row.receipt.adapter_id, share, row) for row in content.earned for share in row.shares]
+    payouts = {(adapter, share.datanet_id, share.account) for adapter, share, _ in shares}
+    nobodys = {(adapter, share.datanet_id) for adapter, share, row in shares if row.countersignature is None}
+    assert 0 < len(content.items) <= most.items_max
+    assert len(content.adapters) <= most.adapters_max
+    assert len({(adapter, share.datanet_id) for adapter, share, _ in shares}) <= most.pots_max
+    assert len(payouts) + len(nobodys) <= most.payouts_max
+    assert list(content.adapters) == sorted({row.receipt.adapter_id for row in content.earned})
+    claim = epoch_claim(content, node=NODE, seq=0, epoch=7, domain=PAYMENTS)
+    check_claim(claim, content.adapters, content.items, PAYMENTS)
+
+
+def check_items(content: ClaimBatch, found: list[ClaimableLane]) -> None:
+    """Each item goes on where its lane was claimed to, receipt by receipt, and no further than the payer covers."""
     known = {(lane.adapter_id, lane.channel_id): lane for lane in found}
     groups = [(key, list(rows)) for key, rows in groupby(content.earned, lane_of)]
-    assert len(groups) == len(content.items)
+    taken_wei: dict[ChannelId, int] = defaultdict(int)
     for item, (key, rows) in zip(content.items, groups, strict=True):
         lane = known[key]
         assert (content.adapters[item.adapter], channel_id(item.config, PAYMENTS)) == key
@@ -144,32 +160,8 @@ def test_each_item_holds_whole_receipts_that_follow_on_what_its_lane_was_claimed
             assert row.receipt.cumulative_wei == charged
         assert (item.from_wei, item.to_wei) == (lane.claimed_wei, charged)
         assert item.from_wei < item.to_wei <= item.max_claimable_wei
-    for lane in found:
-        taken = [
-            item.amount_wei for item, (key, _) in zip(content.items, groups, strict=True) if key[1] == lane.channel_id
-        ]
-        assert sum(taken) <= lane.left_wei
-
-
-@given(channels, limits)
-def test_a_claim_stays_within_its_bounds_and_has_a_form_that_the_contract_takes(
-    found: list[ClaimableLane], most: ClaimLimits
-) -> None:
-    content = batch(found, most)
-    if content is None:
-        return
-    shares = [(row.receipt.adapter_id, share, row) for row in content.earned for share in row.shares]
-    payouts = {(adapter, share.datanet_id, share.account) for adapter, share, _ in shares}
-    nobodys = {(adapter, share.datanet_id) for adapter, share, row in shares if row.countersignature is None}
-    assert 0 < len(content.items) <= most.items_max
-    assert len(content.adapters) <= most.adapters_max
-    assert len({(adapter, share.datanet_id) for adapter, share, _ in shares}) <= most.pots_max
-    assert len(payouts) + len(nobodys) <= most.payouts_max
-    assert set(content.adapters) == {row.receipt.adapter_id for row in content.earned}
-    assert list(content.adapters) == sorted(set(content.adapters))
-    check_claim(
-        epoch_claim(content, node=NODE, seq=0, epoch=7, domain=PAYMENTS), content.adapters, content.items, PAYMENTS
-    )
+        taken_wei[lane.channel_id] += item.amount_wei
+    assert all(taken_wei[lane.channel_id] <= lane.left_wei for lane in found)
 
 
 @given(channels, limits)
@@ -250,13 +242,6 @@ def test_receipts_that_an_unknown_claim_has_taken_hold_up_no_later_ones() -> Non
     assert content is not None
     assert [(item.from_wei, item.to_wei) for item in content.items] == [(5, 8)]
     assert content.earned == lane.earned[1:]
-
-
-def test_the_lanes_of_a_channel_are_claimed_up_to_what_is_left_of_its_deposit() -> None:
-    lanes = claimable(0, Spent(tuple((adapter, 5) for adapter in ADAPTERS), 0, 50, 12, None, None))
-    content = batch(lanes)
-    assert content is not None
-    assert [item.amount_wei for item in content.items] == [5, 5]
 
 
 def test_no_claim_needs_more_gas_than_a_transaction_may_use() -> None:

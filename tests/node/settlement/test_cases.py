@@ -1,8 +1,9 @@
 """Cases on the real contracts: a false receipt costs stake, a wrong challenge its bond, and silence nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chain_world.case_world import BOND, FALSE, CaseWorld, open_case_world
@@ -42,10 +43,6 @@ def moved(cases: CaseWorld, before: dict[str, int]) -> dict[str, int]:
 
 def contests(session: NetworkSession) -> list[str]:
     return [each.state for each in session.ledger.outbox.newest(limit=99) if each.intent.kind == "contest"]
-
-
-def lock_wallet(session: NetworkSession) -> None:
-    session.ring.keys.pop(session.accounts.wallet)
 
 
 # ---- the node's own cases
@@ -125,7 +122,7 @@ def test_a_challengers_friend_does_not_keep_the_nodes_place(cases: CaseWorld) ->
 
 def test_the_hot_key_contests_if_the_wallet_is_locked_and_it_has_the_bond(cases: CaseWorld) -> None:
     cases.world.chain.fund(SIGNER, open_wei=BOND)
-    lock_wallet(cases.world.node)
+    cases.world.node.ring.keys.pop(NODE)
     case = cases.challenge(cases.buy())
     cases.world.run(cases.contester)
     assert cases.contester() == SIGNER
@@ -133,88 +130,63 @@ def test_the_hot_key_contests_if_the_wallet_is_locked_and_it_has_the_bond(cases:
     cases.world.run(lambda: cases.world.node.deployment.token_balance(SIGNER) == 2 * BOND)
 
 
-def test_a_locked_wallet_is_told_the_command_and_the_deadline(cases: CaseWorld) -> None:
-    lock_wallet(cases.world.node)
+def test_a_node_whose_wallet_is_locked_tells_the_command_and_the_deadline_and_pays_no_bond_without_asking(
+    cases: CaseWorld,
+) -> None:
+    """Who unlocks it later for a command has agreed to that command, and to no bond."""
+    node = cases.world.node
+    node.ring.keys.pop(node.accounts.wallet)
+    node.case_keeper = cases.keeper_of(node, is_watching=False)  # that of a daemon that starts meanwhile
     case = cases.challenge(cases.buy())
-    for _ in range(3):
-        cases.world.settle()
-    (alert,) = cases.world.node.alerts
+    alert = alert_of_an_idle_node(cases)
     assert "though its shares are right: contest it until 20" in alert
     assert f"`openledger-node attribution contest {case}`, which takes a bond of 5 OPEN from your wallet" in alert
-    assert contests(cases.world.node) == []
-
-
-def test_a_wallet_that_is_unlocked_for_a_command_is_left_alone(cases: CaseWorld) -> None:
-    """Its operator has agreed to that command, and to no bond."""
-    node = cases.world.node
-    lock_wallet(node)
-    unlocking = cases.keeper_of(node, is_watching=False)  # a daemon that starts while the wallet is locked
-    node.case_keeper = unlocking
     node.ring.add(key_from_private(NODE_KEY))
-    cases.challenge(cases.buy())
     for _ in range(3):
-        cases.world.settle()
-    (alert,) = node.alerts
-    assert "which takes a bond of 5 OPEN from your wallet" in alert
-    assert contests(node) == []
-    assert not unlocking.is_unattended(NODE)
+        assert "which takes a bond of 5 OPEN from your wallet" in alert_of_an_idle_node(cases)
+    assert not node.case_keeper.is_unattended(NODE)
 
 
-def test_an_endpoint_without_the_texts_does_not_stop_the_nodes_other_money(
+def test_a_case_that_can_not_be_checked_is_told_stops_no_other_money_and_is_contested_once_it_can(
     cases: CaseWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a stranger's case would end all claims of a node whose endpoint refuses to show transactions."""
-
-    def refuse(_: object) -> bytes:
-        raise ChainError("the endpoint refuses eth_getTransactionByHash")
-
+    """Otherwise a stranger's case would end all claims of a node."""
     node = cases.world.node
-    monkeypatch.setattr(node.client, "input_of", refuse)
-    cases.challenge(cases.buy())
-    cases.world.settle()
-    cases.world.act(AddStake(amount_wei=Wei(OPEN)))
-    cases.world.run(lambda: node.deployment.stake(NODE).bonded_wei == STAKE + OPEN)
-    (alert,) = node.alerts
-    assert "can't be checked here: the endpoint refuses eth_getTransactionByHash" in alert
-
-
-def test_a_case_that_can_not_be_computed_is_told_and_not_contested(cases: CaseWorld) -> None:
+    with monkeypatch.context() as silent:
+        silence = ChainError("the endpoint refuses eth_getTransactionByHash")
+        silent.setattr(node.client, "input_of", fails_with(silence))
+        cases.challenge(cases.buy())
+        cases.world.act(AddStake(amount_wei=Wei(OPEN)))
+        cases.world.run(lambda: node.deployment.stake(NODE).bonded_wei == STAKE + OPEN)
+        assert f"can't be checked here: {silence}" in alert_of_an_idle_node(cases)
+    with monkeypatch.context() as hidden:
+        hidden.setattr(node.client, "input_of", lambda _: b"\x12\x34" * 5_000)
+        unreadable = "its texts can't be read here: the transaction that opened it does not show them"
+        assert unreadable in alert_of_an_idle_node(cases)
+    with monkeypatch.context() as garbled:  # a node and its payer can sign commitments to any bytes
+        garbled.setattr("openledger_protocol.cases._read_prompt", fails_with(UnicodeError()))
+        assert "the case's texts are not those of an exchange" in alert_of_an_idle_node(cases)
     cases.recount.missing = "adapter 0xaa is not here"
-    cases.challenge(cases.buy())
-    for _ in range(3):
-        cases.world.settle()
-    (alert,) = cases.world.node.alerts
-    assert "can't be checked here: adapter 0xaa is not here. If your shares were right, contest it until" in alert
+    missing = "can't be checked here: adapter 0xaa is not here. If your shares were right, contest it until"
+    assert missing in alert_of_an_idle_node(cases)
+    assert node.state.health == "ok"
     cases.recount.missing = ""
     cases.world.run(cases.contester)
 
 
-def test_texts_that_the_challenge_hides_are_told_and_stop_nothing(
-    cases: CaseWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = cases.world.node
-    monkeypatch.setattr(node.client, "input_of", lambda _: b"\x12\x34" * 5_000)
-    cases.challenge(cases.buy())
-    for _ in range(3):
-        cases.world.settle()
-    (alert,) = node.alerts
-    assert "its texts can't be read here: the transaction that opened it does not show them" in alert
-    assert contests(node) == []
-    assert node.state.health == "ok"
-
-
-def test_texts_that_are_no_exchange_stop_nothing(cases: CaseWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node and its payer can sign commitments to any bytes."""
-
-    def refuse(*_: object) -> None:
-        raise UnicodeError
-
-    monkeypatch.setattr("openledger_protocol.cases._read_prompt", refuse)
-    cases.challenge(cases.buy())
-    for _ in range(3):
-        cases.world.settle()
+def alert_of_an_idle_node(cases: CaseWorld) -> str:
+    """The one alert of a node that has contested nothing."""
+    cases.world.settle()
+    assert contests(cases.world.node) == []
     (alert,) = cases.world.node.alerts
-    assert "the case's texts are not those of an exchange" in alert
+    return alert
+
+
+def fails_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_a_challenge_that_the_endpoint_invents_costs_no_bond(
@@ -237,13 +209,6 @@ def test_a_challenge_that_the_endpoint_invents_costs_no_bond(
 # ---- cases of others
 
 
-def step(cases: CaseWorld, watcher: NetworkSession, count: int = 6) -> None:
-    """Let a watcher work, while the node itself does nothing about its cases."""
-    for _ in range(count):
-        watcher.step()
-        cases.world.wait(1)
-
-
 @pytest.fixture
 def sleeping(cases: CaseWorld) -> CaseWorld:
     """The node does nothing about its cases."""
@@ -251,65 +216,44 @@ def sleeping(cases: CaseWorld) -> CaseWorld:
     return cases
 
 
-def test_a_watcher_contests_a_wrong_challenge_and_wins_its_bond(sleeping: CaseWorld) -> None:
-    watcher = sleeping.watcher()
+def test_a_watcher_contests_once_what_it_is_asked_to_can_compute_and_can_afford_and_wins_the_bond(
+    sleeping: CaseWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = sleeping.challenge(sleeping.buy())
-    step(sleeping, watcher)
+    watch(sleeping, is_watching=False)
+    watch(sleeping, bonds_wei=BOND - 1)
+    with monkeypatch.context() as hidden:
+        hidden.setattr(sleeping.world.chain.client, "input_of", lambda _: b"\xff" * 30_000)
+        assert watch(sleeping) == ()
+    assert sleeping.contester() is None
+    watch(sleeping)
+    watch(sleeping, count=5)  # it has started again
+    for file in sleeping.home.root.glob("watcher.db*"):
+        file.unlink()
+    watch(sleeping, count=20)  # without its ledger
+    watcher = sleeping.watcher()
     assert sleeping.contester() == watcher.accounts.wallet
-    sleeping.judge(case, guilty=False)
-    step(sleeping, watcher)
-    assert sleeping.open_of(watcher) == 50 * OPEN + BOND
+    assert sleeping.open_of(watcher) == 50 * OPEN - BOND
     watcher.ledger.close()
+    sleeping.judge(case, guilty=False)
+    watch(sleeping, count=6)
+    assert sleeping.open_of(watcher) == 50 * OPEN + BOND
+
+
+def watch(cases: CaseWorld, *, count: int = 3, **settings: Any) -> tuple[str, ...]:
+    """Let a watcher with these settings work for a while, and return its alerts."""
+    watcher = cases.watcher(**settings)
+    for _ in range(count):
+        watcher.step()
+        cases.world.wait(1)
+    watcher.ledger.close()
+    return watcher.alerts
 
 
 def test_a_watcher_leaves_a_right_challenge_alone(sleeping: CaseWorld) -> None:
-    watcher = sleeping.watcher()
     sleeping.challenge(sleeping.buy(FALSE))
-    step(sleeping, watcher)
+    watch(sleeping, count=6)
     assert sleeping.contester() is None
-    watcher.ledger.close()
-
-
-def test_a_watcher_leaves_alone_what_it_can_not_compute(sleeping: CaseWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher = sleeping.watcher()
-    sleeping.challenge(sleeping.buy())
-    monkeypatch.setattr(watcher.client, "input_of", lambda _: b"\xff" * 30_000)
-    step(sleeping, watcher)
-    assert sleeping.contester() is None
-    assert watcher.alerts == ()
-    watcher.ledger.close()
-
-
-def test_a_watcher_has_no_more_at_risk_than_its_budget(sleeping: CaseWorld) -> None:
-    watcher = sleeping.watcher(bonds_wei=BOND - 1)
-    sleeping.challenge(sleeping.buy())
-    step(sleeping, watcher)
-    assert sleeping.contester() is None
-    watcher.ledger.close()
-
-
-def test_nobody_watches_without_being_asked_to(sleeping: CaseWorld) -> None:
-    watcher = sleeping.watcher(is_watching=False)
-    sleeping.challenge(sleeping.buy())
-    step(sleeping, watcher)
-    assert sleeping.contester() is None
-    watcher.ledger.close()
-
-
-@pytest.mark.parametrize("keeps_ledger", [True, False])
-def test_a_watcher_that_starts_again_puts_up_no_second_bond(sleeping: CaseWorld, keeps_ledger: bool) -> None:
-    watcher = sleeping.watcher()
-    sleeping.challenge(sleeping.buy())
-    step(sleeping, watcher, 3)
-    watcher.ledger.close()
-    if not keeps_ledger:
-        for file in sleeping.home.root.glob("watcher.db*"):
-            file.unlink()
-    again = sleeping.watcher()
-    step(sleeping, again, 20)
-    assert sleeping.contester() == again.accounts.wallet
-    assert sleeping.open_of(again) == 50 * OPEN - BOND
-    again.ledger.close()
 
 
 def test_a_watcher_does_not_stand_up_against_its_own_challenge(sleeping: CaseWorld) -> None:

@@ -69,18 +69,6 @@ def open_with(payer: Any) -> None:
     Deposits(payer, deposit_wei=Wei(1), pause=payer.pause).channel_with(NODE, GENERATION)
 
 
-def test_a_deposit_waits_until_the_one_before_is_in_a_block_since_both_would_sign_the_same_permit_nonce() -> None:
-    payer = Payer(looks=2)
-    open_with(payer)
-    assert payer.events == ["waited", "waited", "sent"]
-
-
-def test_a_deposit_does_not_wait_for_ever() -> None:
-    payer = Payer(looks=10**9)
-    open_with(payer)
-    assert payer.events == ["waited"] * PAUSES_MAX + ["sent"]
-
-
 def test_a_deposit_that_the_one_before_leaves_no_money_for_is_not_sent() -> None:
     payer = Payer(looks=2)
     payer.deployment.token_balance = lambda wallet: 1 if payer.looks > 0 else 0
@@ -150,7 +138,7 @@ def test_a_node_that_changes_its_generation_again_and_again_gets_few_deposits(pa
 
 
 class Away:
-    """A clock, and a chain that can be taken away."""
+    """A payer's deposits over a clock, and a chain that can be taken away once it has seen the payer's channel."""
 
     def __init__(self, payer: Payer, *, deposit_wei: int = 1) -> None:
         self.at_s = 0.0
@@ -168,6 +156,12 @@ class Away:
             pause=payer.pause,
             now_s=lambda: self.at_s,
         )
+        self.config = self.seen()
+
+    def seen(self, node: Address = NODE) -> ChannelConfig:
+        """A channel that is open, and was looked at again."""
+        self.channel_with(node)
+        return self.channel_with(node)
 
     def channel(self, _: ChannelId) -> Any:
         self._answer()
@@ -191,22 +185,18 @@ class Away:
 
 def test_a_channel_is_used_as_it_was_last_seen_until_half_its_delay_is_over(payer: Payer) -> None:
     chain = Away(payer)
-    chain.channel_with()
-    config = chain.channel_with()  # it is seen once it is open
     chain.is_away = True
-    chain.at_s = config.withdraw_delay_s / 2 - 1
-    assert chain.channel_with() == config
+    chain.at_s = chain.config.withdraw_delay_s / 2 - 1
+    assert chain.channel_with() == chain.config
     chain.at_s += 1
     with pytest.raises(ChainError):
         chain.channel_with()
     chain.is_away = False
-    assert chain.channel_with() == config
+    assert chain.channel_with() == chain.config
 
 
 def test_a_channel_that_was_never_seen_is_not_used_while_the_chain_is_away(payer: Payer) -> None:
     chain = Away(payer)
-    chain.channel_with()
-    chain.channel_with()
     chain.is_away = True
     payer.deployment.token_balance = chain.channel  # a new channel needs the chain
     with pytest.raises(ChainError):
@@ -215,32 +205,18 @@ def test_a_channel_that_was_never_seen_is_not_used_while_the_chain_is_away(payer
         chain.deposits.channel_with(NODE, OTHER)
 
 
-def test_a_channel_without_money_left_is_not_used_while_the_chain_is_away(payer: Payer) -> None:
-    chain = Away(payer)
-    chain.channel_with()
-    config = chain.channel_with()
-    key = channel_id(config, payer.deployment.payments)
-    voucher = Voucher(channel_id=key, adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
-    payer.ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b"signed"))
-    chain.is_away = True
-    with pytest.raises(ChainError):
-        chain.channel_with()
-
-
 def test_a_nearly_used_channel_is_not_used_while_the_chain_is_away_so_that_its_requests_can_be_repeated(
     payer: Payer,
 ) -> None:
     """Its seller would refuse them for too little money, which no later try mends."""
     chain = Away(payer, deposit_wei=100)
-    chain.channel_with()
-    config = chain.channel_with()
-    key = channel_id(config, payer.deployment.payments)
-    for ceiling, is_used in ((75, True), (76, False)):
+    key = channel_id(chain.config, payer.deployment.payments)
+    chain.is_away = True
+    for ceiling, is_used in ((75, True), (76, False), (100, False)):
         voucher = Voucher(channel_id=key, adapter_id=BASE_ONLY, max_claimable_wei=Wei(ceiling))
         payer.ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b"signed"))
-        chain.is_away = True
         if is_used:
-            assert chain.channel_with() == config
+            assert chain.channel_with() == chain.config
         else:
             with pytest.raises(ChainError):
                 chain.channel_with()
@@ -248,32 +224,26 @@ def test_a_nearly_used_channel_is_not_used_while_the_chain_is_away_so_that_its_r
 
 def test_a_silent_endpoint_holds_up_one_stream_of_a_seller_and_none_of_another(payer: Payer) -> None:
     other = Address("0x" + "33" * 20)
-    chain = Away(payer)
-    configs = {}
-    for node in (NODE, other):
-        chain.channel_with(node)
-        configs[node] = chain.channel_with(node)
-    silence = threading.Event()
+    chain, silence = Away(payer), threading.Event()
+    config_of_other = chain.seen(other)
     chain.is_away, chain.silence = True, silence
     with ThreadPoolExecutor() as threads:
         held_up = threads.submit(chain.channel_with)
         assert chain.is_asked.wait(10)
         chain.silence = None
         try:
-            assert chain.channel_with() == configs[NODE]
-            assert chain.channel_with(other) == configs[other]
+            assert chain.channel_with() == chain.config
+            assert chain.channel_with(other) == config_of_other
             assert not held_up.done()
         finally:
             silence.set()
-        assert held_up.result() == configs[NODE]
+        assert held_up.result() == chain.config
 
 
 def test_a_channel_that_was_last_seen_with_a_withdrawal_is_not_used_while_the_chain_is_away(payer: Payer) -> None:
     chain = Away(payer)
-    chain.channel_with()
-    first = chain.channel_with()
-    chain.withdrawing.add(channel_id(first, payer.deployment.payments))
-    assert chain.channel_with() != first  # it is opened, and not seen yet
+    chain.withdrawing.add(channel_id(chain.config, payer.deployment.payments))
+    assert chain.channel_with() != chain.config  # it is opened, and not seen yet
     chain.is_away = True
     with pytest.raises(ChainError):
         chain.channel_with()
@@ -281,14 +251,20 @@ def test_a_channel_that_was_last_seen_with_a_withdrawal_is_not_used_while_the_ch
 
 def test_the_chain_is_not_asked_again_at_once_after_it_did_not_answer(payer: Payer) -> None:
     chain = Away(payer)
-    chain.channel_with()
-    config = chain.channel_with()
     chain.is_away = True
     chain.channel_with()
     num_asked = chain.num_asked
     chain.at_s += AWAY_AGAIN_S - 1
-    assert chain.channel_with() == config
+    assert chain.channel_with() == chain.config
     assert chain.num_asked == num_asked
     chain.at_s += 1
     chain.channel_with()
     assert chain.num_asked == num_asked + 1
+
+
+def test_a_deposit_waits_a_while_until_the_one_before_is_in_a_block() -> None:
+    """Both would sign the same nonce of a permit."""
+    for looks, waits in ((2, 2), (10**9, PAUSES_MAX)):
+        payer = Payer(looks=looks)
+        open_with(payer)
+        assert payer.events == ["waited"] * waits + ["sent"]

@@ -11,14 +11,18 @@ from openledger_node.settlement.actions import TopUp, WithdrawRewards
 from openledger_protocol.primitives import Wei
 
 
-def test_a_plain_token_goes_all_the_way_to_a_withdrawal(tmp_path: Path) -> None:
+def test_a_plain_token_is_approved_for_each_payment_and_goes_all_the_way_to_a_withdrawal(tmp_path: Path) -> None:
     with tamed_chain("simulated", tmp_path) as client:
         given = GivenToken(address=deploy_token(client), has_votes=False)
         with open_world(tmp_path, client, token=given) as world:
-            node, deployment = world.node, world.node.deployment
+            node, payer, deployment = world.node, world.payer, world.node.deployment
+            contracts = deployment.addresses
             assert deployment.permits is None
+            assert world.chain.read("OpenGovernor", "token") == contracts["WrappedVotes"] != contracts["OpenToken"]
             channel = world.open_channel()
-            world.act(TopUp(config=world.configs[channel], amount_wei=Wei(OPEN)), by=world.payer)
+            assert sorted(row.intent.kind for row in payer.ledger.outbox.newest(limit=9)) == ["approve", "open"]
+            assert deployment.allowance(payer.accounts.wallet, contracts["PaymentChannels"]) == 0
+            world.act(TopUp(config=world.configs[channel], amount_wei=Wei(OPEN)), by=payer)
             world.run(lambda: deployment.channel(channel).deposit_wei == 11 * OPEN)
             world.earn(channel, OPEN)
             world.run(lambda: [claim.state for claim in node.ledger.claims.newest(limit=9)] == ["final"])
@@ -27,16 +31,3 @@ def test_a_plain_token_goes_all_the_way_to_a_withdrawal(tmp_path: Path) -> None:
             world.act(WithdrawRewards(amount_wei=Wei(share), to=node.accounts.wallet))
             world.run(lambda: node.treasury.earnings().withdrawn_wei == share)
             assert deployment.token_balance(node.accounts.wallet) == before + share
-
-
-def test_an_approval_is_sent_for_each_payment_and_no_more_than_it_takes(tmp_path: Path) -> None:
-    with tamed_chain("simulated", tmp_path) as client:
-        given = GivenToken(address=deploy_token(client), has_votes=False)
-        with open_world(tmp_path, client, token=given) as world:
-            world.open_channel()
-            kinds = [found.intent.kind for found in world.payer.ledger.outbox.newest(limit=9)]
-            assert sorted(kinds) == ["approve", "open"]
-            wallet, contracts = world.payer.accounts.wallet, world.payer.deployment.addresses
-            assert world.payer.deployment.allowance(wallet, contracts["PaymentChannels"]) == 0
-            votes = world.chain.read("OpenGovernor", "token")
-            assert votes == contracts["WrappedVotes"] != contracts["OpenToken"]

@@ -1,13 +1,12 @@
 """What settlement does where the way is not straight, on the real contracts."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.chain_world.mortal_settlement import ADAPTER, prepare
-from support.chain_world.world import OPEN, World, open_world
+from support.chain_world.world import OPEN, World
 from support.contributors import ADA
 from support.signed import AUTHORIZER_KEY, account, digest
 
@@ -30,12 +29,6 @@ from openledger_protocol.transactions import Intent
 FEE_PPM = 100_000  # protocol and stakers
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path) as opened:
-        yield opened
-
-
 def states(world: World) -> list[str]:
     return [claim.state for claim in world.node.ledger.claims.newest(limit=99)]
 
@@ -52,15 +45,6 @@ def desk_of(world: World, policy: SettlementPolicy) -> Settler:
         windows=node.windows,
         policy=policy,
     )
-
-
-def test_a_claim_of_the_base_alone_proposes_an_empty_list(world: World) -> None:
-    world.earn(world.open_channel(), OPEN)
-    world.run(lambda: states(world) == ["final"])
-    (proposed,) = world.node.ledger.events.find("Proposed")
-    assert payouts_of(proposed) == []
-    assert proposed.arguments["receiptsRoot"] != ZERO_DIGEST, "receipts of the base stand on the claim's line, too"
-    assert world.node.ledger.events.find("Drawn") == []
 
 
 def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim(
@@ -159,43 +143,16 @@ def test_a_reorg_that_changes_the_drawn_block_is_answered_before_the_draw_lapses
     assert "reverted" in [row.state for row in world.node.ledger.outbox.newest(limit=9)]
 
 
-@pytest.mark.parametrize("answer", [b"", b"\xff" * 31, RevertedError("execution reverted")])
 def test_an_endpoint_whose_answers_make_no_sense_is_down_and_ends_no_node(
-    world: World, monkeypatch: pytest.MonkeyPatch, answer: bytes | RevertedError
-) -> None:
-    world.earn(world.open_channel(), OPEN)
-
-    def call(*_: object, **__: object) -> bytes:
-        if isinstance(answer, RevertedError):
-            raise answer
-        return answer
-
-    with monkeypatch.context() as broken:
-        broken.setattr(world.node.client, "call", call)
-        with pytest.raises(ChainError, match="as the contract never does"):
-            world.node.step()
-    world.run(lambda: states(world) == ["final"])
-
-
-def test_what_a_node_waits_for_decides_how_soon_it_looks_at_the_chain(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = world.node
-    world.run(lambda: node.is_idle)
-    told: list[str] = [node.waits_for]
     world.earn(world.open_channel(), OPEN)
-    told.append(node.waits_for)
-    node.step()
-    told.append(node.waits_for)  # its claim is under way
+    for answer in (lambda *_, **__: b"", lambda *_, **__: b"\xff" * 31, refuse):
+        with monkeypatch.context() as broken:
+            broken.setattr(world.node.client, "call", answer)
+            with pytest.raises(ChainError, match="as the contract never does"):
+                world.node.step()
     world.run(lambda: states(world) == ["final"])
-    assert [*told, node.waits_for] == ["nothing", "payers", "block", "nothing"]
-
-    def is_silent() -> Block:
-        raise ChainError("the endpoint does not answer")
-
-    monkeypatch.setattr(node.client, "head", is_silent)
-    node.step()
-    assert (node.waits_for, node.is_idle) == ("block", False)
 
 
 def test_a_claim_whose_end_a_reorganisation_took_back_is_brought_to_its_end_again(
@@ -204,6 +161,10 @@ def test_a_claim_whose_end_a_reorganisation_took_back_is_brought_to_its_end_agai
     """The chain called the end final; the draw is in another block now, and its points are others."""
     shares = prepare(world, tmp_path)
     world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    world.run(lambda: states(world) == ["drawn"])
+    (claim,) = world.node.treasury.earnings().settlements
+    assert set(claim.transactions) == {"claim", "propose", "draw"}
+    assert world.node.treasury.earnings().pending_wei == claim.node_share_wei
     world.run(lambda: states(world) == ["final"])
     (drawn,) = world.node.ledger.events.find("Drawn")
     world.chain.client.reorganise(world.chain.client.head().number - drawn.block.number + 1)
@@ -225,7 +186,7 @@ def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_
     assert sorted(late) == [False, True]
 
 
-def test_a_node_below_the_minimum_stake_says_so_and_claims_once_it_has_bonded(world: World) -> None:
+def test_a_node_below_the_minimum_stake_claims_nothing_and_says_what_to_do(world: World) -> None:
     node = world.node
     channel = world.open_channel()
     wallet = node.accounts.wallet
@@ -253,36 +214,6 @@ def test_nothing_is_claimed_at_a_loss(world: World) -> None:
     assert states(world) == ["sent"]
 
 
-def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws(world: World) -> None:
-    calm, leaving = world.open_channel(), world.open_channel()
-    world.earn(calm, OPEN)
-    world.run(lambda: states(world) == ["claimed"])
-    world.earn(calm, OPEN)
-    world.settle()
-    assert len(states(world)) == 1
-    assert "the next claim is due" in (world.node.settlement.claimer.why_not or "")
-    world.earn(leaving, OPEN)
-    close = CloseChannel(channel_id=leaving, config=world.configs[leaving], amount_wei=Wei(10 * OPEN))
-    world.act(close, by=world.payer)
-    world.run(lambda: world.node.deployment.withdrawal(leaving).amount_wei)
-    world.settle()
-    claim = world.node.ledger.claims.newest(limit=1)[0]
-    transaction = world.node.ledger.outbox.find(claim.key)
-    assert transaction is not None
-    assert transaction.intent.deadline_s == world.node.deployment.withdrawal(leaving).ready_at_s
-    world.run(lambda: world.node.deployment.channel(leaving).claimed_wei == OPEN)
-
-
-def test_an_operator_in_a_hurry_need_not_wait_for_the_interval(world: World) -> None:
-    channel = world.open_channel()
-    world.earn(channel, OPEN)
-    world.run(lambda: states(world) == ["claimed"])
-    world.earn(channel, OPEN)
-    world.node.settlement.claimer.hurry()
-    world.settle()
-    assert states(world)[0] == "sent"
-
-
 def test_receipts_beyond_voucher_and_deposit_wait(world: World) -> None:
     channel = world.open_channel(2 * OPEN)
     for _ in range(3):
@@ -300,34 +231,6 @@ def test_an_unsigned_receipt_is_no_receipt_yet(world: World) -> None:
     world.node.ledger.receipts.sign(second.digest, b"")
     world.run(lambda: states(world) == ["claimed"])
     assert world.node.deployment.channel(channel).claimed_wei == first.receipt.amount_wei
-
-
-def test_what_is_earned_is_seen_at_each_stage_to_the_wei(world: World) -> None:
-    node, channel = world.node, world.open_channel()
-    world.earn(channel, OPEN)
-    share = OPEN - OPEN * FEE_PPM // PPM
-    seen = node.treasury.earnings()
-    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei) == (OPEN, 0, 0)
-    world.run(lambda: states(world) == ["proposed"])
-    seen = node.treasury.earnings()
-    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei) == (0, share, 0)
-    (claim,) = seen.settlements
-    assert (claim.gross_wei, claim.node_share_wei, set(claim.transactions)) == (OPEN, share, {"claim", "propose"})
-    world.run(lambda: states(world) == ["final"])
-    seen = node.treasury.earnings()
-    assert set(seen.settlements[0].transactions) == {"claim", "propose", "finalize"}
-    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei, seen.balance_wei) == (0, 0, share, share)
-    assert seen.gas_wei > 0
-
-
-def test_each_side_sees_a_channel_in_its_own_role(world: World) -> None:
-    channel = world.open_channel()
-    world.earn(channel, OPEN)
-    (ours,), (theirs,) = world.node.treasury.channels(), world.payer.treasury.channels()
-    assert (ours.role, theirs.role) == ("node", "payer")
-    assert (ours.deposit_wei, ours.charged_wei, ours.ceiling_wei, ours.claimed_wei) == (10 * OPEN, OPEN, OPEN, 0)
-    ours = replace(ours, role="payer", charged_wei=Wei(0), ceiling_wei=Wei(0), last_receipt_at=None)
-    assert ours == theirs
 
 
 def finalize_ahead(world: World) -> None:
@@ -433,11 +336,69 @@ def test_a_signed_claim_is_hastened_when_another_cannot_wait(world: World, monke
     world.run(lambda: is_in_time(world, leaving))
 
 
-def test_a_claim_that_is_drawn_is_still_on_its_way(world: World, tmp_path: Path) -> None:
-    shares = prepare(world, tmp_path)
-    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
-    world.run(lambda: states(world) == ["drawn"])
-    seen = world.node.treasury.earnings()
+def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws_or_an_operator_in_a_hurry(
+    world: World,
+) -> None:
+    calm, leaving = world.open_channel(), world.open_channel()
+    world.earn(calm, OPEN)
+    world.run(lambda: states(world) == ["claimed"])
+    world.earn(calm, OPEN)
+    world.settle()
+    assert len(states(world)) == 1
+    assert "the next claim is due" in (world.node.settlement.claimer.why_not or "")
+    world.earn(leaving, OPEN)
+    withdraw_from(world, leaving)
+    world.settle()
+    transaction = world.node.ledger.outbox.find(world.node.ledger.claims.newest(limit=1)[0].key)
+    assert transaction is not None
+    assert transaction.intent.deadline_s == world.node.deployment.withdrawal(leaving).ready_at_s
+    world.run(lambda: world.node.deployment.channel(leaving).claimed_wei == OPEN)
+    world.earn(calm, OPEN)
+    world.settle()
+    assert len(states(world)) == 2
+    world.node.settlement.claimer.hurry()
+    world.settle()
+    assert states(world)[0] == "sent"
+
+
+def test_a_claim_of_the_base_is_seen_at_each_stage_to_the_wei(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = world.node
+    world.run(lambda: node.is_idle)
+    waits_for = [node.waits_for]  # which decides how soon it looks at the chain again
+    world.earn(world.open_channel(), OPEN)
+    waits_for.append(node.waits_for)
+    check_channel_of_both_sides(world)
+    share = OPEN - OPEN * FEE_PPM // PPM
+    seen = node.treasury.earnings()
+    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei) == (OPEN, 0, 0)
+    node.step()
+    waits_for.append(node.waits_for)
+    world.run(lambda: states(world) == ["proposed"])
+    seen = node.treasury.earnings()
+    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei) == (0, share, 0)
     (claim,) = seen.settlements
-    assert seen.pending_wei == claim.node_share_wei
-    assert set(claim.transactions) == {"claim", "propose", "draw"}
+    assert (claim.gross_wei, claim.node_share_wei, set(claim.transactions)) == (OPEN, share, {"claim", "propose"})
+    world.run(lambda: states(world) == ["final"])
+    seen = node.treasury.earnings()
+    assert set(seen.settlements[0].transactions) == {"claim", "propose", "finalize"}
+    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei, seen.balance_wei) == (0, 0, share, share)
+    assert seen.gas_wei > 0
+    (proposed,) = node.ledger.events.find("Proposed")
+    assert payouts_of(proposed) == []
+    assert proposed.arguments["receiptsRoot"] != ZERO_DIGEST, "receipts of the base stand on the claim's line, too"
+    assert node.ledger.events.find("Drawn") == []
+    assert [*waits_for, node.waits_for] == ["nothing", "payers", "block", "nothing"]
+    monkeypatch.setattr(node.client, "head", is_silent)
+    node.step()
+    assert (node.waits_for, node.is_idle) == ("block", False)
+
+
+def check_channel_of_both_sides(world: World) -> None:
+    (ours,), (theirs,) = world.node.treasury.channels(), world.payer.treasury.channels()
+    assert (ours.role, theirs.role) == ("node", "payer")
+    assert (ours.deposit_wei, ours.charged_wei, ours.ceiling_wei, ours.claimed_wei) == (10 * OPEN, OPEN, OPEN, 0)
+    assert theirs == replace(ours, role="payer", charged_wei=Wei(0), ceiling_wei=Wei(0), last_receipt_at=None)
+
+
+def is_silent() -> Block:
+    raise ChainError("the endpoint does not answer")
