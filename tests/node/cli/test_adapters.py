@@ -11,7 +11,7 @@ from support.commands import run_command
 from support.fake_hub import fake_hub
 from support.peft_folders import D_OUT, pair, write_adapter
 from support.processes.nodes import node_environment
-from support.verbs import Run, type_on_terminal
+from support.verbs import Run
 
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
@@ -68,6 +68,7 @@ def test_the_list_says_where_each_adapter_is(run: Run, home: Home, adapter: Adap
     assert "on disk, pinned" in run("adapters", "list").stdout
 
 
+@pytest.mark.process
 def test_an_adapter_of_the_hub_is_pulled_without_a_node(home: Home, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "lake", base_model_name_or_path="acme/large")
     with fake_hub() as hub:
@@ -82,14 +83,6 @@ def test_an_adapter_of_the_hub_is_pulled_without_a_node(home: Home, tmp_path: Pa
     assert (missing.returncode, "the hub has no such repository" in missing.stderr) == (6, True)
 
 
-def test_a_pin_is_kept_until_it_is_taken_off(run: Run, home: Home, adapter: Adapter) -> None:
-    pinned = run("adapters", "pin", "harbour", "--json").json
-    assert (pinned["adapter"], pinned["is_pinned"]) == (adapter.full_name, True)
-    assert read_pins(home) == (adapter.id,)
-    assert "leaves memory" in run("adapters", "unpin", "harbour").stderr
-    assert read_pins(home) == ()
-
-
 def test_a_pin_beyond_the_budget_ends_with_3_and_the_numbers(run: Run, home: Home, tmp_path: Path) -> None:
     home.config_file.write_text("[inference]\nadapter_cache_bytes = 1048576\n")
     add_adapter(home, write_adapter(tmp_path / "harbour", tensors=pair(d_in=400_000)), FAKE_BASE)
@@ -100,19 +93,11 @@ def test_a_pin_beyond_the_budget_ends_with_3_and_the_numbers(run: Run, home: Hom
     assert read_pins(home) == ()
 
 
-def test_what_is_removed_is_pinned_no_more(run: Run, home: Home, adapter: Adapter) -> None:
-    keep_pin(home, adapter.id)
-    assert run("adapters", "remove", "harbour", "--yes").status == 0
-    assert read_pins(home) == ()
-
-
 def test_nothing_is_removed_before_somebody_said_yes(run: Run, home: Home, adapter: Adapter) -> None:
     ran = run("adapters", "remove", "harbour")
     assert (ran.status, list_adapters(home)) == (3, [adapter])
     assert f"no terminal to ask at: delete {adapter.full_name}" in ran.stderr
     assert "Only a new training or another copy brings it back. Give --yes" in ran.stderr
-    typed = type_on_terminal(home, "adapters", "remove", "harbour", answers=[("[y/N]", "")])
-    assert (typed.status, list_adapters(home)) == (130, [adapter])
 
 
 def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Home, adapter: Adapter) -> None:
@@ -121,37 +106,6 @@ def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Hom
     ran = run("adapters", "remove", "harbour")
     assert "It is published under a bond of 10 OPEN, and stays so. To serve it again you need a new" in ran.stderr
     assert "published under a bond of 10 OPEN" in run("adapters", "inspect", "harbour").stdout
-
-
-def test_a_retired_adapter_says_when_its_bond_is_free(run: Run, home: Home, adapter: Adapter) -> None:
-    register(home, adapter, bond_wei=10**19, is_retired=True)
-    entry = run("adapters", "list", "--json").json["adapters"][0]
-    assert (entry["bond_wei"], entry["bond_free_at"]) == (str(10**19), rfc3339(FREE_AT_S))
-    assert run("adapters", "inspect", "harbour", "--json").json["bond_free_at"] == rfc3339(FREE_AT_S)
-    ran = run("adapters", "list")
-    assert "its bond of 10 OPEN is free at 2096-10-02 07:06:40 UTC" in ran.stderr
-    assert "retired; its bond of 10 OPEN is free at" in run("adapters", "inspect", "harbour").stdout
-    asked = run("adapters", "remove", "harbour").stderr
-    assert "and stays so" not in asked
-    assert f"`openledger-node adapters reclaim {adapter.id[:12]}`" in asked
-
-
-def test_a_bond_that_is_free_says_since_when_and_how_to_take_it_back(run: Run, home: Home, adapter: Adapter) -> None:
-    register(home, adapter, bond_wei=10**19, is_retired=True, free_at_s=1_700_000_000)
-    says = "its bond of 10 OPEN has been free since 2023-11-14 22:13:20 UTC"
-    take_back = "`openledger-node adapters reclaim"
-    assert f"{says}: {take_back} {adapter.full_name}`" in run("adapters", "list").stderr.replace("\n", " ")
-    assert f"retired; {says}: {take_back} harbour`" in run("adapters", "inspect", "harbour").stdout
-    asked = run("adapters", "remove", "harbour").stderr
-    assert f"It is retired; {says}." in asked
-    assert asked.count(take_back) == 1
-
-
-@pytest.mark.parametrize("verb", ["retire", "reclaim"])
-def test_a_bond_without_an_adapter_is_a_wrong_command_line(run: Run, verb: str) -> None:
-    ran = run("adapters", verb)
-    assert ran.status == 2
-    assert "missing argument 'ADAPTER'" in ran.stderr
 
 
 def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Path) -> None:
@@ -172,3 +126,35 @@ def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Pa
     assert fields["module_ranks"] == {"q_proj": [2], "up_proj": [3]}
     assert (fields["is_dora"], fields["is_rslora"], fields["dtypes"]) == (True, True, ["F32"])
     assert fields["manifest"]["probe"] is None
+
+
+def test_a_pin_is_kept_until_it_is_taken_off_or_its_adapter_is_removed(
+    run: Run, home: Home, adapter: Adapter
+) -> None:
+    pinned = run("adapters", "pin", "harbour", "--json").json
+    assert (pinned["adapter"], pinned["is_pinned"], read_pins(home)) == (adapter.full_name, True, (adapter.id,))
+    assert "leaves memory" in run("adapters", "unpin", "harbour").stderr
+    assert read_pins(home) == ()
+    run("adapters", "pin", "harbour")
+    assert run("adapters", "remove", "harbour", "--yes").status == 0
+    assert read_pins(home) == ()
+
+
+@pytest.mark.parametrize(
+    ("free_at_s", "says"),
+    [
+        (FREE_AT_S, "its bond of 10 OPEN is free at 2096-10-02 07:06:40 UTC"),
+        (1_700_000_000, "its bond of 10 OPEN has been free since 2023-11-14 22:13:20 UTC"),
+    ],
+)
+def test_a_retired_adapter_says_when_its_bond_is_free_and_how_to_take_it_back(
+    run: Run, home: Home, adapter: Adapter, free_at_s: int, says: str
+) -> None:
+    register(home, adapter, bond_wei=10**19, is_retired=True, free_at_s=free_at_s)
+    entry = run("adapters", "list", "--json").json["adapters"][0]
+    assert (entry["bond_wei"], entry["bond_free_at"]) == (str(10**19), rfc3339(free_at_s))
+    assert says in run("adapters", "list").stderr.replace("\n", " ")
+    assert f"retired; {says}" in run("adapters", "inspect", "harbour").stdout
+    asked = run("adapters", "remove", "harbour").stderr
+    assert "and stays so" not in asked
+    assert asked.count("`openledger-node adapters reclaim") == 1

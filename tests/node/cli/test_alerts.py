@@ -81,17 +81,8 @@ def test_a_test_that_fails_says_why_and_follows_no_redirect(
     ran = run("alerts", "test")
     assert ran.status == 6
     assert words in ran.stdout
+    assert path not in ran.stdout + ran.stderr, "the URL is a secret"
     assert [got[0] for got in Inbox.got] == [path]
-
-
-def test_a_receiver_that_is_off_is_named_without_the_rest_of_its_url(run: Run, inbox: HTTPServer) -> None:
-    port = inbox.server_port
-    inbox.server_close()
-    run("config", "set", "alerts.webhook_url", f"http://127.0.0.1:{port}/secret-path")
-    ran = run("alerts", "test")
-    assert ran.status == 6
-    assert f"127.0.0.1:{port} can't be reached" in ran.stdout
-    assert "secret-path" not in ran.stdout + ran.stderr
 
 
 def test_show_has_events_with_their_state_and_what_was_sent(run: Run, home: Home) -> None:
@@ -139,19 +130,3 @@ def test_a_token_comes_from_a_file_and_wrong_words_exit_2(run: Run, home: Home, 
     assert not (home.keys / "alerts-ntfy.token").exists()
     file.write_text("two words\n")
     assert run("alerts", "token", str(file)).status == 3
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("alerts.webhook_url", "http://example.org/x", "not encrypted"),
-        ("alerts.ntfy_url", "ntfy.sh/topic", "not a URL"),
-        ("alerts.muted", "disc", "'disc' is no event"),
-        ("alerts.node_name", "a\nb", "no name for alerts"),
-        ("alerts.peers_lost_s", "0", "the least is 10"),
-    ],
-)
-def test_a_wrong_setting_is_refused_with_a_reason(run: Run, key: str, value: str, words: str) -> None:
-    ran = run("config", "set", key, value)
-    assert ran.status == 2
-    assert words in ran.stderr

@@ -46,6 +46,7 @@ def test_an_index_of_other_tokens_fails(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ((), "missing argument"),
         (("sea",), "sea"),
         (("lake",), "3 of the 3 rows that taught this adapter are not here"),
         (("lake", "--rows", "none.jsonl"), "cannot read rows from none.jsonl"),
@@ -55,7 +56,3 @@ def test_a_mistake_says_what_to_do(run: Run, adapter: Adapter, words: tuple[str,
     ran = run("attribution", "verify-index", *words)
     assert ran.status != 0
     assert told in " ".join(ran.stderr.split())
-
-
-def test_an_adapter_must_be_named(run: Run) -> None:
-    assert run("attribution", "verify-index").status == 2

@@ -39,9 +39,11 @@ def file(home: Home, run: Run, password: str, tmp_path: Path) -> str:
     return file
 
 
+@pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setenv("OPENLEDGER_HOME", str(tmp_path / "elsewhere"))
-    return Home(tmp_path / "elsewhere")
+    """An empty data directory for the commands that follow."""
+    monkeypatch.setenv("OPENLEDGER_HOME", str(tmp_path / "b"))
+    return Home(tmp_path / "b")
 
 
 def test_a_backup_says_what_is_in_it_and_what_is_not(home: Home, run: Run, password: str, file: str) -> None:
@@ -57,78 +59,47 @@ def test_a_backup_says_what_is_in_it_and_what_is_not(home: Home, run: Run, passw
     ]
 
 
-def test_a_restore_says_what_a_restored_ledger_means(
-    run: Run, password: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_restore_names_the_generation_of_each_ledger_and_the_service_to_start(
+    run: Run, password: str, file: str, elsewhere: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = elsewhere(tmp_path, monkeypatch)
-    told = json.loads(run("restore", file, "--password-file", password, "--json").stdout)
-    assert told["schema"] == "openledger.restore/1"
-    with closing(open_ledger(home.ledger(NETWORK))) as ledger:
-        assert told["generations"] == {NETWORK: ledger.generations.current.generation}
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    service = service_of(elsewhere)
+    service.file.parent.mkdir(parents=True)
+    service.file.touch()
+    restored = run("restore", file, "--password-file", password, "--json")
+    assert restored.json["schema"] == "openledger.restore/1"
+    with closing(open_ledger(elsewhere.ledger(NETWORK))) as ledger:
+        assert restored.json["generations"] == {NETWORK: ledger.generations.current.generation}
     again = run("restore", file, "--password-file", password)
     assert again.status == 3
     assert "a restore replaces nothing: move it away, or name an empty data directory" in again.stderr
 
 
-def test_a_restore_names_the_command_that_starts_the_service(
-    run: Run, password: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = elsewhere(tmp_path, monkeypatch)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(sys, "platform", "linux")
-    service = service_of(home)
-    unit = service.file
-    unit.parent.mkdir(parents=True)
-    unit.touch()
-    ran = run("restore", file, "--password-file", password)
-    assert f"`systemctl --user start {service.name}` starts its service" in ran.stderr
-
-
 @pytest.mark.parametrize(
-    ("text", "status", "says"),
-    [("wrong horse\n", 4, "the password does not open"), ("\n", 4, "must contain the password on one line")],
+    ("words", "typed", "status", "says"),
+    [
+        (("restore", "FILE"), "wrong horse", 4, "the password does not open"),
+        (("restore", "FILE"), "", 4, "must contain the password on one line"),
+        (("restore", "/nowhere/none"), "correct horse", 1, "No such file"),
+        (("restore", "PASSWORD"), "correct horse", 1, "is not a backup of this program"),
+        (("backup", "/nowhere/b"), "short", 4, "at least 8 characters"),
+    ],
 )
-def test_a_restore_with_a_wrong_password_is_refused(
-    run: Run,
-    password: str,
-    file: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    status: int,
-    says: str,
+def test_what_can_not_be_done_is_said_and_nothing_is_restored(
+    run: Run, password: str, file: str, elsewhere: Home, words: tuple[str, str], typed: str, status: int, says: str
 ) -> None:
-    home = elsewhere(tmp_path, monkeypatch)
-    Path(password).write_text(text)
-    ran = run("restore", file, "--password-file", password)
-    assert ran.status == status
-    assert says in ran.stderr
-    assert [each.name for each in home.root.iterdir()] == ["node.lock"]
+    Path(password).write_text(f"{typed}\n")
+    command, name = words
+    ran = run(command, {"FILE": file, "PASSWORD": password}.get(name, name), "--password-file", password)
+    assert (ran.status, says in ran.stderr) == (status, True), ran.stderr
+    assert [each.name for each in elsewhere.root.glob("*")] in ([], ["node.lock"])
 
 
-def test_a_short_password_and_no_terminal_are_refused(run: Run, password: str, tmp_path: Path, home: Home) -> None:
-    Path(password).write_text("short\n")
-    ran = run("backup", str(tmp_path / "b"), "--password-file", password)
-    assert (ran.status, "at least 8 characters" in ran.stderr) == (4, True)
-    assert not (tmp_path / "b").exists()
-
-
-def test_nothing_is_restored_beside_a_daemon(
-    run: Run, password: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = elsewhere(tmp_path, monkeypatch)
-    home.root.mkdir()
-    with closing(claim_home(home)):
+def test_nothing_is_restored_beside_a_daemon(run: Run, password: str, file: str, elsewhere: Home) -> None:
+    elsewhere.root.mkdir()
+    with closing(claim_home(elsewhere)):
         ran = run("restore", file, "--password-file", password)
     assert ran.status == 3
     assert "only into an empty data directory: run `openledger-node --home FOLDER restore FILE`" in ran.stderr
     assert "or end the node with `openledger-node stop`, move its folder away, and try again" in ran.stderr
-
-
-def test_no_file_and_another_file_are_said(run: Run, password: str, tmp_path: Path, home: Home) -> None:
-    missing = run("restore", str(tmp_path / "none"), "--password-file", password)
-    assert missing.status == 1
-    assert "No such file" in missing.stderr
-    other = run("restore", password, "--password-file", password)
-    assert other.status == 1
-    assert "is not a backup of this program" in other.stderr

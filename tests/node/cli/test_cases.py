@@ -53,6 +53,8 @@ def test_an_open_case_shows_shares_deadlines_and_the_next_step(run: Run, monkeyp
     assert "contest    ends in 30 s" in ran.stdout
     assert "judgement  ends in 60 s" in ran.stdout
     assert "under a bond of 5" in ran.stdout
+    as_json, _ = shown(run, monkeypatch, {"cases": [CASE]}, "--all", "--json")
+    assert (as_json.json["schema"], as_json.json["cases"]) == ("openledger.cases/1", [CASE])
 
 
 def test_money_that_waits_is_told_with_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,12 +64,6 @@ def test_money_that_waits_is_told_with_the_command(run: Run, monkeypatch: pytest
     assert "no open case; `--all` shows those that have ended" in ran.stdout
     assert "credited to 0xbb: `openledger-node rewards withdraw --wallet signer` takes them out" in ran.stderr
     assert "0xaa" not in ran.stderr
-
-
-def test_the_json_is_what_the_node_has_answered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran, _ = shown(run, monkeypatch, {"cases": [CASE]}, "--all", "--json")
-    assert ran.json["schema"] == "openledger.cases/1"
-    assert ran.json["cases"] == [CASE]
 
 
 def test_a_case_that_has_ended_has_no_deadlines() -> None:

@@ -72,17 +72,11 @@ def test_an_answer_of_another_node_says_before_what_it_can_cost_once_for_each_mo
     assert "deposits 1 OPEN" in text
 
 
-@pytest.mark.parametrize("model", ["smollm", "harbour", "harbour@1234", "0x12", "smollm:harbour"])
-def test_an_answer_of_this_machine_is_free_and_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
-) -> None:
-    notice(monkeypatch, tmp_path, answers()).before(model)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_requester_pays_for_every_model_and_a_node_without_a_network_for_none(
+def test_nothing_is_said_where_nothing_is_paid_and_a_requester_pays_for_every_model(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for model in ("smollm", "harbour", "harbour@1234", "0x12", "smollm:harbour"):
+        notice(monkeypatch, tmp_path, answers()).before(model)
     notice(monkeypatch, tmp_path, answers(None)).before("ferry")
     notice(monkeypatch, tmp_path, answers(), is_quiet=True).before("ferry")
     assert capsys.readouterr().err == ""

@@ -25,16 +25,8 @@ class Daemon(socketserver.StreamRequestHandler):
         self.wfile.write(self.answer)
 
 
-class FailedDaemon(Daemon):
-    answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
-
-
-class OlderDaemon(Daemon):
-    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-
-
 @contextmanager
-def listening(home: Home, daemon: type[Daemon]) -> Iterator[None]:
+def listening(home: Home, daemon: type[Daemon] = Daemon) -> Iterator[None]:
     with socketserver.UnixStreamServer(str(home.socket), daemon) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -54,7 +46,7 @@ def test_a_daemon_that_is_starting_is_asked_once_it_listens(home: Home, monkeypa
     with ExitStack() as stack:
 
         def listen() -> None:
-            stack.enter_context(listening(home, Daemon))
+            stack.enter_context(listening(home))
 
         instead_of_waiting(monkeypatch, listen)
         stack.enter_context(claim_home(home))
@@ -77,14 +69,17 @@ def test_a_daemon_that_never_listens_is_named_with_what_to_do(home: Home, monkey
 
 
 @pytest.mark.parametrize(
-    ("daemon", "says"),
+    ("status", "says"),
     [
-        (FailedDaemon, r"failed at GET /limits \(status 500\); to see why, read its log: `journalctl"),
-        (OlderDaemon, r"refuses GET /limits \(status 404\): it may be of another version"),
+        ("500 Internal Server Error", r"failed at GET /limits \(status 500\); to see why, read its log: `journalctl"),
+        ("404 Not Found", r"refuses GET /limits \(status 404\): it may be of another version"),
     ],
 )
-def test_a_daemon_that_answers_badly_is_not_called_silent(home: Home, daemon: type[Daemon], says: str) -> None:
-    with claim_home(home), listening(home, daemon), pytest.raises(NodeError, match=says) as refused:
+def test_a_daemon_that_answers_badly_is_not_called_silent(
+    home: Home, monkeypatch: pytest.MonkeyPatch, status: str, says: str
+) -> None:
+    monkeypatch.setattr(Daemon, "answer", f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+    with claim_home(home), listening(home), pytest.raises(NodeError, match=says) as refused:
         ask_daemon(home, "GET", "/limits")
     assert not isinstance(refused.value, SilentError)
 

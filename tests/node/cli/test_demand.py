@@ -68,15 +68,9 @@ def test_a_missed_call_is_shown_with_its_command_and_a_strangers_without(ask: An
     assert "1 call in 20 tries out" in text
 
 
-def test_the_json_is_the_statuss_own(ask: Any) -> None:
+def test_the_json_is_the_statuss_own_and_a_node_without_peers_or_a_stopped_one_says_so(ask: Any) -> None:
     assert '"schema": "openledger.demand/1"' in ask({"demand": FOUND}, as_json=True).out
     assert '"missed": []' in ask({"demand": None}, as_json=True).out
-
-
-def test_a_node_without_peers_says_how_to_get_some(ask: Any) -> None:
     assert "`openledger-node network join FILE`" in ask({"demand": None}).err
-
-
-def test_a_stopped_node_says_so(ask: Any) -> None:
     with pytest.raises(NetworkError, match="openledger-node start"):
         ask(None)

@@ -8,7 +8,6 @@ import pytest
 
 from openledger_node.cli import greeting
 from openledger_node.cli.greeting import greet
-from openledger_node.datanets.sample import draw_sample
 from openledger_node.first_words import FIRST_QUESTION, SAMPLE_QUESTION, SAMPLE_TEACHER
 
 PROFILE = SimpleNamespace(device="cpu", dtype="bfloat16", backend="torch_lora")
@@ -67,9 +66,3 @@ def test_a_node_that_only_buys_is_told_where_adapters_are_and_not_to_add_one(
     assert "adapters  those of other nodes" in text
     assert "peers list` shows who sells which" in text
     assert "adapters add" not in text
-
-
-def test_the_sample_question_is_one_that_its_teacher_has_answered() -> None:
-    (row,) = (row for row in draw_sample().rows if row.prompt == SAMPLE_QUESTION)
-    assert SAMPLE_TEACHER in row.completion
-    assert row.contributor == SAMPLE_TEACHER.lower().replace(" ", "-")
