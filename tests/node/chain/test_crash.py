@@ -19,7 +19,9 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import check_address
 from openledger_protocol.transactions import Intent
 
-ADA, BEN = KEYS
+pytestmark = pytest.mark.process
+
+ADA = next(iter(KEYS))
 CONTRACT = check_address("0x" + "c" * 40)
 REFUSED = b"refused"
 
@@ -79,7 +81,7 @@ def check_each_once(chain: StormyChain, calls: list[bytes], file: Path) -> None:
     assert found == {REFUSED: "refused", **dict.fromkeys(calls, "final")}
 
 
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("count", depth(light=[1], deep=[1, 4]))
 @pytest.mark.parametrize("point", FAIL_POINTS)
 def test_an_outbox_killed_at_a_point_goes_on_from_there(tmp_path: Path, live: Live, point: str, count: int) -> None:
     chain, file = StormyChain(leaves_gap="fill" in point), tmp_path / "ledger.db"
@@ -91,7 +93,6 @@ def test_an_outbox_killed_at_a_point_goes_on_from_there(tmp_path: Path, live: Li
     check_each_once(chain, calls, file)
 
 
-@pytest.mark.process
 def test_an_outbox_killed_again_and_again_pays_each_once(tmp_path: Path, live: Live) -> None:
     chain, file, deaths = StormyChain(), tmp_path / "ledger.db", random.Random(7)
     calls = write_intents(file, depth(light=12, deep=80))

@@ -2,8 +2,6 @@
 
 import pytest
 from eth_account import Account
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from hexbytes import HexBytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +13,8 @@ from openledger_node.chain.encoding import (
     transaction_hash,
 )
 from openledger_protocol.chain import ContractCall
-from openledger_protocol.primitives import ZERO_ADDRESS, Wei, checksum_address
-from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.primitives import Wei, checksum_address
+from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import GasPrice
 
 KEY = bytes(range(1, 33))
@@ -43,21 +41,6 @@ transactions = st.builds(
     st.binary(max_size=300),
     st.integers(0, 2**127),
 )
-
-
-@given(transactions)
-def test_another_implementation_reads_what_we_write(unsigned: UnsignedTransaction) -> None:
-    raw = encode(unsigned)
-    read = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-    assert read["chainId"] == unsigned.chain_id
-    assert read["nonce"] == unsigned.nonce
-    assert (read["maxFeePerGas"], read["maxPriorityFeePerGas"]) == (
-        unsigned.price.fee_max_wei,
-        unsigned.price.tip_max_wei,
-    )
-    assert (read["gas"], read["value"]) == (unsigned.gas_limit, unsigned.call.value_wei)
-    assert (read["to"], read["data"]) == (bytes.fromhex(unsigned.call.to[2:]), unsigned.call.data)
-    assert Account.recover_transaction(raw) == address_of(KEY)
 
 
 @given(transactions)
@@ -98,14 +81,3 @@ def test_another_implementation_writes_the_same_bytes(unsigned: UnsignedTransact
 )
 def test_rlp_is_written_as_its_source_says(item: object, expected: str) -> None:
     assert encode_rlp(item).hex() == expected  # type: ignore[arg-type]  # the table mixes all kinds
-
-
-def test_a_call_to_nobody_is_still_twenty_bytes() -> None:
-    unsigned = UnsignedTransaction(
-        chain_id=1,
-        nonce=0,
-        price=GasPrice(fee_max_wei=Wei(1), tip_max_wei=Wei(1)),
-        gas_limit=21_000,
-        call=ContractCall(to=ZERO_ADDRESS),
-    )
-    assert TypedTransaction.from_bytes(HexBytes(encode(unsigned))).as_dict()["to"] == bytes(20)

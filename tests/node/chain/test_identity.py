@@ -11,11 +11,11 @@ from support.chain_world.deployed import DeployedChain, deployed_chain, send_cal
 from openledger_node.chain.client import ChainClient
 from openledger_node.chain.clients.simulated import SimulatedClient
 from openledger_node.chain.dev.constants import BANK_COINS_WEI
-from openledger_node.chain.identity import check_identity, genesis_hash, is_development_chain
+from openledger_node.chain.identity import check_identity, is_development_chain
 from openledger_node.errors import ChainError
 from openledger_node.network_file import Network
 from openledger_protocol.chain import Block, ContractCall
-from openledger_protocol.primitives import ZERO_DIGEST, Wei, check_address
+from openledger_protocol.primitives import Wei, check_address
 
 STRANGER = check_address("0x" + "9" * 40)
 
@@ -61,10 +61,6 @@ def test_a_contract_that_is_not_there_is_named_with_the_address_that_is_empty(
     contracts = {**network.contracts, "Params": STRANGER}
     with pytest.raises(ChainError, match=f"no contract is at {STRANGER}, where {network.network} has Params"):
         check_identity(chain, replace(network, contracts=contracts))
-
-
-def test_the_first_block_is_the_chains_name(chain: SimulatedClient, network: Network) -> None:
-    assert genesis_hash(chain) == network.genesis_hash != ZERO_DIGEST
 
 
 class Pruned:

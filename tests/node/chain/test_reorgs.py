@@ -1,6 +1,6 @@
 """Outbox and watcher over anvil, which reorganises as a real chain does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedChain]:
 
 
 @pytest.fixture
-def open_shop(chain: DeployedChain, ledger: Ledger, tmp_path: Path) -> Callable[[], Shop]:
+def shop(chain: DeployedChain, ledger: Ledger, tmp_path: Path) -> Shop:
     """Payers whose money no reorg of these tests takes away, and nothing wanted yet."""
     keys = {address_of(key): key for key in (keccak(f"{tmp_path} {number}".encode()) for number in range(3))}
     receiver, *payers = keys
@@ -95,33 +95,27 @@ def open_shop(chain: DeployedChain, ledger: Ledger, tmp_path: Path) -> Callable[
         chain.fund(payer, open_wei=10**9)
     chain.client.ask("anvil_mine", [hex(2 * BEYOND), hex(1)])  # in one question, not in two a block
     settings = {"client": chain.client, "chain_id": chain.client.chain_id()}
-    first_block = chain.client.head().number - BEYOND
-
-    def build() -> Shop:
-        """Again after a restart, over the same ledger."""
-        return Shop(
-            chain=chain,
-            ledger=ledger,
-            outbox=Outbox(
-                **settings,
-                journal=ledger.outbox,
-                senders=keys,
-                sign=lambda sender, digest: sign_digest(keys[sender], digest),
-                limits=OutboxLimits(bump_after_blocks=3, bump_after_s=3),
-            ),
-            watcher=Watcher(
-                **settings,
-                journal=ledger.events,
-                addresses=list(chain.contracts.values()),
-                first_block=first_block,
-                decode=decode_with(chain.contracts),
-            ),
-            receiver=receiver,
-            payers=payers,
-            amounts=[],
-        )
-
-    return build
+    return Shop(
+        chain=chain,
+        ledger=ledger,
+        outbox=Outbox(
+            **settings,
+            journal=ledger.outbox,
+            senders=keys,
+            sign=lambda sender, digest: sign_digest(keys[sender], digest),
+            limits=OutboxLimits(bump_after_blocks=3, bump_after_s=3),
+        ),
+        watcher=Watcher(
+            **settings,
+            journal=ledger.events,
+            addresses=list(chain.contracts.values()),
+            first_block=chain.client.head().number - BEYOND,
+            decode=decode_with(chain.contracts),
+        ),
+        receiver=receiver,
+        payers=payers,
+        amounts=[],
+    )
 
 
 def pay_in_each_block(shop: Shop, count: int) -> None:
@@ -142,8 +136,7 @@ def pay_now_and_then(shop: Shop, num_blocks: int) -> None:
 
 
 @pytest.mark.parametrize("depth", by_depth(light=[1, 12, 64], deep=[1, 5, 12, 30, 64]))
-def test_a_reorg_changes_no_total_and_no_payment_is_made_twice(open_shop: Callable[[], Shop], depth: int) -> None:
-    shop = open_shop()
+def test_a_reorg_changes_no_total_and_no_payment_is_made_twice(shop: Shop, depth: int) -> None:
     pay_in_each_block(shop, depth + 5)
     before = shop.received()
     assert before > 0
@@ -159,34 +152,8 @@ def test_a_reorg_changes_no_total_and_no_payment_is_made_twice(open_shop: Callab
     assert {row.state for row in shop.ledger.outbox.newest(limit=1_000)} == {"final"}
 
 
-def test_a_reorg_while_the_node_is_off_is_found_at_its_next_start(open_shop: Callable[[], Shop]) -> None:
-    shop = open_shop()
-    pay_in_each_block(shop, 20)
-    shop.client.reorganise(12)
-    shop.client.mine(3)
-    again = open_shop()
-    again.amounts.extend(shop.amounts)
-    again.settle()
-    again.step()
-    assert again.told() == again.amounts
-    assert again.received() == sum(again.amounts)
-
-
-def test_reorg_after_reorg_changes_no_total(open_shop: Callable[[], Shop]) -> None:
-    shop = open_shop()
-    for depth in (3, 1, 7, 2, 5, 4):
-        pay_in_each_block(shop, 3)
-        shop.client.reorganise(depth)
-        shop.step()
-    shop.settle()
-    shop.step()
-    assert shop.told() == shop.amounts
-    assert shop.received() == sum(shop.amounts)
-
-
 @pytest.mark.parametrize("depth", by_depth(light=[REORG_DEPTH_MAX + 1], deep=[REORG_DEPTH_MAX + 1, BEYOND]))
-def test_a_deeper_reorg_halts_all_money_and_says_why(open_shop: Callable[[], Shop], depth: int) -> None:
-    shop = open_shop()
+def test_a_deeper_reorg_halts_all_money_and_says_why(shop: Shop, depth: int) -> None:
     pay_now_and_then(shop, depth + 2)
     told = shop.told()
     shop.client.reorganise(depth)
@@ -199,22 +166,3 @@ def test_a_deeper_reorg_halts_all_money_and_says_why(open_shop: Callable[[], Sho
         assert "took back more than 64 blocks" in (state.why or "")
     assert shop.told() == told
     assert shop.ledger.outbox.find(str(shop.amounts[-1])).state == "intended"  # type: ignore[union-attr]
-
-
-def test_a_deeper_reorg_while_the_node_is_off_halts_its_next_start(open_shop: Callable[[], Shop]) -> None:
-    shop = open_shop()
-    pay_now_and_then(shop, BEYOND)
-    shop.client.reorganise(BEYOND - 2)
-    again = open_shop()
-    again.step()
-    assert (again.watcher.state.health, again.outbox.state.health) == ("halted", "halted")
-
-
-def test_a_deep_reorg_halts_the_outbox_even_without_the_watcher(open_shop: Callable[[], Shop]) -> None:
-    shop = open_shop()
-    pay_now_and_then(shop, BEYOND)
-    shop.client.reorganise(BEYOND - 2)
-    for _ in range(3):
-        shop.outbox.step()
-        shop.client.mine()
-    assert shop.outbox.state.health == "halted"

@@ -33,7 +33,6 @@ class Second:
     is_forked: bool = False
     is_short: bool = False
     is_silent: bool = False
-    is_closed: bool = False
 
     def finalized_number(self) -> int:
         if self.is_silent:
@@ -45,9 +44,6 @@ class Second:
         if self.is_short or found is None:
             return None
         return replace(found, hash=ZERO_DIGEST) if self.is_forked else found
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 def final_by(chain: SimulatedClient, second: Any) -> int:
@@ -69,10 +65,3 @@ def test_endpoints_that_differ_make_nothing_final(chain: SimulatedClient, lie: d
 def test_a_second_endpoint_that_is_silent_makes_nothing_final(chain: SimulatedClient) -> None:
     with pytest.raises(ChainError, match="the endpoint at two does not answer"):
         final_by(chain, Second(chain, 4, is_silent=True))
-
-
-def test_both_are_closed(chain: SimulatedClient) -> None:
-    second = Second(chain, 4)
-    with closing(open_client()) as other:
-        RpcClient(other._endpoint, second=second).close()  # type: ignore[arg-type]
-    assert second.is_closed

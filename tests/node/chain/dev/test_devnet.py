@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,16 +15,13 @@ from pathlib import Path
 
 import pytest
 from support.chain_world.deployed import send_call
-from support.chain_world.ways import INTERVAL_S, NEEDS_ANVIL, NEVER_S, WAIT_S, AnvilClient, PatientClient
+from support.chain_world.ways import INTERVAL_S, NEEDS_ANVIL, WAIT_S, PatientClient
 from support.processes.nodes import is_alive, wait_for
 from support.tiers import depth
 
-from openledger_node.chain.dev.anvil import LOCK_FILE
 from openledger_node.chain.dev.constants import IN_USE_WAIT_S
-from openledger_node.chain.dev.embedded import open_chain
-from openledger_node.chain.dev.launch import CHAIN_FILES, Devnet, begin_devnet, start_devnet
+from openledger_node.chain.dev.launch import Devnet, start_devnet
 from openledger_node.errors import ChainError
-from openledger_node.network_file import network_id_for_development
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.primitives import Digest, Wei, check_address
 
@@ -34,7 +30,6 @@ pytestmark = pytest.mark.process
 NOBODY = check_address("0x" + "0" * 38 + "99")
 ENGINES = ["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)]
 NUM_KILLS = depth(light=4, deep=40)
-CLOCK_SLACK_S = 3
 
 
 def start(
@@ -119,44 +114,6 @@ def test_a_chain_that_was_ended_goes_on_as_the_same_chain(tmp_path: Path, engine
         assert client.mine().number > before.number
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_two_fresh_chains_are_two_networks(tmp_path: Path, engine: str) -> None:
-    with start(tmp_path / "a", engine=engine) as first, start(tmp_path / "b", engine=engine) as second:
-        assert first.chain_id == second.chain_id
-        assert network_id_for_development(first.genesis_hash) != network_id_for_development(second.genesis_hash)
-
-
-# ---- time
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_it_mines_each_second_at_wall_time(tmp_path: Path, engine: str) -> None:
-    with start(tmp_path, engine=engine, interval_s=1.0) as devnet, closing(PatientClient(devnet.url)) as client:
-        first = client.mine()
-        before_s = time.time()
-        last = client.mine(2)
-        assert time.time() - before_s < 2 + CLOCK_SLACK_S
-        # Each block's time is a second after its parent's, so a chain that mines faster runs ahead of the clock.
-        assert -CLOCK_SLACK_S < last.timestamp_s - time.time() < 1
-        found = [client.block(number) for number in range(first.number, last.number + 1)]
-        times = [block.timestamp_s for block in found if block is not None]
-        assert len(times) >= 3
-        assert times == sorted(set(times))
-
-
-def test_after_a_pause_of_months_its_time_is_the_clocks_again(tmp_path: Path) -> None:
-    with closing(open_chain(tmp_path / CHAIN_FILES["embedded"], int(time.time()) - 90 * 86_400)) as chain:
-        for second in range(5):
-            chain.mine(chain.head.timestamp + 1 + second)
-        number, long_ago_s = chain.head.block_number, chain.head.timestamp
-    with start(tmp_path) as devnet, closing(PatientClient(devnet.url)) as client:
-        client.mine()
-        block = client.block(number + 1)
-        assert block is not None
-        assert long_ago_s < block.timestamp_s
-        assert abs(block.timestamp_s - time.time()) < 5 + CLOCK_SLACK_S
-
-
 # ---- refusals
 
 
@@ -169,19 +126,6 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, engine: 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_chain_waits_for_the_end_of_the_process_that_had_it_before(
-    tmp_path: Path, engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stderr", sys.__stderr__)
-    with start(tmp_path, engine=engine) as devnet:
-        begun = begin_devnet(tmp_path, engine=engine, wait_s=WAIT_S)
-        wait_for(lambda: "for another process to end: the development chain" in capfd.readouterr().err)
-        genesis = devnet.genesis_hash
-    with begun.finish() as devnet:
-        assert devnet.genesis_hash == genesis
-
-
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_port_that_is_taken_is_named_whoever_has_it(tmp_path: Path, engine: str) -> None:
     with start(tmp_path / "first") as other:
         port = int(other.url.rpartition(":")[2])
@@ -189,36 +133,11 @@ def test_a_port_that_is_taken_is_named_whoever_has_it(tmp_path: Path, engine: st
             start(tmp_path / "second", engine=engine, port=port)
 
 
-def test_a_port_can_be_taken_again_at_once(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    for _ in range(2):
-        with start(tmp_path, port=port) as devnet, closing(PatientClient(devnet.url)) as client:
-            assert devnet.url.endswith(f":{port}")
-            client.mine()
-
-
-@pytest.mark.parametrize("size", [100, 5_000])
-def test_a_file_that_was_cut_off_is_refused_with_what_to_do(tmp_path: Path, size: int) -> None:
-    file = tmp_path / CHAIN_FILES["embedded"]
-    open_chain(file, 0).close()
-    os.truncate(file, size)
-    with pytest.raises(ChainError, match=r"is damaged .*: move it away to start a fresh chain"):
-        start(tmp_path)
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ChainError, match=r"does not start: .*file"):
-        start_devnet(tmp_path / "file" / "folder", engine="embedded")
-
-
 @NEEDS_ANVIL
-@pytest.mark.parametrize("name", ["anvil.json", "anvil-state.json"])
-def test_anvils_files_that_were_cut_off_are_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+def test_anvils_file_that_was_cut_off_is_refused_with_what_to_do(tmp_path: Path) -> None:
     start(tmp_path, engine="anvil").close()
-    (tmp_path / name).write_text('{"times')
-    with pytest.raises(ChainError, match=rf"{name} is damaged: move .* away to start a fresh chain"):
+    (tmp_path / "anvil.json").write_text('{"times')
+    with pytest.raises(ChainError, match=r"anvil.json is damaged: move .* away to start a fresh chain"):
         start(tmp_path, engine="auto")
 
 
@@ -237,12 +156,6 @@ def test_a_killed_chain_is_started_again_where_it_was_and_at_its_address(tmp_pat
         assert client.block(before.number) == before
         assert client.receipt(receipt_of) == mined
         wait_for(lambda: client.head().number > before.number)
-
-
-def test_a_chain_that_was_begun_for_nothing_is_ended(tmp_path: Path) -> None:
-    begun = begin_devnet(tmp_path, engine="embedded")
-    begun.process.give_up()
-    assert begun.process._process.poll() is not None
 
 
 PARENT = """
@@ -278,44 +191,6 @@ def wait_until_down(client: PatientClient) -> None:
         except ChainError:
             return
     raise AssertionError("it lives on")
-
-
-@NEEDS_ANVIL
-def test_anvil_whose_keeper_was_killed_is_not_started_twice(tmp_path: Path) -> None:
-    devnet = start(tmp_path, engine="anvil")
-    os.kill(devnet.process_id, signal.SIGKILL)
-    devnet.close()
-    with closing(PatientClient(devnet.url)) as client:
-        client.mine()
-        with pytest.raises(ChainError, match="is already running in process"):
-            start(tmp_path, engine="anvil", wait_s=0)
-        os.kill(int((tmp_path / LOCK_FILE).read_text()), signal.SIGTERM)
-        wait_until_down(client)
-
-
-@NEEDS_ANVIL
-def test_anvil_mines_when_it_is_told_to_as_well(tmp_path: Path) -> None:
-    with start(tmp_path, engine="anvil", interval_s=NEVER_S) as devnet, closing(AnvilClient(devnet.url)) as client:
-        assert client.mine(3).number == 3
-
-
-def test_what_it_says_is_one_line(tmp_path: Path) -> None:
-    told, errors, status = run_once(tmp_path, "embedded")
-    assert set(json.loads(told)) == {"url", "chain_id", "genesis_hash", "engine"}
-    assert (errors, status) == ("", 0)
-
-
-def test_why_it_does_not_start_is_said_once(tmp_path: Path) -> None:
-    told, errors, status = run_once(tmp_path, "ganache")
-    assert json.loads(told) == {"error": "there is no engine 'ganache': use auto, embedded or anvil"}
-    assert (errors, status) == ("", ChainError.exit_code)
-
-
-def run_once(folder: Path, engine: str) -> tuple[str, str, int]:
-    """Start it and hang up at once."""
-    command = [sys.executable, "-m", "openledger_node.chain.dev.process", "--folder", str(folder), "--engine", engine]
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return ran.stdout, ran.stderr, ran.returncode
 
 
 def test_a_block_that_cannot_be_stored_ends_it_and_says_why(tmp_path: Path) -> None:

@@ -1,14 +1,12 @@
 """The embedded chain and its file: what was answered stays so, damage is seen, and a full disk changes nothing."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import rlp
-from support.chain_world.deployed import PRICE, deployed_chain, network_of, refusal, send_call, signed_call
+from support.chain_world.deployed import PRICE, deployed_chain, refusal, send_call, signed_call
 from support.chain_world.ways import Simulation
 
 from openledger_node.chain.clients.simulated import GENESIS_S
@@ -16,10 +14,9 @@ from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
-from openledger_node.chain.dev.process import mine_or_say
 from openledger_node.errors import ChainError
 from openledger_protocol.chain import Block, ContractCall
-from openledger_protocol.primitives import Digest, Wei, check_address
+from openledger_protocol.primitives import Wei, check_address
 from openledger_protocol.transactions import GasPrice
 
 NUM_BLOCKS = 12
@@ -85,14 +82,6 @@ def test_what_was_mined_is_found_after_a_restart_and_what_waited_is_forgotten(fi
         assert send_call(again, ContractCall(to=BANK)) == waits
 
 
-def test_each_fresh_chain_is_another_network() -> None:
-    networks = set()
-    for _ in range(2):
-        with closing(Simulation(open_chain(None, GENESIS_S))) as client:
-            networks.add(network_of(client, {}, 1).network)
-    assert len(networks) == 2
-
-
 def test_a_chain_is_for_one_program_at_a_time(file: Path) -> None:
     with (
         closing(open_chain(file, GENESIS_S)),
@@ -100,18 +89,6 @@ def test_a_chain_is_for_one_program_at_a_time(file: Path) -> None:
     ):
         open_chain(file, GENESIS_S)
     open_chain(file, GENESIS_S).close()
-
-
-def test_each_block_is_on_the_disk_before_it_is_told(file: Path) -> None:
-    with closing(open_chain(file, GENESIS_S)) as chain:
-        connection = chain._store._connection
-        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-def test_nobody_else_may_read_the_file(file: Path) -> None:
-    with closing(open_chain(file, GENESIS_S)):
-        assert file.stat().st_mode & 0o077 == 0
 
 
 # ---- time
@@ -124,7 +101,7 @@ def test_a_blocks_time_is_the_clocks_also_after_a_long_pause(file: Path) -> None
         assert chain.mine(GENESIS_S + 90 * 86_400).timestamp == GENESIS_S + 90 * 86_400
 
 
-@pytest.mark.parametrize("now_s", [GENESIS_S + 10, GENESIS_S + 9, GENESIS_S - 1_000_000, 0])
+@pytest.mark.parametrize("now_s", [GENESIS_S + 10, 0])
 def test_time_never_stands_still_or_goes_back_whatever_the_clock_does(now_s: int) -> None:
     with closing(open_chain(None, GENESIS_S)) as chain:
         chain.mine(GENESIS_S + 10)
@@ -134,19 +111,12 @@ def test_time_never_stands_still_or_goes_back_whatever_the_clock_does(now_s: int
 # ---- damage
 
 
-@pytest.mark.parametrize("part", [0.02, 0.3, 0.7, 0.98])
+@pytest.mark.parametrize("part", [0.02, 0.7])
 def test_a_truncated_file_is_refused_with_what_to_do(kept: tuple[Path, list[Block]], file: Path, part: float) -> None:
     whole = kept[0].read_bytes()
     file.write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(ChainError, match=r"is damaged .*: move it away to start a fresh chain"):
         open_chain(file, GENESIS_S)
-
-
-def test_a_file_of_something_else_is_refused_and_left_as_it_is(file: Path) -> None:
-    file.write_bytes(b"my diary, " * 1_000)
-    with pytest.raises(ChainError, match=r"is damaged .*: move it away"):
-        open_chain(file, GENESIS_S)
-    assert file.read_bytes() == b"my diary, " * 1_000
 
 
 def test_damage_in_any_page_is_refused_or_changes_no_block(kept: tuple[Path, list[Block]], file: Path) -> None:
@@ -161,53 +131,6 @@ def test_damage_in_any_page_is_refused_or_changes_no_block(kept: tuple[Path, lis
             num_refused += 1
         file.unlink()
     assert num_refused > 0
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "DELETE FROM entry WHERE key = CAST('v1:canonical_head_hash' AS BLOB)",
-        "UPDATE entry SET value = zeroblob(32) WHERE key = CAST('v1:canonical_head_hash' AS BLOB)",
-        "UPDATE entry SET value = zeroblob(length(value)) WHERE length(key) = 32",
-        "DELETE FROM entry WHERE length(key) = 32 AND length(value) > 500",
-        "DELETE FROM entry WHERE length(key) = 32 AND length(value) < 200",
-    ],
-)
-def test_rows_that_are_not_what_was_written_are_seen(kept: tuple[Path, list[Block]], file: Path, damage: str) -> None:
-    shutil.copy(kept[0], file)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute(damage)
-    try:
-        with closing(open_chain(file, GENESIS_S)) as chain:
-            assert blocks(Simulation(chain)) == kept[1]
-    except ChainError as error:
-        assert "is damaged" in str(error)  # noqa: PT017
-
-
-def test_a_transaction_that_is_missing_is_damage(kept: tuple[Path, list[Block]], file: Path) -> None:
-    """Whichever node of the tries of the first block's transactions and receipts it is."""
-    with closing(open_chain(kept[0], GENESIS_S)) as chain:
-        header = chain.header(1)
-        assert header is not None
-        roots = [header.transaction_root, header.receipt_root]
-        nodes = [node for root in roots for node in trie_nodes(chain, root)]
-    assert len(nodes) > len(roots)
-    for node in nodes:
-        shutil.copy(kept[0], file)
-        with closing(sqlite3.connect(file)) as connection, connection:
-            assert connection.execute("DELETE FROM entry WHERE key = ?", [node]).rowcount == 1
-        with closing(open_chain(file, GENESIS_S)) as chain, pytest.raises(ChainError, match="is damaged"):
-            blocks(Simulation(chain))
-
-
-def trie_nodes(chain: EmbeddedChain, root: bytes) -> list[bytes]:
-    """The hashes of all nodes of a trie that are rows of their own."""
-    found, left = [], [root]
-    while left:
-        found.append(left.pop())
-        parts = rlp.decode(chain._store[found[-1]])
-        left += [part for part in parts if len(part) == 32 and part in chain._store]
-    return found
 
 
 # ---- a disk that is full
@@ -241,27 +164,9 @@ def test_a_block_that_cannot_be_stored_was_never_there(crammed: EmbeddedChain, f
         assert blocks(Simulation(again)) == before
 
 
-def test_a_chain_on_a_full_disk_answers_on_says_why_once_and_mines_again(
-    crammed: EmbeddedChain, capsys: pytest.CaptureFixture[str]
-) -> None:
-    why = ""
-    for second in range(300):
-        why = mine_or_say(crammed, GENESIS_S + 100 + second, why)
-    head = Simulation(crammed).head()
-    assert capsys.readouterr().err.count("no block is mined: ") == 1
-    crammed._store._connection.execute("PRAGMA max_page_count = 100000")
-    assert mine_or_say(crammed, GENESIS_S + 1_000, why) == ""
-    assert Simulation(crammed).head().number == head.number + 1
-
-
 def mine_until_full(client: Simulation) -> None:
     for _ in range(200):
         client.mine()
-
-
-def test_a_file_that_may_not_be_written_says_so(kept: tuple[Path, list[Block]], tmp_path: Path) -> None:
-    with pytest.raises(ChainError, match="can't be used"):
-        open_chain(tmp_path, GENESIS_S)  # a folder is in its place
 
 
 # ---- questions about one block share its state
@@ -278,11 +183,9 @@ def test_a_call_or_an_estimate_leaves_nothing_that_the_next_question_sees() -> N
         assert chain.read("OpenToken", "balanceOf", BANK) == before
 
 
-def test_each_block_has_a_state_of_its_own(client: Simulation) -> None:
-    send_call(client, ContractCall(to=check_address(NOBODY), value_wei=Wei(5)))
-    client.mine()
-    asked = [client.ask("eth_getBalance", [NOBODY, block]) for block in ("0x0", "latest", "0x0", "0x1")]
-    assert asked == ["0x0", "0x5", "0x0", "0x5"]
+def test_a_contract_may_call_the_pairings_whose_library_is_imported_at_the_first_call(client: Simulation) -> None:
+    add_points = ContractCall(to=check_address("0x" + "0" * 38 + "0b"), data=bytes(256))
+    assert client.call(add_points) == bytes(128)
 
 
 # ---- the pool
@@ -315,13 +218,6 @@ def test_what_costs_less_than_the_base_fee_waits_and_all_behind_it(client: Simul
     client.mine()
     assert all(client.receipt(each) for each in (dearer, second))
     assert not client.is_known(first)
-
-
-def test_what_was_sent_first_is_mined_first(client: Simulation) -> None:
-    sent: list[Digest] = [send_call(client, ContractCall(to=BANK), nonce=nonce) for nonce in (2, 0, 1)]
-    client.mine()
-    shown = client.ask("eth_getBlockByNumber", ["latest", False])["transactions"]
-    assert shown == [sent[1], sent[2], sent[0]]
 
 
 def test_a_block_takes_no_more_gas_than_it_has(client: Simulation) -> None:

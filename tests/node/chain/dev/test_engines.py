@@ -28,12 +28,6 @@ def test_without_anvil_a_chain_runs_on_the_embedded_engine(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("no_anvil")
-def test_without_anvil_whoever_asks_for_it_hears_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ChainError, match=r"anvil is not installed: run `npm ci` in contracts/, or leave out"):
-        start_anvil(tmp_path, 0, 1.0)
-
-
-@pytest.mark.usefixtures("no_anvil")
 def test_without_anvil_a_chain_that_it_began_waits_for_it(tmp_path: Path) -> None:
     begin(tmp_path, "anvil")
     assert engine_of(tmp_path, "auto") == "anvil"
@@ -52,14 +46,6 @@ def test_anvil_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_anvil() == program
 
 
-def test_what_npm_brought_comes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "CHECKOUT", tmp_path)
-    program = tmp_path / "contracts" / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
-    program.parent.mkdir(parents=True)
-    program.write_text("")
-    assert find_anvil() == program
-
-
 @pytest.mark.parametrize("engine", CHAIN_FILES)
 def test_a_chain_stays_with_the_engine_that_began_it(tmp_path: Path, engine: Engine) -> None:
     begin(tmp_path, engine)
@@ -67,11 +53,6 @@ def test_a_chain_stays_with_the_engine_that_began_it(tmp_path: Path, engine: Eng
     (other,) = set(CHAIN_FILES) - {engine}
     with pytest.raises(ChainError, match=f"{engine} created the chain in .*: use that engine, or another folder"):
         engine_of(tmp_path, other)
-
-
-@pytest.mark.parametrize("engine", CHAIN_FILES)
-def test_a_fresh_folder_takes_the_engine_that_is_wanted(tmp_path: Path, engine: Engine) -> None:
-    assert engine_of(tmp_path, engine) == engine
 
 
 def test_an_engine_that_nobody_knows_is_refused(tmp_path: Path) -> None:

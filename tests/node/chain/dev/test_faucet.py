@@ -55,14 +55,6 @@ def test_an_account_gets_coins_and_open(deployed: DeployedChain, chain: Simulate
     assert has(deployed, account(1)) == (4 * COIN, 6 * COIN)
 
 
-@pytest.mark.parametrize(("coin_wei", "open_wei"), [(0, 7), (7, 0), (0, 0)])
-def test_what_is_nothing_is_not_sent(chain: SimulatedClient, network: Network, coin_wei: int, open_wei: int) -> None:
-    nonce = chain.nonce(BANK)
-    to = account(100 + coin_wei)
-    fund(chain, network, to, coin_wei=coin_wei, open_wei=open_wei, pause=mining(chain))
-    assert chain.nonce(BANK) == nonce + bool(coin_wei) + bool(open_wei)
-
-
 def test_many_that_draw_on_the_bank_at_once_all_get_theirs(
     deployed: DeployedChain, chain: SimulatedClient, network: Network
 ) -> None:
@@ -113,24 +105,6 @@ class Overtaken:
 
 
 @dataclass
-class Forgetful(Overtaken):
-    """The chain, whose endpoint forgets what it was given first."""
-
-    def send(self, raw: bytes) -> Digest:
-        self.sent.append(raw)
-        if len(self.sent) > 1:
-            return self.chain.send(raw)
-        return Digest("0x" + "ab" * 32)
-
-
-def test_what_the_endpoint_forgot_is_sent_again(chain: SimulatedClient, network: Network) -> None:
-    forgetful = Forgetful(chain, network, account(301))
-    fund(forgetful, network, account(301), coin_wei=COIN, open_wei=0, pause=mining(chain))
-    assert len(forgetful.sent) == 2
-    assert chain.coin_balance(account(301)) == COIN
-
-
-@dataclass
 class Refusing(Overtaken):
     """The chain, which takes nothing from the bank."""
 
@@ -162,11 +136,6 @@ def test_a_chain_that_does_not_mine_is_told(chain: SimulatedClient, network: Net
     with pytest.raises(ChainError, match="the development chain has mined nothing for 60 s"):
         fund(chain, network, account(303), coin_wei=COIN, open_wei=0, pause=lambda _: None)
     chain.mine()
-
-
-def test_more_open_than_there_is_is_told(chain: SimulatedClient, network: Network) -> None:
-    with pytest.raises(ChainError, match="has too little OPEN for this"):
-        fund(chain, network, account(304), coin_wei=0, open_wei=2**100, pause=mining(chain))
 
 
 def test_nobody_gives_money_away_on_a_real_network(chain: SimulatedClient, network: Network) -> None:

@@ -20,26 +20,12 @@ from openledger_protocol.chain import ContractCall
 CALLS_ITSELF = bytes.fromhex("685f5f5f5f5f305af1005f5260096017f3")
 """Creates a contract of nine bytes, which calls itself with all the gas that it may pass on."""
 
-KEYS = """
-import sys
-from pathlib import Path
-from tempfile import mkdtemp
-from openledger_node.keystore import ensure_key
-limit = sys.getrecursionlimit()
-ensure_key(Path(mkdtemp()), "wallet")
-assert sys.getrecursionlimit() == limit
-"""
 
 PROGRAM = """
 import json, openledger_node.chain.dev.rpc_methods, openledger_node.chain.clients.simulated
 from openledger_node.chain.dev.rpc_server import respond
 print(respond(b"[" * 100_000, lambda *_: None).decode())
 """
-
-
-def test_opening_a_key_leaves_the_limit_as_it_was() -> None:
-    ran = subprocess.run([sys.executable, "-c", KEYS], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.process

@@ -3,7 +3,6 @@
 from contextlib import closing
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.chain_world.deployed import send_call
@@ -39,11 +38,6 @@ params = st.lists(plain | messages | filters | st.lists(plain, max_size=3), max_
 @given(method=st.sampled_from(METHODS), params=params)
 def test_whatever_is_asked_is_answered_or_refused(method: str, params: list[Any]) -> None:
     assert code_of(method, params) in (None, -32602, -32000, 3)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_question_without_its_params_is_answered_or_refused(method: str) -> None:
-    assert code_of(method, []) in (None, -32602)
 
 
 def code_of(method: str, params: list[Any]) -> int | None:

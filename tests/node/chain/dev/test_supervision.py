@@ -82,14 +82,6 @@ def test_only_a_strangers_endpoint_is_blamed_for_its_address(is_own: bool, words
     client.close()
 
 
-async def test_a_chain_that_stays_away_is_told_of_once(
-    autojump_clock: object, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    await starts(Chain(iter([*[None] * 9, 1e9])), 600)
-    assert caplog.text.count("the disk is full") == 1
-
-
 def begin(genesis_hash: str = "0x" + "1" * 64, *, is_silent: bool = False) -> BegunProcess:
     """Begin a process in place of a chain's, which ends with its stdin."""
     ready = {"url": "http://127.0.0.1:1", "chain_id": 1, "genesis_hash": genesis_hash, "engine": "embedded"}
@@ -99,6 +91,7 @@ def begin(genesis_hash: str = "0x" + "1" * 64, *, is_silent: bool = False) -> Be
     return BegunProcess(process, what="the development chain", failure=ChainError)
 
 
+@pytest.mark.process
 def test_another_chain_at_the_same_address_is_not_taken_for_this_one() -> None:
     chain = Devnet(begin(), lambda _: begin("0x" + "2" * 64))
     with pytest.raises(ChainError, match="is another one now: stop the node and start it again"):
@@ -106,6 +99,7 @@ def test_another_chain_at_the_same_address_is_not_taken_for_this_one() -> None:
     assert chain.status is not None, "its process was ended"
 
 
+@pytest.mark.process
 async def test_a_node_that_stops_leaves_no_chain_that_was_being_started_again() -> None:
     begun: list[BegunProcess] = []
 
