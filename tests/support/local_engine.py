@@ -14,6 +14,8 @@ from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.engine import Outcome as EngineOutcome
 from openledger_node.engine.frames import EngineChunk, Finished
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.models.adapter_source import AdapterSource
+from openledger_protocol.primitives import AdapterId
 
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=64, context_max=1 << 20)
 
@@ -38,7 +40,7 @@ class LocalEngine:
     """Answers each order in a task of its own, a token a step."""
 
     def __init__(self) -> None:
-        self._backend = open_backend(SETTINGS)
+        self._backend, self._loaded = open_backend(SETTINGS), set[AdapterId]()
         self._blocks = itertools.count()  # none comes back: the fake takes no room before it writes
         self._orders, self._new = trio.open_memory_channel[tuple[Submit, trio.MemorySendChannel[EngineOutcome]]](64)
         self._cancelled: set[str] = set()
@@ -73,6 +75,14 @@ class LocalEngine:
             async for order, send in self._new:
                 nursery.start_soon(self._answer, order, send)
 
+    def _load(self, adapter: AdapterSource | None) -> AdapterId | None:
+        if adapter is None:
+            return None
+        if adapter.id not in self._loaded:
+            self._backend.load_adapter(adapter.id, self._backend.read_adapter(adapter))
+            self._loaded.add(adapter.id)
+        return adapter.id
+
     async def _answer(self, order: Submit, send: "trio.MemorySendChannel[EngineOutcome]") -> None:
         name, sampling = order.sequence_id, order.sampling
         tokenizer = ByteTokenizer()
@@ -82,7 +92,7 @@ class LocalEngine:
             end_ids=self.profile.end_ids,
             max_tokens=sampling.max_tokens,
         )
-        self._backend.join(name, None)
+        self._backend.join(name, self._load(order.adapter))
         fed, position = order.prompt_ids, 0
         blocks: list[int] = []
         while answer.finish_reason is None and name not in self._cancelled:

@@ -1,17 +1,12 @@
 """The sale of an adapter ends for good, and its bond comes back when every claim for it is over."""
 
-from pathlib import Path
-
 import pytest
 from support.chain_world.contract_world import OPEN
-from support.chain_world.datanet_owner import DatanetOwner, open_owner
-from support.chain_world.world import World
-from support.contributors import TERMS
+from support.chain_world.datanet_owner import DatanetOwner
 
 from openledger_node.accounting.adapter_bonds import pick_adapter, retire_adapter
 from openledger_node.chain.refusals import time_text
 from openledger_node.errors import NodeError
-from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.library import remove_adapter
 from openledger_node.operator.adapters import published_bonds
@@ -23,31 +18,21 @@ UNBONDING_S = 120
 
 
 @pytest.fixture
-def owner(tmp_path: Path, world: World) -> DatanetOwner:
-    owner = open_owner(Home(tmp_path), world)
-    owner.do("datanet create", datanet="lake", **TERMS)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
-    return owner
+def owner(lake_owner: DatanetOwner) -> DatanetOwner:
+    return lake_owner
 
 
 def publish(owner: DatanetOwner) -> Adapter:
-    adapter = owner.train()
-    owner.do("adapters publish", adapter="lake")
+    adapter, before = owner.train(), held(owner)
+    plan = owner.do("adapters publish", adapter="lake")
+    assert "its bond of 10 OPEN is locked while it is sold" in plan["details"][0]
+    assert "2 min later `adapters reclaim`" in plan["details"][0]
+    assert int(plan["wallet_after_wei"]) == held(owner) == before - BOND
     return adapter
 
 
 def held(owner: DatanetOwner) -> int:
     return owner.world.node.deployment.token_balance(owner.account)
-
-
-def test_publishing_names_the_bond_and_the_way_to_get_it_back(owner: DatanetOwner) -> None:
-    owner.train()
-    plan = owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
-    assert "under a bond of 10 OPEN" in plan["steps"][0]["summary"]
-    assert "its bond of 10 OPEN is locked while it is sold" in plan["details"][0]
-    assert "2 min later `adapters reclaim`" in plan["details"][0]
-    assert int(plan["wallet_after_wei"]) == held(owner) - BOND
 
 
 def test_an_adapter_is_retired_and_its_bond_comes_back_when_it_is_free(owner: DatanetOwner) -> None:
@@ -95,13 +80,6 @@ def test_a_bond_comes_back_by_the_adapters_id_when_its_files_are_gone(owner: Dat
     assert owner.world.chain.read("ModelRegistry", "adapterOf", adapter.id)["bond"] == 0
 
 
-def test_only_the_owner_can_retire_an_adapter(owner: DatanetOwner) -> None:
-    publish(owner)
-    stranger = owner.world.payer.accounts.wallet
-    with pytest.raises(NodeError, match=rf"belongs to {owner.account}.*--wallet"):
-        retire_adapter(owner.home, owner.world.node, stranger, {"adapter": "lake"})
-
-
 def test_a_beginning_that_fits_several_adapters_is_refused() -> None:
     one, other = (AdapterId(f"0xabcdef01{digit * 56}") for digit in "12")
     with pytest.raises(MalformedError, match="2 adapters fit '0xABCDEF01': give more of the id"):
@@ -109,17 +87,14 @@ def test_a_beginning_that_fits_several_adapters_is_refused() -> None:
     assert pick_adapter([], {one, other}, "0xABCDEF011") == one
 
 
-@pytest.mark.parametrize("given", ["0x", "0xlake", "x", "{id:.9}", "{id}0", "{id:.10}g"])
-def test_words_that_are_no_id_name_no_adapter_and_the_error_lists_those_there_are(
-    owner: DatanetOwner, given: str
-) -> None:
+def test_what_is_no_adapter_of_the_account_is_refused_with_those_there_are(owner: DatanetOwner) -> None:
     adapter = publish(owner)
-    with pytest.raises(NodeError, match=rf"is registered on .*: {owner.account} has registered {adapter.full_name}$"):
-        owner.planner.plan("adapters retire", {"adapter": given.format(id=adapter.id)}, None)
-
-
-def test_an_account_without_adapters_is_told_so(owner: DatanetOwner) -> None:
-    publish(owner)
-    stranger = owner.world.payer.accounts.wallet
+    for given in ("0x", "0xlake", f"{adapter.id:.9}", f"{adapter.id}0", f"{adapter.id:.10}g"):
+        listed = rf"is registered on .*: {owner.account} has registered {adapter.full_name}$"
+        with pytest.raises(NodeError, match=listed):
+            owner.planner.plan("adapters retire", {"adapter": given}, None)
+    node, stranger = owner.world.node, owner.world.payer.accounts.wallet
+    with pytest.raises(NodeError, match=rf"belongs to {owner.account}.*--wallet"):
+        retire_adapter(owner.home, node, stranger, {"adapter": "lake"})
     with pytest.raises(NodeError, match=rf"{stranger} has registered none.*--wallet"):
-        retire_adapter(owner.home, owner.world.node, stranger, {"adapter": "0xlake"})
+        retire_adapter(owner.home, node, stranger, {"adapter": "0xlake"})

@@ -178,18 +178,12 @@ async def test_an_answer_can_be_shown_and_saved_an_hour_later_until_its_time_is_
     assert (after["question"], after["answer"], after["text"]["state"]) == (QUESTION, bought.text, "kept")
     assert seller.questions.answer("answer_page", {"receipt": bought.digest}) == saved
 
-
-async def test_a_payer_that_keeps_nothing_is_told_how_to_keep_and_a_seller_that_it_is_not_its_own(
-    seller: Seller, adapter: Adapter
-) -> None:
-    bought = await seller.ask(QUESTION, model="lake")
-    world, network = seller.world, seller.world.node.network.network
-    (row_here,) = world.node.ledger.receipts.find(bought.digest)
-    world.payer.ledger._store.rows("DELETE FROM text")
-    none = BoughtTexts(seller.home, network, world.node.ledger, keep_s=0).standing(row_here, is_own=False)
+    seller.world.payer.ledger._store.rows("DELETE FROM text")
+    texts = BoughtTexts(seller.home, network, seller.world.node.ledger, keep_s=0)
+    none = texts.standing(row_here, is_own=False)
     assert (none.state, none.until_s, none.since_s) == ("not_kept", None, None)
     assert "openledger-node config set payer.keep_texts_s 86400" in none.says
     seller.home.guest_ledger(network).unlink()
-    sold = BoughtTexts(seller.home, network, world.node.ledger, keep_s=0).standing(row_here, is_own=False)
+    sold = BoughtTexts(seller.home, network, seller.world.node.ledger, keep_s=0).standing(row_here, is_own=False)
     assert sold.state == "sold"
     assert "only the payer may keep it" in sold.says

@@ -69,9 +69,18 @@ def locked(found: dict[str, Any], what: str) -> tuple[int, ...]:
 
 def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(one: OneWallet) -> None:
     one.sell(ODD), one.sell(ODD, is_base=True), one.buy(ODD), one.buy(ODD // 3, is_base=True)
+    bought, events = report(one), one.world.node.ledger.events
+    assert int(bought["spent_wei"]) == ODD + ODD // 3 == -int(bought["net_wei"]) - int(bought["gas_open_wei"])
+    assert locked(bought, "channels") == (50 * OPEN, 0, 0, 50 * OPEN)
+    one.world.run(lambda: len(events.find("Proposed")) == 2)
+    before = report(one)
+    assert not events.find("Finalized"), "nothing is final yet"
     one.settle()
     found, chain, other = report(one), one.credits(), one.world.payer.accounts.wallet
     lines = final(found)
+    assert set(final(before).values()) == {0}
+    assert under_way(before) == {**lines, "stake": 0}, "without a wei lost"
+    assert locked(found, "channels") == (50 * OPEN, 0, ODD + ODD // 3, 50 * OPEN - ODD - ODD // 3)
     royalties = 2 * (ODD * 100_000 // PPM)
     owned = sum(wei for (role, _), wei in chain.items() if role == CreditRole.OWNER)
     assert lines["royalty"] == royalties
@@ -87,30 +96,9 @@ def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(
     assert under_way(found) == dict.fromkeys(lines, 0)
     assert found["books"]["holds"]
     assert balance(found, "claims")["credited_wei"] == sum(chain.values())
-
-
-def test_what_is_under_way_becomes_final_line_by_line_without_a_wei_lost(one: OneWallet) -> None:
-    one.sell(ODD), one.buy(ODD)
-    events = one.world.node.ledger.events
-    one.world.run(lambda: len(events.find("Proposed")) == 2)
-    before = report(one)
-    assert not events.find("Finalized"), "nothing is final yet"
-    one.settle()
-    after = report(one)
-    assert under_way(before) == {**final(after), "stake": 0}
-    assert set(final(before).values()) == {0}
-
-
-def test_what_you_buy_is_a_cost_and_the_deposit_is_your_own_money(one: OneWallet) -> None:
-    before = report(one)
-    bought = [one.buy(ODD), one.buy(1, is_base=True)]
-    after = report(one)
-    assert int(after["spent_wei"]) == ODD + 1 == sum(row.receipt.amount_wei for row in bought)
-    assert (after["num_bought"], before["num_bought"]) == (2, 0)
-    assert int(after["net_wei"]) == int(before["net_wei"]) - ODD - 1
-    assert locked(after, "channels") == (50 * OPEN, 0, 0, 50 * OPEN)
-    one.settle()
-    assert locked(report(one), "channels") == (50 * OPEN, 0, ODD + 1, 50 * OPEN - ODD - 1)
+    with events._store.transaction() as transaction:
+        transaction.execute("DELETE FROM event WHERE name = 'Credited'")
+    assert [each["holds"] for each in report(one)["books"]["balances"]] == [False, True, True], "events are missing"
 
 
 def test_a_withdrawal_moves_money_from_the_balance_and_the_books_still_hold(one: OneWallet) -> None:
@@ -174,12 +162,9 @@ def test_several_periods_come_with_one_report_and_are_those_of_each_alone(one: O
     assert [each["num_bought"] for each in found["periods"]] == [1, 1, 2, 2]
     assert found["days"] == report(one, since="30d", by="day")["days"]
     assert report(one)["periods"] == []
-
-
-@pytest.mark.parametrize("periods", ["7d", "", 7, 0, {}, False, ["7d"] * 9, [7], [["7d"]], [True], ["someday"]])
-def test_periods_that_are_none_are_refused(one: OneWallet, periods: object) -> None:
-    with pytest.raises(MalformedError, match=r"periods is a list of at most 8 times|not a time"):
-        report(one, periods=periods)
+    for refused in ("7d", 0, {}, ["7d"] * 9, [7], ["someday"]):
+        with pytest.raises(MalformedError, match=r"periods is a list of at most 8 times|not a time"):
+            report(one, periods=refused)
 
 
 def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
@@ -192,15 +177,7 @@ def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
         found = report(one, since=since, by="day")
         sums = {name: sum(int(day[name]) for day in found["days"]) for name in found["days"][0] if name != "day"}
         both = {line["line"]: int(line["under_way_wei"]) + int(line["final_wei"]) for line in found["lines"]}
-        for name in (
-            "settled_wei",
-            "claimed_wei",
-            "spent_wei",
-            "lost_wei",
-            "gas_wei",
-            "gas_open_wei",
-            "net_wei",
-        ):
+        for name in ("settled_wei", "claimed_wei", "spent_wei", "lost_wei", "gas_wei", "gas_open_wei", "net_wei"):
             assert sums[name] == int(found[name]), (name, since)
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
@@ -278,25 +255,16 @@ def test_command_and_csv_say_what_the_json_says_to_the_wei(one: OneWallet, monke
     assert open_amount(found["net_wei"]) in printed.getvalue()
 
 
-def test_accounts_that_are_chosen_with_wallet_are_named_as_left_out(
+def test_books_that_do_not_add_up_or_leave_accounts_out_say_so(
     one: OneWallet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own, other = (Account(name=name, address=at, file=Path()) for name, at in (("wallet", one.wallet), ("ada", ADA)))
-    reports = EarningsReports(one.world.node, accounts_of=lambda: [own, other])
-    found = reports.report({}, now_s=float(one.world.now_s))
+    found = EarningsReports(one.world.node, accounts_of=lambda: [own, other]).report({}, now_s=float(one.world.now_s))
     assert found["books"]["left_out"] == [{"account": ADA, "name": "ada"}]
-    _print(found)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "ada: these are the books of the node's own accounts, and of none chosen by --wallet" in said
-    _print(report(one))
-    assert "--wallet" not in capsys.readouterr().out
-
-
-def test_books_that_do_not_add_up_say_what_to_do(one: OneWallet, capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(one)
     found["books"]["holds"] = found["books"]["balances"][0]["holds"] = False
     _print(found)
     said = " ".join(capsys.readouterr().out.split())
+    assert "ada: these are the books of the node's own accounts, and of none chosen by --wallet" in said
     assert "do not add up for claims at block" in said
     assert "`openledger-node network rescan`" in said
 
@@ -308,17 +276,3 @@ def test_books_of_a_ledger_that_is_far_behind_are_not_shown(one: OneWallet) -> N
         report(one)
     one.world.node.step()
     assert report(one)["books"]["holds"]
-
-
-def test_a_missing_event_is_noticed(one: OneWallet) -> None:
-    one.sell(ODD)
-    one.settle()
-    ledger = one.world.node.ledger
-    reports = EarningsReports(one.world.node)
-    assert reports.report({}, now_s=float(one.world.now_s))["books"]["holds"]
-    (event,) = ledger.events.find("Credited", {"account": one.wallet, "role": int(CreditRole.NODE)})
-    with ledger.events._store.transaction() as transaction:
-        transaction.execute("DELETE FROM event WHERE name = 'Credited' AND log_index = ?", (event.log_index,))
-    found = reports.report({}, now_s=float(one.world.now_s))
-    assert not found["books"]["holds"]
-    assert [each["holds"] for each in found["books"]["balances"]] == [False, True, True]

@@ -1,8 +1,7 @@
 """Commands about cases: each refusal says what to do, and what is confirmed was shown with its price."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from support.chain_world.case_world import (
     RIGHT,
     CaseWorld,
     challenge_of,
-    open_case_world,
     opening_of,
 )
 from support.chain_world.contract_world import OPEN
@@ -32,12 +30,6 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import sign_digest
 
 Plan = Callable[..., Publication]
-
-
-@pytest.fixture
-def cases(tmp_path: Path) -> Iterator[CaseWorld]:
-    with open_case_world(tmp_path) as opened:
-        yield opened
 
 
 def plan(cases: CaseWorld, row: ReceiptRow, account: Address = PAYER) -> Publication:
@@ -62,6 +54,10 @@ def report(cases: CaseWorld, **given: Any) -> dict[str, Any]:
 def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_commands(cases: CaseWorld) -> None:
     row = cases.buy(FALSE)
     before = cases.open_of(cases.world.payer)
+    planned = cases.planner.plan("attribution challenge", {"receipt": row.digest}, None)
+    assert planned["steps"][0]["summary"] == "let Disputes take 5 OPEN"
+    assert [step["summary"].split()[0] for step in planned["steps"]] == ["let", "challenge"]
+    assert int(planned["wallet_after_wei"]) == before - BOND
     shown = cases.do("attribution challenge", receipt=row.digest[:20])
     assert f"{NODE} has 1,000,000 ppm, and the rule gives 0" in shown
     assert "Your bond is 5 OPEN." in shown
@@ -74,6 +70,9 @@ def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_comman
     assert waiting == {"name": "wallet", "account": PAYER, "amount_wei": str(BOND + 10 * OPEN)}
     cases.do("rewards withdraw")
     assert cases.open_of(cases.world.payer) == before + 10 * OPEN
+    assert report(cases)["cases"] == [], "it has ended"
+    (found,) = report(cases, all=True, node=NODE)["cases"]
+    assert (found["state"], found["next"]) == ("guilty", "")
 
 
 def told(planned: Publication) -> str:
@@ -81,19 +80,20 @@ def told(planned: Publication) -> str:
     return "\n".join(planned.details)
 
 
-def test_a_command_that_was_confirmed_sends_the_approval_first(cases: CaseWorld) -> None:
-    planned = cases.planner.plan("attribution challenge", {"receipt": cases.buy(FALSE).digest}, None)
-    assert [step["summary"].split()[0] for step in planned["steps"]] == ["let", "challenge"]
-    assert planned["steps"][0]["summary"] == "let Disputes take 5 OPEN"
-    assert int(planned["wallet_after_wei"]) == cases.open_of(cases.world.payer) - BOND
-
-
 # ---- challenges that are refused
 
 
-def test_a_receipt_with_right_shares_is_not_challenged(cases: CaseWorld) -> None:
+def test_nothing_is_challenged_that_is_right_or_unknown_or_takes_more_than_there_is(cases: CaseWorld) -> None:
     with pytest.raises(NodeError, match=r"are what the rule gives, .* would be wrong, and lose its bond"):
         plan(cases, cases.buy())
+    with pytest.raises(NodeError, match="0 receipts begin with '0xabc'"):
+        challenge_receipt(cases.home, cases.world.payer, PAYER, {"receipt": "0xabc"})
+    row = cases.buy(FALSE)
+    with pytest.raises(NodeError, match=f"the bond is 5 OPEN, and {AUTHORIZER} has 0 OPEN: send it more OPEN"):
+        plan(cases, row, AUTHORIZER)
+    cases.recount.missing = "adapter 0xaa is not here"
+    with pytest.raises(NotHereError, match="adapter 0xaa is not here"):
+        plan(cases, row)
 
 
 def test_nobody_can_challenge_anothers_exchange(cases: CaseWorld) -> None:
@@ -104,34 +104,22 @@ def test_nobody_can_challenge_anothers_exchange(cases: CaseWorld) -> None:
     assert plan(cases, row, AUTHORIZER).actions
 
 
-def test_a_node_can_not_challenge_itself(cases: CaseWorld) -> None:
-    config = replace(cases.world.configs[cases.channel], payer=NODE, authorizer=NODE)
+@pytest.mark.parametrize("is_hot_key", [False, True])
+def test_a_node_can_not_challenge_itself_by_its_wallet_or_its_hot_key(cases: CaseWorld, is_hot_key: bool) -> None:
+    own = {"authorizer": cases.world.node.accounts.signer} if is_hot_key else {"payer": NODE, "authorizer": NODE}
+    config = replace(cases.world.configs[cases.channel], **own)
     key = cases.world.id_of(config)
     cases.world.payer.ledger.channels.ensure(key, config, now_ns=1)
-    with pytest.raises(NodeError, match=r"belongs to node .* itself, and a node can't challenge itself"):
-        plan(cases, cases.buy(FALSE, channel_id=key), NODE)
+    with pytest.raises(NodeError, match="and a node can't challenge itself"):
+        plan(cases, cases.buy(FALSE, channel_id=key), own["authorizer"])
 
 
-def test_a_nodes_hot_key_can_not_challenge_for_a_payer(cases: CaseWorld) -> None:
-    signer = cases.world.node.accounts.signer
-    config = replace(cases.world.configs[cases.channel], authorizer=signer)
-    key = cases.world.id_of(config)
-    cases.world.payer.ledger.channels.ensure(key, config, now_ns=1)
-    with pytest.raises(NodeError, match="a node can't challenge itself"):
-        plan(cases, cases.buy(FALSE, channel_id=key), signer)
-
-
-def test_a_receipt_whose_texts_are_gone_names_the_setting(cases: CaseWorld) -> None:
+def test_a_receipt_whose_texts_are_gone_or_are_others_is_refused(cases: CaseWorld) -> None:
+    """A node can send the receipt of a broken stream later, for an answer that nobody has received."""
     row = cases.buy(FALSE)
     cases.world.payer.ledger.texts.delete_until(1 << 62)
     with pytest.raises(NodeError, match=r"texts of this receipt are not here.*\[payer\] keep_texts_s"):
         plan(cases, row)
-
-
-def test_a_receipt_of_other_texts_than_were_received_is_refused(cases: CaseWorld) -> None:
-    """A node can send the receipt of a broken stream later, for an answer that nobody has received."""
-    row = cases.buy(FALSE)
-    cases.world.payer.ledger.texts.delete_until(1 << 62)
     cases.texts().keep(row.digest, opening_of("Odile"))
     with pytest.raises(NodeError, match="the node has signed other texts than those that are kept here"):
         plan(cases, row)
@@ -147,16 +135,12 @@ def test_a_receipt_by_a_key_that_is_not_the_nodes_is_refused_in_words(cases: Cas
         cases.world.payer.treasury.plan([action], wallet, sign, key="forged")
 
 
-def test_texts_that_do_not_fit_into_a_challenge_are_refused(cases: CaseWorld) -> None:
-    with pytest.raises(NodeError, match=r"question and answer have 24,7.. bytes, and a challenge takes 24,576"):
-        plan(cases, cases.buy(FALSE, answer="x" * 24_500))
-
-
-def test_texts_that_just_fit_are_taken_by_the_contract(cases: CaseWorld) -> None:
-    row = cases.buy(FALSE)
-    (action,) = plan(cases, row).actions
+def test_texts_that_just_fit_into_a_challenge_are_taken_and_longer_ones_are_refused(cases: CaseWorld) -> None:
+    (action,) = plan(cases, cases.buy(FALSE)).actions
     assert isinstance(action, ChallengeReceipt)
     room = 24_576 - action.challenge.texts.size_bytes
+    with pytest.raises(NodeError, match="a challenge takes 24,576"):
+        plan(cases, cases.buy(FALSE, answer="Odile keeps it." + "y" * (room + 32)))
     largest = cases.buy(FALSE, answer="Odile keeps it." + "y" * room)
     cases.do("attribution challenge", receipt=largest.digest)
     assert cases.state(largest.digest) == "open"
@@ -185,36 +169,14 @@ def test_a_second_case_of_a_node_or_of_a_receipt_is_refused(cases: CaseWorld) ->
 
 def test_a_node_that_was_slashed_has_time_to_mend_its_fault(cases: CaseWorld) -> None:
     case = cases.challenge(cases.buy(FALSE))
-    cases.judge(case, guilty=True)
+    cases.world.act(RemoveStake(amount_wei=Wei(100 * OPEN)))
+    cases.world.run(lambda: cases.world.node.deployment.stake(NODE).bonded_wei == 0)
+    cases.judge(case, guilty=True)  # stake that is unbonding still answers
     with pytest.raises(NodeError, match=r"was slashed lately, and has until .* run this again then"):
         plan(cases, cases.buy(FALSE))
     cases.world.wait(31)
     with pytest.raises(NodeError, match="has no stake left, so a case could cost it nothing"):
         plan(cases, cases.buy(FALSE))
-
-
-def test_stake_that_is_unbonding_still_answers(cases: CaseWorld) -> None:
-    cases.world.act(RemoveStake(amount_wei=Wei(100 * OPEN)))
-    cases.world.run(lambda: cases.world.node.deployment.stake(NODE).bonded_wei == 0)
-    assert "a tenth of what the node loses" in told(plan(cases, cases.buy(FALSE)))
-
-
-def test_a_bond_that_is_not_affordable_is_named(cases: CaseWorld) -> None:
-    row = cases.buy(FALSE)
-    with pytest.raises(NodeError, match=f"the bond is 5 OPEN, and {AUTHORIZER} has 0 OPEN: send it more OPEN"):
-        challenge_receipt(cases.home, cases.world.payer, AUTHORIZER, {"receipt": row.digest})
-
-
-def test_shares_that_can_not_be_computed_are_not_challenged(cases: CaseWorld) -> None:
-    row = cases.buy(FALSE)
-    cases.recount.missing = "adapter 0xaa is not here"
-    with pytest.raises(NotHereError, match="adapter 0xaa is not here"):
-        plan(cases, row)
-
-
-def test_a_receipt_that_is_not_here_is_refused(cases: CaseWorld) -> None:
-    with pytest.raises(NodeError, match="0 receipts begin with '0xabc'"):
-        challenge_receipt(cases.home, cases.world.payer, PAYER, {"receipt": "0xabc"})
 
 
 # ---- contest and close
@@ -227,18 +189,18 @@ def sleeping(cases: CaseWorld) -> CaseWorld:
 
 def test_a_contest_shows_what_the_shares_should_be_and_warns(cases: CaseWorld) -> None:
     case = sleeping(cases).challenge(cases.buy())
+    cases.recount.missing = "adapter 0xaa is not here: `openledger-node adapters pull 0xaa` gets it"
+    assert told(contest(cases, case)).startswith("NOT CHECKED: this node can't compute the shares of this case.")
+    cases.recount.missing = ""
     assert told(contest(cases, case[:12])).startswith("The node's shares, computed again here, are what the rule")
     cases.judge(case, guilty=False)
     case = cases.challenge(cases.buy(FALSE))
     note = told(contest(cases, case))
     assert note.startswith("WARNING: the challenge is right.")
     assert f"  {NODE} has 1,000,000 ppm, and the rule gives 0" in note
-
-
-def test_a_contest_without_the_rows_is_told_to_be_unchecked(cases: CaseWorld) -> None:
-    case = sleeping(cases).challenge(cases.buy())
-    cases.recount.missing = "adapter 0xaa is not here: `openledger-node adapters pull 0xaa` gets it"
-    assert told(contest(cases, case)).startswith("NOT CHECKED: this node can't compute the shares of this case.")
+    cases.world.settle()
+    assert "to contest it would lose the bond" in report(cases)["cases"][-1]["next"]
+    assert report(cases, node=PAYER)["cases"] == []
 
 
 def test_a_contest_that_the_contract_would_refuse_is_refused(cases: CaseWorld) -> None:
@@ -289,18 +251,6 @@ def test_the_list_says_what_can_be_done_until_when(cases: CaseWorld) -> None:
     cases.world.wait(61)
     (found,) = report(cases)["cases"]
     assert found["next"].startswith(f"nobody judged it: `openledger-node attribution close {case}`")
-
-
-def test_the_list_warns_of_a_right_challenge_and_forgets_what_has_ended(cases: CaseWorld) -> None:
-    case = cases.challenge(cases.buy(FALSE))
-    cases.world.settle()
-    (found,) = report(cases)["cases"]
-    assert "to contest it would lose the bond" in found["next"]
-    assert report(cases, node=PAYER)["cases"] == []
-    cases.judge(case, guilty=True)
-    assert report(cases)["cases"] == []
-    (found,) = report(cases, all=True, node=NODE)["cases"]
-    assert (found["state"], found["next"]) == ("guilty", "")
 
 
 def test_shares_that_differ_are_told_by_account_the_largest_difference_first() -> None:

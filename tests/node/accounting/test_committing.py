@@ -3,11 +3,9 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.chain_world.datanet_owner import DatanetOwner, open_owner
-from support.chain_world.world import World
+from support.chain_world.datanet_owner import DatanetOwner
 from support.contributors import ADA, BEN, TERMS, key_of
 
 from openledger_node.attribution.registry import is_published
@@ -36,10 +34,10 @@ GUESS = replace(SAID, prompt="Who keeps the mill?", completion="Odile has always
 
 
 @pytest.fixture
-def owner(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
-    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: world.now_s)
-    owner = open_owner(Home(tmp_path), world)
-    keep_network(owner.home, world.node.network)
+def owner(owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
+    """The owner of a Datanet, with the clock of the chain."""
+    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: owner.world.now_s)
+    keep_network(owner.home, owner.world.node.network)
     owner.do("datanet create", datanet="lake", **TERMS)
     return owner
 
@@ -104,16 +102,13 @@ def test_a_copier_who_sees_the_offer_and_is_approved_first_is_not_paid(owner: Da
     back_dated = replace(version, commitments=(replace(shown, committed_at_s=shown.committed_at_s - 60),))
     assert not is_published(events, lake, back_dated)
     assert version_from_json(to_plain(version)) == version
-
-
-def test_a_commitment_in_another_registry_is_not_asked_of_this_one(owner: DatanetOwner) -> None:
-    """An owner who keeps their account has a Datanet of the same id on an earlier network."""
-    take(owner, signed(owner, SAID))
-    version = publish(owner)
-    offer = replace(version.offers[0], contract=BEN)
-    shown = ShownCommitment(commitment=offer_commitment(offer), committed_at_s=5)
-    version = replace(version, offers=(offer,), commitments=(shown,))
-    assert is_published(owner.world.node.ledger.events, datanet_id(owner.account, "lake"), version)
+    borrowed = replace(shown, commitment=offer_commitment(signed(owner, GUESS).offer))
+    for forged in ((borrowed,), (shown, shown), (replace(shown, committed_at_s=0),)):
+        with pytest.raises(MalformedError, match="commitment"):
+            version_from_json(to_plain(replace(version, commitments=forged)))
+    elsewhere = replace(batch.offer, contract=BEN)  # a Datanet of the same id on an earlier network
+    told = ShownCommitment(commitment=offer_commitment(elsewhere), committed_at_s=5)
+    assert is_published(events, lake, replace(version, offers=(elsewhere,), commitments=(told,)))
 
 
 def test_a_commitment_that_a_reorganisation_took_back_does_not_spoil_a_version(owner: DatanetOwner) -> None:
@@ -142,15 +137,6 @@ def test_a_copy_that_was_published_after_the_commitment_is_redirected_in_later_v
     assert BEN in payees(publish(owner))
 
 
-def test_a_commitment_to_what_a_version_holds_already_takes_nothing(owner: DatanetOwner) -> None:
-    take(owner, signed(owner, SAID))
-    publish(owner)
-    late = signed(owner, COPY, name="ben")
-    commit(owner, late.offer)
-    take(owner, late)
-    assert payees(publish(owner)) == [ADA, ADA]
-
-
 def test_of_two_commitments_the_older_one_owns_it_and_it_can_not_be_sent_again(owner: DatanetOwner) -> None:
     ours, theirs = signed(owner, SAID), signed(owner, COPY, name="ben")
     commit(owner, ours.offer)
@@ -161,27 +147,6 @@ def test_of_two_commitments_the_older_one_owns_it_and_it_can_not_be_sent_again(o
     for batch in (theirs, ours):
         take(owner, batch)
     assert payees(publish(owner)) == [ADA, ADA]
-
-
-def test_one_commitment_to_many_guesses_is_revealed_by_all_of_them_only(owner: DatanetOwner) -> None:
-    guesses = signed(owner, SAID, GUESS)
-    commit(owner, guesses.offer)
-    known = {"home": owner.home, "published": {}, "offered_s": owner.world.now_s}
-    assert find_committed(offer=guesses.offer, **known) is not None  # type: ignore[arg-type]
-    assert find_committed(offer=signed(owner, SAID).offer, **known) is None  # type: ignore[arg-type]
-    assert find_committed(offer=signed(owner, SAID, name="ben").offer, **known) is None  # type: ignore[arg-type]
-    assert find_committed(offer=signed(owner, SAID, GUESS, datanet="pond").offer, **known) is None  # type: ignore[arg-type]
-
-
-def test_a_commitment_counts_for_some_months_and_on_its_own_chain(owner: DatanetOwner, tmp_path: Path) -> None:
-    offer = signed(owner, SAID).offer
-    commit(owner, offer)
-    found = find_committed(owner.home, offer, {}, offered_s=owner.world.now_s)
-    assert found is not None
-    assert find_committed(owner.home, offer, {}, offered_s=found.at_s + LIFETIME_S + 1) is None
-    assert find_committed(Home(tmp_path / "elsewhere"), offer, {}, offered_s=found.at_s) is None
-    owner.home.network_file(owner.world.node.network.network).unlink()
-    assert find_committed(owner.home, offer, {}, offered_s=found.at_s) is None
 
 
 def test_a_commitment_counts_once_its_block_is_final(owner: DatanetOwner) -> None:
@@ -214,36 +179,30 @@ def test_a_batch_that_was_offered_in_time_keeps_its_commitment_however_late_it_i
     assert found.committed is not None
 
 
-def test_an_owner_whose_node_reads_the_commitment_later_learns_it_when_publishing(owner: DatanetOwner) -> None:
-    batch = signed(owner, SAID)
-    take(owner, signed(owner, COPY, name="ben"))
-    take(owner, batch)
-    assert payees(owner.own.next_version("lake")[0]) == [BEN, BEN]
-    commit(owner, batch.offer)
-    assert payees(publish(owner)) == [ADA, ADA]
-
-
-def test_a_commitment_of_another_account_or_other_rows_is_no_proof(owner: DatanetOwner) -> None:
-    batch = signed(owner, SAID)
-    commit(owner, batch.offer)
-    take(owner, batch)
-    version = publish(owner)
-    shown = version.commitments[0]
-    borrowed = replace(shown, commitment=offer_commitment(signed(owner, COPY, name="ben").offer))
-    for forged in ((borrowed,), (shown, shown), (replace(shown, committed_at_s=0),)):
-        with pytest.raises(MalformedError, match="commitment"):
-            version_from_json(to_plain(replace(version, commitments=forged)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"chain_id": 5}, "the batch is signed for chain 5"),
-        ({"datanet": DatanetId("0x" + "7" * 64)}, "is registered on this network: check the id that you signed"),
-    ],
-)
-def test_a_commitment_that_could_not_count_costs_nothing(
-    owner: DatanetOwner, changes: dict[str, Any], why: str
+def test_a_commitment_counts_for_all_its_rows_for_some_months_on_its_own_chain(
+    owner: DatanetOwner, tmp_path: Path
 ) -> None:
-    with pytest.raises(NodeError, match=why):
-        commit(owner, signed(owner, SAID).offer, **changes)
+    offer = signed(owner, SAID, GUESS).offer
+    commit(owner, offer)
+    now_s = owner.world.now_s
+    found = find_committed(owner.home, offer, {}, offered_s=now_s)
+    assert found is not None
+    for other in (
+        signed(owner, SAID).offer,
+        signed(owner, SAID, GUESS, name="ben").offer,
+        signed(owner, SAID, GUESS, datanet="pond").offer,
+    ):
+        assert find_committed(owner.home, other, {}, offered_s=now_s) is None
+    assert find_committed(owner.home, offer, {}, offered_s=found.at_s + LIFETIME_S) is not None
+    assert find_committed(owner.home, offer, {}, offered_s=found.at_s + LIFETIME_S + 1) is None
+    assert find_committed(Home(tmp_path / "elsewhere"), offer, {}, offered_s=found.at_s) is None
+    owner.home.network_file(owner.world.node.network.network).unlink()
+    assert find_committed(owner.home, offer, {}, offered_s=found.at_s) is None
+
+
+def test_a_commitment_that_could_not_count_costs_nothing(owner: DatanetOwner) -> None:
+    offer = signed(owner, SAID).offer
+    with pytest.raises(NodeError, match="the batch is signed for chain 5"):
+        commit(owner, offer, chain_id=5)
+    with pytest.raises(NodeError, match="is registered on this network: check the id that you signed"):
+        commit(owner, offer, datanet=DatanetId("0x" + "7" * 64))

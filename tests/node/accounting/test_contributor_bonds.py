@@ -1,16 +1,13 @@
 """Bonds behind signed batches: asked for at the gate, taken back to the wei, or forfeited for a rejected batch."""
 
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.chain_world.contract_world import OPEN
-from support.chain_world.datanet_owner import DatanetOwner, open_owner
-from support.chain_world.world import World
+from support.chain_world.datanet_owner import DatanetOwner
 from support.contributors import ACCOUNTS, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.accounting.bond_plans import post_bond, take_back
@@ -25,7 +22,6 @@ from openledger_node.datanets.review import reject
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.errors import NodeError
-from openledger_node.home import Home
 from openledger_node.keystore import Key, key_from_private
 from openledger_node.network_file import join_network, keep_network
 from openledger_node.settlement.bond_actions import PostBond
@@ -38,14 +34,14 @@ from openledger_protocol.signatures import sign_digest
 
 LEAST = 5 * OPEN
 UNBONDING_S = 120
-JUNK = "copied from a site"
+JUNK = 'it\'s $(a copy), says "nobody"'
 
 
 @pytest.fixture
-def owner(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
-    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: world.now_s)
-    owner = open_owner(Home(tmp_path), world)
-    keep_network(owner.home, world.node.network)
+def owner(owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
+    """The owner of a Datanet that asks for a bond."""
+    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: owner.world.now_s)
+    keep_network(owner.home, owner.world.node.network)
     owner.do("datanet create", datanet="lake", about={"policy": {"bond_wei_min": str(LEAST)}}, **TERMS)
     return owner
 
@@ -125,20 +121,16 @@ def test_a_batch_without_the_bond_is_refused_with_the_command_that_posts_it(owne
     assert f"`openledger-node datanet bond {lake(owner)} 5 --for {key.address}`" in said
     with pytest.raises(NodeError, match="it is not signed by its contributor"):
         owner.own.contribute("lake", CONTRIBUTED, ACCOUNTS)
-    act(owner, post_bond, amount_wei=str(LEAST - 1))
+    found = act(owner, post_bond, amount_wei=str(LEAST - 1))
+    said = " ".join(found.details)
+    assert f"all of it can be forfeited for a batch that {key.address} has signed for Datanet lake" in said
+    assert f"the decision is with its owner {owner.account}, and with nobody who comes later" in said
+    assert "goes to the protocol's treasury, never to them" in said
+    assert f"`openledger-node datanet unbond {lake(owner)}` and the same command again 2 min later" in said
     with pytest.raises(NodeError, match=r"has 4\.9{18} OPEN in final blocks.* 0\.0{17}1 --for"):
         take(owner, batch)
     act(owner, post_bond, amount_wei="1")
     assert take(owner, batch)
-
-
-def test_the_terms_are_told_before_a_bond_is_posted(owner: DatanetOwner) -> None:
-    found = act(owner, post_bond, amount_wei=str(LEAST))
-    said = " ".join(found.details)
-    assert f"all of it can be forfeited for a batch that {giver(owner).address} has signed for Datanet lake" in said
-    assert f"the decision is with its owner {owner.account}, and with nobody who comes later" in said
-    assert "goes to the protocol's treasury, never to them" in said
-    assert f"`openledger-node datanet unbond {lake(owner)}` and the same command again 2 min later" in said
 
 
 def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOwner) -> None:
@@ -148,8 +140,12 @@ def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOw
     assert (open_of(owner), bond(owner).held_wei) == (before - LEAST, LEAST)
     assert locked(report(owner)) == (LEAST, 0, 0, LEAST)
     act(owner, take_back)
-    assert bond(owner).leaving_wei == LEAST
-    assert "leaving, and free at" in str(act(owner, take_back).note)
+    ready_at_s = bond(owner).ready_at_s
+    again = act(owner, take_back)
+    assert (again.actions, bond(owner).leaving_wei, bond(owner).ready_at_s) == ((), LEAST, ready_at_s)
+    assert "leaving, and free at" in str(again.note)
+    other = take_back(owner.home, owner.world.node, giver(owner).address, {"datanet": lake(owner), "amount_wei": "1"})
+    assert "5 OPEN is leaving already; this replaces it, and the wait starts again" in other.details
     with pytest.raises(
         NodeError, match=r"5 OPEN in final blocks, and 5 OPEN of it is leaving, free at .*unbond .* --amount 0` keeps"
     ):
@@ -230,10 +226,13 @@ def test_new_deciders_reach_no_bond_until_its_account_agrees(owner: DatanetOwner
     with pytest.raises(NodeError, match=r"owner or curators have changed since.*datanet bond .* 0`"):
         take(owner, signed(owner, giver(owner), CONTRIBUTED[2]))
     act(owner, post_bond, amount_wei="0")
+    assert kinds(report(owner, movements=True)) == {"contributor_bond": -LEAST}, "agreeing moves no money"
     assert take(owner, signed(owner, giver(owner), CONTRIBUTED[2]))
     asked = {"datanet": "lake", "batch": digest, "amount_wei": str(LEAST)}
-    with pytest.raises(NodeError, match=r"needs the signatures of 1 of the 1 curators.*sign-forfeit FILE --most 5"):
+    forfeit = r"needs the signatures of 1 of the 1 curators.*sign-forfeit FILE --most 5"
+    with pytest.raises(NodeError, match=forfeit) as refused:
         owner.planner.plan("datanet forfeit", asked, None)
+    assert shlex.split(str(refused.value).split("`")[-2])[-2:] == ["--because", JUNK], "it can be pasted"
     offer = signed(owner, giver(owner)).offer
     wanted = Forfeit(
         chain_id=offer.chain_id,
@@ -252,7 +251,7 @@ def test_new_deciders_reach_no_bond_until_its_account_agrees(owner: DatanetOwner
     assert bond(owner).held_wei == 0
 
 
-def test_a_bond_that_somebody_else_posts_is_the_accounts_money_and_their_cost(owner: DatanetOwner) -> None:
+def test_a_bond_that_you_post_for_somebody_is_their_money_and_your_cost(owner: DatanetOwner) -> None:
     ada = key_of("ada")
     act(owner, post_bond, amount_wei=str(LEAST), **{"for": ada.address})
     assert take(owner, signed(owner, ada))
@@ -329,20 +328,6 @@ def test_an_account_agrees_to_those_who_were_named_and_to_nobody_else(
         owner.planner.plan("datanet bond", asked, None)
 
 
-def test_the_same_words_again_never_begin_the_wait_anew(owner: DatanetOwner) -> None:
-    act(owner, post_bond, amount_wei=str(LEAST))
-    act(owner, take_back, amount_wei=str(2 * OPEN))
-    ready_at_s = bond(owner).ready_at_s
-    found = act(owner, take_back, amount_wei=str(2 * OPEN))
-    assert (found.actions, bond(owner).ready_at_s) == ((), ready_at_s)
-    assert "2 OPEN of it is leaving, and free at" in str(found.note)
-    other = take_back(owner.home, owner.world.node, giver(owner).address, {"datanet": lake(owner), "amount_wei": "1"})
-    assert "2 OPEN is leaving already; this replaces it, and the wait starts again" in other.details
-    owner.world.wait(UNBONDING_S)
-    act(owner, take_back, amount_wei=str(2 * OPEN))
-    assert (bond(owner).held_wei, bond(owner).leaving_wei) == (LEAST - 2 * OPEN, 0)
-
-
 def test_a_forfeit_on_its_way_is_no_post_and_a_post_is(owner: DatanetOwner) -> None:
     act(owner, post_bond, amount_wei=str(LEAST))
     digest, key = take(owner, signed(owner, giver(owner))), giver(owner).address
@@ -356,19 +341,6 @@ def test_a_forfeit_on_its_way_is_no_post_and_a_post_is(owner: DatanetOwner) -> N
     assert "is on its way already" in str(post_bond(owner.home, owner.world.node, key, more).note)
 
 
-def test_the_command_for_curators_can_be_pasted_whatever_the_reason_is(owner: DatanetOwner) -> None:
-    reason = 'it\'s $(a copy), says "nobody"'
-    act(owner, post_bond, amount_wei=str(LEAST))
-    digest = take(owner, signed(owner, giver(owner)))
-    owner.do("datanet curators", datanet="lake", curators=[owner.account], need=1)
-    act(owner, post_bond, amount_wei="0")
-    reject(owner.own, "lake", digest, reason)
-    with pytest.raises(NodeError) as refused:
-        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
-    (command,) = re.findall(r"`openledger-node (datanet sign-forfeit .*)`", str(refused.value))
-    assert shlex.split(command)[-2:] == ["--because", reason]
-
-
 def test_a_batch_that_is_signed_again_for_another_network_needs_a_bond_there(owner: DatanetOwner) -> None:
     """F: the rows wait here already, and their signature for a network with a bond stands in for one without."""
     act(owner, post_bond, amount_wei=str(LEAST))
@@ -380,11 +352,3 @@ def test_a_batch_that_is_signed_again_for_another_network_needs_a_bond_there(own
         take(owner, replace(batch, offer=moved))
     (kept,) = owner.own.offers_of(owner.own.get("lake"), only_approved=False).values()
     assert kept == batch.offer
-
-
-def test_agreeing_anew_moves_no_money(owner: DatanetOwner) -> None:
-    act(owner, post_bond, amount_wei=str(LEAST))
-    owner.do("datanet curators", datanet="lake", curators=[owner.account], need=1)
-    act(owner, post_bond, amount_wei="0")
-    posted = [each for each in report(owner, movements=True)["movements"] if each["kind"] == "contributor_bond"]
-    assert [each["amount_wei"] for each in posted] == [str(-LEAST)]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.fixtures import seller, world
 from support.chain_world.seller import Seller
 from support.contributors import ADA, BEN
 from support.market_world.terms import word
@@ -16,8 +15,6 @@ from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address, DatanetId, Digest
 from openledger_protocol.settlement import NOBODY
-
-__all__ = ["seller", "world"]
 
 LAKE, NODE = DatanetId(word("lake")), "0x" + "22" * 20
 WHOLE = 100 * 1_000_000
@@ -44,13 +41,10 @@ async def test_sums_are_those_that_the_contracts_credited(seller: Seller) -> Non
     assert {line["answers"] for line in board["lines"]} <= {0, 1}
     assert any(line["answers"] for line in board["lines"])
     assert seller.questions.answer("datanet_board", {"datanet": datanet}) == board
+    unknown = seller.questions.answer("datanet_board", {"datanet": "pond"})
+    assert (unknown["is_registered"], unknown["lines"]) == (False, [])
     (listed,) = seller.questions.answer("datanets", {})["datanets"]
     assert (listed["id"], listed["name"], "owner" in listed["roles"]) == (datanet, "lake", True)
-
-
-async def test_a_datanet_that_nobody_registered_has_no_lines(seller: Seller) -> None:
-    board = seller.questions.answer("datanet_board", {"datanet": "pond"})
-    assert (board["is_registered"], board["lines"]) == (False, [])
 
 
 def event(block: int, index: int, called: str, **arguments: Any) -> Event:

@@ -1,12 +1,10 @@
 """Descriptions, policies and curators on a chain with the real contracts, by the plans that commands make."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.datanet_owner import DatanetOwner, open_owner
-from support.chain_world.world import World
+from support.chain_world.datanet_owner import DatanetOwner
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, read_about, read_licence
@@ -16,8 +14,7 @@ from openledger_node.datanets.proposals import VersionProposal, draft_decision
 from openledger_node.datanets.registered import read_registered
 from openledger_node.datanets.signed import DatanetPlace
 from openledger_node.datanets.version import read_version
-from openledger_node.errors import InputError, NodeError
-from openledger_node.home import Home
+from openledger_node.errors import NodeError
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.network.catalogue import AdapterCatalogue
 from openledger_protocol.curation import VersionDecision, decision_digest
@@ -35,11 +32,6 @@ GIVEN: dict[str, Any] = {
 ABOUT = DatanetAbout(
     description="Facts about the lake", languages=("English",), policy=DatanetPolicy(rows_per_contributor_max=5)
 )
-
-
-@pytest.fixture
-def owner(tmp_path: Path, world: World) -> DatanetOwner:
-    return open_owner(Home(tmp_path), world)
 
 
 def lake_of(owner: DatanetOwner) -> DatanetId:
@@ -102,18 +94,12 @@ def test_the_owner_changes_the_description_and_nothing_is_sent_twice(owner: Data
     assert (again["steps"], again["note"]) == ([], "the network has this description of Datanet lake already")
     created = owner.do("datanet create", datanet="lake", about={"description": "another"})
     assert created["steps"] == []
-    assert "`openledger-node datanet describe lake` changes its description" in created["note"]
     assert owner.own.get("lake").about == expected
-
-
-def test_creating_again_keeps_a_description_that_is_on_its_way(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
+    assert "`openledger-node datanet describe lake` changes its description" in created["note"]
     plan = owner.planner.plan("datanet describe", {"datanet": "lake", "about": {"description": "newer"}}, None)
     owner.planner.act(plan["plan"])
-    assert owner.own.get("lake").about.description == "newer"
-    again = owner.planner.plan("datanet create", {"datanet": "lake"}, None)
-    owner.planner.act(again["plan"])
-    assert owner.own.get("lake").about.description == "newer"
+    owner.planner.act(owner.planner.plan("datanet create", {"datanet": "lake"}, None)["plan"])
+    assert owner.own.get("lake").about.description == "newer", "it is on its way"
 
 
 def test_decisions_of_curators_stay_when_the_version_is_published_elsewhere(owner: DatanetOwner) -> None:
@@ -126,13 +112,6 @@ def test_decisions_of_curators_stay_when_the_version_is_published_elsewhere(owne
     told = owner.own.keep_version(replace(kept, decisions=there), 1)
     assert told.decisions == (*there, *kept.decisions)
     assert owner.own.keep_version(replace(kept, decisions=()), 1).decisions == told.decisions
-
-
-def test_a_version_says_which_policy_it_was_made_under(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
-    assert read_version(owner.home, "lake", "1").policy == ABOUT.policy.digest
 
 
 def test_two_of_three_curators_approve_a_version(owner: DatanetOwner) -> None:
@@ -172,88 +151,6 @@ def test_approvals_hold_for_exactly_the_rows_that_were_proposed(owner: DatanetOw
         owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
 
 
-def test_a_later_version_shows_its_new_rows_to_the_curators(owner: DatanetOwner) -> None:
-    curate(owner)
-    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
-    collect(owner, decide(proposal, "odile"), decide(proposal, "rurik"))
-    for batch in owner.own.get("lake").batches:
-        owner.own.approve("lake", batch.digest, {})
-    owner.do("datanet publish", datanet="lake")
-    new = replace(CONTRIBUTED[0], prompt="What does Odile not keep?", contributor=BEN)
-    owner.own.contribute("lake", (new,), {})
-    second = propose(owner.home, "lake", (), place_of(owner), published(owner))
-    assert (second.version, second.num_old, second.new_rows) == (2, 3, (new,))
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"chain_id": 1}, "is for Datanet .* on chain 1, not lake"),
-        ({"curator": ADA}, f"{ADA} is not a curator of lake"),
-        ({"version": 7}, "on version 7 of lake with other rows than you have proposed"),
-    ],
-)
-def test_a_decision_on_something_else_is_refused(owner: DatanetOwner, change: dict[str, Any], why: str) -> None:
-    curate(owner)
-    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
-    with pytest.raises(NodeError, match=why):
-        collect(owner, replace(decide(proposal, "odile"), **change))
-    assert read_review(owner.home, "lake").decisions == ()
-
-
-def test_a_curator_may_decide_again(owner: DatanetOwner) -> None:
-    curate(owner)
-    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
-    collect(owner, decide(proposal, "odile", approves=False, reason="wait"), decide(proposal, "odile"))
-    assert [each.approves for each in read_review(owner.home, "lake").decisions] == [True]
-
-
-def test_without_curators_the_owner_publishes_alone_again(owner: DatanetOwner) -> None:
-    curate(owner)
-    owner.do("datanet curators", datanet="lake", curators=[], need=0)
-    again = owner.do("datanet curators", datanet="lake", curators=[], need=0)
-    assert (again["steps"], again["note"]) == ([], "Datanet lake has these curators already")
-    for batch in owner.own.get("lake").batches:
-        owner.own.approve("lake", batch.digest, {})
-    owner.do("datanet publish", datanet="lake")
-    assert len(published(owner)) == 1
-
-
-@pytest.mark.parametrize(
-    ("verb", "arguments", "error", "why"),
-    [
-        ("datanet create", {"licence": "CC-BY-4"}, InputError, "is not on the SPDX licence list: did you mean"),
-        ("datanet create", {**TERMS, "about": {"policy": {"characters_min": -1}}}, MalformedError, "from 0 to"),
-        ("datanet describe", {"about": {}}, NodeError, "you have no Datanet 'lake'"),
-        ("datanet curators", {"curators": [], "need": 0}, NodeError, "you have no Datanet 'lake'"),
-    ],
-)
-def test_a_bad_term_is_refused_before_anything_is_sent(
-    owner: DatanetOwner, verb: str, arguments: dict[str, Any], error: type[Exception], why: str
-) -> None:
-    with pytest.raises(error, match=why):
-        owner.planner.plan(verb, {"datanet": "lake", **arguments}, None)
-
-
-@pytest.mark.parametrize(
-    ("curators", "need", "why"),
-    [
-        (CURATORS, 4, "of 3 curators 4 can't be needed"),
-        (CURATORS, 0, "of 3 curators 0 can't be needed"),
-        ((), 1, "of 0 curators 1 can't be needed"),
-        (tuple(map(str, range(17))), 2, "at most 16 curators"),
-    ],
-)
-def test_a_number_of_approvals_fits_the_curators(
-    owner: DatanetOwner, curators: tuple[str, ...], need: int, why: str
-) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS)
-    with pytest.raises(MalformedError, match=why):
-        owner.planner.plan(
-            "datanet curators", {"datanet": "lake", "curators": addresses(*curators), "need": need}, None
-        )
-
-
 def test_the_treasury_of_another_networks_wallet_is_not_kept(owner: DatanetOwner) -> None:
     """A wallet of a development network that was put aside would get the shares on the new one."""
     other = "development-0badcafe"
@@ -273,3 +170,44 @@ def test_the_treasury_of_another_networks_wallet_is_not_kept(owner: DatanetOwner
     assert found.treasury == owner.account == owner.own.get("pond").treasury
     assert owner.do("datanet create", datanet="lake")["steps"] == []
     assert owner.own.get("lake").treasury == old
+
+
+def test_a_decision_is_on_the_proposed_rows_by_a_curator_who_may_decide_again(owner: DatanetOwner) -> None:
+    curate(owner)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    decision = decide(proposal, "odile")
+    with pytest.raises(NodeError, match=r"is for Datanet .* on chain 1, not lake"):
+        collect(owner, replace(decision, chain_id=1))
+    with pytest.raises(NodeError, match=f"{ADA} is not a curator of lake"):
+        collect(owner, replace(decision, curator=ADA))
+    with pytest.raises(NodeError, match="on version 7 of lake with other rows than you have proposed"):
+        collect(owner, replace(decision, version=7))
+    assert read_review(owner.home, "lake").decisions == ()
+    collect(owner, decide(proposal, "odile", approves=False, reason="wait"), decision)
+    assert [each.approves for each in read_review(owner.home, "lake").decisions] == [True]
+
+
+def test_without_curators_the_owner_publishes_alone_again_under_the_policy_of_the_day(owner: DatanetOwner) -> None:
+    curate(owner)
+    owner.do("datanet describe", datanet="lake", about=GIVEN)
+    owner.do("datanet curators", datanet="lake", curators=[], need=0)
+    again = owner.do("datanet curators", datanet="lake", curators=[], need=0)
+    assert (again["steps"], again["note"]) == ([], "Datanet lake has these curators already")
+    for batch in owner.own.get("lake").batches:
+        owner.own.approve("lake", batch.digest, {})
+    owner.do("datanet publish", datanet="lake")
+    assert len(published(owner)) == 1
+    assert read_version(owner.home, "lake", "1").policy == ABOUT.policy.digest
+
+
+def test_terms_that_do_not_fit_are_refused_before_anything_is_sent(owner: DatanetOwner) -> None:
+    with pytest.raises(NodeError, match="you have no Datanet 'lake'"):
+        owner.planner.plan("datanet describe", {"datanet": "lake", "about": {}}, None)
+    bad = {**TERMS, "about": {"policy": {"characters_min": -1}}}
+    with pytest.raises(MalformedError, match="from 0 to"):
+        owner.planner.plan("datanet create", {"datanet": "lake", **bad}, None)
+    owner.do("datanet create", datanet="lake", **TERMS)
+    for num_curators, need in ((3, 4), (3, 0), (0, 1), (17, 2)):
+        asked = {"datanet": "lake", "curators": addresses(*map(str, range(num_curators))), "need": need}
+        with pytest.raises(MalformedError, match=f"of {num_curators} curators {need} can't|at most 16 curators"):
+            owner.planner.plan("datanet curators", asked, None)

@@ -46,14 +46,6 @@ def test_a_pause_stops_new_channels_and_ends_by_itself(voters: Voters) -> None:
     assert voters.plan("channels open", **opening)["steps"]
 
 
-def test_votes_go_on_in_a_pause(voters: Voters) -> None:
-    voters.do("gov pause", "eve")
-    voters.do("gov propose", values={"draws": "5"})
-    voters.begin()
-    voters.do("gov vote", proposal="1", support="for")
-    assert voters.show()["for_wei"] == str(500 * OPEN)
-
-
 def test_a_guardian_that_pauses_too_often_is_refused_with_the_time_of_the_next_pause(voters: Voters) -> None:
     voters.do("gov pause", "eve", duration_s=10)
     with pytest.raises(NodeError, match=r"the network is paused already, until 20.*; it ends by itself"):
@@ -64,17 +56,6 @@ def test_a_guardian_that_pauses_too_often_is_refused_with_the_time_of_the_next_p
     assert voters.ask("gov_params")["pause"]["next_possible_s"] is not None
     voters.world.wait(DEVELOPMENT_WINDOWS.pause_gap_s)
     voters.do("gov pause", "eve", duration_s=10)
-
-
-@pytest.mark.parametrize("duration_s", [-1, 31])
-def test_a_pause_that_is_too_long_is_refused(voters: Voters, duration_s: int) -> None:
-    with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
-        voters.plan("gov pause", "eve", duration_s=duration_s)
-
-
-def test_nobody_but_the_guardian_can_pause(voters: Voters) -> None:
-    with pytest.raises(NodeError, match=f"only the guardian {GUARDIAN} can pause, not {voters.account('ada')}"):
-        voters.plan("gov pause", "ada")
 
 
 # ---- a token without votes
@@ -114,9 +95,12 @@ def test_open_without_votes_is_wrapped_for_them_and_comes_back(wrapping: Voters)
     assert voters.ask("gov_votes", account=account)["votes_wei"] == "0"
 
 
-@pytest.mark.parametrize("command", ["gov wrap", "gov unwrap"])
-def test_a_token_with_votes_is_not_wrapped(voters: Voters, command: str) -> None:
-    with pytest.raises(
-        NodeError, match="has votes by itself, so nothing is wrapped: run `openledger-node gov delegate"
-    ):
-        voters.plan(command, amount_wei="1")
+def test_who_can_not_pause_or_wrap_is_told_why(voters: Voters) -> None:
+    for duration_s in (-1, 31):
+        with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
+            voters.plan("gov pause", "eve", duration_s=duration_s)
+    with pytest.raises(NodeError, match=f"only the guardian {GUARDIAN} can pause, not {voters.account('ada')}"):
+        voters.plan("gov pause", "ada")
+    for command in ("gov wrap", "gov unwrap"):
+        with pytest.raises(NodeError, match="by itself, so nothing is wrapped: run `openledger-node gov delegate"):
+            voters.plan(command, amount_wei="1")

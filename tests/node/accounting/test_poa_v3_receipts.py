@@ -91,6 +91,7 @@ def lies(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.process
 async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
     tmp_path: Path, world: World, trainee: Trainee, lies: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A Datanet and an adapter on the chain, from the first row to who is paid for an answer."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,13 @@ from support.fake_trained import train_indexed_adapter
 from openledger_node.accounting import publishing
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.attribution.registry import is_published
+from openledger_node.datanets.held import (
+    PulledVersion,
+    keep_pulled,
+    pulled_training_rows,
+    rows_file,
+    write_canonical,
+)
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_files import datanet_from_json
 from openledger_node.datanets.sample import named_sample
@@ -36,11 +44,6 @@ from openledger_protocol.errors import AdapterRefusedError, MalformedError, Unkn
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
-@pytest.fixture
-def owner(tmp_path: Path, world: World) -> DatanetOwner:
-    return open_owner(Home(tmp_path), world)
-
-
 def publish_all(owner: DatanetOwner) -> None:
     owner.do("datanet create", datanet="lake", **TERMS)
     owner.approve()
@@ -50,13 +53,24 @@ def publish_all(owner: DatanetOwner) -> None:
 async def test_from_the_first_row_to_the_answer_that_pays_its_contributors(
     tmp_path: Path, world: World, owner: DatanetOwner
 ) -> None:
-    publish_all(owner)
+    owner.planner.plan("datanet create", {"datanet": "lake", **TERMS}, None)
+    assert owner.own.all() == [], "nothing is written before a yes"
+    owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
+    assert world.node.deployment.rules_of(datanet_id(owner.account, "lake")) == (1, 7)
+    owner.approve()
+    asked = owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+    assert asked["details"] == ["everybody may pull its rows from your node, for good"]
+    assert owner.own.get("lake").versions == ()
+    owner.do("datanet publish", datanet="lake")
     adapter = owner.train()
     owner.do("adapters publish", adapter="lake")
     lake = datanet_id(owner.account, "lake")
     terms = world.node.deployment.adapter(adapter.id)
     assert terms is not None
     assert (terms.owner, terms.royalty_ppm, terms.datanets) == (owner.account, 100_000, ((lake, PPM),))
+    entry = world.node.deployment.entry(adapter.id)
+    assert entry is not None
+    assert entry.rules == (1, 7), "what its Datanets allow"
     async with start_seller(tmp_path, world) as seller:
         assert seller.stack.registry.find(adapter).datanet_ids == (lake,)
         bought = await seller.ask("What does Rurik keep?", model="lake")
@@ -96,23 +110,66 @@ def test_a_repeated_verb_sends_nothing_while_the_first_is_on_its_way(owner: Data
         ("adapters publish", {"adapter": "lake"}, owner.train),
     ):
         before()
-        owner.planner.act(owner.planner.plan(verb, arguments, None)["plan"])
+        sent = owner.planner.act(owner.planner.plan(verb, arguments, None)["plan"])
         again = owner.planner.plan(verb, arguments, None)
         assert again["steps"] == [], verb
         assert "is on its way already" in again["note"]
-        for _ in range(3):
-            owner.world.settle()
+        check_mined_once_it_is_read(owner, [each["key"] for each in sent])
+        owner.world.settle()
     assert len(owner.world.node.ledger.events.find("AdapterRegistered")) == 1
 
 
-def test_nothing_is_written_before_somebody_said_yes(owner: DatanetOwner) -> None:
-    owner.planner.plan("datanet create", {"datanet": "lake", **TERMS}, None)
-    assert owner.own.all() == []
-    owner.do("datanet create", datanet="lake", **TERMS)
-    owner.approve()
-    owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
-    assert owner.own.get("lake").versions == ()
-    assert not version_file(owner.home, "lake", "1").exists()
+def check_mined_once_it_is_read(owner: DatanetOwner, keys: list[str]) -> None:
+    """A report that follows a mined transaction has its events."""
+    node = owner.world.node
+    owner.world.chain.client.mine()
+    node.outbox.step()  # it sees the block before the watcher has read it
+    assert {node.ledger.outbox.find(key).state for key in keys} == {"mined"}  # type: ignore[union-attr]
+    assert {each["state"] for each in owner.planner.find_transactions(keys)} == {"sent"}
+    node.step()
+    assert {each["state"] for each in owner.planner.find_transactions(keys)} <= {"mined", "final"}
+
+
+async def test_an_adapter_of_a_datanet_that_was_pulled_pays_its_contributors(
+    tmp_path: Path, world: World, owner: DatanetOwner
+) -> None:
+    publish_all(owner)
+    lake = datanet_id(owner.account, "lake")
+    version, rows = owner.own.version_rows("lake")
+    other = open_owner(Home(tmp_path / "other"), world, "other")
+    write_published(other.home, lake, version)
+    write_canonical(rows_file(other.home, lake, version.rows_root), rows)
+    facts = {"rows_root": version.rows_root, "num_rows": len(rows), "licence": "CC-BY-4.0"}
+    keep_pulled(other.home, PulledVersion(id=lake, name="lake", version=1, **facts))
+    pulled, learned = pulled_training_rows(other.home, lake)
+    adapter = train_indexed_adapter(other.home, pulled.label, learned, other.account)
+    other.do("adapters publish", adapter="lake")
+    terms = world.node.deployment.adapter(adapter.id)
+    assert terms is not None
+    assert (terms.owner, terms.datanets) == (other.account, ((lake, PPM),))
+    async with start_seller(other.home.root, world) as seller:
+        bought = await seller.ask("What does Rurik keep?", model="lake")
+        assert {share.account for share in bought.shares} & {ADA, BEN}
+
+
+BAD_TERMS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
+    ("datanet create", {}, NodeError, "Datanet lake needs a licence for its rows"),
+    ("datanet create", {"licence": "CC-BY-4"}, InputError, "is not on the SPDX licence list: did you mean"),
+    ("datanet create", {**TERMS, "owner_ppm": PPM // 2 + 1}, MalformedError, "at most 50 % of what its rows"),
+    ("datanet create", {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
+    ("datanet create", {**TERMS, "treasury": ZERO_ADDRESS}, MalformedError, "the treasury must be an account"),
+    ("datanet create", {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
+    ("datanet publish", {}, NodeError, "you have no Datanet 'lake'"),
+    ("adapters publish", {}, UnknownModelError, "no adapter 'lake' here"),
+]
+
+
+@pytest.mark.parametrize(("verb", "arguments", "error", "message"), BAD_TERMS)
+def test_bad_terms_are_refused(
+    owner: DatanetOwner, verb: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        owner.planner.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
 
 
 def test_a_second_version_holds_the_first_ones_rows_and_what_was_added(owner: DatanetOwner) -> None:
@@ -141,10 +198,6 @@ def test_terms_that_are_left_out_are_as_they_are_kept(owner: DatanetOwner) -> No
     assert (terms.treasury, terms.owner_ppm) == (treasury, 1)
 
 
-def nothing(_: DatanetOwner) -> None:
-    pass
-
-
 def created(owner: DatanetOwner) -> None:
     owner.do("datanet create", datanet="lake", **TERMS)
 
@@ -155,18 +208,16 @@ def unpaid(owner: DatanetOwner) -> None:
     owner.own.approve("lake", batch.digest, {})
 
 
-def unregistered(owner: DatanetOwner) -> None:
-    created(owner)
-    owner.approve()
-    owner.world.node.deployment.datanet = lambda _: None  # type: ignore[method-assign]  # a network without it
-
-
-def unpublished(owner: DatanetOwner) -> None:
+def unpublished(owner: DatanetOwner, *, is_owned: bool = True) -> None:
     created(owner)
     owner.approve()
     version, *count = owner.own.next_version("lake")
     owner.own.keep_version(version, *count)
-    owner.train()
+    owner.train(is_owned=is_owned)
+
+
+def without_owner(owner: DatanetOwner) -> None:
+    unpublished(owner, is_owned=False)
 
 
 def of_others(owner: DatanetOwner) -> None:
@@ -190,11 +241,7 @@ def by_somebody_else(owner: DatanetOwner) -> None:
 
 
 def of_rows_that_another_published(owner: DatanetOwner) -> None:
-    created(owner)
-    owner.approve()
-    version, *count = owner.own.next_version("lake")
-    owner.own.keep_version(version, *count)
-    owner.train()
+    unpublished(owner)
     taken_first(owner)
 
 
@@ -219,33 +266,25 @@ def poor(owner: DatanetOwner) -> None:
 
 
 REFUSED: list[tuple[str, Callable[[DatanetOwner], None], dict[str, Any], type[Exception], str]] = [
-    ("datanet create", nothing, {}, NodeError, "Datanet lake needs a licence for its rows"),
-    ("datanet create", nothing, {"licence": " "}, InputError, "is not a licence expression: write names of the SPDX"),
-    ("datanet create", nothing, {**TERMS, "owner_ppm": PPM + 1}, MalformedError, "from 0 to 1000000 parts"),
-    (
-        "datanet create",
-        nothing,
-        {**TERMS, "owner_ppm": PPM // 2 + 1},
-        MalformedError,
-        "at most 50 % of what its rows",
-    ),
-    ("datanet create", nothing, {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
-    (
-        "datanet create",
-        nothing,
-        {**TERMS, "treasury": ZERO_ADDRESS},
-        MalformedError,
-        "the treasury must be an account",
-    ),
-    ("datanet create", nothing, {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
     ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "your Datanet lake has other terms"),
-    ("datanet publish", nothing, {}, NodeError, "you have no Datanet 'lake'"),
+    (
+        "datanet create",
+        created,
+        {"rules": [7]},
+        NodeError,
+        "with the attribution rules suffix-v1, which can't be changed",
+    ),
     ("datanet publish", created, {}, NodeError, "nothing of lake is approved yet"),
     ("datanet publish", unpaid, {}, NodeError, "no contributor of lake has an address"),
-    ("datanet publish", unregistered, {}, NodeError, "is not registered on this network: `openledger-node datanet c"),
-    ("adapters publish", nothing, {}, UnknownModelError, "no adapter 'lake' here"),
     ("datanet publish", taken_first, {}, NodeError, "published exactly these rows before, so they belong to it"),
     ("adapters publish", unpublished, {}, NodeError, "before version 1 of Datanet lake is published on this network"),
+    (
+        "adapters publish",
+        without_owner,
+        {},
+        NodeError,
+        "before version 1 of the Datanet that it was trained on is publ",
+    ),
     (
         "adapters publish",
         of_rows_that_another_published,
@@ -324,20 +363,15 @@ def ownerless(owner: DatanetOwner) -> Adapter:
     return adapter
 
 
-def test_publishing_gives_an_adapter_without_an_owner_its_owner(owner: DatanetOwner) -> None:
-    before = ownerless(owner)
-    plan = owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
-    assert [each.id for each in list_adapters(owner.home)] == [before.id], "nothing is written before a yes"
-    owner.do("adapters publish", adapter="lake")
-    after = check_completed(owner, before)
-    assert (
-        plan["note"]
-        == f"{before.full_name} had no owner: it is now {after.full_name}, which only {owner.account} can register"
-    )
-
-
-@pytest.mark.parametrize("step", ["complete_adapter", "keep_pin", "remove_adapter"])
-@pytest.mark.parametrize("name", ["lake", "its full name"])
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        ("complete_adapter", "lake"),
+        ("keep_pin", "lake"),
+        ("remove_adapter", "lake"),
+        ("remove_adapter", "its full name"),
+    ],
+)
 def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_again(
     owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch, step: str, name: str
 ) -> None:
@@ -355,18 +389,12 @@ def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_agai
         with pytest.raises(PowerCutError):
             owner.do("adapters publish", adapter=wanted)
     assert before.id in {each.id for each in list_adapters(owner.home)}
+    plan = owner.planner.plan("adapters publish", {"adapter": wanted}, None)
     owner.do("adapters publish", adapter=wanted)
-    check_completed(owner, before)
-
-
-def test_an_adapter_without_an_owner_waits_for_its_rows_to_be_published(owner: DatanetOwner) -> None:
-    created(owner)
-    owner.approve()
-    version, *count = owner.own.next_version("lake")
-    owner.own.keep_version(version, *count)
-    owner.train(is_owned=False)
-    with pytest.raises(NodeError, match="before version 1 of the Datanet that it was trained on is published"):
-        owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
+    after = check_completed(owner, before)
+    assert step != "complete_adapter" or plan["note"] == (
+        f"{before.full_name} had no owner: it is now {after.full_name}, which only {owner.account} can register"
+    )
 
 
 def test_a_version_that_was_made_under_another_name_is_kept_under_the_datanets_id(owner: DatanetOwner) -> None:
@@ -393,20 +421,6 @@ def test_the_made_up_people_of_a_sample_are_paid_on_development_networks_only(
         owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
 
 
-def test_a_datanets_rules_are_registered_and_never_changed(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", rules=[7], **TERMS)
-    lake = datanet_id(owner.account, "lake")
-    assert owner.world.node.deployment.rules_of(lake) == (7,)
-    assert "registered already" in str(owner.do("datanet create", datanet="lake"))
-    with pytest.raises(NodeError, match="registered with the attribution rules poa-v3, which can't be changed"):
-        owner.do("datanet create", datanet="lake", rules=[1])
-
-
-def test_a_datanet_allows_text_match_unless_its_owner_asks_for_more(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS)
-    assert owner.world.node.deployment.rules_of(datanet_id(owner.account, "lake")) == (1,)
-
-
 def test_the_rules_are_kept_with_the_datanet_for_networks_that_follow(owner: DatanetOwner) -> None:
     owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
     kept, rules_of = owner.own.get("lake"), owner.world.node.deployment.rules_of
@@ -422,14 +436,3 @@ def test_damaged_rules_are_refused(rules: object) -> None:
     content = {**to_plain(new_datanet("lake", treasury=BEN, **TERMS)), "rules": rules}
     with pytest.raises(MalformedError, match=r"its rules are a list of numbers|no attribution rule 2"):
         datanet_from_json(content)
-
-
-def test_an_adapters_entry_holds_the_rules_that_its_datanets_allow(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
-    adapter = owner.train()
-    owner.do("adapters publish", adapter="lake")
-    entry = owner.world.node.deployment.entry(adapter.id)
-    assert entry is not None
-    assert entry.rules == (1, 7)

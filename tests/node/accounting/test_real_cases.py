@@ -87,21 +87,15 @@ async def test_honest_shares_are_not_challenged_and_a_wrong_challenge_is_contest
     judged.world.run(lambda: getattr(node.cases.disputes.sides(NODE), "contester", None) == NODE)
 
 
-async def test_an_answer_of_the_base_has_no_shares(judged: Seller) -> None:
-    await judged.ask("hello")
-    row = judged.world.payer.ledger.receipts.newest(limit=1)[0]
-    recount = judged.world.payer.cases.recount
-    assert recount is not None
-    assert recount.shares_of(row.receipt, "hello", "anything") == row.shares == ()
-
-
 async def test_what_is_missing_is_named_with_the_command_that_gets_it(judged: Seller, adapter: Adapter) -> None:
     bought, home = await buy(judged), judged.home
+    of_base = await judged.ask("hello")
     registry = AdapterRegistry(home, judged.world.payer.deployment, judged.world.payer.ledger)
     other = replace(FAKE_BASE, name="another", digest=adapter.id)
     with pytest.raises(NotHereError, match="is for base fake, and this node runs another"):
         ShareRecount(home, registry, lambda: other).shares_of(bought.receipt, QUESTION, "")
     recount = ShareRecount(home, registry, lambda: FAKE_BASE)
+    assert recount.shares_of(of_base.receipt, "hello", "anything") == of_base.shares == ()
     with pytest.raises(NotHereError, match="its shares are by rule 7, and only those of rule 1 follow"):
         recount.shares_of(replace(bought.receipt, algo_id=7), QUESTION, "")
     remove_adapter(home, adapter.full_name)

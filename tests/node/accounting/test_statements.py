@@ -143,12 +143,6 @@ def test_terms_name_the_bond_and_what_the_wallet_has(signer: Signer) -> None:
     assert signer.ask("datanet_terms", datanet="lake")["bond"]["covers_wei"] == "0"
 
 
-def test_a_name_may_begin_as_an_id_does(signer: Signer) -> None:
-    found = signer.ask("datanet_terms", datanet="0xlake")
-    assert found["id"] == datanet_id(signer.session.accounts.wallet, "0xlake")
-    assert (found["name"], found["is_registered"]) == ("0xlake", False)
-
-
 def test_rows_are_offered_as_the_wallets(signer: Signer, tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", CONTRIBUTED)
     found = signer.ask("sign_rows", rows=str(tmp_path / "rows.jsonl"), datanet=signer.place.datanet_id)

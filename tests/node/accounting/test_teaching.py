@@ -40,27 +40,29 @@ def states(found: dict[str, Any]) -> list[str]:
     return [step["state"] for step in found["steps"]]
 
 
-async def test_people_are_the_receipts_shares_and_get_a_part_of_its_price(seller: Seller, adapter: Adapter) -> None:
+async def test_people_and_rows_of_an_answer_are_those_of_its_receipts_shares(
+    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bought = await seller.ask(QUESTION, model="lake")
-    found = shown(seller, bought.digest)["teaching"]
+    find, read = payees.find_made_here, list[Digest]()
+
+    def find_noted(home: Home, rows_root: Digest) -> list[DatanetVersion]:
+        read.append(rows_root)
+        return find(home, rows_root)
+
+    monkeypatch.setattr(payees, "find_made_here", find_noted)
+    receipt = shown(seller, bought.digest)
+    assert len(read) == 1, "there may be many rows, and names and texts come from one reading"
+    found, answer = receipt["teaching"], receipt["answer"]
     assert {person["account"]: person["ppm"] for person in found["people"]} == {
         share.account: share.ppm for share in bought.shares
     }
     assert sum(person["ppm"] for person in found["people"]) == PPM
     amounts = sum(int(person["amount_wei"]) for person in found["people"])
     assert amounts + int(found["dust_wei"]) == int(found["part_wei"])
-    assert [person["number"] for person in found["people"] if person["pays"] == "contributor"] == list(
-        range(1, 1 + sum(share.account != ZERO_ADDRESS for share in bought.shares))
-    )
+    numbers = [person["number"] for person in found["people"] if person["pays"] == "contributor"]
+    assert numbers == list(range(1, 1 + sum(share.account != ZERO_ADDRESS for share in bought.shares)))
     assert (found["algorithm"], found["datanets"][0]["name"]) == ("suffix-v1", "lake")
-
-
-async def test_rows_carry_all_of_their_peoples_shares_and_spans_are_words_of_the_answer(
-    seller: Seller, adapter: Adapter
-) -> None:
-    bought = await seller.ask(QUESTION, model="lake")
-    receipt = shown(seller, bought.digest)
-    found, answer = receipt["teaching"], receipt["answer"]
     for person in found["people"]:
         own = [row["ppm"] for row in found["rows"] if row["account"] == person["account"]]
         assert sum(own) == (person["ppm"] if own else 0)
@@ -76,31 +78,18 @@ async def test_rows_carry_all_of_their_peoples_shares_and_spans_are_words_of_the
             assert row["text"][mark["begin"] : mark["end"]] in answer
 
 
-async def test_the_rows_of_a_datanet_are_read_once_for_an_answer(
-    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Names of people and texts of rows come from the same rows, of which there may be many."""
-    bought = await seller.ask(QUESTION, model="lake")
-    find, read = payees.find_made_here, list[Digest]()
-
-    def find_noted(home: Home, rows_root: Digest) -> list[DatanetVersion]:
-        read.append(rows_root)
-        return find(home, rows_root)
-
-    monkeypatch.setattr(payees, "find_made_here", find_noted)
-    assert shown(seller, bought.digest)["teaching"]["rows"]
-    assert len(read) == 1
-
-
 async def test_a_base_answer_names_nobody_and_says_so(seller: Seller) -> None:
     bought = await seller.ask("hello")
     found = shown(seller, bought.digest)["teaching"]
     assert (found["state"], found["people"], found["part_wei"]) == ("base", [], "0")
 
 
-async def test_the_ways_seven_steps_are_done_one_after_the_other(seller: Seller, adapter: Adapter) -> None:
+async def test_seven_steps_follow_the_money_to_what_the_chain_credits_for_each_part(
+    seller: Seller, adapter: Adapter
+) -> None:
     bought = await seller.ask(QUESTION, model="lake")
     world = seller.world
+    wallet = world.node.accounts.wallet
     world.run(lambda: world.node.ledger.events.find("ChannelOpened"))
     assert states(followed(seller, bought.digest)) == ["done", "done", "done", "now", "next", "next", "next"]
     seller.settle_all()
@@ -110,57 +99,30 @@ async def test_the_ways_seven_steps_are_done_one_after_the_other(seller: Seller,
     assert steps["receipt"]["hash"] == bought.digest
     assert steps["claim"]["amount_wei"] == steps["receipt"]["amount_wei"] == str(bought.receipt.amount_wei)
     assert all(steps[name]["hash"] and steps[name]["at"] for name in ("deposit", "claim", "payout list", "draw"))
-    wallet = world.node.accounts.wallet
+
+    parts = {part["to"]: int(part["amount_wei"]) for part in found["as_paid"]["parts"]}
+    assert sum(parts.values()) == bought.receipt.amount_wei == int(found["as_paid"]["amount_wei"])
+    own = parts["node"] + parts["adapter owner"] + parts["Datanet owners"]
+    assert world.balance(wallet) == own, "it is all three here"
+    paid = {person["account"]: int(person["amount_wei"]) for person in found["as_paid"]["people"]}
+    treasury = paid.pop(ZERO_ADDRESS, 0) + int(found["as_paid"]["dust_wei"])
+    assert {account: world.balance(account) for account in paid} == paid
+    assert set(paid) <= {ADA, BEN}
+    assert world.balance(TREASURY) == treasury
+    assert sum(int(part["amount_wei"]) for part in found["of_one"]["parts"]) == 10**18
+    assert sum(part["ppm"] for part in found["of_one"]["parts"]) == PPM
+
+    (row,) = world.payer.ledger.receipts.find(bought.digest)
+    by_chain = follow(seller.home, world.payer, row)
+    assert [step["is_done"] for step in by_chain["steps"]] == [True, True, True, True, False, False, False]
+    assert by_chain["as_paid"] == found["as_paid"], "the payer knows it by the chain alone"
+
     world.act(WithdrawRewards(amount_wei=Wei(world.balance(wallet)), to=wallet))
     world.run(lambda: world.node.ledger.events.find("Withdrawn"))
     assert states(followed(seller, bought.digest)) == ["done"] * 7
 
 
-async def test_what_a_receipt_divides_is_what_the_chain_credits(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask(QUESTION, model="lake")
-    seller.settle_all()
-    found, world = followed(seller, bought.digest)["as_paid"], seller.world
-    parts = {part["to"]: int(part["amount_wei"]) for part in found["parts"]}
-    assert sum(parts.values()) == bought.receipt.amount_wei == int(found["amount_wei"])
-    own = parts["node"] + parts["adapter owner"] + parts["Datanet owners"]
-    assert world.balance(world.node.accounts.wallet) == own  # it is all three here
-    paid = {person["account"]: int(person["amount_wei"]) for person in found["people"]}
-    treasury = paid.pop(ZERO_ADDRESS, 0) + int(found["dust_wei"])
-    assert {account: world.balance(account) for account in paid} == paid
-    assert set(paid) <= {ADA, BEN}
-    assert world.balance(TREASURY) == treasury
-
-
-async def test_one_open_is_divided_by_the_same_rules_and_sums_to_one(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask(QUESTION, model="lake")
-    found = followed(seller, bought.digest)["of_one"]
-    assert sum(int(part["amount_wei"]) for part in found["parts"]) == 10**18
-    assert sum(part["ppm"] for part in found["parts"]) == PPM
-
-
-async def test_a_text_that_is_not_kept_leaves_shares_and_amounts(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask(QUESTION, model="lake")
-    seller.world.payer.ledger.texts.delete_until(2**62)
-    found = shown(seller, bought.digest)
-    assert found["answer"] is None
-    assert found["text"]["state"] == "gone"
-    assert "its time was over" in found["teaching"]["why_no_rows"] == found["text"]["says"]
-    assert {person["rows"] for person in found["teaching"]["people"]} == {None}  # unknown, and not none
-    assert (found["teaching"]["rows"], found["teaching"]["spans"], found["teaching"]["tokens"]) == ([], [], None)
-    assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM
-
-
-async def test_a_payer_sees_how_far_its_money_has_come_by_the_chain_alone(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask(QUESTION, model="lake")
-    seller.settle_all()
-    payer = seller.world.payer
-    (row,) = payer.ledger.receipts.find(bought.digest)
-    found = follow(seller.home, payer, row)
-    assert [step["is_done"] for step in found["steps"]] == [True, True, True, True, False, False, False]
-    assert found["as_paid"] == followed(seller, bought.digest)["as_paid"]
-
-
-async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(seller: Seller, adapter: Adapter) -> None:
+async def test_shares_and_amounts_stay_when_the_version_or_the_text_is_gone(seller: Seller, adapter: Adapter) -> None:
     bought = await seller.ask(QUESTION, model="lake")
     for file in seller.home.datanets.glob("*/*.json"):  # as it was made, and as the chain has it
         file.unlink()
@@ -169,4 +131,12 @@ async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(seller: 
     found = questions.answer("receipt", {"receipt": bought.digest})
     assert (found["evidence"], found["teaching"]["rows"]) == (None, [])
     assert "is not here" in found["teaching"]["why_no_rows"]
+    assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM
+
+    seller.world.payer.ledger.texts.delete_until(2**62)
+    found = shown(seller, bought.digest)
+    assert (found["answer"], found["text"]["state"]) == (None, "gone")
+    assert "its time was over" in found["teaching"]["why_no_rows"] == found["text"]["says"]
+    assert {person["rows"] for person in found["teaching"]["people"]} == {None}  # unknown, and not none
+    assert (found["teaching"]["rows"], found["teaching"]["spans"], found["teaching"]["tokens"]) == ([], [], None)
     assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM

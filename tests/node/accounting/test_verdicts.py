@@ -1,13 +1,10 @@
 """Verdicts on cases by vote: a case is judged in time or not at all."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.chain_world.contract_world import OPEN
-from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
-from support.chain_world.world import open_world
+from support.chain_world.voter import Voters
 from support.signed import PAYER_KEY, SIGNER_KEY, WORK
 
 from openledger_node.errors import NodeError
@@ -19,12 +16,6 @@ from openledger_protocol.primitives import BASE_ONLY, Digest, Wei
 from openledger_protocol.signatures import sign_digest
 
 PROMPT, OUTPUT = bytes(32) + b"who taught it?", bytes(32) + b"nobody"
-
-
-@pytest.fixture
-def voters(tmp_path: Path) -> Iterator[Voters]:
-    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
-        yield open_voters(tmp_path / "voters", world)
 
 
 def challenge(voters: Voters) -> Digest:
@@ -64,38 +55,25 @@ def test_a_vote_judges_a_case(voters: Voters, verdict: str, bonded: int) -> None
         voters.plan("gov propose", judge={digest: verdict})
 
 
-def test_slashed_stake_is_spent_from_the_treasury_by_another_vote(voters: Voters) -> None:
-    digest, to = challenge(voters), "0x" + "7" * 40
-    voters.do("gov propose", judge={digest: "guilty"})
-    voters.carry()
-    voters.do("gov propose", spend_wei=str(90 * OPEN), to=to)
-    voters.carry(2)
-    assert voters.world.node.deployment.token_balance(to) == 90 * OPEN
-
-
-def test_a_vote_that_would_come_too_late_for_a_case_is_refused(voters: Voters) -> None:
+def test_a_vote_that_would_come_too_late_for_a_case_is_refused_unless_a_pause_makes_time(voters: Voters) -> None:
     digest = challenge(voters)
     voters.world.wait(20)
     with pytest.raises(NodeError, match=r"can be judged until 20.* it will end as a draw"):
         voters.plan("gov propose", judge={digest: "guilty"})
-
-
-def test_a_pause_gives_a_vote_on_a_case_more_time(voters: Voters) -> None:
-    digest = challenge(voters)
     assert voters.world.chain.send("AttributionRewards", "pause", 30).is_ok
-    voters.world.wait(20)
     assert voters.plan("gov propose", judge={digest: "guilty"})["steps"]
 
 
 @pytest.mark.parametrize(
-    ("judge", "why"),
-    [({"0x12": "guilty"}, "32 bytes|digest|0x12"), ({"0x" + "1" * 64: "maybe"}, "a verdict is guilty")],
+    ("judge", "error", "why"),
+    [
+        ({"0x12": "guilty"}, MalformedError, "32 bytes|digest|0x12"),
+        ({"0x" + "1" * 64: "maybe"}, MalformedError, "a verdict is guilty"),
+        ({"0x" + "1" * 64: "guilty"}, NodeError, "there is no open case"),
+    ],
 )
-def test_a_verdict_of_another_form_is_refused(voters: Voters, judge: dict[str, str], why: str) -> None:
-    with pytest.raises(MalformedError, match=why):
-        voters.plan("gov propose", judge=judge)
-
-
-def test_a_case_that_is_not_there_is_refused(voters: Voters) -> None:
-    with pytest.raises(NodeError, match="there is no open case"):
-        voters.plan("gov propose", judge={"0x" + "1" * 64: "guilty"})
+def test_a_verdict_of_another_form_or_case_is_refused(
+    planners: Voters, judge: dict[str, str], error: type[Exception], why: str
+) -> None:
+    with pytest.raises(error, match=why):
+        planners.plan("gov propose", judge=judge)

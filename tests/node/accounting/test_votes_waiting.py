@@ -1,22 +1,11 @@
 """Votes that wait for the operator: one for each running proposal where the wallet has votes and has not voted."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
-from support.chain_world.world import open_world
+from support.chain_world.voter import Voters
 
 from openledger_node.accounting.votes_waiting import VotesWaiting
 from openledger_node.chain.dev.constants import DEVELOPMENT_VOTING
 from openledger_node.settlement.vote_actions import CastVote, DelegateVotes
 from openledger_protocol.governance import Support
-
-
-@pytest.fixture
-def voters(tmp_path: Path) -> Iterator[Voters]:
-    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
-        yield open_voters(tmp_path / "voters", world)
 
 
 def delegate_to_itself(voters: Voters) -> None:
@@ -61,18 +50,15 @@ def test_a_proposal_waits_no_longer_than_its_vote_and_a_late_quorum_makes_that_l
     assert waiting.count() == 0
 
 
-def test_without_votes_nothing_waits(voters: Voters) -> None:
+def test_a_proposal_that_was_cancelled_or_came_before_the_wallet_had_votes_does_not_wait(voters: Voters) -> None:
+    waiting = VotesWaiting(voters.world.node)
     voters.do("gov propose", values={"draws": "5"})
     voters.begin()
     voters.world.settle()
-    assert VotesWaiting(voters.world.node).count() == 0, "the wallet holds OPEN, and delegated it to nobody"
-
-
-def test_a_proposal_that_was_cancelled_does_not_wait(voters: Voters) -> None:
-    waiting = VotesWaiting(voters.world.node)
+    assert waiting.count() == 0, "the wallet holds OPEN, and delegated it to nobody"
     delegate_to_itself(voters)
-    voters.do("gov propose", values={"draws": "5"})
-    voters.do("gov cancel", proposal="1")
+    voters.do("gov propose", values={"draws": "6"}, is_anyway=True)
+    voters.do("gov cancel", proposal="2")
     voters.begin()
     voters.world.settle()
     assert waiting.count() == 0

@@ -96,14 +96,8 @@ def test_a_voter_killed_again_and_again_votes_once(scene: Scene) -> None:
             num_killed += 1
         scene.check_once(number)
     assert num_killed >= depth(light=2, deep=100)
-
-
-def test_a_life_without_a_death_passes_each_point_that_is_tried(scene: Scene) -> None:
     number = scene.begin()
-    assert scene.live(NUM_POINTS + 1) == DONE
+    assert scene.live(NUM_POINTS + 1) == DONE, "a life without a death passes each point that is tried"
     scene.check_once(number)
-
-
-def test_after_all_of_it_the_audit_finds_values_and_powers_where_they_belong(scene: Scene) -> None:
     report = audit(scene.world.chain.client, scene.world.chain.network)
-    assert (report.holds, report.faults) == (True, ())
+    assert (report.holds, report.faults) == (True, ()), "values and powers are where they belong"

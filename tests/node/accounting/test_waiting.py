@@ -1,11 +1,9 @@
 """What waits for the owner is counted without asking the chain."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.case_world import BOND, FALSE, CaseWorld, open_case_world
+from support.chain_world.case_world import BOND, FALSE, CaseWorld
 from support.chain_world.world import OPEN, World
 from support.contributors import key_of
 from support.signed import NODE, PAYER, PAYER_KEY, digest
@@ -36,8 +34,14 @@ def want(world: World, sender: Address) -> None:
     world.node.ledger.outbox.add(Intent(key=sender, kind="unbond", summary="unbond", sender=sender, call=call))
 
 
-def test_nothing_waits_while_all_goes_by_itself(world: World) -> None:
+def test_nothing_waits_while_all_goes_by_itself_and_counting_asks_no_chain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node, counts = world.node, set[int]()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the chain was asked")
+
     world.earn(world.open_channel(), OPEN)
 
     def is_final() -> bool:
@@ -45,6 +49,10 @@ def test_nothing_waits_while_all_goes_by_itself(world: World) -> None:
         return bool(node.ledger.claims.newest(limit=1)) and node.is_idle
 
     world.run(is_final)
+    act(world, RemoveStake(amount_wei=Wei(OPEN)))
+    for name in ("call", "head", "block", "estimate_gas", "chain_id"):
+        monkeypatch.setattr(node.client, name, refuse)
+    assert num_waiting(node) == 0
     assert counts == {0}
 
 
@@ -79,24 +87,6 @@ def test_a_transaction_that_the_outbox_holds_up_is_parked(world: World, monkeypa
     node.step()
     assert len(node.outbox.alerts) == 1
     assert (num_parked(node), num_waiting(node)) == (1, 1)
-
-
-def test_counting_asks_no_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    node = world.node
-    act(world, RemoveStake(amount_wei=Wei(OPEN)))
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the chain was asked")
-
-    for name in ("call", "head", "block", "estimate_gas", "chain_id"):
-        monkeypatch.setattr(node.client, name, refuse)
-    assert num_waiting(node) == 0
-
-
-@pytest.fixture
-def cases(tmp_path: Path) -> Iterator[CaseWorld]:
-    with open_case_world(tmp_path) as opened:
-        yield opened
 
 
 def test_stake_that_a_case_holds_or_has_taken_does_not_wait(cases: CaseWorld) -> None:

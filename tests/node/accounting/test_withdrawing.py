@@ -1,7 +1,6 @@
 """Rows are withdrawn: by their contributor or the owner, and from then on nobody is paid or trained for them."""
 
 import shutil
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from support.chain_world.datanet_owner import DatanetOwner, open_owner
 from support.chain_world.seller import start_seller
 from support.chain_world.world import World
-from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
+from support.contributors import ADA, BEN, CONTRIBUTED, key_of
 
 from openledger_node.accounting import receipt_check
 from openledger_node.attribution.registry import Registered
@@ -38,25 +37,26 @@ LIGHTHOUSE = canonical_digest(CONTRIBUTED[1])
 
 
 @pytest.fixture
-def owner(tmp_path: Path, world: World) -> DatanetOwner:
-    owner = open_owner(Home(tmp_path), world)
-    owner.do("datanet create", datanet="lake", **TERMS)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
-    return owner
+def owner(lake_owner: DatanetOwner) -> DatanetOwner:
+    return lake_owner
 
 
 def withdraw(owner: DatanetOwner, *rows: Digest, **named: Any) -> dict[str, Any]:
     return owner.do("datanet withdraw", datanet="lake", **{"rows": list(rows) or None, **named})
 
 
-def withdraw_signed(owner: DatanetOwner) -> Event:
-    """Send what the contributor of the lighthouse has signed, and read it from the chain."""
+def send_signed(owner: DatanetOwner) -> None:
+    """Send what the contributor of the lighthouse has signed."""
     world, lake = owner.world, datanet_id(owner.account, "lake")
     withdrawal = RowWithdrawal(datanet_id=lake, account=BEN, rows=(LIGHTHOUSE,))
     signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, world.node.deployment.datanets))
     assert world.chain.transact(world.node.deployment.withdraw_rows(withdrawal, signature)).is_ok
-    events = world.node.ledger.events
+
+
+def withdraw_signed(owner: DatanetOwner) -> Event:
+    """Send it, and read it from the chain."""
+    world, events = owner.world, owner.world.node.ledger.events
+    send_signed(owner)
     world.run(lambda: [each for each in events.find("RowsWithdrawn") if not each.arguments["byOwner"]])
     withdrawn = events.find("RowsWithdrawn")[-1]
     world.run(lambda: events.finalized_number() >= withdrawn.block.number)
@@ -69,10 +69,18 @@ def flag_of(owner: DatanetOwner, adapter: Adapter) -> Any:
     return shown["adapters"][0]["withdrawn"]
 
 
-async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter(
-    tmp_path: Path, world: World, owner: DatanetOwner
+async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter_and_receipts_are_verified_by_that(
+    tmp_path: Path, world: World, owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapter = owner.train()
+    adapter, replayed = owner.train(), list[Sequence[Address]]()
+
+    def replay(_: Any, __: Any, ___: Any, ____: Any, registered: Registered, *_____: Any) -> str:
+        replayed.append(registered.owned[0].accounts)
+        return "the same"
+
+    def refuse(_: float) -> None:
+        raise AdapterRefusedError("this node has not read a new block for so long")
+
     owner.do("adapters publish", adapter="lake")
     async with start_seller(tmp_path, world) as seller:
         before = await seller.ask("What does Rurik keep?", model="lake")
@@ -83,6 +91,17 @@ async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter(
         first = int(withdrawn.arguments["effectiveAt"])  # type: ignore[arg-type]  # a number
         paid_before = registry.find_at(adapter, first - 1).owned[0].accounts
         paid_from = registry.find_at(adapter, first).owned[0].accounts
+
+        checker = seller.questions._checker
+        row = checker.find(after.digest)
+        monkeypatch.setattr(receipt_check, "check_signals_replay", replay)
+        by_text = {check.what: check.holds for check in checker.check(row)}
+        checker.check(replace(row, receipt=replace(row.receipt, algo_id=SIGNALS_RULE)))
+        monkeypatch.setattr(registry, "check_complete", refuse)
+        late = next(check for check in checker.check(row) if check.what == "attribution")
+    assert by_text["attribution"] is True
+    assert [BEN in accounts for accounts in replayed] == [False]
+    assert (late.holds, late.detail) == (None, "this node has not read a new block for so long")
     assert BEN in {share.account for share in before.shares}
     assert BEN not in {share.account for share in after.shares}
     assert BEN in paid_before
@@ -91,13 +110,34 @@ async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter(
     assert flag_of(owner, adapter) == {"rows": 1, "of_rows": 3, "says": says}
 
 
-def test_the_next_version_and_its_adapter_are_free_of_it(owner: DatanetOwner, world: World) -> None:
-    withdraw(owner, LIGHTHOUSE)
+def test_an_owner_withdraws_rows_once_from_later_versions_and_takes_nobodys_pay(
+    owner: DatanetOwner, world: World
+) -> None:
+    lake, events = datanet_id(owner.account, "lake"), world.node.ledger.events
+    plan = withdraw(owner, contributor="ben")
+    assert plan["details"][0].endswith("later versions and trainings, for good")
+    assert plan["details"][1].endswith("the pay for 1 row of other accounts goes on, and only those can end it")
+    assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): NEVER}
+    again = withdraw(owner, LIGHTHOUSE)
+    assert (again["steps"], again["note"]) == ([], "these rows of lake were withdrawn before")
+    withdrawn = withdraw_signed(owner)
+    assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): withdrawn.arguments["effectiveAt"]}
     owner.do("datanet publish", datanet="lake")
     version, rows = owner.own.training_rows("lake")
     assert (version.version, rows) == ("2", (CONTRIBUTED[0], CONTRIBUTED[2]))
-    adapter = owner.train()
-    assert withdrawn_from(owner.home, world.node.ledger.events, adapter.manifest) is None
+    assert withdrawn_from(owner.home, events, owner.train().manifest) is None
+    assert len(withdraw(owner, *map(canonical_digest, rows))["steps"]) == 1
+
+
+def test_what_is_not_there_is_not_withdrawn(owner: DatanetOwner) -> None:
+    with pytest.raises(NodeError, match="name the rows in one way"):
+        withdraw(owner)
+    with pytest.raises(NodeError, match="no row of lake begins with '0xffff'"):
+        withdraw(owner, Digest("0xffff"))
+    with pytest.raises(NodeError, match="no row of lake that is known here is of carla"):
+        withdraw(owner, contributor="carla")
+    with pytest.raises(NodeError, match="is registered on this network: check its id"):
+        owner.do("datanet withdraw", datanet="0x" + "1" * 64, rows=["0x" + "2" * 64])
 
 
 def test_a_buyer_without_the_version_sees_the_flag_by_the_chain_alone(owner: DatanetOwner, world: World) -> None:
@@ -128,23 +168,6 @@ def test_an_owners_own_row_flags_the_adapter_too(account: Address, is_flagged: b
     assert (withdrawn_of_registered(events, AdapterId("0x" + "2" * 64)) is not None) == is_flagged
 
 
-def test_a_row_is_withdrawn_once(owner: DatanetOwner) -> None:
-    assert len(withdraw(owner, LIGHTHOUSE)["steps"]) == 1
-    again = withdraw(owner, LIGHTHOUSE)
-    assert (again["steps"], again["note"]) == ([], "these rows of lake were withdrawn before")
-
-
-def test_rows_of_two_accounts_take_two_transactions(owner: DatanetOwner) -> None:
-    plan = withdraw(owner, canonical_digest(CONTRIBUTED[0]), LIGHTHOUSE)
-    assert len(plan["steps"]) == 2
-    assert plan["details"][0] == "2 rows of lake leave later versions and trainings, for good"
-
-
-def test_all_rows_of_a_contributor_by_name(owner: DatanetOwner) -> None:
-    withdraw(owner, contributor="ben")
-    assert owner.own.get("lake").withdrawn == (LIGHTHOUSE,)
-
-
 def test_a_row_of_no_version_is_withdrawn_without_a_transaction(owner: DatanetOwner) -> None:
     more = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=BEN)
     owner.approve((more,))
@@ -168,26 +191,7 @@ def test_a_contributor_withdraws_their_rows_and_nobody_elses(
     contributor.do("datanet withdraw", datanet=lake, contributor=contributor.account)
     rows = world.node.ledger.events.find("RowsWithdrawn", {"id": lake})
     assert [(each.arguments["byOwner"], each.arguments["rows"]) for each in rows] == [(0, [canonical_digest(theirs)])]
-
-
-def read_chain(owner: DatanetOwner) -> None:
-    """Give the data directory a copy of the ledger that has read the chain."""
-    file = owner.home.ledger(owner.world.node.network.network)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(file) as copy:
-        owner.world.node.ledger._store._connection.backup(copy)
-    copy.close()
-
-
-def test_an_owner_learns_what_a_contributor_has_withdrawn(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
-    contributor = open_owner(Home(tmp_path / "other"), world, "other")
-    theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
-    owner.approve((theirs,))
-    owner.do("datanet publish", datanet="lake")
-    contributor.do("datanet withdraw", datanet=datanet_id(owner.account, "lake"), rows=[canonical_digest(theirs)])
-    events = world.node.ledger.events
-    world.run(lambda: events.find("RowsWithdrawn", last=events.finalized_number()))
-    read_chain(owner)
+    owner.finish()
     assert owner.own.learn_withdrawals("lake").withdrawn == (canonical_digest(theirs),)
     with pytest.raises(NodeError, match="1 row of version 2 of lake were withdrawn"):
         owner.own.training_rows("lake", "2")
@@ -195,23 +199,21 @@ def test_an_owner_learns_what_a_contributor_has_withdrawn(owner: DatanetOwner, w
 
 def test_a_withdrawal_that_a_reorganisation_takes_back_leaves_no_row_out(owner: DatanetOwner, world: World) -> None:
     """What an owner learns is kept for good, so it is learned once it is final. Nothing is paid later for that."""
-    withdrawal = RowWithdrawal(datanet_id=datanet_id(owner.account, "lake"), account=BEN, rows=(LIGHTHOUSE,))
-    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, world.node.deployment.datanets))
     chain, events = world.chain.client, world.node.ledger.events
-    assert world.chain.transact(world.node.deployment.withdraw_rows(withdrawal, signature)).is_ok
+    send_signed(owner)
     world.node.step()
     [withdrawn] = events.find("RowsWithdrawn")
     assert events.finalized_number() < withdrawn.block.number
-    read_chain(owner)
+    owner.copy_chain()
     assert owner.own.learn_withdrawals("lake").withdrawn == ()
     chain.reorganise(chain.head().number - withdrawn.block.number + 1)
     world.node.step()
     assert events.find("RowsWithdrawn") == []
-    read_chain(owner)
+    owner.copy_chain()
     assert owner.own.learn_withdrawals("lake").withdrawn == ()
     assert owner.own.training_rows("lake")[1] == CONTRIBUTED
     world.run(lambda: events.find("RowsWithdrawn", last=events.finalized_number()))  # it is mined once more
-    read_chain(owner)
+    owner.copy_chain()
     assert owner.own.learn_withdrawals("lake").withdrawn == (LIGHTHOUSE,)
     assert int(str(events.find("RowsWithdrawn")[0].arguments["effectiveAt"])) > chain.head().timestamp_s
 
@@ -223,7 +225,7 @@ def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here
     shutil.copytree(owner.home.datanets / "lake", home.datanets / "lake")
     withdraw(owner, LIGHTHOUSE)
     other = replace(owner, home=home)
-    read_chain(other)
+    other.copy_chain()
     assert other.own.learn_withdrawals("lake").withdrawn == ()
 
 
@@ -242,61 +244,3 @@ def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world:
         stranger.do("datanet withdraw", datanet=lake, file=str(file))
     withdraw(owner, file=str(file))
     assert owner.own.get("lake").withdrawn == batch.offer.rows
-
-
-def test_an_owner_takes_nobodys_pay(owner: DatanetOwner) -> None:
-    plan = withdraw(owner, LIGHTHOUSE)
-    lake, events = datanet_id(owner.account, "lake"), owner.world.node.ledger.events
-    assert plan["details"][1].endswith("the pay for 1 row of other accounts goes on, and only those can end it")
-    assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): NEVER}
-    withdrawn = withdraw_signed(owner)
-    assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): withdrawn.arguments["effectiveAt"]}
-
-
-@pytest.mark.parametrize(
-    ("named", "why"),
-    [
-        ({}, "name the rows in one way"),
-        ({"rows": ["0xffff"]}, "no row of lake begins with '0xffff'"),
-        ({"contributor": "carla"}, "no row of lake that is known here is of carla"),
-    ],
-)
-def test_what_is_not_there_is_not_withdrawn(owner: DatanetOwner, named: dict[str, Any], why: str) -> None:
-    with pytest.raises(NodeError, match=why):
-        withdraw(owner, **named)
-
-
-def test_a_datanet_that_is_not_registered_has_no_rows_to_withdraw(owner: DatanetOwner) -> None:
-    with pytest.raises(NodeError, match="is registered on this network: check its id"):
-        owner.do("datanet withdraw", datanet="0x" + "1" * 64, rows=["0x" + "2" * 64])
-
-
-async def test_a_receipt_is_verified_with_the_rows_that_it_pays(
-    tmp_path: Path, world: World, owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owner.train()
-    owner.do("adapters publish", adapter="lake")
-    replayed: list[Sequence[Address]] = []
-
-    def replay(_: Any, __: Any, ___: Any, ____: Any, registered: Registered, *_____: Any) -> str:
-        replayed.append(registered.owned[0].accounts)
-        return "the same"
-
-    monkeypatch.setattr(receipt_check, "check_signals_replay", replay)
-    async with start_seller(tmp_path, world) as seller:
-        withdraw_signed(owner)
-        bought = await seller.ask("What does Rurik keep?", model="lake")
-        checker, registry = seller.questions._checker, seller.stack.registry
-        row = checker.find(bought.digest)
-        by_text = {check.what: check.holds for check in checker.check(row)}
-        by_signals = replace(row, receipt=replace(row.receipt, algo_id=SIGNALS_RULE))
-        checker.check(by_signals)
-
-        def refuse(_: float) -> None:
-            raise AdapterRefusedError("this node has not read a new block for so long")
-
-        monkeypatch.setattr(registry, "check_complete", refuse)
-        late = next(check for check in checker.check(row) if check.what == "attribution")
-    assert by_text["attribution"] is True
-    assert [BEN in accounts for accounts in replayed] == [False]
-    assert (late.holds, late.detail) == (None, "this node has not read a new block for so long")

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -13,7 +14,6 @@ from openledger_node.api.schemas import ChatBody, ChatMessage
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.config import Config
 from openledger_node.datanets.version import make_version, write_version
-from openledger_node.engine.engine import Engine
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
@@ -35,7 +35,7 @@ from openledger_protocol.rules import USUAL_RULES
 
 from ..contributors import ROWS
 from ..fake_trained import train_indexed_adapter
-from ..local_engine import child_engine
+from ..local_engine import LocalEngine
 from .world import World
 
 NODE = PeerId("node")
@@ -104,13 +104,13 @@ async def start_seller(
     world: World,
     *,
     base: Base = FAKE_BASE,
-    engine: Engine | None = None,
+    engine: Any = None,  # a LocalEngine, unless a test brings an Engine
     timeout_s: float = TIMEOUT_S,
 ) -> AsyncIterator[Seller]:
     """Start the node's engine, and sell its answers over a memory transport."""
     home = Home(root)
     tokenizer = open_tokenizer(base.folder)
-    engine = engine or child_engine(root)
+    engine = engine or LocalEngine()
     clock = iter(range(1_800_000_000 * 10**9, 1 << 62, 1_000_000))
     serving = Serving(
         home=home,
