@@ -1,13 +1,11 @@
 """A node says what it offers in time and on change, hears the others, and tells newcomers of all."""
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
-import pytest
 import trio
 import trio.testing
-from support.market_world.advertising import Node, ask, open_node, open_nodes
+from support.market_world.advertising import Node, ask, open_nodes
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import (
@@ -18,11 +16,9 @@ from support.market_world.terms import (
     now_s,
     peer_id_of,
     priced,
-    signer_of,
     word,
 )
 
-from openledger_node.market.second_copy import SILENT_S, CopyWatch
 from openledger_node.p2p.transports.memory import MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter, open_advertisement
 from openledger_protocol.primitives import AdapterId
@@ -43,62 +39,17 @@ async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
     assert set(kept) == ids
 
 
-async def test_a_node_that_hears_its_copy_advertises_often_enough_to_keep_it_from_selling(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    """Copies with no peer in common hear each other by gossip alone, which is else sent every ten minutes."""
-    watch = CopyWatch(peer_id=peer_id_of("a"), signer=signer_of("a"), now_s=now_s)
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        nodes["a"].advertiser._copies = watch
-        issued: list[int] = []
-        for minute in range(20):
-            if minute < 10:
-                watch.see(replace(ad_of("a", at_s=now_s()), seq=minute))
-            for _ in range(6):
-                await trio.sleep(10)
-                ad = nodes["b"].board.find(peer_id_of("a"))
-                assert ad
-                issued += [ad.issued_s] if ad.issued_s not in issued else []
-    began_s = issued[0]
-    while_heard = [each for each in issued if 60 < each - began_s < 660]
-    assert max(later - sooner for sooner, later in pairwise(while_heard)) < SILENT_S / 2
-    assert len([each for each in issued if each - began_s > 780]) <= 1, "alone again, it is as quiet as before"
-
-
 async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs_out(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         await trio.sleep(3)
         seqs = set()
-        for _ in range(300):
+        for _ in range(120):
             await trio.sleep(10)
             (ad,) = nodes["b"].board.live()
             seqs.add(ad.seq)
-    assert 5 <= len(seqs) <= 6  # one in 600 s
-
-
-async def test_an_offer_that_was_published_to_nobody_is_published_again_once_there_are_peers(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes, trio.open_nursery() as nursery:
-        await trio.sleep(60)
-        c = await open_node(tmp_path, "c", nodes["b"].transport._network, nursery, 0.0)
-        await trio.sleep(60)
-        alone = c.ledger.peers.seq_last(c.transport.peer_id)
-        await c.transport.connect(nodes["b"].transport.addresses[0])
-        await trio.sleep(3)
-        assert c.offer
-        c.offer = replace(c.offer, terms=priced(TERMS, 2))  # published while the mesh forms
-        await trio.sleep(2)
-        early = c.ledger.peers.seq_last(c.transport.peer_id)
-        await trio.sleep(10)
-        assert c.transport.peer_id in nodes["a"].heard_of(), "which is not connected to it"
-        seq = c.ledger.peers.seq_last(c.transport.peer_id)
-        await trio.sleep(300)
-        assert c.ledger.peers.seq_last(c.transport.peer_id) == seq not in (alone, early), "once is enough"
-        nursery.cancel_scope.cancel()
-    c.ledger.close()
+    assert 2 <= len(seqs) <= 3  # one in 600 s
 
 
 async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
@@ -138,72 +89,6 @@ async def test_a_node_that_stops_says_so_before_its_next_look_and_only_once(
         assert b.board.live() == [goodbye]
 
 
-async def test_load_is_no_change_and_another_address_is_one(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        a, b = nodes["a"], nodes["b"]
-        await trio.sleep(15)
-        assert a.offer is not None
-        (first,) = b.board.live()
-        a.offer = replace(a.offer, slots_free=0, tokens_per_s=60)
-        await trio.sleep(60)
-        assert b.board.live() == [first]
-        monkeypatch.setattr(MemoryTransport, "addresses", ("/memory/elsewhere",))
-        await trio.sleep(3)
-        (ad,) = b.board.live()
-        assert (ad.addresses, ad.slots_free, ad.tokens_per_s) == (("/memory/elsewhere",), 0, 60)
-
-
-async def test_a_relay_is_advertised_at_once_and_its_loss_too(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        await trio.sleep(15)
-        relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{peer_id_of('relay')}"
-        circuit = f"{relay}/p2p-circuit/p2p/{peer_id_of('a')}"
-        for relays, listed in (((circuit,), (relay,)), ((), ())):
-            monkeypatch.setattr(MemoryTransport, "relays", relays)
-            await trio.sleep(12)
-            (ad,) = nodes["b"].board.live()
-            assert ad.relays == listed
-
-
-async def test_an_address_that_fits_no_advertisement_is_left_out_and_all_else_is_advertised(
-    tmp_path: Path,
-    autojump_clock: trio.testing.MockClock,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    long = f"/dns4/{'x' * 120}/tcp/4001"
-    circuit = f"/p2p-circuit/p2p/{peer_id_of('a')}"
-    relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{peer_id_of('relay')}"
-    monkeypatch.setattr(MemoryTransport, "addresses", (long, "/memory/here"))
-    monkeypatch.setattr(
-        MemoryTransport, "relays", (f"{long}{circuit}", f"/ip4/203.0.113.1{circuit}", f"{relay}{circuit}")
-    )
-    async with open_nodes(tmp_path, "a") as nodes:
-        await trio.sleep(30)
-        ad = _own(nodes["a"])
-    assert (ad.addresses, ad.relays) == (("/memory/here",), (relay,))
-    assert caplog.text.count(f"{long} is not advertised: an address has at most 128 characters") == 1
-
-
-async def test_an_offer_that_is_no_advertisement_ends_nothing(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        a = nodes["a"]
-        assert a.offer is not None
-        usual = a.offer
-        a.offer = replace(usual, context_max=2**40)
-        await trio.sleep(30)
-        assert "not advertised: " in caplog.text
-        a.offer = usual
-        await trio.sleep(30)
-        assert _own(a).context_max == usual.context_max
-
-
 async def test_a_sequence_grows_though_the_clock_was_set_back(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -219,16 +104,6 @@ async def test_a_sequence_grows_though_the_clock_was_set_back(
 def _own(node: Node, at_s: int | None = None):  # type: ignore[no-untyped-def]
     assert node.advertiser.own is not None
     return open_advertisement(node.advertiser.own.content, network=NETWORK, now_s=at_s or int(now_s()), seq_last=None)
-
-
-async def test_a_node_without_an_offer_says_nothing_and_hears_all(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        nodes["b"].offer = None
-        await trio.sleep(100)
-        assert nodes["a"].heard_of() == set() or nodes["b"].advertiser.own is not None
-        assert nodes["b"].heard_of() == {peer_id_of("a")}
 
 
 async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(
@@ -278,32 +153,6 @@ async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(
             await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s()), signed_ad("y", at_s=now_s())))))
             await trio.sleep(1)
         assert nodes["a"].heard_of() == {peer_id_of("x")}, "one, its own"
-
-
-async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_prefer(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    """Each is on a network of its own; the peer between them is on both, since a transport has one peer of a name."""
-    async with (
-        open_nodes(tmp_path / "1", "b", "me") as one,
-        open_nodes(tmp_path / "2", "b", "me", clock_s=1) as other,
-    ):
-        other["me"].advertiser.greeter._jitter = lambda: 0.7  # or each would ask in the same moment as the other
-        between = one["b"].board
-        other["b"].transport.handle(ADS, one["b"].advertiser.server.serve)
-        watches = []
-        for nodes in (one, other):
-            watch = CopyWatch(peer_id=peer_id_of("me"), signer=signer_of("me"), now_s=now_s)
-            nodes["me"].board._copies = nodes["me"].advertiser._copies = watch
-            watches.append(watch)
-        async with trio.open_nursery() as nursery:
-            for nodes in (one, other):
-                nursery.start_soon(nodes["me"].advertiser.greeter.run_for_copies)
-            with trio.fail_after(300):  # one that asks after its own news arrived there waits for another round
-                while not all(watch.why_not for watch in watches):  # noqa: ASYNC110  # it tells nobody
-                    await trio.sleep(1)
-            assert between.find(peer_id_of("me"))
-            nursery.cancel_scope.cancel()
 
 
 async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

@@ -1,16 +1,14 @@
 """No claim of speed wins an award that measurements do not support, at any price."""
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
-import pytest
-from support.market_world.terms import TERMS, priced, wallet_of, word
+from support.market_world.terms import TERMS, priced, wallet_of
 from support.offers import BID, CALL
 
-from openledger_node.ledger.sellers import MEASURED_MAX, AnswerSpeed, Outcome, SellerRecord
+from openledger_node.ledger.sellers import MEASURED_MAX, AnswerSpeed, SellerRecord
 from openledger_node.market.calls import ReceivedBid
 from openledger_node.market.ranking import bounds_for, estimate, rank_bids
 from openledger_node.p2p.transport import PeerId
@@ -51,63 +49,6 @@ def best(call: Call, bids: list[ReceivedBid], records: dict[Address, SellerRecor
 
 
 # ---- liars
-
-
-@dataclass(kw_only=True)
-class Participant:
-    """A seller in a run of many calls, and its true speed as a part of what it claims."""
-
-    bid: ReceivedBid
-    slowness: int = 1
-    record: SellerRecord = field(default_factory=SellerRecord)
-
-    def answer(self) -> None:
-        message = self.bid.message
-        outcome: Outcome = "successes" if self.slowness <= 2 else "late" if self.slowness <= 4 else "failures"
-        sample = AnswerSpeed(
-            ttft_ms=message.ttft_ms * self.slowness,
-            num_tokens=CALL.tokens_max,
-            stream_ms=1_000 * CALL.tokens_max * self.slowness // message.tokens_per_s,
-        )
-        self.record = self.record.after(outcome, now_ns=0, sample=sample)
-
-
-def awards(*liars: Participant, num_honest: int, num_calls: int = 1_000) -> Counter[str]:
-    """Count the awards of each seller over many calls."""
-    everyone = [*liars, *(Participant(bid=received(f"honest {number}")) for number in range(num_honest))]
-    won: Counter[str] = Counter()
-    for number in range(num_calls):
-        call = replace(OPEN_CALL, id=word(f"call {number}"))
-        bids = [replace(each.bid, message=replace(each.bid.message, id=call.id)) for each in everyone]
-        records = {each.bid.message.wallet: each.record for each in everyone}
-        name = best(call, bids, records)
-        next(each for each in everyone if each.bid.peer_id == name).answer()
-        won[name] += 1
-    return won
-
-
-@pytest.mark.parametrize("num_honest", [1, 3])
-def test_a_claim_of_any_speed_wins_no_award_at_a_thousand_times_the_price(num_honest: int) -> None:
-    assert awards(liar_at(1_000), num_honest=num_honest)["liar"] == 0
-
-
-def liar_at(times: float, name: str = "liar") -> Participant:
-    """A seller that claims the greatest speed, and has the usual one."""
-    return Participant(bid=received(name, times=times, ttft_ms=0, tokens_per_s=2**32 - 1), slowness=2**32 // 40)
-
-
-def test_a_majority_of_liars_wins_one_award_at_most_before_anything_is_measured() -> None:
-    won = awards(liar_at(1_000), liar_at(1_000, "other liar"), num_honest=1)
-    assert won["liar"] + won["other liar"] <= 1
-
-
-@pytest.mark.parametrize(("slowness", "times"), [(3, 1.0), (3, 0.9), (10, 0.9), (10, 0.5), (100, 0.1)])
-def test_a_seller_that_is_always_slower_than_its_claim_wins_two_calls_of_a_hundred_at_most(
-    slowness: int, times: float
-) -> None:
-    won = awards(Participant(bid=received("liar", times=times), slowness=slowness), num_honest=3)
-    assert won["liar"] <= 20
-    assert won.total() == 1_000
 
 
 def test_a_seller_that_is_slow_and_says_so_is_bought_from_where_its_price_makes_up_for_it() -> None:

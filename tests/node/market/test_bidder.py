@@ -1,6 +1,5 @@
 """A bid is what the node can stand by: at least its floor, refused with a reason, and honoured while it is good."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -34,7 +33,6 @@ CALLED = Call(
     deadline_ms=1_000,
 )
 BEN, CLEO = peer_id_of("ben"), peer_id_of("cleo")
-Find = Callable[[AdapterId], Awaitable[Sellable]]
 
 
 async def find(adapter: AdapterId) -> Sellable:
@@ -50,10 +48,10 @@ async def find(adapter: AdapterId) -> Sellable:
 class Caller:
     """Peers that call one bidder."""
 
-    def __init__(self, nursery: trio.Nursery, state: SellerState = STATE) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
         self.network, self.nursery = MemoryNetwork(), nursery
         self.bidder = Bidder(state=lambda: self.state, find=find)
-        self.state = state
+        self.state: SellerState = STATE
         self.node = MemoryTransport(self.network, peer_id_of("ada"))
         self.node.handle(CALL, self.bidder.serve)
 
@@ -76,48 +74,36 @@ class Caller:
         return received
 
 
+@pytest.fixture
+async def caller(nursery: trio.Nursery) -> Caller:
+    return await Caller(nursery).start()
+
+
 async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
+    caller: Caller,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        assert caller.bidder.terms_of(BEN, CALLED.id) is None
-        bid = await caller.ask()
-        assert isinstance(bid, BidMessage)
-        assert (bid.id, bid.wallet, bid.signer, bid.terms) == (CALLED.id, STATE.wallet, STATE.signer, TERMS)
-        assert (bid.ttft_ms, bid.tokens_per_s, bid.queue, bid.is_warm) == (100, 50, 0, True)
-        assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
-        await trio.sleep(bid.valid_ms / 1_000)
-        assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
-        await trio.sleep(0.1)
-        assert caller.bidder.terms_of(BEN, CALLED.id) is None
-        nursery.cancel_scope.cancel()
+    assert caller.bidder.terms_of(BEN, CALLED.id) is None
+    bid = await caller.ask()
+    assert isinstance(bid, BidMessage)
+    assert (bid.id, bid.wallet, bid.signer, bid.terms) == (CALLED.id, STATE.wallet, STATE.signer, TERMS)
+    assert (bid.ttft_ms, bid.tokens_per_s, bid.queue, bid.is_warm) == (100, 50, 0, True)
+    assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
+    await trio.sleep(bid.valid_ms / 1_000)
+    assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
+    await trio.sleep(0.1)
+    assert caller.bidder.terms_of(BEN, CALLED.id) is None
 
 
-async def test_calls_are_counted_by_adapter_and_those_that_are_not_here_apart() -> None:
+async def test_calls_are_counted_by_adapter_and_those_that_are_not_here_apart(caller: Caller) -> None:
     unregistered = AdapterId(word("unregistered"))
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        await caller.ask()
-        await caller.ask(replace(CALLED, price_in_max=Wei(0)))
-        await caller.ask(replace(CALLED, adapter=unregistered))
-        await caller.ask(replace(CALLED, base=Digest(word("gemma"))))
-        nursery.cancel_scope.cancel()
-        demand, lacking = caller.bidder.demand.day(), caller.bidder.lacking.day()
+    await caller.ask()
+    await caller.ask(replace(CALLED, price_in_max=Wei(0)))
+    await caller.ask(replace(CALLED, adapter=unregistered))
+    await caller.ask(replace(CALLED, base=Digest(word("gemma"))))
+    demand, lacking = caller.bidder.demand.day(), caller.bidder.lacking.day()
     assert [(row.key, row.count) for row in demand] == [(BASE_ONLY, 2), (unregistered, 1)]
     assert [(row.key, row.count) for row in lacking] == [(unregistered, 1)]
-
-
-async def test_a_bid_of_an_engine_that_must_load_first_promises_no_sooner_token(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with trio.open_nursery() as nursery:
-        loaded = await (await Caller(nursery).start()).ask()
-        unloaded = await (await Caller(nursery, replace(STATE, reload_ms=8_000)).start()).ask()
-        assert isinstance(loaded, BidMessage)
-        assert isinstance(unloaded, BidMessage)
-        assert unloaded.ttft_ms == loaded.ttft_ms + 8_000
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("allowed", "asked"), [(9, 6), (5, 3), (3, 3)])
@@ -144,177 +130,133 @@ def test_a_surcharge_over_twice_the_floor_is_lowered_where_the_call_allows_no_mo
     ],
 )
 async def test_what_can_not_be_taken_is_refused_with_the_reason(
-    call: dict[str, object], state: dict[str, object], code: str, why: str, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery, replace(STATE, **state)).start()  # type: ignore[arg-type]
-        told = await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
-        assert isinstance(told, ErrorMessage)
-        assert (told.code, why in told.message) == (code, True), told.message
-        assert caller.bidder.terms_of(BEN, CALLED.id) is None
-        nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    ("call", "fate"),
-    [
-        ({"base": Digest(word("gemma"))}, "foreign"),
-        ({"tokens_max": 3_997}, "refused"),
-        ({"price_in_max": Wei(999_999)}, "dear"),
-        ({}, "bid"),
-    ],
-)
-async def test_what_became_of_a_call_is_remembered(
-    call: dict[str, object], fate: str, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
-        (received,) = caller.bidder.book.last_hour()
-        assert received.fate == fate
-        if fate == "dear":
-            assert (received.price_wei, received.winner_price_wei) == (
-                TERMS.price_in_wei + TERMS.price_out_wei,
-                999_999 + CALLED.price_out_max,
-            )
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_bid_that_won_or_lost_is_remembered_as_that(autojump_clock: trio.testing.MockClock) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        words = (Won(id=CALLED.id), Lost(id=RequestId(word("r2")), reason="another bid was better: 7 wei in, 8 out"))
-        for told in words:
-            opened = await caller.say(replace(CALLED, id=told.id))
-            await opened.receive()
-            await opened.send(encode(told))
-        await trio.testing.wait_all_tasks_blocked()
-        won, lost = caller.bidder.book.last_hour()
-        assert (won.fate, lost.fate, lost.winner_price_wei) == ("won", "lost", 15)
-        nursery.cancel_scope.cancel()
-
-
-async def test_lost_bids_are_kept_with_their_reasons_fit_for_a_terminal(
+    call: dict[str, object],
+    state: dict[str, object],
+    code: str,
+    why: str,
+    caller: Caller,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        words: list[MarketMessage | None] = [Won(id=RequestId(word("r0"))), *[None] * 40]
-        for number, told in enumerate(words):
-            opened = await caller.say(replace(CALLED, id=RequestId(word(f"r{number}"))))
-            await opened.receive()
-            if told:
-                await opened.send(encode(told))
-            await opened.aclose()
-        await trio.testing.wait_all_tasks_blocked()
-        reasons = [bid.reason for bid in caller.bidder.lost]
-        assert caller.bidder.num_won == 1
-        assert (len(reasons), reasons[-1]) == (bidding.LOST_MAX, "the requester left without a word")
-        opened = await caller.say(CALLED)
+    caller.state = replace(STATE, **state)  # type: ignore[arg-type]
+    told = await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
+    assert isinstance(told, ErrorMessage)
+    assert (told.code, why in told.message) == (code, True), told.message
+    assert caller.bidder.terms_of(BEN, CALLED.id) is None
+
+
+async def test_a_bid_that_won_or_lost_is_remembered_as_that(
+    caller: Caller, autojump_clock: trio.testing.MockClock
+) -> None:
+    words = (Won(id=CALLED.id), Lost(id=RequestId(word("r2")), reason="another bid was better: 7 wei in, 8 out"))
+    for told in words:
+        opened = await caller.say(replace(CALLED, id=told.id))
         await opened.receive()
-        await opened.send(encode(Lost(id=CALLED.id, reason="too\x1b[31m dear")))
-        await trio.testing.wait_all_tasks_blocked()
-        assert caller.bidder.lost[-1].reason == "too [31m dear"
-        nursery.cancel_scope.cancel()
+        await opened.send(encode(told))
+    await trio.testing.wait_all_tasks_blocked()
+    won, lost = caller.bidder.book.last_hour()
+    assert (won.fate, lost.fate, lost.winner_price_wei) == ("won", "lost", 15)
 
 
-async def test_a_stream_that_does_not_begin_with_a_call_is_refused(autojump_clock: trio.testing.MockClock) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        opened = await caller.say(Won(id=CALLED.id))
-        told = decode(await opened.receive())
-        assert isinstance(told, ErrorMessage)
-        assert (told.code, told.message) == ("malformed", "a stream begins with `call`")
-        other = await caller.say(CALLED)
-        await other.receive()
-        await other.send(encode(Won(id=RequestId(word("other")))))
-        told = decode(await other.receive())
-        assert isinstance(told, ErrorMessage)
-        assert told.message == "only `won` or `lost` follows a bid, for the same request"
-        silent = await caller.say()
-        told = decode(await silent.receive())
-        assert isinstance(told, ErrorMessage)
-        assert told.code == "malformed"
-        wrong = await caller.say()
-        await wrong.send(encode_inference(Ping()))
-        told = decode(await wrong.receive())
-        assert isinstance(told, ErrorMessage)
-        assert told.message == "a message has no t 'ping'"
-        nursery.cancel_scope.cancel()
+async def test_the_reason_of_a_lost_bid_is_kept_fit_for_a_terminal(
+    caller: Caller, autojump_clock: trio.testing.MockClock
+) -> None:
+    opened = await caller.say(CALLED)
+    await opened.receive()
+    await opened.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    opened = await caller.say(replace(CALLED, id=RequestId(word("r2"))))
+    await opened.receive()
+    await opened.send(encode(Lost(id=RequestId(word("r2")), reason="too\x1b[31m dear")))
+    await trio.testing.wait_all_tasks_blocked()
+    assert [bid.reason for bid in caller.bidder.lost] == ["the requester left without a word", "too [31m dear"]
+
+
+async def test_a_stream_that_does_not_begin_with_a_call_is_refused(
+    caller: Caller, autojump_clock: trio.testing.MockClock
+) -> None:
+    opened = await caller.say(Won(id=CALLED.id))
+    told = decode(await opened.receive())
+    assert isinstance(told, ErrorMessage)
+    assert (told.code, told.message) == ("malformed", "a stream begins with `call`")
+    other = await caller.say(CALLED)
+    await other.receive()
+    await other.send(encode(Won(id=RequestId(word("other")))))
+    told = decode(await other.receive())
+    assert isinstance(told, ErrorMessage)
+    assert told.message == "only `won` or `lost` follows a bid, for the same request"
+    silent = await caller.say()
+    told = decode(await silent.receive())
+    assert isinstance(told, ErrorMessage)
+    assert told.code == "malformed"
+    wrong = await caller.say()
+    await wrong.send(encode_inference(Ping()))
+    told = decode(await wrong.receive())
+    assert isinstance(told, ErrorMessage)
+    assert told.message == "a message has no t 'ping'"
 
 
 async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_it(
+    caller: Caller,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        kept = [await caller.say() for _ in range(bidding.CALLS_PER_PEER_MAX)]
-        await trio.testing.wait_all_tasks_blocked()
-        told = await caller.ask()
-        assert isinstance(told, ErrorMessage)
-        assert (told.code, told.message) == ("overloaded", "64 calls of yours are open here already: try again soon")
-        assert isinstance(await caller.ask(by="cleo"), BidMessage)
-        for opened in kept:
-            await opened.aclose()
-        await trio.testing.wait_all_tasks_blocked()
-        assert isinstance(await caller.ask(replace(CALLED, id=RequestId(word("r2")))), BidMessage)
-        nursery.cancel_scope.cancel()
+    kept = [await caller.say() for _ in range(bidding.CALLS_PER_PEER_MAX)]
+    await trio.testing.wait_all_tasks_blocked()
+    told = await caller.ask()
+    assert isinstance(told, ErrorMessage)
+    assert (told.code, told.message) == ("overloaded", "64 calls of yours are open here already: try again soon")
+    assert isinstance(await caller.ask(by="cleo"), BidMessage)
+    for opened in kept:
+        await opened.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(await caller.ask(replace(CALLED, id=RequestId(word("r2")))), BidMessage)
 
 
 async def test_places_of_silent_callers_are_given_to_others(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine peers used to hold all places for as long as their own deadlines said."""
     monkeypatch.setattr(bidding, "CALLS_MAX", 8)
     long = replace(CALLED, deadline_ms=2**32 - 1)
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        kept = [await caller.say(replace(long, id=RequestId(word(f"held {n}")))) for n in range(8)]
-        for opened in kept:
-            await opened.receive()
-        began = trio.current_time()
-        assert isinstance(await caller.ask(by="cleo"), BidMessage)
-        assert trio.current_time() - began < 1
-        assert caller.bidder.terms_of(BEN, RequestId(word("held 0"))) == TERMS, "its bid stands"
-        told = await caller.ask(replace(CALLED, id=RequestId(word("one more"))))
-        assert isinstance(told, ErrorMessage)
-        assert told.message == "8 calls are open here already: try again soon", "a greedy peer displaces nobody"
-        await trio.sleep(bidding.DEADLINE_S_MAX + bidding.WORD_TIMEOUT_S + 1)
-        assert not caller.bidder._open
-        nursery.cancel_scope.cancel()
+    kept = [await caller.say(replace(long, id=RequestId(word(f"held {n}")))) for n in range(8)]
+    for opened in kept:
+        await opened.receive()
+    began = trio.current_time()
+    assert isinstance(await caller.ask(by="cleo"), BidMessage)
+    assert trio.current_time() - began < 1
+    assert caller.bidder.terms_of(BEN, RequestId(word("held 0"))) == TERMS, "its bid stands"
+    told = await caller.ask(replace(CALLED, id=RequestId(word("one more"))))
+    assert isinstance(told, ErrorMessage)
+    assert told.message == "8 calls are open here already: try again soon", "a greedy peer displaces nobody"
+    await trio.sleep(bidding.DEADLINE_S_MAX + bidding.WORD_TIMEOUT_S + 1)
+    assert not caller.bidder._open
 
 
 async def test_peers_that_ask_for_many_bids_leave_room_for_a_bid_for_another(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bidding, "BIDS_MAX", 4)
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        ids = [RequestId(word(f"r{number}")) for number in range(6)]
-        for request_id in ids[:4]:
-            assert isinstance(await caller.ask(replace(CALLED, id=request_id)), BidMessage)
-        for request_id in ids[4:]:
-            assert isinstance(await caller.ask(replace(CALLED, id=request_id), by="cleo"), BidMessage)
-        standing = [caller.bidder.terms_of(CLEO, request_id) is not None for request_id in ids[4:]]
-        kept = [caller.bidder.terms_of(BEN, request_id) is not None for request_id in ids[:4]]
-        assert (standing, kept) == ([True, True], [False, False, True, True])
-        refused = await caller.ask(replace(CALLED, id=ids[0]))
-        assert isinstance(refused, ErrorMessage), "both have as many"
-        assert "stand already" in refused.message
-        nursery.cancel_scope.cancel()
+    ids = [RequestId(word(f"r{number}")) for number in range(6)]
+    for request_id in ids[:4]:
+        assert isinstance(await caller.ask(replace(CALLED, id=request_id)), BidMessage)
+    for request_id in ids[4:]:
+        assert isinstance(await caller.ask(replace(CALLED, id=request_id), by="cleo"), BidMessage)
+    standing = [caller.bidder.terms_of(CLEO, request_id) is not None for request_id in ids[4:]]
+    kept = [caller.bidder.terms_of(BEN, request_id) is not None for request_id in ids[:4]]
+    assert (standing, kept) == ([True, True], [False, False, True, True])
+    refused = await caller.ask(replace(CALLED, id=ids[0]))
+    assert isinstance(refused, ErrorMessage), "both have as many"
+    assert "stand already" in refused.message
 
 
 async def test_a_peer_that_uses_another_peers_id_neither_shuts_it_out_nor_changes_its_terms(
+    caller: Caller,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        caller = await Caller(nursery).start()
-        assert isinstance(await caller.ask(by="cleo"), BidMessage)  # it was called too, and calls the others first
-        caller.state = replace(STATE, num_live=32)
-        assert isinstance(await caller.ask(), BidMessage)
-        assert caller.bidder.terms_of(CLEO, CALLED.id) == TERMS
-        assert caller.bidder.terms_of(BEN, CALLED.id) != TERMS
-        nursery.cancel_scope.cancel()
+    assert isinstance(await caller.ask(by="cleo"), BidMessage)  # it was called too, and calls the others first
+    caller.state = replace(STATE, num_live=32)
+    assert isinstance(await caller.ask(), BidMessage)
+    assert caller.bidder.terms_of(CLEO, CALLED.id) == TERMS
+    assert caller.bidder.terms_of(BEN, CALLED.id) != TERMS
 
 
 # ---- prices
@@ -346,7 +288,7 @@ def test_the_floor_is_what_an_idle_node_asks_and_free_stays_free() -> None:
     assert terms_asked(free, num_live=9, queue_max=10, is_warm=False) == terms(0, 0)
 
 
-def test_the_time_to_the_first_token_counts_queue_adapter_and_prompt() -> None:
-    busy = replace(STATE, num_live=67, slots=4, answer_ms=2_000, queue_max=100)
+def test_the_time_to_the_first_token_counts_loading_queue_adapter_and_prompt() -> None:
+    busy = replace(STATE, reload_ms=8_000, num_live=67, slots=4, answer_ms=2_000, queue_max=100)
     bid = make_bid(CALLED, busy, Sellable(index_root=ZERO_DIGEST, is_warm=False))
-    assert (bid.queue, bid.ttft_ms) == (63, 64 * 2_000 // 4 + 500 + 100)
+    assert (bid.queue, bid.ttft_ms) == (63, 8_000 + 64 * 2_000 // 4 + 500 + 100)

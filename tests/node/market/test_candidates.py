@@ -116,13 +116,6 @@ def test_strangers_get_one_place_for_a_low_price_and_none_after_one_has_left_the
     assert num_cheap[True] < 70
 
 
-def test_a_request_that_was_left_unanswered_tries_out_nobody() -> None:
-    offers = ads(20)
-    call = wanted(EXPLORING[0])
-    assert explorer(offers, records_of(offers), call)
-    assert explorer(offers, records_of(offers), replace(call, is_wary=True)) is None
-
-
 def test_sellers_that_owe_an_answer_are_left_out_unless_all_do_and_come_back_as_explorers() -> None:
     offers = ads(4)
     owing = SellerRecord().after("failures", now_ns=0, is_default=True)

@@ -9,7 +9,7 @@ from support.market_world.terms import NOW_NS
 
 from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.market.vetting import ASK_TIMEOUT_S, AWAY_S, KEPT_S, Vetting
+from openledger_node.market.vetting import AWAY_S, KEPT_S, Vetting
 from openledger_protocol.errors import BadSignatureError, ProtocolError
 
 SELLER, STRANGER = ad_of("seller"), ad_of("stranger")
@@ -54,19 +54,6 @@ async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(
     await trio.sleep(AWAY_S)
     fit, unfit = await buyer.choose()
     assert (fit, set(unfit)) == ([], {SELLER.peer_id, STRANGER.peer_id})
-
-
-async def test_a_silent_chain_holds_up_one_call_and_not_each(
-    buyer: Buyer, autojump_clock: trio.testing.MockClock
-) -> None:
-    await buyer.choose()
-    buyer.chain.is_silent = True
-    await trio.sleep(KEPT_S + 1)
-    began_s = trio.current_time()
-    for _ in range(3):
-        fit, _ = await buyer.choose()
-        assert fit == [SELLER.peer_id, STRANGER.peer_id]
-    assert trio.current_time() - began_s == pytest.approx(ASK_TIMEOUT_S, abs=0.1)
 
 
 async def test_a_seller_that_lost_its_bond_is_not_called_as_soon_as_the_chain_says_so(

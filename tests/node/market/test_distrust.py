@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -145,10 +144,10 @@ def ceiling_with(market: Market, name: str) -> int:
 # ---- many peer ids, one wallet
 
 
-async def test_two_hundred_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk(tmp_path: Path) -> None:
+async def test_forty_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
-        sybils = await open_sybils(market, nursery, 200)
-        for number in range(12):
+        sybils = await open_sybils(market, nursery, 40)
+        for number in range(4):
             answered = await market.ask("hello...", name=f"r{number}")
             assert market.names_of(answered) == ["honest"]
         assert sum(sybil.num_paid for sybil in sybils) == 1
@@ -223,15 +222,6 @@ async def test_one_wallet_that_calls_all_requests_malformed_stops_none(tmp_path:
     assert (record.failures, record.defaults) == (1, 0), "another node could answer, so it is worth less"
 
 
-async def test_a_request_that_the_only_seller_calls_malformed_is_refused_so(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {}) as market, trio.open_nursery() as nursery:
-        await open_sybils(market, nursery, 1, answer=call_malformed)
-        for name in ("r1", "r2"):
-            with pytest.raises(MalformedError, match="no such schema"):
-                await market.ask("hello...", name=name)
-        nursery.cancel_scope.cancel()
-
-
 async def test_a_node_whose_own_messages_are_malformed_keeps_no_voucher_for_that(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
         await open_sybils(market, nursery, 1, answer=talk_nonsense)
@@ -239,21 +229,6 @@ async def test_a_node_whose_own_messages_are_malformed_keeps_no_voucher_for_that
         record = market.buyer.ledger.sellers.find(wallet_of("thief"))
         nursery.cancel_scope.cancel()
     assert (record.failures, record.defaults) == (1, 1)
-
-
-async def test_a_node_that_breaks_off_after_it_has_earned_its_voucher_is_not_barred(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"dies": 1, "goes on": 2}) as market:
-        dies, shown = market.sellers["dies"], list[str]()
-
-        def show(text: str) -> None:
-            shown.append(text)
-            if len(shown) == 20:
-                dies.vanish()
-
-        answered = await market.ask("hello...", max_tokens=40, show=show)
-        record = market.buyer.ledger.sellers.find(dies.state.wallet)
-    assert market.names_of(answered) == ["dies", "goes on"]
-    assert (record.aborted, record.defaults) == (1, 0)
 
 
 # ---- whose wallet it is
@@ -285,48 +260,10 @@ async def test_false_use_of_a_wallet_neither_harms_its_owner_nor_takes_its_place
     assert (record.successes, record.failures, record.num_measured) == (1, 0, 1)
 
 
-async def test_the_chain_is_asked_of_a_signer_and_its_wallet_once_a_minute(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market:
-        asked = []
-        for number in range(3):
-            before = market.chain.num_asked
-            await market.ask("hello...", name=f"r{number}")
-            asked.append(market.chain.num_asked - before)
-    assert asked[1:] == [asked[0] - 2] * 2
-
-
-async def test_strangers_whose_bond_was_not_read_yet_take_no_place_and_no_question_from_eight_known_sellers(
-    tmp_path: Path,
-) -> None:
-    async with open_market(tmp_path, {f"seller {number}": 1 for number in range(8)}) as market:
-        await market.ask("hello...")
-        async with trio.open_nursery() as nursery:
-            sybils = await open_sybils(market, nursery, 40)
-            before = market.chain.num_asked
-            await market.ask("hello...", name="r2")
-            asked = market.chain.num_asked - before
-            nursery.cancel_scope.cancel()
-    assert sum(sybil.num_calls for sybil in sybils) == 0
-    assert asked < 12, "the purchase alone"
-
-
 # ---- speed
 
 
-async def test_a_whole_answer_far_later_than_its_bid_costs_the_next_award(
-    tmp_path: Path, mock_clock: trio.testing.MockClock
-) -> None:
-    async with open_market(tmp_path, {"slow": 0.9, "honest": 1}) as market:
-        slow = market.sellers["slow"]
-        answer_slowly(slow, lambda: mock_clock.jump(4.5))
-        names = [market.names_of(await market.ask("hello...", name=f"r{number}")) for number in range(3)]
-        record = market.buyer.ledger.sellers.find(slow.state.wallet)
-    assert names == [["slow"], ["honest"], ["honest"]]
-    assert (record.failures, record.defaults, record.num_measured) == (1, 0, 1)
-    assert record.ttft_ms >= 4_500
-
-
-@pytest.mark.parametrize(("took_s", "outcome"), [(2.2, "successes"), (2.3, "late"), (3.4, "late"), (3.5, "failures")])
+@pytest.mark.parametrize(("took_s", "outcome"), [(2.2, "successes"), (2.3, "late"), (3.5, "failures")])
 async def test_an_answer_is_late_after_twice_its_time_and_failed_after_four_times(
     tmp_path: Path, mock_clock: trio.testing.MockClock, took_s: float, outcome: str
 ) -> None:
@@ -337,22 +274,3 @@ async def test_an_answer_is_late_after_twice_its_time_and_failed_after_four_time
         await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(seller.state.wallet)
     assert [getattr(record, name) for name in (outcome, "defaults")] == [1, 0]
-
-
-async def test_the_way_to_a_seller_counts_as_time_that_its_bid_could_not_promise(
-    tmp_path: Path, mock_clock: trio.testing.MockClock
-) -> None:
-    """With a second from call to bid, as over a far relay, an answer after 3.5 s is no failure, nor late."""
-    async with open_market(tmp_path, {"far": 1}) as market:
-        far = market.sellers["far"]
-        find = far.bidder._find
-
-        async def find_far_away(adapter: Any) -> Any:
-            mock_clock.jump(1)
-            return await find(adapter)
-
-        far.bidder._find = find_far_away  # type: ignore[method-assign]  # as if the way there were long
-        answer_slowly(far, lambda: mock_clock.jump(3.5))
-        await market.ask("hello...")
-        record = market.buyer.ledger.sellers.find(far.state.wallet)
-    assert (record.successes, record.late, record.failures) == (1, 0, 0)

@@ -10,16 +10,15 @@ import trio
 import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
-from support.market_world.requests import network_request
 from support.market_world.seller import Seller
-from support.market_world.terms import CALL, TERMS, price, priced, wallet_of, word
+from support.market_world.terms import CALL, TERMS, price, priced, wallet_of
 
 from openledger_node.market.offer import PricePolicy
 from openledger_node.market.requester import RequesterLimits
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import PaymentRequiredError, UnavailableError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import AdapterId, Address, Wei
+from openledger_protocol.primitives import Wei
 from openledger_protocol.wire.market import Call, decode
 
 BUDGET_WEI = 10**12
@@ -104,25 +103,6 @@ async def test_a_free_seller_with_most_of_the_stake_does_not_shut_out_the_others
         assert market.names_of(await market.ask("hello")) == ["usual"]
 
 
-async def test_a_busy_seller_alone_on_the_market_sells_whatever_its_surcharge(tmp_path: Path) -> None:
-    async with open_market(tmp_path, load_percent=500) as market:
-        seller = market.seller
-        seller.state = replace(seller.state, num_live=60)
-        answered = await market.ask("hello")
-    assert answered.paid_wei == price(5, 30, 3)
-
-
-async def test_a_seller_that_leaves_the_board_while_the_chain_is_asked_is_called_all_the_same(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-
-        async def bond_of(wallet: Address) -> Wei:
-            market.buyer.ads._entries.clear()  # it expired meanwhile
-            return await market.chain.bond_of(wallet)
-
-        market.buyer.requester._vetting._bond_of = bond_of
-        assert market.names_of(await market.ask("hello")) == ["node"]
-
-
 async def test_one_seller_alone_sells_at_up_to_three_times_its_floor_and_a_refusal_names_the_settings(
     tmp_path: Path,
 ) -> None:
@@ -150,35 +130,3 @@ async def test_a_call_tells_nobody_what_the_request_may_cost(tmp_path: Path) -> 
         await market.ask("hello")
     usual = priced(TERMS, 3)
     assert [(call.price_in_max, call.price_out_max) for call in heard] == [(usual.price_in_wei, usual.price_out_wei)]
-
-
-async def test_what_one_model_cost_raises_the_prices_of_no_other(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"listens": 1, "sells": 1}) as market:
-        heard = hear_calls(market.sellers["listens"])
-        asked = network_request()
-        for _ in range(3):
-            adapter = AdapterId(word("dear"))
-            market.buyer.requester._caller.note_paid(replace(asked, adapter=adapter), priced(TERMS, 50))
-        await market.ask("hello")
-        for _ in range(3):
-            market.buyer.requester._caller.note_paid(asked, priced(TERMS, 50))
-        await market.ask("hello", name="r2")
-    usual, paid = priced(TERMS, 3), priced(TERMS, 50)
-    assert [call.price_in_max for call in heard] == [usual.price_in_wei, paid.price_in_wei]
-
-
-async def test_a_majority_of_stake_that_offers_1_wei_does_not_keep_others_from_bidding(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    """What was paid for the last answers is never too high a price."""
-    async with open_market(tmp_path, {"usual": 1, "bait": 0.000_001}) as market:
-        bait = market.sellers["bait"]
-        bait.state = replace(bait.state, is_ready=False)
-        market.chain.unbonded.add(wallet_of("bait"))
-        await market.ask("hello")
-        market.chain.unbonded.clear()
-        market.chain.bonds[wallet_of("bait")] = Wei(10**30)
-        await trio.sleep(10)  # until its stake is read again
-        answered = await market.ask("hello", name="r2")
-        assert market.names_of(answered) == ["usual"]
-        assert len(bait.bidder.book.last_hour()) == 1, "it was called for the second answer, since it has a bond now"

@@ -98,32 +98,6 @@ async def away(_: AdapterId) -> RegistryEntry:
     raise ChainError("the endpoint does not answer")
 
 
-async def test_an_entry_that_a_lying_endpoint_told_is_read_again_after_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(requester, "ENTRY_S", 0.0)
-    async with open_harbour_market(tmp_path) as (market, manifest):
-        id = adapter_id(manifest)
-        told = market.chain.entries[id]
-        market.chain.entries[id] = replace(told, owner=Address("0x" + "6" * 40))
-        assert "in its owner: 0x666" in await refused(market, manifest)
-        market.chain.entries[id] = told
-        await market.ask("hello...", name="r2", adapter=id, model="harbour")
-        assert len(market.sellers["with"].amounts()) == 1
-
-
-async def test_a_seller_whose_attribution_rule_cannot_be_recomputed_is_not_bought_from(tmp_path: Path) -> None:
-    """It would choose the shares, and the payer, who can't tell whether they are right, would sign them."""
-    async with open_harbour_market(tmp_path) as (market, manifest):
-        seller = market.sellers["with"]
-        seller.state = replace(seller.state, algo_id=5)
-        assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1, algo_id=5))
-        assert (
-            "divides by attribution rule 5 (rule 5), and the Datanets of this adapter allow suffix-v1"
-            in await refused(market, manifest)
-        )
-
-
 @pytest.mark.parametrize(
     ("allowed", "bid", "told"), [((1,), 7, "suffix-v1"), ((7,), 1, "poa-v3"), ((), 1, "none")], ids=str
 )

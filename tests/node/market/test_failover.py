@@ -1,6 +1,6 @@
 """The winner dies, stalls, stops or lies: the next best goes on from there, and each is paid for what it gave."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +10,13 @@ import trio.testing
 from support.market_world.liars import change, receipt, tamper_with
 from support.market_world.market import open_market
 from support.market_world.seller import Seller
-from support.market_world.terms import TERMS, price
+from support.market_world.terms import price
 
 from openledger_node.engine.engine import Submit
-from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.wire.inference import Chunk, InferenceMessage, ReceiptMessage, error_message
+from openledger_protocol.wire.inference import Chunk, InferenceMessage
 
 PRICES = {"first": 1, "second": 2, "third": 3}
-Serve = Callable[[PeerId, trio.abc.Stream], Awaitable[None]]
 
 
 async def whole(tmp_path: Path, prompt: str = "tell...", **changes: object) -> str:
@@ -96,52 +94,6 @@ async def test_a_node_that_is_being_stopped_signs_for_what_it_gave_and_another_g
     }
 
 
-async def test_two_deaths_in_one_answer_make_three_parts(tmp_path: Path) -> None:
-    text = await whole(tmp_path, max_tokens=90)
-    async with open_market(tmp_path, PRICES) as market:
-        first, second = market.sellers["first"], market.sellers["second"]
-        ends = vanish_after(first, 10), vanish_after(second, 80)
-
-        def show(text: str) -> None:
-            for end in ends:
-                end(text)
-
-        answered = await market.ask("tell...", max_tokens=90, show=show)
-    assert answered.text == text
-    assert [len(part.text) > 0 for part in answered.parts] == [True, True, True]
-
-
-async def test_a_stalled_winner_is_left(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    text = await whole(tmp_path, max_tokens=40)
-    async with open_market(tmp_path, PRICES) as market:
-
-        def stall(message: InferenceMessage) -> list[InferenceMessage]:
-            return [] if isinstance(message, Chunk) and message.tokens > 12 else [message]
-
-        tamper_with(market.sellers["first"], lambda told: [] if isinstance(told, ReceiptMessage) else stall(told))
-        began = trio.current_time()
-        answered = await market.ask("tell...", max_tokens=40)
-        took_s = trio.current_time() - began
-    begun, _ = answered.parts
-    assert answered.text == text
-    assert (len(begun.text), begun.why) == (12, "gave nothing for 15 s")
-    assert begun.bought is None
-    assert 15 <= took_s < 25
-
-
-async def test_a_bid_that_is_not_honoured_is_passed_over(tmp_path: Path) -> None:
-    async with open_market(tmp_path, PRICES) as market:
-        first = market.sellers["first"]
-        first.paid._terms_of = lambda *_: TERMS_DEARER
-        answered = await market.ask("tell...")
-        record = market.buyer.ledger.sellers.find(first.state.wallet)
-    assert market.names_of(answered) == ["second"]
-    assert record.failures == 1
-
-
-TERMS_DEARER = type(TERMS)(price_in_wei=TERMS.price_in_wei, price_out_wei=type(TERMS.price_out_wei)(10**9))
-
-
 async def test_a_chunk_that_its_ids_do_not_say_is_not_shown(tmp_path: Path) -> None:
     text = await whole(tmp_path)
     async with open_market(tmp_path, PRICES) as market:
@@ -194,19 +146,6 @@ async def test_an_answer_that_breaks_off_with_a_right_receipt_is_gone_on_with(tm
     assert record.aborted == 1
 
 
-async def test_all_nodes_fail_and_each_reason_is_told(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"first": 1, "second": 2}) as market:
-
-        def refuse_all(message: InferenceMessage) -> list[InferenceMessage]:
-            return [error_message(UnavailableError("no power today"))]
-
-        for seller in market.sellers.values():
-            tamper_with(seller, refuse_all)
-        with pytest.raises(UnavailableError, match=r"nobody could answer 'fake'.*no power today.*no power today"):
-            await market.ask("tell...")
-        assert market.paid() == {}
-
-
 async def test_when_nobody_is_left_what_was_delivered_is_said_with_the_error(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"alone": 1}) as market:
         alone = market.sellers["alone"]
@@ -214,15 +153,6 @@ async def test_when_nobody_is_left_what_was_delivered_is_said_with_the_error(tmp
             await market.ask("tell...", max_tokens=60, show=vanish_after(alone, 20))
     assert caught.value.retryable
     assert [part.node for part in caught.value.values["parts"]] == [alone.state.wallet]  # type: ignore[attr-defined]
-
-
-async def test_an_answer_that_ended_by_itself_ends_after_a_failover_too(tmp_path: Path) -> None:
-    """`hello` of the fake base ends at a token without a text."""
-    text = await whole(tmp_path, "hello", max_tokens=2_000)
-    async with open_market(tmp_path, PRICES) as market:
-        half = len(text) // 2
-        answered = await market.ask("hello", max_tokens=2_000, show=vanish_after(market.sellers["first"], half))
-    assert (answered.text, answered.finish_reason) == (text, "stop")
 
 
 async def test_a_stop_string_across_the_seam_stops(tmp_path: Path) -> None:

@@ -7,13 +7,10 @@ from support.market_world.market import open_market
 from support.market_world.seller import ad_of
 from support.market_world.terms import BASE, TERMS, peer_id_of, priced, wallet_of
 
-from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import Listed
 from openledger_node.market.call_memory import ASKED_MAX, AskedSeller, AskedSellers
 from openledger_node.market.overview import SellerStanding, adapter_to_plain, both, peer_to_plain, with_sellers
-from openledger_node.market.worth import Worth
 from openledger_node.p2p.connections import KnownPeer
-from openledger_node.p2p.transport import Path as PeerPath
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.auction import trust_ppm
@@ -45,22 +42,6 @@ def test_an_adapter_is_listed_with_who_has_it_in_memory_and_the_price_where_it_i
     assert show([warm])["price_cold_wei"] is None
 
 
-def test_a_peer_that_advertises_nothing_has_no_standing() -> None:
-    peer = KnownPeer(peer_id=A, address="", learned_from="inbound", is_connected=True)
-    assert peer_to_plain(peer, None, base=BASE, standing=None)["seller"] is None
-
-
-def test_a_peer_is_listed_with_the_path_to_it_and_its_relays() -> None:
-    relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{B}"
-    ad = ad_of("a", addresses=(), relays=(relay,))
-    (peer,) = with_sellers([], [ad])
-    assert peer.address == f"{relay}/p2p-circuit/p2p/{A}"
-    listed = peer_to_plain(peer, ad, base=BASE, standing=None, path=PeerPath.RELAYED)
-    assert (listed["path"], listed["relays"]) == ("relayed", [relay])
-    unknown = peer_to_plain(peer, None, base=BASE, standing=None)
-    assert (unknown["path"], unknown["relays"]) == (None, [])
-
-
 async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"cheap": 1, "dear": 2, "gone": 1}) as market:
         market.chain.unbonded.add(wallet_of("gone"))
@@ -89,10 +70,3 @@ def test_only_the_peers_that_were_called_most_recently_are_remembered() -> None:
     assert asked.find(PeerId("peer 0")) == AskedSeller()
     asked.note(PeerId("peer 1"), has_won=True, why=None)
     assert asked.find(PeerId("peer 1")) == AskedSeller(num_asked=2, num_won=1)
-
-
-def test_a_standing_without_any_answer_is_that_of_a_newcomer() -> None:
-    peer = KnownPeer(peer_id=A, address="", learned_from="inbound", is_connected=True)
-    standing = SellerStanding(record=SellerRecord(), worth=Worth(), asked=AskedSeller())
-    seller = peer_to_plain(peer, ad_of("a"), base=BASE, standing=standing)["seller"]
-    assert (seller["bonded_wei"], seller["trust_ppm"], seller["num_unreached"]) == (None, trust_ppm(whole=0), 0)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +9,9 @@ import trio
 import trio.testing
 from support.market_world.seller import ad_of
 from support.market_world.terms import peer_id_of
-from support.peers import echo, opener
 
 from openledger_node.errors import NetworkError
 from openledger_node.market.reachable import DIRECT_S, PUNCH_S, directness, open_directly_to, open_to
-from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path, relay_of
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import Advertisement
@@ -91,23 +88,6 @@ async def test_a_silent_address_delays_the_relay_by_half_a_second(
         assert trio.current_time() < DIRECT_S + 0.1
 
 
-async def test_a_seller_without_relays_may_answer_slowly(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_world() as world:
-        world.network.open_at[ROUTER] = SELLER
-        connect = world.buyer.connect
-
-        async def connect_slowly(address: str, **more: Any) -> object:
-            await trio.sleep(2)
-            return await connect(address, **more)
-
-        monkeypatch.setattr(world.buyer, "connect", connect_slowly)
-        ad = ad_of("seller", addresses=(f"{ROUTER}/p2p/{SELLER}",))
-        await open_to(world.buyer, ad, PROTOCOL)
-        assert world.buyer.path_to(SELLER) is Path.DIRECT
-
-
 async def test_a_seller_whose_relay_has_gone_is_not_reached(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
         ad = world.ad()
@@ -115,25 +95,6 @@ async def test_a_seller_whose_relay_has_gone_is_not_reached(autojump_clock: trio
         with pytest.raises(NetworkError, match="can be reached"):
             await open_to(world.buyer, ad, PROTOCOL)
         assert SELLER not in world.buyer.connected()
-
-
-async def test_a_relay_that_is_connected_already_is_tried_first(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_world() as world:
-        await world.buyer.connect(world.relay.addresses[0])
-        strange = f"/ip4/203.0.113.9/tcp/4001/p2p/{peer_id_of('strange')}"
-        ad = ad_of("seller", addresses=(), relays=(strange, *map(relay_of, world.seller.relays)))
-        dialled: list[str] = []
-        connect = world.buyer.connect
-
-        async def note(address: str, **more: Any) -> object:
-            dialled.append(address)
-            return await connect(address, **more)
-
-        monkeypatch.setattr(world.buyer, "connect", note)
-        await open_to(world.buyer, ad, PROTOCOL)
-        assert not dialled[0].startswith(strange)
 
 
 async def test_after_a_punch_the_next_stream_is_direct(autojump_clock: trio.testing.MockClock) -> None:
@@ -165,24 +126,3 @@ async def test_direct_peers_come_before_those_that_only_relays_lead_to(
         world.network.open_at[ROUTER] = SELLER
         await open_to(world.buyer, world.ad(ROUTER), PROTOCOL)
         assert directness(world.buyer, world.ad()) == 0
-
-
-async def test_a_home_is_called_over_a_relay_by_real_connections_too() -> None:
-    open_peer = opener("libp2p")
-    relay, seller = open_peer("relay", serve_relay=True), open_peer("seller", is_home=True)
-    buyer = open_peer("buyer", is_home=True)
-    seller.handle(PROTOCOL, echo)
-    async with trio.open_nursery() as nursery:
-        for peer in (relay, seller, buyer):
-            await nursery.start(peer.run)
-        await seller.connect(relay.addresses[0], is_trusted=True)
-        await seller.reserve(relay.peer_id)
-        ad = replace(
-            ad_of("seller"), peer_id=seller.peer_id, addresses=(), relays=tuple(map(relay_of, seller.relays))
-        )
-        messages = MessageStream(await open_to(buyer, ad, PROTOCOL))
-        await messages.send({"t": "hello"})
-        assert await messages.receive() == {"t": "hello"}
-        assert buyer.path_to(seller.peer_id) is Path.RELAYED
-        await messages.aclose_shielded()
-        nursery.cancel_scope.cancel()

@@ -65,13 +65,6 @@ def test_the_copy_that_is_left_sells_again_once_the_other_is_silent(
     assert "this one sells again" in caplog.records[-1].getMessage()
 
 
-def test_a_copy_that_goes_on_advertising_keeps_both_from_selling(copies: tuple[Copy, Copy], now: Now) -> None:
-    for _ in range(20):
-        now.now_s += 45
-        copies[0].board.learn(copies[1].advertise())
-        assert copies[0].watch.why_not
-
-
 def test_what_this_process_has_said_is_no_copy(copies: tuple[Copy, Copy], now: Now) -> None:
     now.now_s += 1
     content = copies[0].advertise()

@@ -48,6 +48,7 @@ def parts_of(text: str, tooling: Tooling) -> list[Part]:
     return [*reader.push(TokenChunk(text=text, ids=())), *reader.end()]
 
 
+@pytest.mark.process
 async def test_a_call_is_forced_by_a_seller_and_its_receipt_commits_to_the_tools(tmp_path: Path) -> None:
     kept: list[tuple[Digest, Opening]] = []
     keep: Any = lambda _: lambda digest, opening: kept.append((digest, opening))  # noqa: E731
@@ -82,29 +83,10 @@ async def test_only_nodes_that_can_force_calls_are_bought_from(tmp_path: Path) -
             await market.ask(TURNS, name="r3", tooling=ONE_CALL)
 
 
-async def test_an_answer_by_a_grammar_is_resumed_by_another_node(tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"tooling": ONE_CALL}
-    async with open_market(tmp_path / "alone", {"alone": 1}, open_engine=child_engine) as market:
-        whole = (await market.ask(TURNS, max_tokens=200, **changes)).text
-    shown: list[str] = []
-    async with open_market(tmp_path, {"first": 1, "second": 2}, open_engine=child_engine) as market:
-
-        def show(text: str) -> None:
-            shown.append(text)
-            if len("".join(shown)) >= 12:
-                market.sellers["first"].vanish()
-
-        answered = await market.ask(TURNS, max_tokens=200, show=show, **changes)
-        names = market.names_of(answered)
-    assert names == ["first", "second"]
-    assert answered.text == whole
-
-
 @pytest.mark.parametrize(
     ("named", "own", "words", "unknown"),
     [
         ("tokenizer", "digest", "another tokenizer", "its own"),
-        ("tokenizer", "digest", "another tokenizer", "the seller's"),
         ("template", "template_digest", "another chat template", "the seller's"),
     ],
 )

@@ -120,13 +120,6 @@ def test_a_newcomer_goes_where_half_of_at_least_three_peers_are_if_there_are_sel
     assert Node().expect(depths, num_heard=num_heard) == depth
 
 
-def test_peers_that_connect_later_bring_a_newcomer_back_that_the_first_ones_have_misled() -> None:
-    node = Node()
-    assert node.expect([8, 8, 8]) == 8
-    node.now_s = 10.0
-    assert node.expect([8, 8, 8, 0, 0, 0]) == 0
-
-
 def test_a_newcomer_that_hears_a_full_shard_by_itself_stays_there() -> None:
     node = Node()
     node.followed.step(lambda _: SHARD_MAX + 1)
@@ -146,7 +139,7 @@ def test_the_depth_of_a_peer_is_that_of_its_one_topic() -> None:
     assert depths_of_peers(NETWORK, BASE, topics) == [0, 3]
 
 
-@pytest.mark.parametrize("num_sellers", [*range(1, 700, 7), *range(700, 6_000, 97)])
+@pytest.mark.parametrize("num_sellers", [1, 150, 300, 310, 700, 1_300, 2_800, 6_000])
 def test_nodes_that_count_a_tenth_more_or_less_hear_each_other(num_sellers: int) -> None:
     """Each may have come to any depth at which its count leaves it."""
     counts = [round(num_sellers * part) for part in (0.9, 1.0, 1.1)]
@@ -161,11 +154,3 @@ def test_nodes_that_count_a_tenth_more_or_less_hear_each_other(num_sellers: int)
         (seller, listener) for seller in nodes for listener in nodes if listener[0] not in published_bits(*seller)
     ]
     assert not deaf
-
-
-def test_a_large_network_is_heard_in_part() -> None:
-    bits, in_shard = 0, 10_000
-    while (deeper := bits_after(bits, in_shard, is_settled=True)) != bits:
-        bits, in_shard = deeper, 10_000 >> deeper
-    assert in_shard <= SHARD_MAX
-    assert bits_after(SHARD_BITS_MAX, 10**6, is_settled=True) == SHARD_BITS_MAX

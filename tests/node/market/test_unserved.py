@@ -6,7 +6,6 @@ import pytest
 from support.market_world.seller import seller_state
 from support.market_world.terms import BASE, TERMS, peer_id_of, word
 
-from openledger_node.market import unserved as module
 from openledger_node.market.demand import HOUR_S
 from openledger_node.market.offer import PricePolicy
 from openledger_node.market.unserved import (
@@ -27,7 +26,7 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
 from openledger_protocol.wire.market import Call
 
 STATE = seller_state("ada", PricePolicy(floor=TERMS))
@@ -80,7 +79,6 @@ def test_a_kind_of_call_says_how_often_how_large_and_since_when() -> None:
         (CALLED, RequestTooLongError("too long", num_prompt_tokens=9, context_max=8), "context"),
         (CALLED, PaymentRequiredError("too dear"), "dear"),
         (CALLED, StaleError("too late"), None),
-        (CALLED, UnavailableError("paused"), None),
     ],
 )
 def test_a_refusal_has_one_cause_or_says_nothing_about_demand(
@@ -110,12 +108,6 @@ def test_what_would_have_won_is_the_median_of_what_did() -> None:
     assert row.winning == Winning(price_wei=7, ttft_ms=40, tokens_per_s=90)
     market.refuse(peer_id_of("cleo"), error=PaymentRequiredError("too dear"))
     assert next(row.winning for row in market.calls.day() if row.kind.cause == "dear") == Winning(price_wei=7)
-
-
-def test_a_winner_told_by_an_older_node_without_its_times_counts_by_its_price() -> None:
-    market = Market()
-    market.calls.note_lost(peer_id_of("ben"), CALLED, "another bid was better: 1 wei in, 2 out", was_cold=False)
-    assert market.calls.day()[0].winning == Winning(price_wei=3)
 
 
 # ---- hostile callers
@@ -150,12 +142,3 @@ def test_strangers_and_proven_callers_are_never_added_up() -> None:
     for name in ("ben", "mallory", "mallet"):
         market.refuse(peer_id_of(name))
     assert [(row.is_proven, row.callers) for row in market.calls.day()] == [(True, 1), (False, 2)]
-
-
-def test_a_stranger_finds_no_place_among_proven_callers_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CALLERS_MAX", 2)
-    market = Market(ben="0xb", cleo="0xc", dan="0xd")
-    for name in ("ben", "cleo", "mallory", "dan"):
-        market.refuse(peer_id_of(name), replace(CALLED, adapter=BASE_ONLY))
-    (row,) = market.calls.day()
-    assert (row.is_proven, row.callers) == (True, 2)  # dan took the place of ben, who called longest ago

@@ -11,15 +11,12 @@ from support.market_world.chain import Chain
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
 
-from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
 from openledger_node.market.places import Placed, PlacedAds
-from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, WANTED_S, Vetting
+from openledger_node.market.vetting import ASK_TIMEOUT_S, STALE_S, WANTED_S, Vetting
 from openledger_node.market.worth import (
     BASE_MAX,
-    OTHER_SHARDS_MAX,
     OTHERS_MAX,
     SUBNET_MAX,
     UNBONDED_MAX,
@@ -32,7 +29,6 @@ from openledger_node.market.worth import (
     crowded_out,
 )
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter
-from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
 
@@ -126,12 +122,6 @@ def test_sellers_of_other_bases_take_no_place_from_those_of_the_own_base() -> No
     assert board.count("own") == BASE_MAX
 
 
-def test_strangers_of_one_base_take_no_place_from_newcomers_of_another() -> None:
-    board = Board()
-    board.put(UNPROVEN_MAX, UNREAD, prefix="stranger", base=base_of(0))
-    assert board.add("newcomer", UNREAD, base=base_of(1)) is None
-
-
 def test_a_base_that_is_not_followed_has_four_places_and_all_of_them_have_256() -> None:
     board, count = Board(), UNFOLLOWED_ALL_MAX // UNFOLLOWED_MAX
     board.covered.update({base_of(number): Coverage.OTHER_BASE for number in range(count + 1)})
@@ -140,16 +130,6 @@ def test_a_base_that_is_not_followed_has_four_places_and_all_of_them_have_256() 
     assert board.add("fifth", BONDED, base=base_of(1)) == "of 1 0"
     assert board.add("new", BONDED, base=base_of(count)) == "of 0 0"
     assert board.add("made up", UNREAD, base=base_of(count)) == "made up"
-
-
-def test_other_shards_leave_room_for_the_own_one() -> None:
-    board = Board()
-    mine = {f"mine {number}" for number in range(OTHER_SHARDS_MAX)}
-    board.coverage_of = lambda ad: Coverage.OWN_BASE if ad.peer_id in mine else Coverage.OTHER_SHARD  # type: ignore[method-assign]
-    board.put(OTHER_SHARDS_MAX, BONDED, prefix="mine")
-    board.put(OTHER_SHARDS_MAX, BONDED, prefix="other")
-    assert board.add("large", Worth(bonded_wei=Wei(10**20))) == "other 0"
-    assert board.count("mine") == OTHER_SHARDS_MAX
 
 
 def base_of(number: int) -> Digest:
@@ -174,39 +154,6 @@ def test_a_public_network_of_256_addresses_has_eight_places(host: str, count: in
     assert board.count("near") == count
     board.add("far", BONDED, addresses=("/ip4/93.184.217.1/tcp/1/p2p/x", "/dns4/x/tcp/1"))
     assert board.count("far") == 1
-
-
-def test_the_addresses_of_an_advertisement_are_read_once_and_not_for_each_newcomer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Else a flood of advertisements with eight public addresses each takes a whole core."""
-    read: list[str] = []
-
-    def is_public(host: str) -> bool:
-        read.append(host)
-        return True
-
-    monkeypatch.setattr(sys.modules[PlacedAds.__module__], "_is_public", is_public)
-    board = Board()
-    for number in range(20):
-        board.add(f"{number}", BONDED, addresses=tuple(f"/ip4/93.{number}.{net}.1/tcp/1" for net in range(8)))
-    assert len(read) == 20 * 8
-
-
-def test_an_advertisement_is_compared_with_its_own_groups_and_not_with_the_whole_board() -> None:
-    board = Board()
-    for number in range(4):
-        board.put(100, BONDED, prefix=f"of {number}", base=base_of(number))
-    asked: list[str] = []
-
-    def worth_of(ad: Advertisement) -> Worth:
-        asked.append(ad.peer_id)
-        return BONDED
-
-    newest = board.placed["of 0 7"]
-    board.placed.put(newest)
-    assert crowded_out(board.placed, newest.ad, worth_of, board.coverage_of, now_s=NOW_S) is None
-    assert asked == ["of 0 7"]
 
 
 def test_a_dropped_advertisement_leaves_no_group_behind() -> None:
@@ -290,15 +237,6 @@ def test_a_stranger_gives_no_name_to_anothers_adapter(table: AdTable) -> None:
     assert [listed.adapter for listed in table.adapters()] == [harbour, valley]
 
 
-def test_names_of_a_seller_whose_bond_was_read_after_its_advertisement_came_stay(table: AdTable) -> None:
-    ours, worths = OfferedAdapter(id=AdapterId(word("ours")), name="harbour"), dict[str, Worth]()
-    table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
-    assert table.learn(signed_ad("honest", warm=(ours,)))
-    worths[peer_id_of("honest")] = BONDED
-    assert table.learn(signed_ad("honest", seq=1 << 62, cold=make_filter([ours.id]), num_cold=1))
-    assert table.resolve("harbour").adapter == ours.id
-
-
 def test_strangers_that_fill_the_table_of_names_displace_none(
     table: AdTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,57 +247,6 @@ def test_strangers_that_fill_the_table_of_names_displace_none(
     assert table.learn(signed_ad("honest", warm=(ours,)))
     assert table.learn(signed_ad("thief", warm=many))
     assert table.resolve("harbour").adapter == ours.id
-
-
-async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(vetting: Vetting, chain: Chain) -> None:
-    running, most = 0, 0
-
-    async def bond_of(wallet: Address) -> Wei:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await trio.lowlevel.checkpoint()
-        running -= 1
-        return await chain.bond_of(wallet)
-
-    vetting._bond_of = bond_of
-    ads = [ad_of(f"seller {number % 8}") for number in range(16)]
-    await vetting.read(ads)
-    assert most <= READ_AT_ONCE
-    assert chain.num_asked == 2 * 8
-    await vetting.read(ads)
-    assert chain.num_asked == 2 * 8
-
-
-async def test_a_newcomer_reads_all_that_a_peer_tells_it_in_seconds(
-    table: AdTable, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
-) -> None:
-
-    async def bond_of(wallet: Address) -> Wei:
-        await trio.sleep(0.1)
-        return await chain.bond_of(wallet)
-
-    vetting._bond_of = bond_of
-    table.worth_of = vetting.worth_of
-    for number in range(UNPROVEN_MAX):
-        assert table.learn(signed_ad(f"seller {number}"))
-    with trio.move_on_after(15):
-        await vetting.keep_reading(table)
-    assert all(vetting.worth_of(ad).is_bonded for ad in table.live())
-    assert len(table.live()) == UNPROVEN_MAX
-    assert chain.num_asked == 2 * UNPROVEN_MAX
-
-
-async def test_sellers_that_have_answered_here_are_read_before_others_and_take_half_of_the_turns(
-    ledger: Ledger,
-    vetting: Vetting,
-) -> None:
-    unread = [ad_of(f"seller {number}") for number in range(100)]
-    for ad in unread[50:]:
-        ledger.sellers.note(ad.wallet, "successes", now_ns=0)
-    chosen = await vetting._most_likely(unread)
-    half = READ_EACH // 2
-    assert chosen == [*unread[50 : 50 + half], *unread[:half]]
 
 
 async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_there_are(
@@ -376,7 +263,7 @@ async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_
     assert (await vetting.choose(ads[:1], records, 8))[0] == ads[:1]
 
 
-async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_seconds(
+async def test_a_wallet_without_a_bond_is_read_again_as_seldom_as_a_new_bond_is_likely(
     vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
 ) -> None:
     """As on a development network, where a node bonds and advertises at the same time."""
@@ -389,14 +276,6 @@ async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_s
             await vetting.read([ad])
         await trio.sleep(1)
     assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255], "as seldom as it is likely"
-    chain.unbonded.clear()
-    newcomer = ad_of("newcomer")
-    chain.unbonded.add(newcomer.wallet)
-    await vetting.read([newcomer])
-    chain.unbonded.clear()
-    await trio.sleep(5)
-    await vetting.read([newcomer])
-    assert vetting.worth_of(newcomer).is_bonded
 
 
 async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
@@ -417,25 +296,6 @@ async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
     await trio.sleep(WANTED_S)
     assert (await vetting.choose([other, new], records, 8))[0] == [new]
     assert chain.num_asked == num_asked, "one that is fit is enough"
-
-
-async def test_a_silent_chain_holds_up_no_second_look_at_each_call(
-    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
-) -> None:
-    unfit, unknown = ad_of("unfit"), ad_of("unknown")
-    chain.unbonded |= {unfit.wallet, unknown.wallet}
-    records = ledger.sellers.of([unfit.wallet, unknown.wallet])
-    for pause_s in (5, 10, 20, WANTED_S):  # its answer is kept for 40 s by then
-        await vetting.read([unfit])
-        await trio.sleep(pause_s)
-    chain.is_silent = True
-    with trio.fail_after(ASK_TIMEOUT_S + 1):
-        await vetting.choose([unfit, unknown], records, 8)
-    began_s = trio.current_time()
-    for _ in range(3):
-        reasons = (await vetting.choose([unfit], records, 8))[1]
-        assert "has bonded less" in reasons[unfit.peer_id].message
-    assert trio.current_time() - began_s <= ASK_TIMEOUT_S, "once, and not at each call"
 
 
 async def test_strangers_before_it_hide_no_seller_that_has_bonded_meanwhile(
@@ -469,24 +329,3 @@ async def test_a_bond_that_was_read_long_ago_is_read_again(
     await vetting.read(vetting.stale(ads, 1))
     assert vetting.worth_of(ads[0]).bonded_wei == 0
     assert vetting.stale(ads, 2) == ads[1:]
-
-
-async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_call(
-    ledger: Ledger, vetting: Vetting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ad = ad_of("seller")
-    records = ledger.sellers.of([ad.wallet])
-
-    def find(_: Address) -> SellerRecord:
-        raise LedgerError("the disk is away")
-
-    monkeypatch.setattr(ledger.sellers, "find", find)
-    await vetting.read([ad])
-    fit, unfit = await vetting.choose([ad], records, 8)
-    assert (fit, unfit[ad.peer_id].message) == (
-        [],
-        "this node's own record of it can't be read: the disk is away",
-    )
-    monkeypatch.undo()
-    await vetting.read([ad])
-    assert vetting.worth_of(ad).is_bonded

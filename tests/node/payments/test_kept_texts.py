@@ -1,4 +1,4 @@
-"""Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
+"""Texts of bought answers: sealed, only on the payer's side, and gone when their time is over."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -7,17 +7,62 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from support.canary import files_with
+from support.market_world.market import open_market
+from support.market_world.requests import purchase
 from support.market_world.terms import NOW_NS, Clock
 from support.openings import opening_of
 
+from openledger_node.errors import KeyFileError
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.network.guest import GuestTexts
 from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
-from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, KeptTexts, open_seal
+from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, KeptTexts, Seal, find_text_at, open_seal
+from openledger_node.payments.payer import Keep
+from openledger_protocol.opening import check_opening
 from openledger_protocol.primitives import Digest
+
+PROMPT = "Zq7-prompt-plover-4471"
+
+
+def keeping(seal: Seal, *, keep_s: float = 100.0, clock: Clock | None = None) -> Callable[[Ledger], Keep]:
+    def keep_in(ledger: Ledger) -> Keep:
+        return KeptTexts(ledger, seal, keep_s=keep_s, now_ns=clock or Clock()).keep
+
+    return keep_in
+
+
+async def test_neither_sides_files_hold_what_was_said(tmp_path: Path) -> None:
+    keep = keeping(open_seal(tmp_path / "net"))
+    async with open_market(tmp_path, keep_texts=keep) as market:
+        bought = await market.buy(purchase("r1", prompt=f"{PROMPT} and so on...", max_tokens=60))
+        await market.seller.wait_served(1)
+        await market.seller.serving.wait_idle()
+        assert len(bought.text) > 40
+        assert market.seller.ledger.receipts.newest(limit=1)[0].countersignature
+        for words in (PROMPT, bought.text):  # while the write-ahead logs are there, and after
+            assert files_with(words, tmp_path) == []
+    for words in (PROMPT, bought.text):
+        assert files_with(words, tmp_path) == []
+
+
+async def test_a_payer_that_keeps_texts_can_open_its_receipts(tmp_path: Path) -> None:
+    async with open_market(tmp_path, keep_texts=keeping(open_seal(tmp_path / "net"), keep_s=10**9)) as market:
+        bought = await market.buy(purchase("r1", prompt=PROMPT))
+        opening = find_text_at(tmp_path / "net", market.buyer.ledger, bought.digest, now_ns=1)
+        assert opening is not None
+        check_opening(opening, bought.receipt)
+        assert (opening.messages, opening.text) == (PROMPT, bought.text)
+        assert find_text_at(tmp_path / "net", market.seller.ledger, bought.digest, now_ns=1) is None
+        with pytest.raises(KeyFileError, match="sealed with another"):
+            find_text_at(tmp_path / "other", market.buyer.ledger, bought.digest, now_ns=1)
+
+
+# ---- they end by time, setting and room, and with a clock that jumps
+
 
 S = 10**9
 HOUR_S = 3_600
@@ -142,7 +187,7 @@ def test_the_oldest_texts_make_room_but_none_that_is_held(
     assert end_of(ledger.texts, 1, clock).why_gone == "room"
 
 
-def files_with(sealed: bytes, folder: Path) -> list[str]:
+def files_holding(sealed: bytes, folder: Path) -> list[str]:
     """The files that hold a part of a sealed text."""
     pieces = [sealed[start : start + 64] for start in range(0, len(sealed) - 64, 500)]
     contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
@@ -161,9 +206,9 @@ def test_what_a_lower_setting_deletes_is_in_no_file(
 ) -> None:
     sealed = sealed_text(texts(DAY_S), clock)
     ledger._store.fold_log()
-    assert files_with(sealed, tmp_path) == ["ledger.db"]
+    assert files_holding(sealed, tmp_path) == ["ledger.db"]
     texts(0).shorten()
-    assert files_with(sealed, tmp_path) == []
+    assert files_holding(sealed, tmp_path) == []
 
 
 def test_what_is_deleted_in_a_transaction_is_overwritten_with_the_next_look(
@@ -174,9 +219,9 @@ def test_what_is_deleted_in_a_transaction_is_overwritten_with_the_next_look(
     with ledger.transaction():
         clock.now_ns += 2 * HOUR_S * S
         kept.release(digest_of(1))
-    assert files_with(sealed, tmp_path)
+    assert files_holding(sealed, tmp_path)
     kept.forget()
-    assert files_with(sealed, tmp_path) == []
+    assert files_holding(sealed, tmp_path) == []
 
 
 async def test_a_text_goes_in_its_time_also_if_nothing_is_bought(

@@ -1,0 +1,186 @@
+"""What a node remembers of calls: those it heard, what was asked for, filters that lied, and unreached peers."""
+
+from pathlib import Path
+
+import pytest
+from support.market_world.market import open_market
+from support.market_world.terms import peer_id_of, wallet_of, word
+
+from openledger_node.market.bid_history import KEPT_MAX, KEPT_S, CallBook
+from openledger_node.market.call_memory import (
+    MISSED_PEERS_MAX,
+    MISSES_MAX,
+    MISSES_S,
+    REST_S,
+    REST_S_MAX,
+    RESTS_MAX,
+    FilterMisses,
+    UnreachedPeers,
+)
+from openledger_node.market.demand import HOUR_S, KEY_LENGTH_MAX, KEYS_MAX, ROWS_MAX, Demand
+from openledger_protocol.bloom import make_filter
+from openledger_protocol.errors import ProtocolError, UnavailableError
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import BASE_ONLY, ZERO_ADDRESS, AdapterId, Digest, RequestId, Wei
+from openledger_protocol.registry import RegistryEntry
+
+TERMS = Terms(price_in_wei=Wei(2), price_out_wei=Wei(3))
+
+
+def request(number: int) -> RequestId:
+    return RequestId(f"0x{number:064x}")
+
+
+def test_a_call_is_one_row_whatever_becomes_of_it() -> None:
+    book = CallBook(lambda: 0.0)
+    book.note(request(1), BASE_ONLY, "bid", terms=TERMS)
+    book.note(request(1), BASE_ONLY, "lost", reason="another bid was better: 1 wei in, 2 out, first token in 9 ms")
+    (call,) = book.last_hour()
+    assert (call.fate, call.price_wei, call.winner_price_wei) == ("lost", 5, 3)
+
+
+def test_a_reason_without_a_price_names_none() -> None:
+    book = CallBook(lambda: 0.0)
+    book.note(request(1), BASE_ONLY, "lost", reason="the requester left without a word", terms=TERMS)
+    assert book.last_hour()[0].winner_price_wei is None
+
+
+def test_calls_of_more_than_an_hour_ago_are_forgotten() -> None:
+    now = [0.0]
+    book = CallBook(lambda: now[0])
+    book.note(request(1), BASE_ONLY, "refused")
+    now[0] = KEPT_S + 1
+    book.note(request(2), BASE_ONLY, "won")
+    assert [call.request_id for call in book.last_hour()] == [request(2)]
+
+
+def test_a_flood_of_calls_takes_no_more_room_than_the_newest() -> None:
+    book = CallBook(lambda: 0.0)
+    for number in range(KEPT_MAX + 5):
+        book.note(request(number), BASE_ONLY, "refused")
+    assert len(book.last_hour()) == KEPT_MAX
+    assert book.last_hour()[0].request_id == request(5)
+
+
+# ---- demand by adapter and hour
+
+
+def test_calls_are_counted_by_hour_for_a_day_most_first() -> None:
+    now = [10 * HOUR_S + 5.0]
+    demand = Demand(lambda: now[0])
+    for hour, keys in enumerate(("aab", "b", "bb")):
+        now[0] = (10 + hour) * HOUR_S + 5.0
+        for key in keys:
+            demand.note(key)
+    rows = demand.day()
+    assert [(row.key, row.count, row.by_hour[-3:]) for row in rows] == [("b", 4, (1, 1, 2)), ("a", 2, (2, 0, 0))]
+    now[0] = (10 + 24) * HOUR_S
+    assert [(row.key, row.by_hour[:2]) for row in demand.day()] == [("b", (1, 2))]
+    now[0] += 2 * HOUR_S
+    assert demand.day() == ()
+
+
+def test_made_up_names_are_bounded_and_printable() -> None:
+    demand = Demand(lambda: 0.0)
+    demand.note("first")
+    for number in range(KEYS_MAX):
+        demand.note(f"{number}")
+    demand.note("\x1b[2J" + "x" * 10_000)
+    assert len(demand._counts) == KEYS_MAX
+    assert len(demand.day()) == ROWS_MAX
+    assert list(demand._counts)[-1] == " [2J" + "x" * (KEY_LENGTH_MAX - 4)
+
+
+def test_made_up_names_do_not_push_out_what_is_really_asked_for() -> None:
+    demand = Demand(lambda: 0.0)
+    for _ in range(2):
+        demand.note("harbour")
+    for number in range(3 * KEYS_MAX):
+        demand.note(f"made up {number}")
+    assert (demand.day()[0].key, demand.day()[0].count) == ("harbour", 2)
+
+
+# ---- a filter that promises adapters which its seller does not have
+
+
+ADAPTERS = [AdapterId(word(f"adapter {number}")) for number in range(MISSES_MAX + 1)]
+
+
+def test_a_missed_adapter_is_not_believed_again_and_after_three_none_is_for_an_hour() -> None:
+    now = [0.0]
+    misses = FilterMisses(lambda: now[0])
+    misses.note("a", ADAPTERS[0])
+    assert [misses.believes("a", adapter) for adapter in ADAPTERS[:2]] == [False, True]
+    for adapter in ADAPTERS[1:MISSES_MAX]:
+        misses.note("a", adapter)
+    assert not misses.believes("a", ADAPTERS[MISSES_MAX])
+    assert misses.believes("b", ADAPTERS[0])
+    now[0] = MISSES_S + 1
+    assert misses.believes("a", ADAPTERS[0])
+
+
+def test_the_same_miss_twice_counts_once_and_peers_are_bounded() -> None:
+    misses = FilterMisses(lambda: 0.0)
+    for _ in range(MISSES_MAX):
+        misses.note("a", ADAPTERS[0])
+    assert misses.believes("a", ADAPTERS[1])
+    for number in range(MISSED_PEERS_MAX):
+        misses.note(f"peer {number}", ADAPTERS[0])
+    assert misses.believes("a", ADAPTERS[0]), "it was noted longest ago"
+
+
+async def test_a_seller_without_what_its_filter_holds_is_called_for_it_once(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"promises": 1}) as market:
+        chain, seller = market.chain, market.sellers["promises"]
+        root, base = Digest(word("root")), seller.state.base
+        entry = RegistryEntry(owner=ZERO_ADDRESS, base=base, artifact=root, index_root=root, datanets=())
+        chain.entries = dict.fromkeys(ADAPTERS, entry)
+        assert market.buyer.ads.learn(seller.ad(seq=1 << 62, cold=make_filter(ADAPTERS), num_cold=len(ADAPTERS)))
+        for number, adapter in enumerate([ADAPTERS[0], ADAPTERS[0], *ADAPTERS[1:]]):
+            with pytest.raises(ProtocolError):
+                await market.ask("hello", name=f"r{number}", adapter=adapter, model="a")
+        heard = [call.adapter for call in seller.bidder.book.last_hour()]
+    assert heard == ADAPTERS[:MISSES_MAX]
+
+
+# ---- a seller that is not reached has not failed
+
+
+A = peer_id_of("a")
+
+
+async def test_a_seller_that_is_not_reached_has_not_failed_and_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"gone": 0.5, "here": 1}) as market:
+        market.sellers["gone"].vanish()
+        for name in ("r1", "r2"):
+            assert market.names_of(await market.ask("hello", name=name)) == ["here"]
+        record = market.buyer.ledger.sellers.find(wallet_of("gone"))
+        assert (record.failures, record.unreached, record.num_answers) == (0, 1, 0)
+
+
+async def test_if_nobody_is_reached_the_own_connection_is_named_and_no_seller_blamed(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"a": 1, "b": 1, "c": 1}) as market:
+        for seller in market.sellers.values():
+            seller.vanish()
+        with pytest.raises(UnavailableError, match="none of 3 sellers was reached: check this machine's connection"):
+            await market.ask("hello")
+        records = [market.buyer.ledger.sellers.find(wallet_of(name)) for name in "abc"]
+    assert [(record.failures, record.unreached) for record in records] == [(0, 0)] * 3
+
+
+def test_rests_double_up_to_ten_minutes_and_end_when_the_peer_is_reached() -> None:
+    now = [0.0]
+    unreached = UnreachedPeers(lambda: now[0])
+    for number in range(8):
+        unreached.note(A)
+        length_s = min(REST_S * 2**number, REST_S_MAX)
+        now[0] += length_s - 1
+        assert unreached.is_resting(A)
+        now[0] += 1
+        assert not unreached.is_resting(A)
+    unreached.note(A)
+    unreached.forget(A)
+    assert not unreached.is_resting(A)
+    for number in range(RESTS_MAX + 1):
+        unreached.note(peer_id_of("a") if number == 0 else f"peer {number}")  # type: ignore[arg-type]  # any text
+    assert not unreached.is_resting(A)
