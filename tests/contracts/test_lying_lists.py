@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import pytest
-from support.chain_world.claimed_work import (
+from contracts.claimed_work import (
     Answer,
     Lane,
     claim_work,

@@ -48,7 +48,7 @@ from openledger_protocol.signatures import address_of, sign_digest
 
 from ..signed import AUTHORIZER, AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER, SIGNER_KEY, account, digest
 from .deployed import DeployedChain, deployed_chain
-from .kept import KeptChain, keep_chain
+from .kept import copied_chain, keep_chain
 
 OWNER_KEYS = [bytes([number]) * 32 for number in range(11, 15)]
 STRANGER_KEY = b"\x21" * 32
@@ -263,13 +263,13 @@ def open_contract_world(
     settings = {"params": params, "treasury": treasury, **settings}
     if settings.get("client") is not None:
         return _prepared(kind, settings)
-    kept, first = _kept(tuple(sorted(settings.items())))
-    chain = replace(first.chain, client=kept.copy(), contracts=dict(first.chain.contracts))
+    rows, first = _kept(tuple(sorted(settings.items())))
+    chain = replace(first.chain, client=copied_chain(rows), contracts=dict(first.chain.contracts))
     return kind(chain=chain, params=params, registry=dict(first.registry), datanets=dict(first.datanets))
 
 
 @cache
-def _kept(settings: tuple[tuple[str, Any], ...]) -> tuple[KeptChain, ContractWorld]:
+def _kept(settings: tuple[tuple[str, Any], ...]) -> tuple[bytes, ContractWorld]:
     world: ContractWorld = _prepared(ContractWorld, dict(settings))
     with closing(world.chain.client) as client:
         return keep_chain(client), world

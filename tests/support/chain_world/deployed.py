@@ -22,7 +22,7 @@ from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import GasPrice
 
-from .kept import KeptChain, keep_chain
+from .kept import copied_chain, keep_chain
 
 GWEI = 10**9
 PRICE = GasPrice(fee_max_wei=Wei(10 * GWEI), tip_max_wei=Wei(GWEI))
@@ -112,14 +112,14 @@ def deployed_chain(client: Any = None, *, seed: bytes = SEED, **settings: Any) -
     To deploy takes half a second, so a chain that begins now is a copy of the first one with its seed and settings.
     """
     if client is None:
-        kept, contracts, deploy_block = _deployed(seed, tuple(sorted(settings.items())))
-        return DeployedChain(client=kept.copy(), contracts=dict(contracts), deploy_block=deploy_block)
+        rows, contracts, deploy_block = _deployed(seed, tuple(sorted(settings.items())))
+        return DeployedChain(client=copied_chain(rows), contracts=dict(contracts), deploy_block=deploy_block)
     contracts, deploy_block = deploy_network(client, BANK_KEY, pause=client.mine, **settings)
     return DeployedChain(client=client, contracts=contracts, deploy_block=deploy_block)
 
 
 @cache
-def _deployed(seed: bytes, settings: tuple[tuple[str, Any], ...]) -> tuple[KeptChain, dict[str, Address], int]:
+def _deployed(seed: bytes, settings: tuple[tuple[str, Any], ...]) -> tuple[bytes, dict[str, Address], int]:
     with closing(open_client(seed=seed)) as client:
         deployed = deployed_chain(client, **dict(settings))
         return keep_chain(client), deployed.contracts, deployed.deploy_block

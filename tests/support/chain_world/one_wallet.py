@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from openledger_node.chain.bonds import ContributorBonds
@@ -21,20 +19,18 @@ from openledger_node.settlement.actions import Action, CreateDatanet, OpenChanne
 from openledger_node.settlement.bond_actions import ForfeitBond, PostBond
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.session import NetworkSession
+from openledger_protocol.adapter import registered_id
 from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.inference import Completion
 from openledger_protocol.offer import RowOffer, offer_digest
-from openledger_protocol.payments import (
-    ChannelConfig,
-)
+from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import (
     BASE_ONLY,
     ZERO_ADDRESS,
-    ZERO_DIGEST,
     AdapterId,
     Address,
     ChannelId,
@@ -47,10 +43,9 @@ from openledger_protocol.primitives import (
 from ..contributors import ADA, TREASURY
 from ..signed import WORK, digest
 from .contract_world import OPEN
-from .kept import KeptChain, KeptLedger, keep_chain, keep_ledger
-from .world import SIDES, World, open_copy, open_world
+from .world import World, open_world
 
-UNOPENED = ChannelId(ZERO_DIGEST)
+MANIFEST = digest("9")
 
 ODD: Final = 123_456_789_012_345_677
 """An amount that no share divides."""
@@ -67,8 +62,8 @@ class OneWallet:
     world: World
     datanet_id: DatanetId
     adapter_id: AdapterId
-    sold: ChannelId = UNOPENED  # the other node pays the wallet
-    bought: ChannelId = UNOPENED  # the wallet pays the other node
+    sold: ChannelId  # the other node pays the wallet
+    bought: ChannelId  # the wallet pays the other node
 
     @property
     def wallet(self) -> Address:
@@ -238,46 +233,20 @@ class OneWallet:
 def open_one_wallet(root: Path, client: Any = None) -> Iterator[OneWallet]:
     """Bond both nodes, register the wallet's Datanet and adapter, and open a channel in each direction.
 
-    That is on the chain behind a tamed client, or else on a simulated one. Each simulated world is a copy of the
-    first one. Its channels are its own, because a copied ledger signs on no earlier ones.
+    The channels are opened in each world anew, because a copied ledger signs on no earlier ones.
     """
-    if client is not None:
-        with open_world(root, client) as world:
-            yield _with_channels(_prepared(world))
-        return
-    kept = _kept()
-    for side, ledger in kept.ledgers.items():
-        ledger.write(root / f"{side}.db")
-    chain = replace(kept.one.world.chain, client=kept.rows.copy(), contracts=dict(kept.one.world.chain.contracts))
-    with open_copy(root, chain, {}) as world:
-        world.num_actions = kept.one.world.num_actions
-        world.configs = dict(kept.one.world.configs)
-        yield _with_channels(replace(kept.one, world=world))
+    with open_world(root, client, begin=_begin) as world:
+        wallet = world.node.accounts.wallet
+        yield OneWallet(
+            world=world,
+            datanet_id=datanet_id(wallet, "lake"),
+            adapter_id=registered_id(wallet, MANIFEST),
+            sold=_open(world, world.payer, world.node),
+            bought=_open(world, world.node, world.payer),
+        )
 
 
-def _with_channels(one: OneWallet) -> OneWallet:
-    one.sold = _open(one.world, one.world.payer, one.world.node)
-    one.bought = _open(one.world, one.world.node, one.world.payer)
-    return one
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    one: OneWallet  # closed
-    rows: KeptChain
-    ledgers: dict[str, KeptLedger]
-
-
-@cache
-def _kept() -> _Kept:
-    with TemporaryDirectory() as folder:
-        with open_world(Path(folder)) as world:
-            one = _prepared(world)
-            rows = keep_chain(world.chain.client)
-        return _Kept(one=one, rows=rows, ledgers={side: keep_ledger(Path(folder) / f"{side}.db") for side in SIDES})
-
-
-def _prepared(world: World) -> OneWallet:
+def _begin(world: World) -> None:
     node, payer = world.node, world.payer
     prepare_development(payer)
     world.run(lambda: payer.deployment.is_signer(payer.accounts.wallet, payer.accounts.signer))
@@ -285,11 +254,7 @@ def _prepared(world: World) -> OneWallet:
     world.act(CreateDatanet(name="lake", treasury=wallet, owner_ppm=100_000, licence="CC-BY-4.0"))
     found = datanet_id(wallet, "lake")
     world.run(lambda: node.ledger.events.find("DatanetCreated", {"id": found}))
-    return OneWallet(
-        world=world,
-        datanet_id=found,
-        adapter_id=world.register(digest("9"), found),
-    )
+    world.register(MANIFEST, found)
 
 
 def _open(world: World, buyer: NetworkSession, seller: NetworkSession) -> ChannelId:

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pytest
 
-from openledger_node.chain.client import ChainClient
 from openledger_node.chain.clients.evm import HttpEndpoint
 from openledger_node.chain.clients.simulated import GENESIS_S, SEED, SimulatedClient
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
@@ -44,41 +43,35 @@ WAYS: Final = [
 """Every way to have a chain: in this process, served from it, and in a process of its own with either engine."""
 
 
-class TamedClient(ChainClient, Protocol):
+class TamedClient(RpcClient):
     """A client of a chain that mines when a test says so."""
 
     def mine(self, count: int = 1) -> Block:
         """Mine so many blocks; the first holds the waiting transactions."""
-
-    def advance(self, seconds: int) -> Block:
-        """Mine one block, so many seconds later or more."""
-
-    def ask(self, method: str, params: list[Any]) -> Any:
-        """Call any method of JSON-RPC."""
-
-
-class Simulation(SimulatedClient):
-    """The simulated chain, asked anything."""
-
-    def ask(self, method: str, params: list[Any]) -> Any:
-        return self._endpoint.ask(method, params)
-
-
-class _Tamed(RpcClient):
-    def __init__(self, url: str) -> None:
-        super().__init__(HttpEndpoint(url, TIMEOUT_S))
-        self.url = url
-
-    def mine(self, count: int = 1) -> Block:
         for _ in range(count):
             self.advance(1)
         return self.head()
 
+    def advance(self, seconds: int) -> Block:
+        """Mine one block, so many seconds later or more."""
+        raise NotImplementedError
+
     def ask(self, method: str, params: list[Any]) -> Any:
+        """Call any method of JSON-RPC."""
         return self._endpoint.ask(method, params)
 
 
-class PatientClient(_Tamed):
+class Simulation(SimulatedClient, TamedClient):
+    """The simulated chain, asked anything."""
+
+
+class _HttpClient(TamedClient):
+    def __init__(self, url: str) -> None:
+        super().__init__(HttpEndpoint(url, TIMEOUT_S))
+        self.url = url
+
+
+class PatientClient(_HttpClient):
     """The chain mines by itself: to have blocks is to wait for them."""
 
     def mine(self, count: int = 1) -> Block:
@@ -102,7 +95,7 @@ LATER_S = (0, 5, 60)
 """anvil's own clock may be ahead of its newest block on a busy machine; it then wants a later time."""
 
 
-class AnvilClient(_Tamed):
+class AnvilClient(_HttpClient):
     """anvil, which mines when it is told to, and reorganises."""
 
     def advance(self, seconds: int) -> Block:
@@ -121,10 +114,10 @@ class AnvilClient(_Tamed):
         return self.head()
 
 
-class ServedClient(_Tamed):
+class _ServedClient(_HttpClient):
     """The embedded chain, in this process and yet asked over HTTP."""
 
-    def __init__(self, url: str, chain: EmbeddedChain, lock: "threading.RLock") -> None:
+    def __init__(self, url: str, chain: EmbeddedChain, lock: Any) -> None:
         super().__init__(url)
         self._chain, self._lock = chain, lock
 
@@ -143,7 +136,7 @@ def tamed_chain(way: str, folder: Path) -> Iterator[Any]:
     elif way == "evm":
         chain = open_chain(None, GENESIS_S)
         methods = RpcMethods(chain, "openledger-node/test")
-        with served(methods.answer) as url, closing(ServedClient(url, chain, methods.lock)) as client:
+        with served(methods.answer) as url, closing(_ServedClient(url, chain, methods.lock)) as client:
             yield client
         chain.close()
     else:

@@ -37,7 +37,7 @@ from ..contributors import TREASURY
 from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
 from .contract_world import OPEN, ContractWorld
 from .deployed import DeployedChain, deployed_chain
-from .kept import KeptChain, KeptLedger, keep_chain, keep_ledger
+from .kept import copied_chain, keep_chain, keep_ledger
 
 KEYS = {
     "node": (NODE_KEY, SIGNER_KEY, b"\x05" * 32),
@@ -189,28 +189,36 @@ SIDES = ("node", "payer")
 
 @contextmanager
 def open_world(
-    root: Path, client: Any = None, *, options: Mapping[str, Any] | None = None, **settings: Any
+    root: Path,
+    client: Any = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    begin: Callable[[World], object] | None = None,
+    **settings: Any,
 ) -> Iterator[World]:
     """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client.
 
-    `options` are those of both sessions, and `settings` those of the deployment. A simulated world is a copy of the
-    first one with its settings, and its sessions begin over copies of the ledgers.
+    `options` are those of both sessions, and `settings` those of the deployment; `begin` does more before the test
+    does. A simulated world is a copy of the first one that began so, its ledgers included.
     """
     if client is None:
-        kept = _kept(tuple(sorted(settings.items())))
-        chain = replace(kept.chain, client=kept.rows.copy(), contracts=dict(kept.chain.contracts))
+        kept = _kept(begin, tuple(sorted(settings.items())))
+        chain = replace(kept.chain, client=copied_chain(kept.rows), contracts=dict(kept.chain.contracts))
         for side, ledger in kept.ledgers.items():
-            ledger.write(root / f"{side}.db")
-        with open_copy(root, chain, options or {}) as world:
+            (root / f"{side}.db").write_bytes(ledger)
+        with _open_sides(root, chain, options or {}) as world:
+            world.num_actions = kept.num_actions
             yield world
     else:
-        with open_copy(root, deployed_chain(client, **settings), options or {}) as world:
+        with _open_sides(root, deployed_chain(client, **settings), options or {}) as world:
             _prepare(world)
+            if begin:
+                begin(world)
             yield world
 
 
 @contextmanager
-def open_copy(root: Path, chain: DeployedChain, options: Mapping[str, Any]) -> Iterator[World]:
+def _open_sides(root: Path, chain: DeployedChain, options: Mapping[str, Any]) -> Iterator[World]:
     """Open both sessions over the ledgers in a folder, as they are."""
     node, payer = (open_session(root, chain.client, chain.network, name, **options) for name in SIDES)
     try:
@@ -232,19 +240,23 @@ def _prepare(world: World) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    rows: KeptChain
+    rows: bytes
     chain: DeployedChain  # its client is closed
-    ledgers: Mapping[str, KeptLedger]
+    ledgers: Mapping[str, bytes]
+    num_actions: int
 
 
 @cache
-def _kept(settings: tuple[tuple[str, Any], ...]) -> _Kept:
-    chain = deployed_chain(**dict(settings))
-    with closing(chain.client), TemporaryDirectory() as folder:
-        with open_copy(Path(folder), chain, {}) as world:
-            _prepare(world)
-        ledgers = {side: keep_ledger(Path(folder) / f"{side}.db") for side in SIDES}
-        return _Kept(rows=keep_chain(chain.client), chain=chain, ledgers=ledgers)
+def _kept(begin: Callable[[World], object] | None, settings: tuple[tuple[str, Any], ...]) -> _Kept:
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        given = dict(settings)
+        opened = open_world(root, **given) if begin else _open_sides(root, deployed_chain(**given), {})
+        with opened as world, closing(world.chain.client) as client:
+            (begin or _prepare)(world)
+            rows = keep_chain(client)
+        ledgers = {side: keep_ledger(root / f"{side}.db") for side in SIDES}
+        return _Kept(rows=rows, chain=world.chain, ledgers=ledgers, num_actions=world.num_actions)
 
 
 def open_session(

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from support.chain_world.contract_world import ADAPTERS, ContractWorld
+from support.signed import AUTHORIZER_KEY, WORK, account
+
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores, shares_hash
 from openledger_protocol.constants import PPM
 from openledger_protocol.draws import Point, drawn_points
@@ -13,9 +16,6 @@ from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list,
 from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import Item, ReceiptOpening, span_of
 from openledger_protocol.signatures import sign_digest
-
-from ..signed import AUTHORIZER_KEY, WORK, account
-from .contract_world import ADAPTERS, ContractWorld
 
 NUM_CONTRIBUTORS = 9
 
@@ -50,43 +50,35 @@ def contributor(place: int, cluster: int) -> Address:
     return account(0x100 + (cluster * 7 + place * 3) % NUM_CONTRIBUTORS)
 
 
-def claim_work(
-    world: ContractWorld,
-    lanes: Sequence[Lane],
-    configs: Sequence[ChannelConfig],
-    *,
-    adapters: Sequence[AdapterId] = ADAPTERS,
-) -> ClaimLine:
-    """Claim these lanes of the channels `configs`, in the order of the claim's adapters."""
+def claim_work(world: ContractWorld, lanes: Sequence[Lane], configs: Sequence[ChannelConfig]) -> ClaimLine:
+    """Claim these lanes of the channels `configs`, in the order of the adapters."""
     ordered = sorted(lanes, key=lambda lane: lane.adapter)
-    items = list(_items(world, ordered, configs, adapters))
-    record, codes, _ = world.claim(items, adapters)
+    items = list(_items(world, ordered, configs))
+    record, codes, _ = world.claim(items)
     counted = [code is None for code in codes]
     receipts = [
         claimed
         for number, (lane, item) in enumerate(zip(ordered, items, strict=True))
         if counted[number]
-        for claimed in _receipts(world, number, lane, item, adapters[lane.adapter])
+        for claimed in _receipts(world, number, lane, item, ADAPTERS[lane.adapter])
     ]
     return ClaimLine(
         record=record,
-        spans=tuple(span_of(item, adapters, world.payments) for item in items),
+        spans=tuple(span_of(item, ADAPTERS, world.payments) for item in items),
         amounts_wei=tuple(item.amount_wei if ok else ZERO_WEI for item, ok in zip(items, counted, strict=True)),
         receipts=tuple(receipts),
     )
 
 
-def _items(
-    world: ContractWorld, lanes: Sequence[Lane], configs: Sequence[ChannelConfig], adapters: Sequence[AdapterId]
-) -> Iterator[Item]:
+def _items(world: ContractWorld, lanes: Sequence[Lane], configs: Sequence[ChannelConfig]) -> Iterator[Item]:
     claimed = {
         (number, adapter): wei
         for number in {lane.channel for lane in lanes}
-        for adapter, wei in enumerate(world.channel(configs[number], adapters).lanes.values())
+        for adapter, wei in enumerate(world.channel(configs[number]).lanes.values())
     }
     for lane in lanes:
         start, config = claimed[lane.channel, lane.adapter], configs[lane.channel]
-        item = world.item(lane.amount, adapter=lane.adapter, start=start, config=config, adapters=adapters)
+        item = world.item(lane.amount, adapter=lane.adapter, start=start, config=config)
         yield replace(item, max_claimable_wei=Wei(start)) if lane.is_short else item
 
 
