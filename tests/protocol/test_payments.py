@@ -1,5 +1,6 @@
 """Channels, lanes and vouchers: digests are a wallet's own, and each rule of a voucher has its refusal."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,16 +15,12 @@ from support.signed import (
     CHANNEL,
     PAYER_KEY,
     PAYMENTS,
-    claims,
-    claims_for,
+    addresses,
     digest,
-    domains,
-    permits,
+    digests,
     receipts,
-    refunds,
-    typed_data,
     uints,
-    vouchers,
+    weis,
 )
 
 from openledger_protocol.eip712 import Domain
@@ -36,6 +33,8 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.payments import (
     LaneState,
+    Permit,
+    Refund,
     SignedVoucher,
     Terms,
     Voucher,
@@ -48,7 +47,7 @@ from openledger_protocol.payments import (
     voucher_digest,
 )
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
-from openledger_protocol.settlement import claim_digest, claim_for_digest
+from openledger_protocol.settlement import ClaimFor, EpochClaim, claim_digest, claim_for_digest
 from openledger_protocol.signatures import sign_digest
 
 ADAPTER, OTHER = AdapterId(digest("a")), AdapterId(digest("b"))
@@ -66,6 +65,68 @@ def signed(
 ) -> SignedVoucher:
     voucher = Voucher(channel_id=channel, adapter_id=adapter, max_claimable_wei=Wei(max_claimable_wei))
     return SignedVoucher(voucher=voucher, signature=sign_digest(key, voucher_digest(voucher, PAYMENTS)))
+
+
+# ---- the digests are those of a wallet
+
+TYPES = {
+    "Voucher": "bytes32 channelId,bytes32 adapterId,uint128 maxClaimable",
+    "Receipt": "bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,"
+    "uint32 algoId,bytes32 sharesHash,Work work",
+    "Work": "bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,"
+    "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint",
+    "EpochClaim": "address node,uint64 seq,uint64 epoch,bytes32 itemsHash",
+    "Refund": "bytes32 channelId,uint128 amount,uint256 nonce",
+    "ClaimFor": "address account,address to,uint128 amount,uint256 nonce,uint64 deadline",
+    "Permit": "address owner,address spender,uint256 value,uint256 nonce,uint256 deadline",
+    "EIP712Domain": "string name,string version,uint256 chainId,address verifyingContract",
+}
+"""The types as the design writes them."""
+
+domains = st.builds(
+    Domain, name=st.sampled_from(["OpenLedgerPayments", "é"]), chain_id=uints(256), verifying_contract=addresses
+)
+vouchers = st.builds(Voucher, channel_id=digests, adapter_id=digests, max_claimable_wei=weis)
+refunds = st.builds(Refund, channel_id=digests, amount_wei=weis, nonce=uints(256))
+permits = st.builds(
+    Permit, owner=addresses, spender=addresses, value_wei=uints(256), nonce=uints(256), deadline_s=uints(256)
+)
+claims = st.builds(EpochClaim, node=addresses, seq=uints(64), epoch=uints(64), items_hash=digests)
+claims_for = st.builds(
+    ClaimFor, account=addresses, to=addresses, amount_wei=weis, nonce=uints(256), deadline_s=uints(64)
+)
+
+
+def fields_of(kind: str) -> list[dict[str, str]]:
+    """The fields of a type, as a wallet is told them."""
+    return [dict(zip(("type", "name"), field.split(), strict=True)) for field in TYPES[kind].split(",")]
+
+
+def message_of(value: Any) -> dict[str, Any]:
+    """A value by the names of its type; ours have the same in snake case, some with their unit."""
+    message = {}
+    for field in fields_of(type(value).__name__):
+        ours = re.sub("([A-Z])", r"_\1", field["name"]).lower()
+        found = next(getattr(value, ours + unit) for unit in ("", "_wei", "_s") if hasattr(value, ours + unit))
+        message[field["name"]] = message_of(found) if field["type"] in TYPES else found
+    return message
+
+
+def typed_data(value: Any, domain: Domain) -> dict[str, Any]:
+    """Describe a value as a wallet is given it, JSON by JSON."""
+    kind = type(value).__name__
+    used = ["EIP712Domain", kind, *(["Work"] if kind == "Receipt" else [])]
+    return {
+        "types": {each: fields_of(each) for each in used},
+        "primaryType": kind,
+        "domain": {
+            "name": domain.name,
+            "version": domain.version,
+            "chainId": domain.chain_id,
+            "verifyingContract": domain.verifying_contract,
+        },
+        "message": message_of(value),
+    }
 
 
 CASES: list[tuple[st.SearchStrategy[Any], Any]] = [

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import strategies as st
-
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sign_binding
 from openledger_protocol.auction import Bid
 from openledger_protocol.bloom import make_filter
@@ -14,7 +12,7 @@ from openledger_protocol.peers import peer_id_from_public_key, public_key_of
 from openledger_protocol.primitives import AdapterId, Digest, Generation, RequestId, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
-from .signed import NODE, SIGNER, SIGNER_KEY, addresses, digest, digests, uints, weis
+from .signed import NODE, SIGNER, SIGNER_KEY, digest
 
 NETWORK = "development-1a2b3c4d"
 NOW_S = 1_800_000_000
@@ -72,38 +70,6 @@ BID = BidMessage(
     ttft_ms=120,
     tokens_per_s=40,
     valid_ms=5_000,
-)
-
-terms = st.builds(Terms, price_in_wei=weis, price_out_wei=weis)
-positives = st.integers(1, 2**32 - 1)
-calls = st.builds(
-    Call,
-    id=digests,
-    base=digests,
-    adapter=digests,
-    tokens_in=uints(32),
-    tokens_max=positives,
-    price_in_max=weis,
-    price_out_max=weis,
-    deadline_ms=positives,
-)
-bid_messages = st.builds(
-    BidMessage,
-    id=digests,
-    wallet=addresses,
-    signer=addresses,
-    generation=digests,
-    terms=terms,
-    profile_hash=digests,
-    algo_id=uints(32),
-    index_root=digests,
-    chunk_tokens=positives,
-    context_max=positives,
-    queue=uints(32),
-    is_warm=st.booleans(),
-    ttft_ms=uints(32),
-    tokens_per_s=positives,
-    valid_ms=positives,
 )
 
 

@@ -1,6 +1,5 @@
 """Strategies and samples of the money path's values, for tests of the protocol and of the contracts."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
@@ -9,9 +8,7 @@ from openledger_protocol.eip712 import Domain, payments_domain
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.payments import (
     ChannelConfig,
-    Permit,
     Receipt,
-    Refund,
     Voucher,
     Work,
     channel_id,
@@ -28,7 +25,7 @@ from openledger_protocol.primitives import (
     Wei,
     checksum_address,
 )
-from openledger_protocol.settlement import ClaimFor, ClaimRecord, EpochClaim, Item, ItemSpan
+from openledger_protocol.settlement import ClaimRecord, Item, ItemSpan
 from openledger_protocol.signatures import address_of, sign_digest
 
 PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY = (bytes([number]) * 32 for number in (1, 2, 3, 4))
@@ -105,13 +102,9 @@ def uints(bits: int) -> st.SearchStrategy[int]:
 
 
 weis = uints(128).map(Wei)
-domains = st.builds(
-    Domain, name=st.sampled_from(["OpenLedgerPayments", "é"]), chain_id=uints(256), verifying_contract=addresses
-)
 configs = st.builds(
     ChannelConfig, payer=addresses, authorizer=addresses, node=addresses, withdraw_delay_s=uints(64), salt=digests
 )
-vouchers = st.builds(Voucher, channel_id=digests, adapter_id=digests, max_claimable_wei=weis)
 works = st.builds(
     Work,
     request_id=digests,
@@ -137,113 +130,7 @@ receipts = st.builds(
     shares_hash=digests,
     work=works,
 )
-refunds = st.builds(Refund, channel_id=digests, amount_wei=weis, nonce=uints(256))
-permits = st.builds(
-    Permit, owner=addresses, spender=addresses, value_wei=uints(256), nonce=uints(256), deadline_s=uints(256)
-)
-claims = st.builds(EpochClaim, node=addresses, seq=uints(64), epoch=uints(64), items_hash=digests)
-claims_for = st.builds(
-    ClaimFor, account=addresses, to=addresses, amount_wei=weis, nonce=uints(256), deadline_s=uints(64)
-)
 spans = st.builds(ItemSpan, channel_id=digests, adapter_id=digests, authorizer=addresses, from_wei=weis, to_wei=weis)
-
-
-TYPES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
-    "ChannelConfig": (
-        ("address", "payer", "payer"),
-        ("address", "authorizer", "authorizer"),
-        ("address", "node", "node"),
-        ("uint64", "withdrawDelay", "withdraw_delay_s"),
-        ("bytes32", "salt", "salt"),
-    ),
-    "Voucher": (
-        ("bytes32", "channelId", "channel_id"),
-        ("bytes32", "adapterId", "adapter_id"),
-        ("uint128", "maxClaimable", "max_claimable_wei"),
-    ),
-    "Receipt": (
-        ("bytes32", "channelId", "channel_id"),
-        ("uint64", "seq", "seq"),
-        ("uint64", "issuedAt", "issued_at_s"),
-        ("bytes32", "adapterId", "adapter_id"),
-        ("uint128", "amount", "amount_wei"),
-        ("uint128", "cumulative", "cumulative_wei"),
-        ("uint32", "algoId", "algo_id"),
-        ("bytes32", "sharesHash", "shares_hash"),
-        ("Work", "work", "work"),
-    ),
-    "Work": (
-        ("bytes32", "requestId", "request_id"),
-        ("bytes32", "profileHash", "profile_hash"),
-        ("bytes32", "indexRoot", "index_root"),
-        ("uint32", "tokensIn", "tokens_in"),
-        ("uint32", "tokensOut", "tokens_out"),
-        ("bytes32", "promptCommit", "prompt_commit"),
-        ("bytes32", "outputCommit", "output_commit"),
-        ("bytes32", "retrievalHash", "retrieval_hash"),
-        ("bytes32", "signalsHash", "signals_hash"),
-        ("bytes32", "fingerprint", "fingerprint"),
-    ),
-    "EpochClaim": (
-        ("address", "node", "node"),
-        ("uint64", "seq", "seq"),
-        ("uint64", "epoch", "epoch"),
-        ("bytes32", "itemsHash", "items_hash"),
-    ),
-    "Refund": (
-        ("bytes32", "channelId", "channel_id"),
-        ("uint128", "amount", "amount_wei"),
-        ("uint256", "nonce", "nonce"),
-    ),
-    "ClaimFor": (
-        ("address", "account", "account"),
-        ("address", "to", "to"),
-        ("uint128", "amount", "amount_wei"),
-        ("uint256", "nonce", "nonce"),
-        ("uint64", "deadline", "deadline_s"),
-    ),
-    "Permit": (
-        ("address", "owner", "owner"),
-        ("address", "spender", "spender"),
-        ("uint256", "value", "value_wei"),
-        ("uint256", "nonce", "nonce"),
-        ("uint256", "deadline", "deadline_s"),
-    ),
-}
-"""The types as the design writes them: (type, name, our field)."""
-
-
-def typed_data(value: Any, domain: Domain) -> dict[str, Any]:
-    """Describe a value as a wallet is given it, JSON by JSON."""
-    name = type(value).__name__
-    used = [name, *[kind for kind, _, _ in TYPES[name] if kind in TYPES]]
-    return {
-        "types": {
-            "EIP712Domain": [
-                {"name": "name", "type": "string"},
-                {"name": "version", "type": "string"},
-                {"name": "chainId", "type": "uint256"},
-                {"name": "verifyingContract", "type": "address"},
-            ],
-            **{used_name: [{"name": key, "type": kind} for kind, key, _ in TYPES[used_name]] for used_name in used},
-        },
-        "primaryType": name,
-        "domain": {
-            "name": domain.name,
-            "version": domain.version,
-            "chainId": domain.chain_id,
-            "verifyingContract": domain.verifying_contract,
-        },
-        "message": _message(value),
-    }
-
-
-def _message(value: Any) -> dict[str, Any]:
-    fields = TYPES[type(value).__name__]
-    return {
-        key: _message(getattr(value, field)) if kind in TYPES else getattr(value, field)
-        for kind, key, field in fields
-    }
 
 
 WINDOWS = Windows(
