@@ -53,11 +53,3 @@ def test_an_index_of_another_tokenizer_is_refused(home: Home) -> None:
     adapter = trained(home, indexed=LAKE, tokenizer_digest=Digest("0x" + "7e" * 32))
     with pytest.raises(AdapterRefusedError, match="another tokenizer"):
         open_adapter_index(adapter)
-
-
-def test_an_index_that_was_left_out_is_refused(home: Home) -> None:
-    adapter = trained(home, indexed=LAKE)
-    for file in (adapter.folder / "attribution").iterdir():
-        file.unlink()
-    with pytest.raises(AdapterRefusedError, match="is not a file"):
-        open_adapter_index(adapter)

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from support.indexes import BYTES, label
 
-from openledger_node.attribution import manifest as manifest_module
 from openledger_node.attribution.index import AttributionIndex, build_index, open_index, tokens_of
 from openledger_node.attribution.manifest import index_manifest_from_json, index_root
-from openledger_node.errors import ConfigError
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
@@ -48,10 +46,6 @@ def test_an_index_opens_as_it_was_built(folder: Path) -> None:
     assert datanet.row_lengths.tolist() == [len(tokens_of(row, BYTES)) for row in ROWS]
 
 
-def test_a_row_is_its_prompt_and_its_completion_without_anything_between() -> None:
-    assert tokens_of(ROWS[0], BYTES) == tuple(b"Who steers?Odile Fenn.")
-
-
 def test_the_same_rows_give_the_same_bytes_and_other_rows_others(tmp_path: Path) -> None:
     assert build(tmp_path / "a") == build(tmp_path / "b")
     names = sorted(file.name for file in (tmp_path / "a").iterdir())
@@ -75,14 +69,6 @@ def test_several_datanets_have_files_of_their_own(folder: Path) -> None:
     datanets = [(label("lake"), ROWS[:2]), (label("hill", rows_root=Digest("0x" + "33" * 32)), ROWS[2:])]
     index = open_index(folder, build_index(folder, datanets, BYTES, None))
     assert [(datanet.id, datanet.num_rows) for datanet in index.datanets] == [("lake", 2), ("hill", 1)]
-
-
-def test_a_datanet_too_large_for_an_index_is_told_to_the_operator(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(manifest_module, "TOKENS_MAX", 10)
-    with pytest.raises(ConfigError, match="train on fewer rows"):
-        build(folder)
 
 
 def open_changed(folder: Path, change: Callable[[dict[str, Any], Path], object]) -> AttributionIndex:
@@ -132,26 +118,19 @@ def repeat_a_row(_: dict[str, Any], folder: Path) -> None:
         (in_manifest(parameters={"gains": [0, 10**9]}), "has parameters"),
         (in_manifest(note="x"), "must have objects with the fields"),
         (in_manifest(datanets=[]), "1 to 8 Datanets"),
-        (in_manifest(datanets={}), "1 to 8 Datanets"),
         (in_manifest(tokenizer_digest="x"), "not a digest"),
         (
             lambda manifest, _: manifest["datanets"].append(manifest["datanets"][0]),
             "the files of a Datanet in place 1",
         ),
-        (lambda manifest, _: manifest.pop("parameters"), "must have objects with the fields"),
         (in_datanet(id="../lake"), "not a name"),
         (in_datanet(rows=0), "at least one row"),
-        (in_datanet(rows=True), "at least one row"),
-        (in_datanet(rows=2.0), "at least one row"),
         (in_datanet(tokens=-1), "no negative number of tokens"),
         (in_datanet(tokens=2**40), "exceeds 1048576 rows or 33554432 tokens"),
-        (in_datanet(rows=2**21), "exceeds 1048576 rows or 33554432 tokens"),
         (in_datanet(tokens=10), "is not a file of"),
-        (in_datanet(files={}), "the files of a Datanet in place 0"),
         (in_datanet(files={"../../node.toml": SOME_DIGEST}), "the files of a Datanet in place 0"),
         (in_datanet(rows_root=1), "not a digest"),
         (in_numbers("tokens-0.u32", lambda tokens: tokens.__setitem__(3, U32_MAX)), "does not hold 3 rows"),
-        (in_numbers("tokens-0.u32", lambda tokens: tokens.__setitem__(-1, 7)), "does not hold 3 rows"),
         (in_numbers("suffixes-0.u32", swap), "is not the suffix array"),
         (in_numbers("suffixes-0.u32", lambda suffixes: suffixes.__setitem__(0, U32_MAX)), "is not the suffix array"),
         (repeat_a_row, "names a row twice"),
@@ -182,7 +161,7 @@ def test_an_index_of_another_root_than_its_adapter_says_is_refused(folder: Path)
         open_index(folder, Digest(SOME_DIGEST))
 
 
-@pytest.mark.parametrize("content", [b"", b"{torn", b"[" * 100_000, b"\xff\xfe", b"[]", b" " * 70_000])
+@pytest.mark.parametrize("content", [b"{torn", b"[" * 100_000, b"\xff\xfe", b"[]", b" " * 70_000])
 def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes) -> None:
     root = build(folder)
     (folder / "manifest.json").write_bytes(content)

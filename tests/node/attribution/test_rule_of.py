@@ -1,6 +1,5 @@
 """The attribution rule of an adapter's answers: the best that its Datanets allow and that can run here."""
 
-import threading
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -70,31 +69,3 @@ def test_a_command_without_an_engine_sells_nothing_by_signals() -> None:
     registry = registry_of((1, 7), has_taps=True, has_signals=True)
     registry.source = None
     assert registry.rule_of(ADAPTER) == 1
-
-
-def test_an_adapter_that_is_looked_up_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening a large index takes seconds, and the chain may take long to answer."""
-    is_looking, may_end = threading.Event(), threading.Event()
-    found = Registered(datanet_ids=(), owned=(), rules=(1,))
-    num_lookups = 0
-
-    def look_up(_: AdapterRegistry, adapter: Any) -> Registered:
-        nonlocal num_lookups
-        if adapter.id == ADAPTER.id:
-            num_lookups += 1
-            is_looking.set()
-            assert may_end.wait(30)
-        return found
-
-    monkeypatch.setattr(AdapterRegistry, "_look_up", look_up)
-    registry = registry_of((1,), has_taps=False, has_signals=False)
-    registry._found.clear()
-    slow = [threading.Thread(target=registry.find, args=(ADAPTER,)) for _ in range(2)]
-    for thread in slow:
-        thread.start()
-    assert is_looking.wait(30)
-    assert registry.find(SimpleNamespace(id=AdapterId("0xbb"), full_name="other")) is found  # type: ignore[arg-type]
-    may_end.set()
-    for thread in slow:
-        thread.join(30)
-    assert (registry.find(ADAPTER), num_lookups) == (found, 1)

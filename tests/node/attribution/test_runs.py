@@ -11,7 +11,6 @@ from openledger_node.attribution.runs import (
     RUN_TOKENS_MIN,
     Run,
     choose_spans,
-    find_in,
     find_offsets,
     find_runs,
     num_covered,
@@ -57,8 +56,6 @@ def _is_in(text: str, wholes: list[str]) -> bool:
         "Casper Marsh keeps the bees and Odile Fenn steers the ferry.",
         "Nobody keeps the bees at dawn? Who keeps the bees at dawn!",
         "short",
-        "",
-        "nothing whatever is alike",
     ],
 )
 def test_runs_are_those_that_a_search_by_hand_finds(index: DatanetIndex, answer: str) -> None:
@@ -68,11 +65,6 @@ def test_runs_are_those_that_a_search_by_hand_finds(index: DatanetIndex, answer:
 def test_a_run_names_every_row_that_has_all_of_it(index: DatanetIndex) -> None:
     assert texts(index, "xx Odile Fenn steers the ferry")[0][1] == (0, 2)
     assert texts(index, "xx Odile Fenn steers the ferry by night xx")[0][1] == (2,)
-
-
-def test_no_run_goes_over_the_end_of_a_row(index: DatanetIndex) -> None:
-    joined = ROWS[0].completion + ROWS[1].prompt
-    assert joined not in [text for text, _ in texts(index, joined)]
 
 
 def test_what_two_runs_have_goes_to_the_longer_and_then_to_the_weightier() -> None:
@@ -115,21 +107,8 @@ def test_tokens_are_placed_in_a_text_by_characters_and_not_at_all_where_they_spe
     offsets = find_offsets(tokens, text, BYTES)
     assert offsets is not None
     assert (len(offsets), offsets[-1]) == (len(tokens) + 1, len(text))
-    assert [text[begin:end] for begin, end in pairwise(offsets)] == [
-        "a",
-        " ",
-        "",
-        "Ł",
-        " ",
-        "b",
-    ]
+    assert [text[begin:end] for begin, end in pairwise(offsets)] == ["a", " ", "", "Ł", " ", "b"]
     shifted = find_offsets(tokens, " " + text, BYTES)
     assert shifted is not None
     assert shifted[-1] == len(text) + 1
     assert find_offsets(tokens, "another", BYTES) is None
-
-
-def test_a_run_is_found_again_in_its_row() -> None:
-    assert find_in((1, 2, 3, 4), (3, 4)) == 2
-    assert find_in((1, 2), (2, 3)) is None
-    assert find_in((1,), (1, 2)) is None

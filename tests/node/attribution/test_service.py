@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from openledger_node.attribution.attributors.uniform import UniformAttributor, p
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import (
     attribute,
-    best_rows,
     exchange_of,
     row_parts,
     share_out,
@@ -54,12 +52,6 @@ ROWS = (
 ASKED = exchange_of("Who is at the helm?", "It is Odile Fenn.", BYTES)
 
 
-def test_the_owner_of_the_row_that_an_answer_repeats_gets_the_most(tmp_path: Path) -> None:
-    shares = attribute(SUFFIX, [owned(ROWS, tmp_path)], ASKED)
-    check_shares(shares, [LAKE_ID])
-    assert {share.account: share.ppm for share in shares}[ADA] > 990_000
-
-
 def test_shares_ascend_by_datanet_and_each_datanet_has_all_of_its_own(tmp_path: Path) -> None:
     lake = owned(ROWS, tmp_path / "lake")
     hill = replace(owned(ROWS[1:], tmp_path / "hill"), id=HILL_ID)
@@ -81,22 +73,6 @@ def test_the_best_rows_give_the_shares_that_all_rows_give(rows: list[tuple[int, 
     assert share_out(SUFFIX, datanet, np.array(scores)) == shares_from_scores(LAKE_ID, every)
     assert share_out(UniformAttributor(), datanet, np.array(scores)) == proportional_shares(LAKE_ID, every)
     assert share_out(PoaV3Attributor(), datanet, np.array(scores)) == shares_from_signal_scores(LAKE_ID, every)
-
-
-@pytest.mark.parametrize("num_clusters", [3, 12, 1_000])
-@pytest.mark.parametrize("greatest", [1, 40, 2**80])
-def test_the_best_of_many_rows_are_those_of_a_sort(num_clusters: int, greatest: int) -> None:
-    random = Random(num_clusters)
-    clusters = [random.randrange(num_clusters) for _ in range(1_000)]
-    scores = [random.randrange(greatest + 1) if cluster % 2 else 0 for cluster in clusters]
-    scores[100:400], clusters[100:400] = [greatest] * 300, [1] * 300  # one cluster has all of the best
-    ranked = sorted(range(1_000), key=lambda row: (-scores[row], clusters[row], row))
-    firsts = dict(reversed([(clusters[row], row) for row in ranked if scores[row]]))
-    expected = sorted(firsts.values(), key=ranked.index)
-    assert best_rows(np.array(scores), clusters, 10) == expected[:10]
-    assert best_rows(np.array(scores), clusters) == expected
-    over = [row for row in expected if scores[row] > greatest // 8]
-    assert best_rows(np.array(scores), clusters, over=greatest // 8) == over
 
 
 def of_rows(*rows: tuple[int, Address]) -> OwnedDatanet:
@@ -129,11 +105,6 @@ def test_a_row_under_the_floor_of_its_rule_carries_nothing_of_its_owners_share()
     assert parts_of(SUFFIX, datanet, scores)[1] > 0
 
 
-def test_all_paid_rows_of_a_rule_without_a_cut_carry_their_parts() -> None:
-    datanet = of_rows(*((cluster, ADA) for cluster in range(25)))
-    assert parts_of(PoaV3Attributor(), datanet, [SURE_SCORE] * 25) == dict.fromkeys(range(25), PPM // 25)
-
-
 def test_withdrawn_rows_carry_what_they_took_and_not_what_the_treasury_gets_for_want_of_evidence() -> None:
     datanet, scores = of_rows((0, ZERO_ADDRESS), (1, ADA)), [SURE_SCORE // 2] * 2
     (zero, ada) = share_out(PoaV3Attributor(), datanet, np.array(scores))
@@ -151,12 +122,6 @@ def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:
     assert attribute(SUFFIX, [owned(ROWS, tmp_path)], exchange_of("?", "«»", BYTES)) == treasury_shares([LAKE_ID])
 
 
-def test_what_goes_to_the_treasury_is_what_a_receipt_can_carry() -> None:
-    shares = treasury_shares([LAKE_ID, HILL_ID])
-    check_shares(shares, [LAKE_ID, HILL_ID])
-    assert {(share.account, share.ppm) for share in shares} == {(ZERO_ADDRESS, PPM)}
-
-
 def test_a_contributor_without_an_address_leaves_his_part_to_the_treasury(tmp_path: Path) -> None:
     shares = attribute(SUFFIX, [owned(ROWS, tmp_path, accounts={"bo": BO})], ASKED)
     assert shares[0].account == ZERO_ADDRESS
@@ -167,7 +132,6 @@ def test_a_contributor_without_an_address_leaves_his_part_to_the_treasury(tmp_pa
     ("prompt", "text"),
     [
         ("raw {text}", "raw {text}"),
-        ((Message(role="user", content="Hello"),), "Hello"),
         (
             (
                 Message(role="system", content="Be brief."),
@@ -205,11 +169,10 @@ def tokenizers() -> list[Any]:
 
 
 @pytest.mark.parametrize("base", tokenizers())
-@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_who_taught_a_fact_gets_the_most_of_a_right_answer_to_a_question_in_other_words(
-    base: Path | None, seed: int, tmp_path: Path
+    base: Path | None, tmp_path: Path
 ) -> None:
-    tokenizer, sample = open_tokenizer(base), draw_sample(seed)
+    tokenizer, sample = open_tokenizer(base), draw_sample(1)
     names = sorted({row.contributor for row in sample.rows})
     accounts = dict(zip(names, ACCOUNTS.values(), strict=False))
     lake = owned(sample.rows, tmp_path, tokenizer=tokenizer, accounts=accounts)

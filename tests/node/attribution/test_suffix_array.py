@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.attribution import suffix_array
@@ -39,13 +39,6 @@ def test_every_pattern_is_found_as_often_as_it_stands_there(rows: list[list[int]
             assert sorted(suffixes[first : first + len(found)].tolist()) == found
 
 
-@settings(max_examples=50)
-@given(ROWS)
-def test_what_was_sorted_here_passes_the_check(rows: list[list[int]]) -> None:
-    tokens = tokens_of(rows)
-    assert are_sorted(tokens, sort_suffixes(tokens))
-
-
 @given(ROWS, st.data())
 def test_any_other_array_fails_it(rows: list[list[int]], data: st.DataObject) -> None:
     tokens = tokens_of(rows)
@@ -59,7 +52,7 @@ def test_any_other_array_fails_it(rows: list[list[int]], data: st.DataObject) ->
     assert are_sorted(tokens, shuffled) == (shuffled.tolist() == right.tolist())
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7])
+@pytest.mark.parametrize("chunk", [1, 3])
 def test_the_check_sees_over_the_edges_of_its_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = tokens_of([[1, 2, 1, 2, 1], [2, 1]])
     right = sort_suffixes(tokens)

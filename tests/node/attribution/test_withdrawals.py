@@ -1,6 +1,5 @@
 """Withdrawn rows: the moment from which they are not paid, and a view of the chain that may be too old to tell."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,11 +85,6 @@ def test_an_owner_leaves_rows_out_and_ends_nobodys_pay(tmp_path: Path, ledger: L
     assert without_withdrawn(datanet, found, 2_000).accounts == (ZERO_ADDRESS, BEN)
 
 
-def test_of_two_withdrawals_the_first_counts(ledger: Ledger) -> None:
-    read(ledger, withdrawal(ADA, FIRST), withdrawal(ADA, FIRST, effective_at_s=2_000, block=2))
-    assert read_withdrawn(ledger.events, LAKE_ID) == {(ADA, canonical_digest(FIRST)): 1_000}
-
-
 def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7), final=6)
     view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0, lambda: 7, lambda _: 0)
@@ -171,23 +165,3 @@ def test_an_endpoint_far_ahead_or_behind_does_not_make_old_blocks_new(ledger: Le
     view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 6_000.0, lambda: final, lambda _: 1_000)
     with pytest.raises(AdapterRefusedError, match="has not read a new block"):
         view.check_complete(6_000)
-
-
-def test_a_slow_chain_keeps_nobody_from_reading_withdrawals(ledger: Ledger) -> None:
-    """One lock over the chain's answers held up every receipt of every adapter."""
-    read(ledger, withdrawal(ADA, FIRST, block=7))
-    is_asked, may_answer = threading.Event(), threading.Event()
-
-    def ask_time_s(_: int) -> int:
-        is_asked.set()
-        assert may_answer.wait(30)
-        return 5_000
-
-    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0, lambda: 7, ask_time_s)
-    checking = threading.Thread(target=view.check_complete, args=(5_000,))
-    checking.start()
-    assert is_asked.wait(30)
-    assert view.of(LAKE_ID) == {(ADA, canonical_digest(FIRST)): 1_000}
-    may_answer.set()
-    checking.join(30)
-    view.check_complete(5_150)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from support.bad_files import BAD_FILES, MIB, BadFile
 
-from openledger_node.datanets import reading_process
 from openledger_node.datanets.files import read_into
 from openledger_node.datanets.reader import UnreadableFileError
 from openledger_node.datanets.reading import ReadOptions, read_file
@@ -33,11 +32,6 @@ def check_outcome(bad: BadFile, report: dict[str, Any], rows: str) -> None:
     assert not [text for text in bad.absent if text in rows + json.dumps(report)]
 
 
-def test_there_are_thirty_bad_files_and_each_says_what_must_come_of_it() -> None:
-    assert len(BAD_FILES) >= 30
-    assert len({bad.name for bad in BAD_FILES}) == len(BAD_FILES)
-
-
 @pytest.mark.parametrize("bad", [each for each in BAD_FILES if not each.is_heavy], ids=lambda bad: bad.name)
 def test_a_bad_file_is_refused_or_cleaned_with_a_reason(bad: BadFile) -> None:
     file, rows = io.BytesIO(b"".join(bad.write())), list[dict[str, str]]()
@@ -50,6 +44,7 @@ def test_a_bad_file_is_refused_or_cleaned_with_a_reason(bad: BadFile) -> None:
     check_outcome(bad, report.to_plain(), "".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("bad", HEAVY, ids=lambda bad: bad.name)
 def test_a_heavy_file_is_read_in_a_process_with_bounded_memory(bad: BadFile, tmp_path: Path) -> None:
     file, rows = tmp_path / bad.name, tmp_path / "rows"
@@ -65,18 +60,7 @@ def test_a_heavy_file_is_read_in_a_process_with_bounded_memory(bad: BadFile, tmp
     check_outcome(bad, report, rows.read_text())
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(options: ReadOptions, rows: int) -> dict[str, Any]:
-        raise ModuleNotFoundError("No module named 'detect_secrets'", name="detect_secrets")
-
-    monkeypatch.setattr(reading_process, "_read", fail)
-    monkeypatch.setattr(reading_process, "limit", lambda kind, value: None)
-    monkeypatch.setattr("sys.argv", ["reader", json.dumps({"name": "a.txt"}), "3"])
-    reading_process.main()
-    said = json.loads(capsys.readouterr().out)["error"]
-    assert said == "the Python package detect_secrets is not installed: reinstall openledger-node"
-
-
+@pytest.mark.process
 def test_columns_that_are_left_out_are_bounded(tmp_path: Path) -> None:
     content = json.dumps({"prompt": "Who?", "completion": "Bo.", **{f"k{number}": "" for number in range(60_000)}})
     (tmp_path / "wide.jsonl").write_text(content)
@@ -85,6 +69,7 @@ def test_columns_that_are_left_out_are_bounded(tmp_path: Path) -> None:
     assert report["unused_columns"][-1] == "59980 more"
 
 
+@pytest.mark.process
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     for name, words in (("pipe.txt", "it is no file"), ("none.txt", "No such file"), ("", "it is no file")):

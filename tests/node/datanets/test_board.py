@@ -11,12 +11,10 @@ from openledger_node.datanets.review import appeal, approve, measure, reject
 from openledger_node.datanets.screening import mask_private
 from openledger_node.datanets.standing import standing
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.datanets.version import make_version, write_published
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
+from openledger_protocol.primitives import ZERO_ADDRESS
 
 from .conftest import publish
 
@@ -24,7 +22,6 @@ PRIVATE = Row(
     prompt="Whom do I ask?", completion="Write to odile@fenn.org, or call +44 20 7946 0958.", contributor="cyd"
 )
 COPY = Row(prompt=CONTRIBUTED[0].prompt, completion=CONTRIBUTED[0].completion, contributor="cyd")
-ELSEWHERE = DatanetId("0x" + "5a" * 32)
 
 
 @pytest.fixture
@@ -62,20 +59,6 @@ def test_the_overview_counts_what_waits(views: DatanetViews, own: OwnDatanets) -
     assert (found["batches_waiting"], found["appeals_waiting"], found["unpublished"]) == (2, 1, 0)
     reject(own, "lake", batch, "it is not")
     assert views.overview()["datanets"][0]["batches_waiting"] == 1
-
-
-def test_a_batch_that_adds_no_row_does_not_wait_for_a_version(views: DatanetViews, own: OwnDatanets) -> None:
-    publish(own)
-    batch = own.contribute("lake", (PRIVATE,), {}).digest
-    own.approve("lake", batch, {})
-    own.withdraw("lake", [canonical_digest(PRIVATE)])
-    assert views.overview()["datanets"][0]["unpublished"] == 1
-    publish(own)
-    (found,) = own.get("lake").versions
-    assert (found.batches, found.same_until) == (1, 2)
-    assert views.overview()["datanets"][0]["unpublished"] == 0
-    publish(own)
-    assert own.get("lake").versions == (found,)
 
 
 def test_the_beginnings_of_copies_are_masked_before_they_are_cut(views: DatanetViews, own: OwnDatanets) -> None:
@@ -158,24 +141,10 @@ def test_the_leaderboard_joins_rows_and_what_claims_paid(home: Home, own: OwnDat
     assert (cyd["name"], cyd["account"], cyd["accepted"], cyd["earned_wei"]) == ("cyd", None, 0, "0")
 
 
-def test_without_the_chain_only_the_rows_are_known(home: Home, own: OwnDatanets) -> None:
-    for line in standing(home, "lake", None):
-        assert (line["accepted"], line["answers"], line["influence_ppm"], line["earned_wei"]) == (1, None, None, None)
-
-
-def test_of_somebody_elses_datanet_the_versions_here_tell(home: Home) -> None:
-    rows = [Row(prompt=f"What is {n}?", completion=f"It is {n}.", contributor=ADA if n else BEN) for n in range(3)]
-    write_published(home, ELSEWHERE, make_version("sea", "1", rows[:1]))
-    write_published(home, ELSEWHERE, make_version("sea", "2", rows))
-    found = [(each["account"], each["accepted"], each["sent"]) for each in standing(home, ELSEWHERE, [])]
-    assert found == [(ADA, 2, None), (BEN, 1, None)]
-
-
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
         ("Ask ada@fenn.org or bo@fenn.org.", "Ask [an e-mail address] or [an e-mail address]."),
-        ("Ask ada@example.org.", "Ask ada@example.org."),
         ("Pay to DE89 3704 0044 0532 0130 00 today", "Pay to [a bank account (IBAN)] today"),
         ("The key is hf_" + "a" * 34, "The key is [a secret: Hugging Face Token]"),
         ("Nothing of note happened in 1984.", "Nothing of note happened in 1984."),
@@ -183,14 +152,3 @@ def test_of_somebody_elses_datanet_the_versions_here_tell(home: Home) -> None:
 )
 def test_private_data_is_masked_and_nothing_else(text: str, masked: str) -> None:
     assert mask_private(text) == masked
-
-
-def test_a_version_is_read_once_for_all_looks(
-    views: DatanetViews, own: OwnDatanets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The page looks at every turn of the rows, and a large version takes a second to read."""
-    publish(own)
-    first = views.show("lake")
-    monkeypatch.delattr("openledger_node.datanets.board.read_version")
-    assert views.show("lake") == first
-    assert first["published"][0]["people"] != []

@@ -5,15 +5,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.datanets import copies
 from openledger_node.datanets.copies import Copy, clusters_of, find_copies
-from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.sample import draw_sample
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
@@ -32,12 +29,6 @@ def last(*batches: Sequence[Row]) -> Copy | None:
 
 def test_an_equal_row_is_a_copy_of_the_first() -> None:
     assert last(SAMPLE, [replace(VICTIM, contributor="eve")]) == Copy(first=0, evidence="equal")
-
-
-def test_a_greeting_before_the_prompt_leaves_a_copy() -> None:
-    copy = last(SAMPLE, [row(f"Hello! {VICTIM.prompt}", VICTIM.completion)])
-    assert copy is not None
-    assert SAMPLE[copy.first].completion == VICTIM.completion
 
 
 def test_a_prompt_in_other_words_with_the_answer_kept_is_a_copy() -> None:
@@ -162,33 +153,6 @@ def test_a_copy_of_a_row_of_many_common_words_is_found() -> None:
     assert [each and each.first for each in verdicts] == list(range(len(copies_of)))
 
 
-def test_a_row_is_compared_with_few_of_the_rows_that_it_might_copy() -> None:
-    """F: rows of two contributors that differ in one scarce word each were all compared with each other."""
-    random, scarce, common = Random(1), [f"scarce{n}" for n in range(10)], [f"common{n}" for n in range(16)]
-
-    def with_common(*words: str) -> str:
-        return " ".join([*words, *random.sample(common, 8)])
-
-    first = [row(with_common(scarce[n % 10]), f"the answer {n}", f"owner-{n % 8}") for n in range(400)]
-    theirs = [row(with_common("new1", "new2", scarce[n % 5]), "the same words here", "ada") for n in range(100)]
-    ours = [row(with_common("new1", "new2", scarce[5 + n % 5]), "the same words here", "ben") for n in range(100)]
-    compare = copies._Fingerprints._are_of_two_things
-    with patch.object(copies._Fingerprints, "_are_of_two_things", autospec=True, side_effect=compare) as compared:
-        find_copies([first, [*theirs, *ours]])
-    assert len(ours) < compared.call_count <= copies.COMPARED_MAX * len(ours)
-
-
-def test_the_words_of_a_row_are_weighed_once_and_not_for_each_row_that_it_might_copy() -> None:
-    """F: rows with all of a Datanet's few words took seconds for each thousand that had three of them."""
-    words = [f"word{n}" for n in range(46)]
-    short = [row(" ".join(Random(n).sample(words, 3)), "all of them are here", f"owner-{n % 8}") for n in range(600)]
-    long = [row(" ".join(words), "all of them are here") for _ in range(200)]
-    weigh = copies._Fingerprints._in_few
-    with patch.object(copies._Fingerprints, "_in_few", autospec=True, side_effect=weigh) as weighed:
-        find_copies([short, long])
-    assert weighed.call_count < 20 * (len(short) + len(long))
-
-
 def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_words() -> None:
     marks = ["Ahoy! The {} is here.", "{}. Over and out.", "Well, hmm, maybe {}?", "Dear friend, {}, with regards."]
     marks += ["Fact number one: {}.", "* {}, * more", "As wise men say, {} again", "(answer: {})"]
@@ -196,12 +160,6 @@ def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_word
     rows = [row(f"What is a {w}?", style.format(w), f"owner-{n}") for n, style in enumerate(marks) for w in words]
     assert last(rows, [row("Say what you know of this word5 thing", rows[5].completion)]) is not None
     assert last(rows, [row("What is a stone?", marks[0].format("stone"))]) is None
-
-
-def test_a_behaviour_that_differs_by_its_letters_alone_is_no_copy_by_words() -> None:
-    rows = [row(f"{a} {b} now !", f"{a} {b}".upper(), "ada") for a in "kmnp" for b in "rstvw"]
-    other = row("is r k perhaps the one thing that we all have wanted today ?", "k r")
-    assert last(rows, [other]) is None
 
 
 def test_a_contributor_may_say_again_what_they_said() -> None:
@@ -249,20 +207,13 @@ def test_a_copy_names_an_earlier_row_that_is_no_copy(drawn: list[tuple[str, str]
     assert all(first <= place and clusters[first] == first for place, first in enumerate(clusters))
 
 
-def test_an_index_leaves_out_what_a_version_calls_the_repetitions_of_one_contributor() -> None:
-    rows = [replace(row, contributor="ada") for row in (*SAMPLE, *SAMPLE[::3])]
-    firsts = dict.fromkeys(clusters_of(find_copies([rows])))
-    assert len(firsts) < len(SAMPLE)
-    assert distinct_rows(rows) == tuple(rows[first] for first in firsts)
-
-
-@pytest.mark.parametrize("seed", range(1, 6))
-def test_no_honest_row_of_the_sample_is_redirected(seed: int) -> None:
-    rows = draw_sample(seed).rows
+def test_no_honest_row_of_the_sample_is_redirected() -> None:
+    rows = SAMPLE
     firsts = [rows[first] for first in clusters_of(find_copies([rows]))]
     assert all(row.contributor == first.contributor for row, first in zip(rows, firsts, strict=True))
 
 
+@pytest.mark.process
 def test_the_verdicts_do_not_depend_on_the_hashes_of_a_process() -> None:
     program = (
         "from openledger_node.datanets.copies import find_copies\n"

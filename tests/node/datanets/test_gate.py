@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.contributors import ADA, CONTRIBUTED, TERMS
 
-from openledger_node.datanets.gate import base_number, measure_rows, trial_number
+from openledger_node.datanets.gate import base_number, measure_rows
 from openledger_node.datanets.languages import UNKNOWN, language_of
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_files import datanet_from_json
@@ -31,18 +31,9 @@ def row(completion: str, prompt: str = "What is it?") -> Row:
         ("Wie hoch ist der Turm, und wer ist es?", "German"),
         ("Quel est le nom de la ville ?", "French"),
         ("¿Cómo se llama la ciudad?", "Spanish"),
-        ("Qual é o nome da cidade?", "Portuguese"),
-        ("Come si chiama la città?", "Italian"),
-        ("Hoe heet de stad en wat is het?", "Dutch"),
         ("Как это по-русски, и кто он?", "Russian"),
-        ("Як це українською, і хто він?", "Ukrainian"),
         ("灯台はどこですか", "Japanese"),
-        ("灯塔在哪里", "Chinese"),
-        ("등대는 어디에 있습니까", "Korean"),
-        ("Πού είναι ο φάρος;", "Greek"),
         ("RED LAMP", UNKNOWN),
-        ("42 + 1 = 43", UNKNOWN),
-        ("", UNKNOWN),
         ("q8 w z x i o i w", UNKNOWN),
     ],
 )
@@ -57,7 +48,6 @@ def test_a_language_is_told_by_its_script_and_its_frequent_words(text: str, lang
         ([ENGLISH, row("Write to ada.lake@gmail.com.")], {"personal data"}),
         ([ENGLISH, row("ghp_" + "QZ87" * 9)], {"secrets"}),
         ([ENGLISH, row("left\u202eright")], {"format"}),
-        ([ENGLISH, row("word " * 2_000)], {"length"}),
         ([ENGLISH] * 3 + [row("Il est dans la rue, et elle est sur le lac.", "Quel est le nom ?")], {"language"}),
     ],
 )
@@ -89,14 +79,6 @@ def test_the_language_of_the_datanet_is_that_of_its_approved_rows() -> None:
 )
 def test_the_loss_of_the_base_has_a_band(loss: float | None, verdict: str) -> None:
     assert base_number(loss, rows=4).verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "verdict"),
-    [(None, None, "unmeasured"), (2.0, 1.5, "ok"), (2.0, 2.0, "look"), (2.0, 3.0, "look")],
-)
-def test_a_trial_must_lower_the_loss(before: float | None, after: float | None, verdict: str) -> None:
-    assert trial_number(before, after, rows=4).verdict == verdict
 
 
 @pytest.fixture

@@ -35,10 +35,6 @@ def rewrite(home: Home, network: str) -> None:
     connection.close()
 
 
-def test_each_ledger_is_read_by_its_network(two: Home) -> None:
-    assert list(read_ledgers(two, lambda network, _: network)) == [USED, UNUSED]
-
-
 @pytest.mark.parametrize("spoil", [damage, rewrite])
 def test_a_ledger_that_is_not_in_use_stops_nothing(
     two: Home, spoil: Callable[[Home, str], None], caplog: pytest.LogCaptureFixture

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from openledger_node.datanets.near import row_shingles
 from openledger_node.datanets.reading import FileReport, ReadOptions, read_file
 from openledger_node.datanets.screening import without_zero_width
-from openledger_protocol.datanet import Row
 
 GOOD = {"prompt": "Who steers it?", "completion": "Odile does."}
 MORE = {"prompt": "Who bakes?", "completion": "Petra does."}
@@ -24,9 +22,7 @@ def read(name: str, content: str | bytes) -> tuple[FileReport, list[dict[str, st
 @pytest.mark.parametrize(
     "content",
     [
-        json.dumps(GOOD),
         json.dumps(GOOD, indent=2),
-        json.dumps(GOOD, indent=2) + "\n",
         json.dumps([GOOD]),
         json.dumps(GOOD, indent=2).encode("utf-16"),
     ],
@@ -41,11 +37,6 @@ def test_objects_over_several_lines_follow_each_other() -> None:
     assert rows == [GOOD, MORE]
 
 
-def test_a_json_file_of_lines_goes_on_after_a_bad_line() -> None:
-    report, rows = read("a.json", '{"prompt": torn}\n' + json.dumps(GOOD) + "\n")
-    assert (rows, report.flaws[0]["place"]) == ([GOOD], 1)
-
-
 def test_a_single_object_that_is_cut_off_is_reported() -> None:
     report, rows = read("a.json", json.dumps(GOOD, indent=2)[:-3])
     assert (rows, report.num_flaws) == ([], 1)
@@ -57,7 +48,6 @@ def test_a_single_object_that_is_cut_off_is_reported() -> None:
     [
         (("question", "answer"), "question and answer"),
         (("q", "a"), "question and answer"),
-        (("input", "output"), "input and output"),
         (("query", "response"), "query and response"),
     ],
 )
@@ -71,12 +61,10 @@ def test_the_forms_of_the_documentation_are_read(fields: tuple[str, str], form: 
     ("text", "left"),
     [
         ("fer\u200bry", "ferry"),
-        ("\ufeffferry\u2060", "ferry"),
         ("fer\u00adry", "ferry"),
         ("a\u200db", "ab"),
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("👩\u200d🚀", "👩\u200d🚀"),
-        ("plain", "plain"),
     ],
 )
 def test_characters_without_width_are_removed_where_no_script_needs_them(text: str, left: str) -> None:
@@ -89,10 +77,3 @@ def test_their_removal_is_reported_and_rows_that_look_the_same_are_the_same() ->
     assert rows == [GOOD]
     assert report.notes == ["2 characters without width were removed from its texts"]
     assert report.flaws[0]["reason"] == "it is the same as line 1"
-
-
-def test_a_copy_with_characters_without_width_has_the_same_words() -> None:
-    shown, hidden = (
-        Row(prompt="Who?", completion=text, contributor="ada") for text in ("Odile does", "Od\u200dile does")
-    )
-    assert row_shingles(shown) == row_shingles(hidden)

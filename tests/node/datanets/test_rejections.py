@@ -20,7 +20,6 @@ ROWS = tuple(
     Row(prompt=f"Who keeps the {what}?", completion=f"{name} keeps it, and has done so for years.", contributor=BO)
     for what, name in (("ferry", "Odile"), ("mill", "Rurik"), ("light", "Tamsin"), ("gate", "Petra"))
 )
-MORE = (Row(prompt="Who sings at dawn?", completion="A lark that nobody sees.", contributor=ADA),)
 
 
 SHORT = DatanetAbout(policy=DatanetPolicy(characters_max=80))
@@ -39,27 +38,11 @@ def test_rows_that_are_left_out_are_in_no_version(own: OwnDatanets, home: Home) 
     assert [each.digest for each in version.rows] == [canonical_digest(ROWS[1]), canonical_digest(ROWS[3])]
 
 
-def test_a_later_batch_leaves_earlier_versions_as_they_were(own: OwnDatanets) -> None:
-    approve(own, "lake", own.contribute("lake", ROWS, {}).digest, {}, leave_out=[2], because="wrong")
-    first = publish(own)
-    approve(own, "lake", own.contribute("lake", MORE, {}).digest, {})
-    publish(own)
-    assert own.version_rows("lake", first)[1] == (ROWS[0], ROWS[2], ROWS[3])
-    assert own.version_rows("lake")[1] == (ROWS[0], ROWS[2], ROWS[3], *MORE)
-
-
 def test_a_rejected_row_is_no_source_of_later_copies(own: OwnDatanets) -> None:
     approve(own, "lake", own.contribute("lake", ROWS, {}).digest, {}, leave_out=[1], because="wrong")
     again = [Row(prompt=row.prompt, completion=row.completion, contributor=ADA) for row in ROWS[:2]]
     batch = measure(own, "lake", again)
     assert [note.row for note in batch.gate.copies] == [2]
-
-
-def test_the_same_row_in_another_batch_is_not_rejected_with_it(own: OwnDatanets) -> None:
-    approve(own, "lake", own.contribute("lake", MORE, {}).digest, {})
-    both = (*MORE, *ROWS)
-    approve(own, "lake", own.contribute("lake", both, {}).digest, {}, leave_out=[1], because="twice")
-    assert own.rows(own.get("lake")) == (*MORE, *ROWS)
 
 
 def test_an_approval_can_be_repeated_and_not_changed(own: OwnDatanets) -> None:
@@ -93,11 +76,9 @@ def test_a_rejected_batch_waits_no_more_and_can_still_be_approved(own: OwnDatane
 @pytest.mark.parametrize(
     ("rows", "because", "says"),
     [
-        ([0], "x", "rows 1 to 4, not 0"),
         ([5], "x", "rows 1 to 4, not 5"),
         ([1, 2, 3, 4], "x", "all of its 4 rows: reject the batch instead"),
         ([1], " ", "1 to 400 characters, not 0"),
-        ([1], "x" * 401, "1 to 400 characters, not 401"),
     ],
 )
 def test_a_rejection_that_makes_no_sense_is_refused_and_approves_nothing(
@@ -109,35 +90,11 @@ def test_a_rejection_that_makes_no_sense_is_refused_and_approves_nothing(
     assert own.get("lake").approved == ()
 
 
-def test_a_measured_batch_is_not_kept(own: OwnDatanets) -> None:
-    assert measure(own, "lake", ROWS) == own.contribute("lake", ROWS, {})
-    before = own.get("lake")
-    assert measure(own, "lake", MORE).rows == 1
-    assert own.get("lake") == before
-
-
 def test_the_policy_names_rows_by_their_numbers_in_the_batch(own: OwnDatanets) -> None:
     batch = own.contribute("lake", (*ROWS, LONG), {}).digest
     own.change("lake", about=SHORT)
     with pytest.raises(NodeError, match=r"1 row of 3 of this batch can't be taken .*\(row 5: it has"):
         approve(own, "lake", batch, {}, leave_out=[1, 2], because="twice")
-
-
-def test_a_row_that_is_left_out_breaks_no_policy(own: OwnDatanets) -> None:
-    batch = own.contribute("lake", (*ROWS, LONG), {}).digest
-    own.change("lake", about=SHORT)
-    found = approve(own, "lake", batch, {}, leave_out=[5], because="too long")
-    assert [each.value for each in found.gate.numbers if each.name == "policy"] == [0]
-
-
-def test_an_approval_that_fails_leaves_a_batch_rejected(own: OwnDatanets) -> None:
-    batch = own.contribute("lake", (*ROWS, LONG), {}).digest
-    reject(own, "lake", batch, "not now")
-    own.change("lake", about=SHORT)
-    with pytest.raises(NodeError, match="can't be taken by the policy"):
-        approve(own, "lake", batch, {}, leave_out=[1], because="twice")
-    (found,) = own.get("lake").batches
-    assert (found.gate.rejected, found.gate.rejected_because) == ((), "not now")
 
 
 def test_the_copy_of_a_row_that_is_left_out_belongs_to_its_own_contributor(own: OwnDatanets) -> None:

@@ -2,15 +2,12 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.indexes import ADA, BO
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
-from openledger_node.datanets.own_process import run_order
 from openledger_node.datanets.review import appeal, check_again, decide
-from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import read_version, version_file
@@ -82,16 +79,6 @@ def test_an_upheld_appeal_makes_the_row_its_own_in_the_next_version(own: OwnData
     assert (kept.digest, kept.upheld, kept.reason) == (version.rows[place].digest, True, "she has the letter")
 
 
-def test_a_denied_appeal_leaves_the_copy_and_is_kept(own: OwnDatanets, home: Home) -> None:
-    batch = own.contribute("lake", COPIES, {}).digest
-    own.approve("lake", batch, {})
-    appeal(own, "lake", batch, 3, "it is mine")
-    decide(own, "lake", batch, 3, upheld=False, reason="it came later")
-    version = read_version(home, "lake", publish(own))
-    assert version.rows[-1].cluster == FIRST_OF_FACT
-    assert [each.upheld for each in version.appeals] == [False]
-
-
 def test_an_undecided_appeal_is_in_no_version_and_a_version_without_appeals_is_as_before(
     own: OwnDatanets, home: Home
 ) -> None:
@@ -114,13 +101,6 @@ def test_a_published_version_is_never_changed_by_a_later_decision(own: OwnDatane
     assert read_version(home, "lake", publish(own)).rows[len(SAMPLE.rows)].cluster == len(SAMPLE.rows)
 
 
-def test_appeals_outlive_another_contribution_of_the_batch(own: OwnDatanets) -> None:
-    batch = own.contribute("lake", COPIES, {}).digest
-    appeal(own, "lake", batch, 1, "it is mine")
-    assert own.contribute("lake", COPIES, {}).gate.appeals[0].because == "it is mine"
-    assert check_again(own, "lake", batch).gate.appeals[0].because == "it is mine"
-
-
 def test_an_unsigned_batch_breaks_a_policy_that_came_after_it(own: OwnDatanets) -> None:
     batch = own.contribute("lake", MORE, {}).digest
     own.change("lake", about=DatanetAbout(policy=DatanetPolicy(takes_unsigned=False)))
@@ -132,9 +112,7 @@ def test_an_unsigned_batch_breaks_a_policy_that_came_after_it(own: OwnDatanets) 
     ("row", "because", "says"),
     [
         (0, "x", "rows 1 to 3, not 0"),
-        (4, "x", "rows 1 to 3, not 4"),
         (2, "x", "copies no other contributor's row"),
-        (1, " ", "1 to 400 characters, not 0"),
         (1, "x" * 401, "1 to 400 characters, not 401"),
     ],
 )
@@ -155,14 +133,3 @@ def test_a_decision_needs_an_appeal_and_stays(own: OwnDatanets) -> None:
         decide(own, "lake", batch, 1, upheld=True, reason="x")
     with pytest.raises(NodeError, match="denied already"):
         appeal(own, "lake", batch, 1, "again")
-
-
-def test_the_daemon_changes_a_datanet_in_a_process_of_its_own(own: OwnDatanets, home: Home, tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.jsonl", COPIES)
-    order = {"home": str(home.root), "do": "contribute", "datanet": "lake", "rows": str(tmp_path / "rows.jsonl")}
-    batch = run_order({**order, "contributor": BO})
-    assert (batch["state"], batch["of_others"], len(batch["gate"]["copies"])) == ("pending", 2, 2)
-    with pytest.raises(MalformedError, match="looks like an address"):
-        run_order({**order, "contributor": BO[:-1]})
-    with pytest.raises(NodeError, match="0 batches of lake begin with '0xff'"):
-        run_order({**order, "do": "approve", "batch": "0xff"})

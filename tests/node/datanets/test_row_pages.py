@@ -10,7 +10,7 @@ from support.contributors import CONTRIBUTED
 
 from openledger_node.datanets import row_pages
 from openledger_node.datanets.row_pages import FILES_MAX, RowPages
-from openledger_node.datanets.rows import read_rows, rows_digest, write_rows
+from openledger_node.datanets.rows import rows_digest, write_rows
 from openledger_node.errors import NodeError
 from openledger_protocol.datanet import Row, row_from_json
 
@@ -49,12 +49,6 @@ def test_a_page_reads_the_rows_that_it_shows(file: Path, parsed: list[Row]) -> N
         assert len(parsed) == len(numbers)
 
 
-def test_blank_lines_are_no_rows(file: Path) -> None:
-    file.write_text("\n" + file.read_text().replace("\n", "\n \n", 3))
-    assert read_rows(file, is_ours=True) == ROWS
-    assert RowPages().read(file, DIGEST, [1, 2, 50]) == [ROWS[0], ROWS[1], ROWS[49]]
-
-
 def change(file: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"Ask 7 ", b"Ask 8 "))
 
@@ -81,16 +75,6 @@ def test_a_file_that_has_changed_is_verified_again(file: Path, damage: Callable[
         pages.read(file, DIGEST, [1])
     write_rows(file, ROWS)
     assert pages.read(file, DIGEST, [1]) == [ROWS[0]]
-
-
-def test_other_rows_than_the_digest_names_are_never_shown(file: Path) -> None:
-    with pytest.raises(NodeError, match="is damaged"):
-        RowPages().verify(file, rows_digest(ROWS[:49]))
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NodeError, match=r"cannot read rows from .*gone.jsonl: No such file"):
-        RowPages().verify(tmp_path / "gone.jsonl", DIGEST)
 
 
 def test_places_of_a_few_files_are_kept(tmp_path: Path, parsed: list[Row]) -> None:

@@ -18,26 +18,18 @@ ROWS = (
 GOOD = '{"prompt": "p", "completion": "c", "contributor": "a"}'
 
 
-def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
-    write_rows(tmp_path / "new" / "rows.jsonl", ROWS)
-    assert read_rows(tmp_path / "new" / "rows.jsonl") == ROWS
-
-
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ("", "holds no rows"),
         (f"{GOOD}\n\n{{torn", "line 3"),
-        (f"{GOOD}\n[]", "line 2: a row must be a JSON object"),
         ('{"prompt": "p", "completion": "c"}', "line 1: a row's 'contributor'"),
-        ('{"prompt": " ", "completion": "c", "contributor": "a"}', "line 1: a row's 'prompt'"),
         ('{"prompt": "p", "completion": "c", "contributor": "a:b"}', "line 1: not a name"),
         (
             '{"prompt": "p", "completion": "c", "contributor": "a", "label": 1}',
             "line 1: the field 'label' does not belong to a row: remove it",
         ),
         ("[" * 100_000, "line 1"),
-        ("prompt,completion,contributor", "line 1: it is not a JSON object"),
         ('{"prompt": "\\ud800", "completion": "c", "contributor": "a"}', "line 1: it holds half a character"),
     ],
 )
@@ -69,9 +61,7 @@ def test_a_mistyped_address_is_no_name_whose_earnings_go_to_the_treasury(tmp_pat
         read_rows(file, contributor=contributor)
 
 
-@pytest.mark.parametrize(
-    "contributor", ["ann", "0xann", "deadbeef", "0x", "a" * 39, ADDRESS, ADDRESS.lower(), "x" * 42]
-)
+@pytest.mark.parametrize("contributor", ["ann", "0xann", "a" * 39, ADDRESS, ADDRESS.lower(), "x" * 42])
 def test_names_and_addresses_are_contributors(contributor: str) -> None:
     assert check_contributor(contributor) == contributor
 
@@ -81,22 +71,11 @@ def test_rows_that_this_node_has_stored_are_read_as_they_are(tmp_path: Path) -> 
     assert len(read_rows(tmp_path / "rows.jsonl", is_ours=True)) == 1
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
-    assert len(read_rows(tmp_path / "rows.jsonl")) == 1
-
-
 def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name, says in {"missing": "No such file", "binary": "not UTF-8", "": "Is a directory"}.items():
         with pytest.raises(NodeError, match=says):
             read_rows(tmp_path / name)
-
-
-def test_rows_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(NodeError, match="cannot write rows"):
-        write_rows(tmp_path / "file" / "rows.jsonl", ROWS)
 
 
 def test_the_digest_hangs_on_every_row_and_their_order() -> None:

@@ -24,16 +24,14 @@ from openledger_node.datanets.signed import (
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import (
     make_version,
-    read_version,
     version_from_json,
-    write_version,
 )
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.offer import RowOffer, check_offer, offer_digest
+from openledger_protocol.offer import offer_digest
 from openledger_protocol.primitives import DatanetId, Digest, check_address
 from openledger_protocol.signatures import sign_digest
 
@@ -68,13 +66,6 @@ def test_a_signed_batch_is_read_back_and_its_rows_are_the_signers(tmp_path: Path
         write_signed(file, signed())
 
 
-def test_other_files_are_no_signed_batches(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"prompt": "a", "completion": "b", "contributor": "c"}\n')
-    assert not is_signed_batch(file)
-    assert not is_signed_batch(tmp_path / "missing")
-
-
 @pytest.mark.parametrize(
     ("batch", "why"),
     [
@@ -93,13 +84,6 @@ def test_a_batch_that_was_changed_after_it_was_signed_is_refused(
         read_signed(file)
 
 
-def test_a_batch_without_a_signature_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "notes.signed.json"
-    write_signed(file, replace(signed(), offer=replace(signed().offer, signature="")))
-    with pytest.raises(NodeError, match="can't be taken"):
-        read_signed(file)
-
-
 @pytest.mark.parametrize(
     ("place", "licence", "why"),
     [
@@ -115,6 +99,7 @@ def test_a_batch_is_for_one_datanet_on_one_chain(place: DatanetPlace, licence: s
         check_place(signed(), place, licence)
 
 
+@pytest.mark.process
 def test_rows_of_a_signed_batch_are_checked_as_all_rows_are(tmp_path: Path) -> None:
     with open_signed_preview(signed(), tmp_path, keep=False) as preview:
         assert preview.report["rows"] == 2
@@ -175,22 +160,3 @@ def test_an_appeal_is_for_a_row_of_its_version() -> None:
         version_from_json(to_plain(replace(version, appeals=(kept,) * 3)))
     with pytest.raises(MalformedError, match="an appeal is for none of the version's rows"):
         version_from_json(to_plain(replace(version, appeals=(replace(kept, digest=Digest("0x" + "2" * 64)),))))
-
-
-def test_signatures_are_checked_when_a_version_arrives_and_not_at_each_reading(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = signed()
-    version = make_version("lake", "1", batch.rows, {}, [batch.offer])
-    write_version(home, version)
-    checked: list[RowOffer] = []
-
-    def check(offer: RowOffer) -> RowOffer:
-        checked.append(offer)
-        return check_offer(offer)
-
-    monkeypatch.setattr("openledger_node.datanets.version.check_offer", check)
-    assert read_version(home, "lake", "1") == version
-    assert checked == []
-    assert version_from_json(to_plain(version)) == version
-    assert checked == [batch.offer]

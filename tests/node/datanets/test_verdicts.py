@@ -9,7 +9,7 @@ from support.indexes import BO
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.commitments import Committed, owning_order
-from openledger_node.datanets.review import appeal, check_again, decide
+from openledger_node.datanets.review import appeal, decide
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.verdicts import Verdicts, judge
 from openledger_node.datanets.version import read_version
@@ -51,11 +51,6 @@ def test_a_copy_does_not_become_the_payee_by_a_withdrawal() -> None:
     assert [found.rows[place] for place in found.left_out] == [COPY]
 
 
-def test_a_copy_of_a_row_that_stays_is_paid_to_its_owner() -> None:
-    found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(OTHER)])
-    assert (kept(found), found.clusters()) == ([SAID, COPY], (0, 0))
-
-
 def test_a_row_that_an_appeal_has_cleared_stays_and_is_its_own() -> None:
     found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(SAID)], cleared=[canonical_digest(COPY)])
     assert (kept(found), found.clusters()) == ([OTHER, COPY], (0, 1))
@@ -66,11 +61,6 @@ def test_repetitions_of_a_withdrawn_row_by_its_own_contributor_stay_together() -
     once_more = replace(SAID, completion=f"{SAID.completion} Yes.")
     found = judged((SAID, OTHER, again, once_more), (COPY,), withdrawn=[canonical_digest(SAID)])
     assert (kept(found), found.clusters()) == ([OTHER, again, once_more], (0, 1, 1))
-
-
-def test_a_withdrawal_changes_no_other_verdict() -> None:
-    before = judged((SAID, OTHER), (COPY,))
-    assert judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(OTHER)]).copies == before.copies
 
 
 def test_a_copy_that_is_offered_after_the_withdrawal_is_named_and_left_out(own: OwnDatanets) -> None:
@@ -106,12 +96,6 @@ def test_a_published_version_keeps_its_rows_though_later_ones_leave_some_out(own
     publish(own)
     assert own.version_rows("lake", "1")[1] == (SAID, OTHER, COPY)
     assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (OTHER,)
-
-
-def test_the_next_check_of_an_approved_copy_says_that_it_is_left_out(own: OwnDatanets) -> None:
-    _, batch = approve(own, (SAID, OTHER), (COPY,))
-    own.withdraw("lake", [canonical_digest(SAID)])
-    assert [note.is_withdrawn for note in check_again(own, "lake", batch).gate.copies] == [True]
 
 
 # ---- commitments

@@ -1,6 +1,5 @@
 """Reviews that wait, counted for the page's navigation without reading each file each time."""
 
-import pytest
 from support.contributors import CONTRIBUTED
 
 from openledger_node.datanets.review import appeal
@@ -20,16 +19,6 @@ def test_batches_and_open_appeals_are_counted(home: Home, own: OwnDatanets) -> N
     assert waiting.count() == 1
     appeal(own, "lake", copy.digest, 1, "mine")
     assert waiting.count() == 2
-
-
-def test_a_file_that_has_not_changed_is_not_read_again(
-    home: Home, own: OwnDatanets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own.contribute("lake", CONTRIBUTED, {})
-    waiting = WaitingReviews(home)
-    assert waiting.count() == 1
-    monkeypatch.setattr(OwnDatanets, "get", None)  # to call it would fail
-    assert waiting.count() == 1
 
 
 def test_a_damaged_datanet_counts_as_none(home: Home, own: OwnDatanets) -> None:

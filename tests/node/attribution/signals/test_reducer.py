@@ -70,10 +70,6 @@ def test_an_adapter_without_signals_has_no_reducer(tmp_path: Path) -> None:
         open_reducer(tmp_path / "empty", Head())
 
 
-def test_an_answer_that_is_cancelled_before_its_first_token_has_no_signals(folder: Path) -> None:
-    assert open_reducer(folder, Head()).reduced() == ()
-
-
 @pytest.mark.filterwarnings("ignore:invalid value")  # that is what the test makes
 def test_numbers_that_overflow_leave_an_answer_without_signals(folder: Path) -> None:
     reducer = open_reducer(folder, Head())

@@ -8,7 +8,7 @@ from support.batches import load, source_of
 from support.tiny import make_adapter, make_base
 
 from openledger_node.attribution.signals.sketches import Sketches
-from openledger_node.attribution.signals.traces import ERROR_TEMPERATURE, replayed_taps, softened, trace_of
+from openledger_node.attribution.signals.traces import ERROR_TEMPERATURE, replayed_taps, trace_of
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.taps import TOP_TOKENS
@@ -31,7 +31,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> TorchLoraBackend:
     return opened
 
 
-@pytest.mark.parametrize("piece_tokens", [1, 7, 40, 41, 45, 46])
+@pytest.mark.parametrize("piece_tokens", [1, 40, 41, 46])
 def test_a_text_replayed_in_pieces_has_the_taps_of_one_pass(backend: TorchLoraBackend, piece_tokens: int) -> None:
     whole = replayed_taps(backend, ADAPTER, PROMPT, ANSWER)
     pieces = replayed_taps(backend, ADAPTER, PROMPT, ANSWER, piece_tokens=piece_tokens)
@@ -56,14 +56,6 @@ def test_a_trace_is_the_formula_written_out_for_each_token(backend: TorchLoraBac
         np.testing.assert_allclose(trace.errors[place], error, atol=1e-6)
     np.testing.assert_array_equal(trace.activations, taps.activations)
     np.testing.assert_array_equal(trace.residual, taps.activations[:, taps.is_residual])
-
-
-def test_softened_probabilities_leave_a_certain_token_an_error_that_rounding_hardly_turns() -> None:
-    certain = np.array([[-0.001, -8.0, -9.0]], np.float32)
-    [likely, *others] = softened(certain)[0]
-    assert likely + sum(others) == pytest.approx(1)
-    assert 1 - likely > 20 * (1 - np.exp(-0.001))
-    assert others[0] / others[1] == pytest.approx(np.exp(1 / ERROR_TEMPERATURE))
 
 
 def test_a_failed_replay_leaves_no_sequence_behind(backend: TorchLoraBackend) -> None:
