@@ -1,24 +1,25 @@
-"""The house's own rules, beside those that the import linter keeps.
-
-scripts/surface.py keeps the budgets. Each check here takes sources, and is first shown a bad module that it must
-find.
-"""
+"""The house's own rules, beside those that the import linter and scripts/surface.py keep."""
 
 import ast
 import re
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import pytest
-from support import structure
 from support.processes.nodes import ROOT
 
 from openledger_node.plugs import PLUGS
 
+PACKAGES = ("node/openledger_node", "protocol/openledger_protocol")
+CRUMB_LINES = 60
 INIT_LINES_MAX = 5
 PLUGS_MIN = 2
+QUESTION = re.compile(r"(What|Who|Whose|Whom|How|Whether|That)\b")
 HEAVY = ["torch", "transformers", "peft", "trio", "libp2p", "sqlite3", "fastapi", "httpx"]
 PLUG_FOLDERS = {"backends", "trainers", "attributors", "clients", "transports", "readers"}
 
@@ -40,104 +41,84 @@ PROTOCOLS_ALLOWED = {
 }
 """Protocols with one implementation in the packages: the name, and why the class can't be named in its place."""
 
-Sources = Mapping[str, str]
-SOURCES: Sources = {
-    file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
-    for package in structure.PACKAGES
-    for file in sorted((ROOT / package).rglob("*.py"))
-}
+
+@dataclass(frozen=True)
+class Source:
+    """A file of the packages."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Its syntax tree, the module first."""
+        return list(ast.walk(ast.parse(self.text)))
+
+    @cached_property
+    def classes(self) -> list[ast.ClassDef]:
+        return [node for node in self.nodes if isinstance(node, ast.ClassDef)]
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    def docstrings(self) -> Iterator[tuple[int, str]]:
+        """Line and text of each docstring; a string below an attribute counts as one."""
+        for node in self.nodes:
+            value = node.value if isinstance(node, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield value.lineno, value.value.strip()
+
+    def imported(self) -> Iterator[str]:
+        """The files that it may import, by relative and absolute imports at any place in it."""
+        for node in self.nodes:
+            if isinstance(node, ast.ImportFrom):
+                above = self.path.split("/")[1 : -node.level] if node.level else []
+                origin = [*above, *(node.module or "").split(".")] if node.module else above
+                yield "/".join(origin)
+                yield from ("/".join([*origin, alias.name]) for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from (alias.name.replace(".", "/") for alias in node.names)
 
 
-def loaded_by(module: str) -> set[str]:
-    code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
+@pytest.fixture(scope="module")
+def sources() -> list[Source]:
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    return [Source(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in files]
+
+
+@pytest.mark.process
+def test_only_the_processes_that_need_a_heavy_library_load_it() -> None:
+    """Above all: torch is in no process but the engine's and the trainer's."""
+    light = ["openledger_protocol.inference", "openledger_node.engine.scheduler", "openledger_node.engine.worker"]
+    light += ["openledger_node.serving.admission", "openledger_node.cli.main"]
+    assert loaded_by(*light) == set()
+    assert loaded_by("openledger_node.daemon") <= {"trio", "sqlite3", "fastapi", "httpx"}
+
+
+def loaded_by(*modules: str) -> set[str]:
+    code = f"import sys, {', '.join(modules)}; print(*[name for name in {HEAVY} if name in sys.modules])"
     return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
 
-@pytest.mark.parametrize(
-    ("module", "allowed"),
-    [
-        ("openledger_protocol.adapter", set()),
-        ("openledger_protocol.inference", set()),
-        ("openledger_node.engine.scheduler", set()),
-        ("openledger_node.engine.blocks", set()),
-        ("openledger_node.engine.loader", set()),
-        ("openledger_node.engine.frames", set()),
-        ("openledger_node.engine.worker", set()),
-        ("openledger_node.serving.admission", set()),
-        ("openledger_node.daemon", {"trio", "sqlite3", "fastapi", "httpx"}),
-        ("openledger_node.cli.main", set()),
-    ],
-)
-def test_a_module_loads_nothing_heavier_than_it_may(module: str, allowed: set[str]) -> None:
-    """Above all: torch is in no process but the engine's and the trainer's."""
-    assert loaded_by(module) <= allowed
+def test_a_short_module_with_one_importer_in_its_folder_is_merged_into_it(sources: list[Source]) -> None:
+    importers = defaultdict(set)
+    for source in sources:
+        for imported in source.imported():
+            importers[imported].add(source)
+    crumbs = []
+    for source in sources:
+        found = importers[source.path.partition("/")[2].removesuffix(".py")] - {source}
+        is_short = len(source.text.splitlines()) < CRUMB_LINES and Path(source.path).name != "__init__.py"
+        if is_short and len(found) == 1 and {each.folder for each in found} == {source.folder}:
+            crumbs += [f"merge {source.path} into {each.path}" for each in found]
+    assert crumbs == []
 
 
-def check(found: list[str]) -> None:
-    if found:
-        pytest.fail("\n".join(found), pytrace=False)
-
-
-# ---- sizes
-
-
-def crumbs(sources: Sources) -> list[str]:
-    return [
-        f"{path} has under {structure.CRUMB_LINES} lines and one importer: merge it into {importer}"
-        for path, importer in structure.crumbs(sources).items()
-    ]
-
-
-CRUMB = {
-    "node/house/hall/one.py": "from .two import x",
-    "node/house/hall/two.py": "x = 1",
-    "node/house/hall/three.py": "from ..room.four import x\nfrom house.hall import five",
-    "node/house/room/four.py": "x = 1",
-    "node/house/hall/five.py": "x = 1\n" * structure.CRUMB_LINES,
-}
-
-
-def test_no_module_is_a_crumb() -> None:
-    (found,) = crumbs(CRUMB)
-    assert re.search(r"two\.py .* merge it into .*one\.py", found)
-    check(crumbs(SOURCES))
-
-
-# ---- names
-
-
-def classes(sources: Sources) -> list[tuple[str, ast.ClassDef]]:
-    return [
-        (path, node)
-        for path, text in sources.items()
-        for node in structure.nodes(text)
-        if isinstance(node, ast.ClassDef)
-    ]
-
-
-def repeated_names(sources: Sources) -> list[str]:
-    places = defaultdict(list)
-    for path, node in classes(sources):
-        if PLUG_FOLDERS.isdisjoint(path.split("/")):
-            places[node.name].append(path)
-    return [
-        f"{' and '.join(paths)} each have a class {name}: rename one by what it is"
-        for name, paths in places.items()
-        if len(paths) > 1
-    ]
-
-
-def test_no_class_name_is_used_twice_outside_plug_folders() -> None:
-    twice = {
-        "node/a.py": "class Money: ...",
-        "node/b.py": "class Money: ...",
-        "node/clients/c.py": "class Money: ...",
-    }
-    assert repeated_names(twice) == ["node/a.py and node/b.py each have a class Money: rename one by what it is"]
-    check(repeated_names(SOURCES))
-
-
-# ---- protocols
+def test_no_class_name_is_used_twice_outside_plug_folders(sources: list[Source]) -> None:
+    ours = [source for source in sources if PLUG_FOLDERS.isdisjoint(source.path.split("/"))]
+    times = Counter(node.name for source in ours for node in source.classes)
+    assert [name for name, number in times.items() if number > 1] == []
 
 
 def bases(node: ast.ClassDef) -> set[str]:
@@ -155,120 +136,41 @@ def members(node: ast.ClassDef) -> set[str]:
     return found
 
 
-def lone_protocols(sources: Sources, sockets: Iterable[str] = (), allowed: Iterable[str] = ()) -> list[str]:
-    """Protocols that fewer than two classes fit; one with `__call__` alone types functions, and is left out."""
-    known = [(path, node.name, bases(node), members(node)) for path, node in classes(sources)]
-    by_name = {name: (parents, own) for _, name, parents, own in known}
+def test_every_protocol_has_two_implementations(sources: list[Source]) -> None:
+    """A protocol with `__call__` alone types functions, and is left out."""
+    known = [(node.name, bases(node), members(node)) for source in sources for node in source.classes]
+    by_name = {name: (parents, own) for name, parents, own in known}
 
     def whole(name: str, parents: set[str], own: set[str]) -> set[str]:
         return own.union(*(whole(base, *by_name[base]) for base in parents & set(by_name) - {name}))
 
-    wholes = [(name, whole(name, parents, own)) for _, name, parents, own in known if "Protocol" not in parents]
-    fitted = {
-        f"{path}: {protocol}": [name for name, names in wholes if wanted <= names]
-        for path, protocol, parents, wanted in known
-        if "Protocol" in parents and wanted != {"__call__"} and protocol not in {*sockets, *allowed}
-    }
-    return [
-        f"{protocol} is fitted by {', '.join(fitting) or 'nothing'}: delete it and name the class"
-        for protocol, fitting in fitted.items()
-        if len(fitting) < PLUGS_MIN
-    ]
-
-
-PROTOCOL = """
-class Door(Protocol):
-    name: str
-    def open(self): ...
-class Call(Protocol):
-    def __call__(self): ...
-class Base:
-    def __init__(self): self.name = ""
-class Gate(Base):
-    def open(self): ...
-class Wall(Base): ...
-"""
-
-
-def test_every_protocol_has_two_implementations() -> None:
-    remedy = ": delete it and name the class"
-    assert lone_protocols({"a.py": PROTOCOL}) == [f"a.py: Door is fitted by Gate{remedy}"]
-    assert lone_protocols({"a.py": PROTOCOL.replace("Wall(Base): ...", "Wall(Gate): ...")}) == []
-    assert lone_protocols({"a.py": PROTOCOL}, allowed=["Door"]) == []
-    check(lone_protocols(SOURCES, SOCKETS, PROTOCOLS_ALLOWED))
+    wholes = [whole(*each) for each in known if "Protocol" not in each[1]]
+    protocols = {name: wanted for name, parents, wanted in known if "Protocol" in parents and wanted != {"__call__"}}
+    lone = {name for name, wanted in protocols.items() if sum(wanted <= each for each in wholes) < PLUGS_MIN}
+    assert lone - SOCKETS.keys() - PROTOCOLS_ALLOWED.keys() == set(), "delete it and name the class"
+    assert set(SOCKETS) <= protocols.keys()
 
 
 def test_every_socket_has_two_plugs() -> None:
     assert set(SOCKETS.values()) == set(PLUGS)
     assert [socket for socket, plugs in PLUGS.items() if len(plugs) < PLUGS_MIN] == []
-    assert set(SOCKETS) <= {node.name for _, node in classes(SOURCES) if "Protocol" in bases(node)}
 
 
-# ---- docstrings
+def test_no_docstring_starts_with_a_question_word(sources: list[Source]) -> None:
+    docstrings = [(source.path, *each) for source in sources for each in source.docstrings()]
+    assert [each for each in docstrings if QUESTION.match(each[2])] == []
 
 
-def question_docstrings(sources: Sources) -> list[str]:
-    return [
-        f"{path}:{line}: {text.splitlines()[0]!r} starts with {found[0]}: start with a noun phrase or an imperative"
-        for path, source in sources.items()
-        for line, text in structure.docstrings(source)
-        if (found := structure.QUESTION.match(text))
-    ]
+def test_every_module_and_folder_says_shortly_what_it_is_for(sources: list[Source]) -> None:
+    texts = {source.path: ast.get_docstring(source.nodes[0]) or "" for source in sources}  # type: ignore[arg-type]
+    assert [path for path, text in texts.items() if not text] == []
+    folders = {f"{source.folder}/__init__.py" for source in sources}
+    assert folders - texts.keys() == set()
+    assert [path for path in folders if len(texts[path].splitlines()) > INIT_LINES_MAX] == []
 
 
-QUESTIONS = '''
-"""What this is for."""
-limit = 1
-"""How many there may be."""
-class Room:
-    """A room."""
-    def is_open(self):
-        """
-        Whether it is open.
-        """
-    def close(self):
-        """Whatever is open, close it."""
-        print("Who")
-'''
-
-
-def test_no_docstring_starts_with_a_question_word() -> None:
-    found = question_docstrings({"a.py": QUESTIONS})
-    assert [line.split(":")[1] for line in found] == ["2", "4", "8"]
-    check(question_docstrings(SOURCES))
-
-
-def unexplained(sources: Sources) -> list[str]:
-    """Modules without a docstring, folders without one, and folders with a long one."""
-    texts = {path: ast.get_docstring(structure.nodes(text)[0]) or "" for path, text in sources.items()}
-    folders = {f"{path.rpartition('/')[0]}/__init__.py" for path in sources}
-    return [
-        *(f"{path} has no docstring: say in a sentence what it is for" for path, text in texts.items() if not text),
-        *(f"{path} is missing: say there what its folder is for" for path in sorted(folders - set(texts))),
-        *(
-            f"{path} has a docstring over {INIT_LINES_MAX} lines: move the rest to the modules that it describes"
-            for path in sorted(folders & set(texts))
-            if len(texts[path].splitlines()) > INIT_LINES_MAX
-        ),
-    ]
-
-
-def test_every_module_and_folder_says_shortly_what_it_is_for() -> None:
-    long = '"""One.' + "\n" * INIT_LINES_MAX + 'six"""'
-    bad = {"a/__init__.py": long, "a/b.py": "x = 1", "c/d.py": '"""One."""'}
-    assert [each.split()[0] for each in unexplained(bad)] == ["a/b.py", "c/__init__.py", "a/__init__.py"]
-    check(unexplained(SOURCES))
-
-
-def numbered_placeholders(source: str) -> list[str]:
-    """The texts of a module that look like queries with `?1`; a docstring names it between backticks."""
-    texts = [each.value for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Constant)]
-    return [text for text in texts if isinstance(text, str) and re.search(r"(?<!`)\?[1-9]", text)]
-
-
-def test_no_query_has_numbered_placeholders() -> None:
+def test_no_query_has_numbered_placeholders(sources: list[Source]) -> None:
     """Python 3.12 warns of `?1` beside a sequence of values, and 3.14 refuses it."""
-    assert numbered_placeholders('rows("SELECT * FROM job WHERE at < ?1", (now,))')
-    ledger = sorted((ROOT / "node" / "openledger_node" / "ledger").rglob("*.py"))
-    assert ledger
-    assert {path.name: found for path in ledger if (found := numbered_placeholders(path.read_text()))} == {}
+    ledger = [source for source in sources if "/ledger/" in source.path]
+    texts = [node.value for source in ledger for node in source.nodes if isinstance(node, ast.Constant)]
+    assert [text for text in texts if isinstance(text, str) and re.search(r"(?<!`)\?[1-9]", text)] == []

@@ -8,7 +8,6 @@ import io
 import re
 import tokenize
 
-import pytest
 from support.processes.nodes import ROOT
 
 PAGE = (ROOT / "docs" / "explanation" / "engine.md").read_text(encoding="utf-8")
@@ -44,10 +43,7 @@ def test_the_path_is_short_enough_to_read() -> None:
     assert sum(counted.values()) <= PATH_LINES_MAX, f"the walk says so; shorten one of {counted}"
 
 
-@pytest.mark.parametrize("idea", IDEAS)
-def test_each_idea_of_the_walk_has_one_picture(idea: str) -> None:
-    assert len(re.findall(r"!\[[^\]]+\]\(\.\./pictures/engine-\w+\.svg\)", SECTIONS[idea])) == 1
-
-
-def test_the_walk_has_its_ideas() -> None:
+def test_each_idea_of_the_walk_has_one_picture() -> None:
     assert len(IDEAS) >= 9
+    found = {idea: re.findall(r"!\[[^\]]+\]\(\.\./pictures/engine-\w+\.svg\)", SECTIONS[idea]) for idea in IDEAS}
+    assert {idea: pictures for idea, pictures in found.items() if len(pictures) != 1} == {}
