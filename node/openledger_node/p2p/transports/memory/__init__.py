@@ -1,6 +1,6 @@
 """Networks inside one process."""
 
-from .network import Conditions, MemoryNetwork, Traffic
+from .network import MemoryNetwork
 from .transport import PUNCH_S, MemoryTransport, open_transport
 
-__all__ = ["PUNCH_S", "Conditions", "MemoryNetwork", "MemoryTransport", "Traffic", "open_transport"]
+__all__ = ["PUNCH_S", "MemoryNetwork", "MemoryTransport", "open_transport"]

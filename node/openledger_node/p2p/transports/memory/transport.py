@@ -1,17 +1,15 @@
-"""A peer of a network inside this process: for a guest on this machine, and for whole networks in one test."""
+"""A peer of a network inside this process: for a guest on this machine, and for tests."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import trio
 
 from ....errors import NetworkError
-from ...budget import Barred, ConnectionBudget
-from ...scopes import Scope, endpoint_of, host_of, scope_of
+from ...scopes import endpoint_of, host_of
 from ...transport import (
     Accept,
     Gossip,
@@ -24,13 +22,10 @@ from ...transport import (
     relay_of,
 )
 from .gossip import MemoryGossip
-from .network import DIAL_TRIPS, STREAM_TRIPS, MemoryNetwork
+from .network import MemoryNetwork
 from .stream import MemoryStream, stream_pair
 
 REGISTRATION_S = 120.0
-PEERS_TOLD_MAX = 64
-"""Peers that a rendezvous tells under conditions, drawn for each question. Otherwise it tells all."""
-
 RESERVATION_S, RESERVATIONS_MAX = 3600.0, 128
 PUNCH_S = 0.5
 """Time from a meeting over a relay to a direct connection, where both routers let one through."""
@@ -63,8 +58,6 @@ class MemoryTransport:
     `listen` are IP addresses, for what depends on them; without any, a peer that is no home has an address of this
     network's own. Nobody can dial a home, except at a port in `MemoryNetwork.open_at`. Two peers that meet over a
     relay get a direct connection if each is no home or has a router that can be punched.
-
-    With `inbound_max` it holds connections within the same budget as a real node; else it has places for all.
     """
 
     def __init__(
@@ -78,7 +71,6 @@ class MemoryTransport:
         host: str = "",
         is_home: bool = False,
         can_be_punched: bool = False,
-        inbound_max: int | None = None,
     ) -> None:
         self._network = network
         self.peer_id = peer_id
@@ -100,8 +92,7 @@ class MemoryTransport:
         self._known: dict[PeerId, tuple[str, ...]] = {}  # addresses heard from a rendezvous
         self._streams: list[tuple[PeerId, MemoryStream]] = []
         self._registered: dict[str, dict[PeerId, float]] = {}  # namespace → peer → expiry
-        self.door = MemoryDoor(self._links.keys, inbound_max, self.cut)
-        self.gossip = MemoryGossip(network, peer_id, self._links.keys, self._bar)
+        self.gossip = MemoryGossip(network, peer_id, self._links.keys)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -109,12 +100,8 @@ class MemoryTransport:
         if not self._nursery:
             return ()
         listen = self.listening or (() if self._is_home else (f"/memory/{self.peer_id}",))
-        own = [each for each in listen if each not in self._withheld and self._may_tell(each)]
+        own = [each for each in listen if each not in self._withheld]
         return tuple(dict.fromkeys(f"{each}/p2p/{self.peer_id}" for each in (*self._mapped, *own)))
-
-    def _may_tell(self, address: str) -> bool:
-        """False for an address of a LAN in a network of the internet."""
-        return self._network.conditions is None or scope_of(address) is not Scope.LAN
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -143,7 +130,6 @@ class MemoryTransport:
     async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
         """Open a stream to a peer of the same network."""
         await self._reach(peer_id)
-        await self._network.wait_trips(self.peer_id, peer_id, STREAM_TRIPS)
         return self._peer(peer_id).accept(self, protocol)
 
     def accept(self, caller: "MemoryTransport", protocol: str) -> trio.abc.Stream:
@@ -151,10 +137,9 @@ class MemoryTransport:
         handler = self._handlers.get(protocol)
         if handler is None or self._nursery is None:
             raise NetworkError(f"peer {self.peer_id} does not speak {protocol}")
-        ways = (self._way(self.peer_id, caller.peer_id), self._way(caller.peer_id, self.peer_id))
-        ours, theirs = stream_pair(*ways)
-        self._keep(caller.peer_id, ours, is_own=False)
-        caller._keep(self.peer_id, theirs, is_own=True)
+        ours, theirs = stream_pair()
+        self._keep(caller.peer_id, ours)
+        caller._keep(self.peer_id, theirs)
         self._nursery.start_soon(_serve, handler, caller.peer_id, ours)
         return theirs
 
@@ -163,24 +148,22 @@ class MemoryTransport:
         peer_id = peer_id_from_address(address)
         if peer_id in self._links:
             await trio.lowlevel.checkpoint()
-            if is_kept:
-                self.door.note_dialled(peer_id, is_kept=True)
             return peer_id
         if self._nursery is None or peer_id == self.peer_id:
             raise NetworkError(f"{address} is no address to connect to from here")
         if relay := relay_of(address):
-            await self._connect_over(await self.connect(relay), peer_id, is_kept=is_kept)
+            await self._connect_over(await self.connect(relay), peer_id)
         else:
             await self.probe(address)
-            self._link(self._peer(peer_id), is_kept=is_kept)
+            self._link(self._peer(peer_id))
         return peer_id
 
-    async def _connect_over(self, relay: PeerId, peer_id: PeerId, *, is_kept: bool) -> None:
-        await self._network.wait_trips(self.peer_id, relay, DIAL_TRIPS)
+    async def _connect_over(self, relay: PeerId, peer_id: PeerId) -> None:
+        await trio.lowlevel.checkpoint()
         peer = self._peer(peer_id)
         if not peer._has_place(relay):
             raise NetworkError(f"peer {peer.peer_id} has no place at relay {relay}")
-        self._link(peer, Path.RELAYED, relay, is_kept=is_kept)
+        self._link(peer, Path.RELAYED, relay)
         if self._can_be_punched and peer._can_be_punched and self._nursery:
             self._nursery.start_soon(self._punch, peer)
 
@@ -191,10 +174,8 @@ class MemoryTransport:
 
     async def probe(self, address: str) -> None:
         """Check that a peer answers at an address."""
-        peer_id = peer_id_from_address(address)
-        is_there = self._answers(address, peer_id)
-        await self._network.wait_trips(self.peer_id, peer_id if is_there else None, DIAL_TRIPS)
-        if not self._answers(address, peer_id):
+        await trio.lowlevel.checkpoint()
+        if not self._answers(address, peer_id_from_address(address)):
             raise NetworkError(f"nobody answers at {address}")
 
     async def reserve(self, relay: PeerId) -> Reservation:
@@ -227,8 +208,7 @@ class MemoryTransport:
         return link.seen_host if link else ""
 
     def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
-        """Reserve places, if this peer has a budget."""
-        self.door.reserve_places(is_known)
+        """A peer of this network has places for all."""
 
     def connected(self) -> tuple[PeerId, ...]:
         """Peers linked with this one."""
@@ -273,7 +253,7 @@ class MemoryTransport:
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and return the other registered peers."""
-        await self._network.wait_trips(self.peer_id, point, STREAM_TRIPS)
+        await trio.lowlevel.checkpoint()
         if not self._peer(point)._serve_rendezvous or self._nursery is None:
             raise NetworkError(f"peer {point} serves no rendezvous")
         await self._reach(point)
@@ -310,7 +290,6 @@ class MemoryTransport:
         if peer_id == self.peer_id or peer_id in self._links:
             return None
         if not self._peer(peer_id)._is_home:
-            await self._network.wait_trips(self.peer_id, peer_id, DIAL_TRIPS)
             return self._link(self._peer(peer_id))
         for address in self._known.get(peer_id, ()):
             with suppress(NetworkError):
@@ -330,37 +309,20 @@ class MemoryTransport:
         place = self._relays.get(relay)
         return place is not None and place.until_s > trio.current_time() and relay in self._links
 
-    def _link(
-        self, peer: "MemoryTransport", path: Path = Path.DIRECT, relay: PeerId | None = None, *, is_kept: bool = False
-    ) -> None:
+    def _link(self, peer: "MemoryTransport", path: Path = Path.DIRECT, relay: PeerId | None = None) -> None:
         if peer is self or not self._nursery or not peer._nursery or peer.peer_id in self._links:
             return
-        host, is_relayed = "" if relay else self._host, relay is not None
-        self.door.make_room_to_dial(is_kept=is_kept)
-        if not peer.door.let_in(self.peer_id, host, is_relayed=is_relayed):
-            raise NetworkError(f"peer {peer.peer_id} has hung up")
         self._links[peer.peer_id] = Link(path=path, relay=relay)
-        peer._links[self.peer_id] = Link(path=path, relay=relay, seen_host=host)
-        self._network.traffic[self.peer_id].num_dials += 1
-        self.door.note_dialled(peer.peer_id, is_kept=is_kept, is_relayed=is_relayed)
-
-    def _bar(self, peer_id: PeerId) -> None:
-        self.door.bar(peer_id, self.seen_host(peer_id))
+        peer._links[self.peer_id] = Link(path=path, relay=relay, seen_host="" if relay else self._host)
 
     def _unlink(self, peer_id: PeerId) -> None:
         self._links.pop(peer_id, None)
-        self.gossip.forget(peer_id)
 
-    def _way(self, sender: PeerId, receiver: PeerId) -> Callable[[int], float] | None:
-        return partial(self._network.arrival_s, sender, receiver) if self._network.conditions else None
-
-    def _keep(self, peer_id: PeerId, stream: MemoryStream, *, is_own: bool) -> None:
+    def _keep(self, peer_id: PeerId, stream: MemoryStream) -> None:
         """Keep a stream until it ends."""
         if len(self._streams) >= STREAMS_KEPT:
             self._streams = [(who, kept) for who, kept in self._streams if not kept.is_closed]
         self._streams.append((peer_id, stream))
-        self._network.traffic[self.peer_id].num_streams += is_own
-        self.door.note_stream(peer_id, stream, is_own=is_own)
 
     def _end_streams(self, peer_id: PeerId) -> None:
         for who, stream in self._streams:
@@ -380,8 +342,6 @@ class MemoryTransport:
         registered = {who: until for who, until in known.items() if until > now and who in self._links}
         self._registered[namespace] = {**registered, peer_id: now + REGISTRATION_S}
         others = [self._network.peers[who] for who in registered if who != peer_id]
-        if self._network.conditions:
-            others = self._network.conditions.random.sample(others, min(PEERS_TOLD_MAX, len(others)))
         return [address for peer in others for address in (*peer.addresses, *peer.relays)]
 
 
@@ -394,67 +354,3 @@ async def _serve(handler: Handler, caller: PeerId, stream: MemoryStream) -> None
     finally:
         with trio.CancelScope(shield=True):
             await stream.aclose()
-
-
-class MemoryDoor:
-    """Lets peers in, and tells the peer whom to hang up on."""
-
-    def __init__(
-        self, linked: Callable[[], Collection[PeerId]], inbound_max: int | None, cut: Callable[[PeerId], None]
-    ) -> None:
-        self._cut = cut
-        self._barred = Barred(trio.current_time)
-        self._budget: ConnectionBudget | None = None
-        if inbound_max is not None:
-            self._budget = ConnectionBudget(connected=linked, inbound_max=inbound_max, clock=trio.current_time)
-
-    def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
-        """Reserve some of the places for known peers."""
-        if self._budget:
-            self._budget.is_known = is_known
-
-    def let_in(self, peer_id: PeerId, host: str, *, is_relayed: bool) -> bool:
-        """Give a peer that dials in a place, maybe that of another one; False if there is none."""
-        if self._barred.is_barred(peer_id) or self._barred.is_barred(host):
-            return False
-        if self._budget is None:
-            return True
-        is_in, leaver = self._budget.let_in(peer_id, host, is_relayed=is_relayed)
-        if leaver:
-            self._cut(leaver)
-        return is_in
-
-    def make_room_to_dial(self, *, is_kept: bool) -> None:
-        """Make room for one more dialled peer.
-
-        Raises:
-            NetworkError: too many calls are open.
-        """
-        if self._budget is None or is_kept:
-            return
-        may_dial, leaver = self._budget.room_to_call()
-        if leaver:
-            self._cut(leaver)
-        if not may_dial:
-            raise NetworkError("too many calls are open")
-
-    def note_dialled(self, peer_id: PeerId, *, is_kept: bool, is_relayed: bool = False) -> None:
-        """Note that this peer has dialled another."""
-        if self._budget:
-            self._budget.note_dialled(peer_id, is_kept=is_kept, is_relayed=is_relayed)
-
-    def bar(self, peer_id: PeerId, host: str) -> None:
-        """Hang up on a peer, and refuse it from now on."""
-        self._barred.bar(peer_id, host)
-        self._cut(peer_id)
-
-    def hang_up_idle(self) -> None:
-        """Hang up on peers that were dialled for a call and are not asked any more."""
-        for peer_id in self._budget.idle_calls() if self._budget else ():
-            self._cut(peer_id)
-
-    def note_stream(self, peer_id: PeerId, stream: MemoryStream, *, is_own: bool) -> None:
-        """Note a stream until it is closed."""
-        if self._budget:
-            self._budget.enter_stream(peer_id, is_own=is_own)
-            stream.on_close = partial(self._budget.leave_stream, peer_id, is_own=is_own)
