@@ -6,21 +6,20 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from support.canary import files_with
+from support.commands import run_command
 from support.processes.nodes import (
-    START_TIMEOUT_S,
     Node,
     command_json,
     is_alive,
     node_environment,
     running_node,
-    start_process,
     wait_for,
     wait_for_status,
 )
@@ -29,7 +28,10 @@ from openledger_node.home import Home
 
 pytestmark = pytest.mark.process
 
-ENDLESS = [{"role": "user", "content": "on and on..."}]
+CANARY = "Zq7-prompt-plover-4471"
+ENDLESS = [{"role": "user", "content": f"{CANARY}..."}]
+CONFIG_ERROR = 3
+LONG = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000"}
 
 
 def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[str]) -> None:
@@ -58,6 +60,16 @@ def streaming(node: Node, max_tokens: int) -> Iterator[list[str]]:
     reader.join(30)
 
 
+def start_in_vain(home: Home, *flags: str) -> "subprocess.CompletedProcess[str]":
+    """Start a node that is to refuse."""
+    return run_command("start", "--backend", "fake", "--no-hello", *flags, env=node_environment(home))
+
+
+def check_last_job(home: Home, state: str, finish_reason: str | None) -> None:
+    job = command_json(home, "jobs")["jobs"][0]
+    assert (job["state"], job["finish_reason"]) == (state, finish_reason)
+
+
 def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
     with (
         running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node,
@@ -66,13 +78,16 @@ def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
         node.signal(signal.SIGINT)
         assert node.wait() == 0
     assert seen[-1] == "data: [DONE]"
-    assert [job["state"] for job in command_json(home, "jobs")["jobs"]] == ["completed"]
+    check_last_job(home, "completed", "length")
     assert command_json(home, "status")["state"] == "stopped"
 
 
-def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(home: Home) -> None:
-    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "5"}
-    with running_node(home, "--backend", "fake", **environment) as node, streaming(node, 900_000) as seen:
+def test_a_draining_node_takes_no_new_request_and_tells_whom_it_cuts_off_even_if_its_engine_hangs(home: Home) -> None:
+    with (
+        running_node(home, "--backend", "fake", **LONG, OPENLEDGER_NODE_DRAIN_GRACE_S="3") as node,
+        streaming(node, 900_000) as seen,
+    ):
+        os.kill(node.status()["engine"]["process_id"], signal.SIGSTOP)
         node.signal(signal.SIGTERM)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
         body = {"model": "fake", "messages": ENDLESS}
@@ -80,36 +95,21 @@ def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(ho
         assert response.status_code == 503
         assert "Retry-After" in response.headers
         assert node.wait() == 0
-    (job,) = command_json(home, "jobs")["jobs"]
-    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
-    assert seen[-1] == "data: [DONE]", "who is cut off is told so"
-
-
-def test_who_is_cut_off_is_told_so_even_if_the_engine_hangs(home: Home) -> None:
-    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "0.2"}
-    with running_node(home, "--backend", "fake", **environment) as node, streaming(node, 900_000) as seen:
-        os.kill(node.status()["engine"]["process_id"], signal.SIGSTOP)
-        node.signal(signal.SIGTERM)
-        assert node.wait() == 0
-    (job,) = command_json(home, "jobs")["jobs"]
-    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
+    check_last_job(home, "completed", "cancelled")
     assert seen[-1] == "data: [DONE]"
 
 
-def test_a_second_signal_ends_at_once_and_still_records(home: Home) -> None:
-    with (
-        running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node,
-        streaming(node, 900_000),
-    ):
-        node.signal(signal.SIGINT)
+def test_a_closed_terminal_drains_the_node_and_a_second_signal_ends_it_at_once_and_still_records(home: Home) -> None:
+    with running_node(home, "--backend", "fake", **LONG) as node, streaming(node, 900_000):
+        node.signal(signal.SIGHUP)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
         node.signal(signal.SIGINT)
         assert node.wait() == 0
-    (job,) = command_json(home, "jobs")["jobs"]
-    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
+    check_last_job(home, "completed", "cancelled")
 
 
-def test_a_killed_engine_child_is_replaced_while_the_daemon_serves_on(home: Home) -> None:
+def test_a_killed_engine_is_replaced_and_its_answer_goes_on_where_it_was(home: Home, tmp_path: Path) -> None:
+    """Beside this node no second one starts on its home or its port; a command stops it."""
     with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node:
         undisturbed: list[str] = []
         stream(node, 5000, threading.Event(), undisturbed)
@@ -117,82 +117,58 @@ def test_a_killed_engine_child_is_replaced_while_the_daemon_serves_on(home: Home
             engine_id = node.status()["engine"]["process_id"]
             os.kill(engine_id, signal.SIGKILL)
             assert httpx.get(f"{node.url}/healthz").status_code == 200
-        assert _contents(seen) == _contents(undisturbed)
+        assert contents_of(seen) == contents_of(undisturbed)
         status = node.status()
-        assert status["engine"]["restarts"] == 1
-        assert status["engine"]["process_id"] != engine_id
-        answer = httpx.post(
-            f"{node.url}/v1/completions", headers=node.headers, json={"model": "fake", "prompt": "and now?"}
-        )
-        assert answer.status_code == 200
+        assert (status["engine"]["restarts"], status["engine"]["process_id"] != engine_id) == (1, True)
+
+        second = start_in_vain(home, "--port", "0")
+        assert (second.returncode, "already runs" in second.stderr) == (CONFIG_ERROR, True), second.stderr
+        other = Home(tmp_path / "other")
+        other.root.mkdir()
+        third = start_in_vain(other, "--port", node.url.rpartition(":")[2])
+        assert (third.returncode, "--port" in third.stderr) == (CONFIG_ERROR, True), third.stderr
+
         assert node.process.poll() is None
+        assert "stopping" in run_command("stop", env=node_environment(home)).stderr
+        assert node.wait() == 0
+        assert not home.socket.exists()
 
 
-def test_a_killed_daemon_leaves_nothing_running_and_the_next_start_recovers(home: Home) -> None:
-    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node:
+def contents_of(lines: list[str]) -> str:
+    return "".join(line.split('"content":"', 1)[1].split('"', 1)[0] for line in lines if '"content":"' in line)
+
+
+def test_a_killed_node_leaves_nothing_running_and_no_word_of_its_answer_and_the_next_start_recovers(
+    home: Home,
+) -> None:
+    with running_node(home, "--backend", "fake", **LONG) as node:
         with streaming(node, 900_000):
             engine_id = node.status()["engine"]["process_id"]
             node.signal(signal.SIGKILL)
             node.wait()
         wait_for(lambda: not is_alive(engine_id), within_s=10)
+    assert files_with(CANARY, home.root) == []
     assert command_json(home, "status")["state"] == "stopped"
     with running_node(home, "--backend", "fake") as node:
         assert [job["state"] for job in node.jobs()] == ["interrupted"]
         assert "1 request" in (home.root / "start.log").read_text()
         body = {"model": "fake", "prompt": "again"}
         assert httpx.post(f"{node.url}/v1/completions", headers=node.headers, json=body).status_code == 200
+    assert files_with(CANARY, home.root) == []
 
 
-def test_a_second_daemon_on_the_same_home_is_refused(home: Home) -> None:
-    with running_node(home, "--backend", "fake"):
-        second = start_process(home, "--backend", "fake")
-        assert second.wait(START_TIMEOUT_S) == 3
-        assert "already runs" in (home.root / "start.log").read_text()
-
-
-def test_a_taken_port_says_what_to_do(home: Home, tmp_path: Path) -> None:
-    other = Home(tmp_path / "other")
-    other.root.mkdir()
-    with running_node(home, "--backend", "fake") as node:
-        port = node.url.rpartition(":")[2]
-        second = start_process(other, "--backend", "fake", "--port", port)
-        assert second.wait(START_TIMEOUT_S) == 3
-        assert "--port" in (other.root / "start.log").read_text()
-
-
-def test_the_control_socket_stops_the_node_and_answers_first(home: Home) -> None:
-    with running_node(home, "--backend", "fake") as node:
-        command = [sys.executable, "-m", "openledger_node", "stop"]
-        told = subprocess.run(command, env=node_environment(home), capture_output=True, text=True, check=True)
-        assert "stopping" in told.stderr
-        assert node.wait() == 0
-
-
-def _contents(lines: list[str]) -> str:
-    return "".join(line.split('"content":"', 1)[1].split('"', 1)[0] for line in lines if '"content":"' in line)
-
-
-@pytest.mark.parametrize("num_signals", [1, 2])
-def test_a_client_that_stops_reading_does_not_keep_the_node_from_ending(home: Home, num_signals: int) -> None:
-    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "0.2"}
+def test_a_client_that_stops_reading_does_not_keep_the_node_from_ending(home: Home) -> None:
     body = json.dumps({"model": "fake", "messages": ENDLESS, "max_tokens": 500_000, "stream": True})
-    with running_node(home, "--backend", "fake", **environment) as node, socket.socket() as client:
+    with (
+        running_node(home, "--backend", "fake", **LONG, OPENLEDGER_NODE_DRAIN_GRACE_S="0.2") as node,
+        socket.socket() as client,
+    ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", int(node.url.rpartition(":")[2])))
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
         client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         wait_for_status(home, node.process, lambda found: found["requests"]["running"] == 1)
         threading.Event().wait(1.0)  # until the buffers on both sides are full: nothing else tells
-        for _ in range(num_signals):
-            node.signal(signal.SIGINT)
-            threading.Event().wait(0.3)
+        node.signal(signal.SIGINT)
         assert node.wait() == 0
-    (job,) = command_json(home, "jobs")["jobs"]
-    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
-
-
-def test_a_closed_terminal_drains_the_node_too(home: Home) -> None:
-    with running_node(home, "--backend", "fake") as node:
-        node.signal(signal.SIGHUP)
-        assert node.wait() == 0
-        assert not home.socket.exists()
+    check_last_job(home, "completed", "cancelled")

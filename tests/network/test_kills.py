@@ -1,6 +1,7 @@
-"""Each process of a network is killed in the middle of answers that are paid for, and started again.
+"""A network of processes that are killed or paused in the middle of answers that are paid for, and started again.
 
-Every request is served whole or fails with an error that says to try again; the money adds up to the wei afterwards.
+Every request is served whole or fails with an error that says to try again, no file has a word of it in plain text,
+and the money adds up to the wei afterwards.
 """
 
 import os
@@ -13,16 +14,18 @@ from functools import partial
 from typing import Any
 
 import pytest
+from support.canary import files_with
 from support.processes.network import (
     RunningNetwork,
     ask,
     in_parallel,
     kill_with_children,
+    node_of,
     running_network,
     status_of,
     tell,
 )
-from support.processes.nodes import POLL_S, wait_for
+from support.processes.nodes import POLL_S, is_alive, wait_for
 from support.processes.replies import Reply
 from support.tiers import depth
 
@@ -36,6 +39,8 @@ from openledger_node.plugs import load_plug
 pytestmark = pytest.mark.process
 
 STREAMS = depth(light=(3_000, 4_000), deep=(3_000, 4_000, 3_000, 4_000))
+PROMPT, ANSWER = "Zq7-prompt-plover-4471", "Zq7-answer-kestrel-9038"
+FREED_S = 10.0
 TRIES_MAX = 5
 RETRYABLE = {"unavailable", "engine_failed", "rate_limit_exceeded"}
 RECEIPTS_MAX = 1_000
@@ -123,6 +128,9 @@ def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_when_it
     served(running, 500, 500, 500)
 
 
+@pytest.mark.deep(
+    reason="tests/network/test_daemon.py kills an engine, and tests/node/market has answers that go on elsewhere"
+)
 def test_a_killed_engine_is_replaced_and_its_answers_go_on(running: RunningNetwork) -> None:
     with answering(running) as (victim, replies):
         engine = status_of(victim)["engine"]
@@ -145,7 +153,8 @@ def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(running
     assert {channel["channel_id"] for channel in ask(running.r, "channels")["channels"]} == before
 
 
-def test_without_their_bootstrap_point_nodes_answer_each_other_and_find_it_again(running: RunningNetwork) -> None:
+@pytest.mark.deep(reason="tests/node/p2p/test_processes.py loses a bootstrap node")
+def test_without_their_bootstrap_node_peers_answer_each_other_and_find_it_again(running: RunningNetwork) -> None:
     (address,) = running.network.bootstrap
     listen, _, peer_id = address.partition("/p2p/")
     with running.asking(*STREAMS) as replies:
@@ -156,6 +165,33 @@ def test_without_their_bootstrap_point_nodes_answer_each_other_and_find_it_again
     assert all(reply.is_whole for reply in replies), "nobody needs it to answer"
     for node in running.nodes:
         wait_for(partial(is_connected, node, peer_id))
+
+
+def test_an_answer_of_a_seller_that_its_owner_pauses_in_the_middle_is_finished_by_another(
+    running: RunningNetwork,
+) -> None:
+    with running.asking(5_000) as (reply,):
+        seller = wait_for(lambda: next((node for node in running.sellers if is_answering(node)), None))
+        engine = status_of(seller)["engine"]["process_id"]
+        tell(seller, "/pause")
+        wait_for(lambda: not is_alive(engine), within_s=FREED_S)
+    assert (status_of(seller)["state"], status_of(seller)["engine"]["process_id"]) == ("paused", None)
+    check_replies(running, [reply])
+    assert reply.is_whole, reply
+    tell(seller, "/resume")
+    wait_for(lambda: status_of(seller)["engine"]["state"] == "ready")
+
+
+def test_what_is_bought_of_another_node_is_in_no_file_of_either(running: RunningNetwork) -> None:
+    """Both keep what was said for an audit: sealed."""
+    schema = {"type": "json_schema", "json_schema": {"name": "said", "schema": {"const": ANSWER}}}
+    body = {"model": "fake", "messages": [{"role": "user", "content": f"Say {PROMPT}"}], "response_format": schema}
+    running.wait_until_among_others(running.r)
+    with node_of(running.r).client() as client:
+        answer = client.post("/v1/chat/completions", json={**body, "max_tokens": 60})
+    assert answer.status_code == 200, answer.text
+    assert ANSWER in answer.text
+    assert files_with(PROMPT, running.root) == files_with(ANSWER, running.root) == []
 
 
 def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it(running: RunningNetwork) -> None:

@@ -5,31 +5,21 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from support.canary import files_with, forms
+from support.canary import files_with
 from support.commands import run_command
-from support.processes.network import RunningNetwork, node_of, running_network
-from support.processes.nodes import (
-    EMBEDDED,
-    Node,
-    node_environment,
-    running_node,
-    start_process,
-    wait_for,
-    wait_for_status,
-)
+from support.processes.nodes import EMBEDDED, Node, node_environment, running_node, wait_for
 
-from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
 pytestmark = pytest.mark.process
 
+TEXTS = ("question", "answer", "text")
 PROMPT, ANSWER = "Zq7-prompt-plover-4471", "Zq7-answer-kestrel-9038"
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "said", "schema": {"const": ANSWER}}}
 
@@ -72,10 +62,10 @@ def ask_in_every_way(url: str, key: str) -> str:
     return said
 
 
-def hold_open(node: Node, max_tokens: int = 1_500) -> socket.socket:
+def hold_open(node: Node) -> socket.socket:
     """A request that is in the middle of its answer."""
     endless = [{"role": "user", "content": f"{PROMPT}..."}]
-    asked = body(stream=True, response_format=None, messages=endless, max_tokens=max_tokens, temperature=0)
+    asked = body(stream=True, response_format=None, messages=endless, max_tokens=1_500, temperature=0)
     content = json.dumps(asked).encode()
     opened = socket.create_connection(("127.0.0.1", int(node.url.rpartition(":")[2])), timeout=30)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
@@ -84,51 +74,6 @@ def hold_open(node: Node, max_tokens: int = 1_500) -> socket.socket:
     )
     assert opened.recv(4_096)
     return opened
-
-
-def test_the_search_finds_what_it_must(tmp_path: Path) -> None:
-    for number, form in enumerate(forms(PROMPT)):
-        (tmp_path / f"{number}").write_bytes(b"x" * 7 + form + b"y" * 7)
-    assert len({file for file, _ in files_with(PROMPT, tmp_path)}) == len(list(forms(PROMPT)))
-
-
-def test_no_file_of_a_node_holds_what_was_said_there(home: Home) -> None:
-    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
-        said = ask_in_every_way(node.url, node.key)
-        assert ANSWER in said
-        assert "openledger_" in said
-        assert PROMPT not in said.partition("# HELP openledger_")[2]
-        run(home, "chat", PROMPT, "--max-tokens", "20")
-        bought = json.loads(run(home, "chat", PROMPT, "--as-guest", "--max-tokens", "20", "--json"))
-        assert bought["receipt"]
-        metrics = httpx.get(f"{node.url}/metrics", headers=node.headers).text
-        sold = 'requests_total{origin="sold"'
-        for line in (sold, "chain_up 1", "chain_height ", "receipts{state=", "earnings_open{"):
-            assert f"openledger_{line}" in metrics
-        for words in (("status",), ("jobs",), ("earnings",), ("logs", "--lines", "1000"), ("rewards", "show")):
-            printed = run(home, *words, "--json")
-            assert PROMPT not in printed
-            assert ANSWER not in printed
-        engine_id = node.status()["engine"]["process_id"]
-        with hold_open(node):
-            assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
-        with hold_open(node):
-            os.kill(engine_id, signal.SIGKILL)  # its crash output is a file too
-    assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
-
-
-def test_a_node_that_is_killed_in_an_answer_leaves_none_of_it_either(home: Home) -> None:
-    process = start_process(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000")
-    status = wait_for_status(home, process, lambda found: found["state"] in ("serving", "idle"))
-    node = Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
-    with hold_open(node, 900_000):
-        process.kill()
-        process.wait()
-    assert files_with(PROMPT, home.root) == []
-    with running_node(home, "--backend", "fake") as again:
-        (job,) = again.jobs()
-        assert job["state"] == "interrupted"
-    assert files_with(PROMPT, home.root) == []
 
 
 def receipt_of(home: Home, digest: str) -> dict[str, Any]:
@@ -151,23 +96,42 @@ def num_sealed(home: Home) -> int:
     return number
 
 
-def test_a_bought_answer_is_there_after_a_restart_sealed_and_nowhere_once_none_is_kept(
+def test_no_file_of_a_node_holds_what_was_said_and_bought_there_and_its_payer_reads_it_until_none_is_kept(
     home: Home, tmp_path: Path
 ) -> None:
-    with running_node(home, "--backend", "fake", **EMBEDDED):
+    """A bought answer is sealed: its payer can read it, also after the node's end, until it is kept no longer."""
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        said = ask_in_every_way(node.url, node.key)
+        assert ANSWER in said
+        assert "openledger_" in said
+        assert PROMPT not in said.partition("# HELP openledger_")[2]
+        run(home, "chat", PROMPT, "--max-tokens", "20")
         digest = buy(home)
         before, file = receipt_of(home, digest), tmp_path / "answer.html"
         assert (before["question"], before["text"]["state"]) == (PROMPT, "kept")
         run(home, "attribution", "show", digest, "--html", str(file))
         assert PROMPT in file.read_text()
-        assert files_with(PROMPT, home.root) == files_with(before["answer"], home.root) == []
+        metrics = httpx.get(f"{node.url}/metrics", headers=node.headers).text
+        sold = 'requests_total{origin="sold"'
+        for line in (sold, "chain_up 1", "chain_height ", "receipts{state=", "earnings_open{"):
+            assert f"openledger_{line}" in metrics
+        for words in (("status",), ("jobs",), ("earnings",), ("logs", "--lines", "1000"), ("rewards", "show")):
+            printed = run(home, *words, "--json")
+            assert PROMPT not in printed
+            assert ANSWER not in printed
+        engine_id = node.status()["engine"]["process_id"]
+        with hold_open(node):
+            assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
+        with hold_open(node):
+            os.kill(engine_id, signal.SIGKILL)  # its crash output is a file too
+    assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
+    assert num_sealed(home) == 1
+
     with running_node(home, "--backend", "fake", **EMBEDDED):
         after = receipt_of(home, digest)
-        assert [after[name] for name in ("question", "answer", "text")] == [
-            before[name] for name in ("question", "answer", "text")
-        ]
+        assert [after[name] for name in TEXTS] == [before[name] for name in TEXTS]
         assert "kept here, sealed, until" in run(home, "attribution", "verify", digest)
-    assert num_sealed(home) == 1
+
     with running_node(home, "--backend", "fake", **EMBEDDED, OPENLEDGER_PAYER_KEEP_TEXTS_S="0"):
         wait_for(lambda: receipt_of(home, digest)["text"]["state"] == "gone")
         gone, second = receipt_of(home, digest), receipt_of(home, buy(home))
@@ -178,20 +142,3 @@ def test_a_bought_answer_is_there_after_a_restart_sealed_and_nowhere_once_none_i
         assert files_with(PROMPT, home.root) == []
     assert num_sealed(home) == 0
     assert files_with(PROMPT, home.root) == files_with(before["answer"], home.root) == []
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
-    with running_network(tmp_path_factory.mktemp("running")) as opened:
-        yield opened
-
-
-def test_what_is_bought_of_another_node_is_in_no_file_of_either(running: RunningNetwork) -> None:
-    """Both keep what was said for an audit: sealed."""
-    with node_of(running.r).client() as client:
-        answer = client.post("/v1/chat/completions", json=body())
-        streamed = client.post("/v1/chat/completions", json=body(stream=True))
-    assert answer.status_code == 200, answer.text
-    assert ANSWER in answer.text
-    assert "data: [DONE]" in streamed.text
-    assert files_with(PROMPT, running.root) == files_with(ANSWER, running.root) == []

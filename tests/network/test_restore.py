@@ -1,18 +1,28 @@
-"""A node that was lost comes back from its backup, and two copies of a node notice each other: real processes."""
+"""A seller whose first payer is a stranger to its code, and which is lost and comes back from its backup."""
 
+import json
+import os
+import secrets
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account
+from support.processes import stranger
 from support.processes.network import RunningNetwork, answer_of, ask, status_of
 from support.processes.nodes import wait_for
 
+from openledger_node.chain.clients.evm import open_client
+from openledger_node.chain.dev.faucet import fund
 from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
+from openledger_protocol.primitives import Address
 
 pytestmark = pytest.mark.process
 
@@ -23,8 +33,7 @@ NODE = {
     "OPENLEDGER_P2P_LISTEN": "/ip4/127.0.0.1/tcp/0",
     "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1",
 }
-NOTICED_S, SILENT_S = 240, 180
-"""Each copy asks some peer twice a minute, and hears of the other if it advertised last. That lasts two minutes."""
+STRANGER_S = 120
 
 
 @pytest.fixture
@@ -71,11 +80,50 @@ def check_no_wei_signed_twice(receipts: dict[str, Any]) -> None:
         ends[receipt.channel_id] = receipt.cumulative_wei
 
 
-def test_a_wiped_node_comes_back_from_its_backup_and_signs_nothing_old(
+def start_stranger(running: RunningNetwork) -> "subprocess.Popen[str]":
+    """Somebody who knows the reference pages alone, in a process that is given network.json and a key with money."""
+    payer = Account.from_key(secrets.token_bytes(32))
+    with closing(open_client(running.network.rpc[0])) as client:
+        fund(client, running.network, Address(payer.address), coin_wei=10**18, open_wei=10**18)
+    return subprocess.Popen(
+        [sys.executable, stranger.__file__, str(running.network_file)],
+        env={"PATH": os.environ["PATH"], "STRANGER_KEY": payer.key.hex()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_strangers_answer(seller: OperatorHome, process: "subprocess.Popen[str]") -> None:
+    """Require that the stranger joined, bought, countersigned and is charged as by any other payer."""
+    told, why = process.communicate(timeout=STRANGER_S)
+    assert process.returncode == 0, why
+    bought = json.loads(told.splitlines()[-1])
+    assert bought["vouchers"] > 1
+    assert len(bought["text"]) == stranger.TOKENS
+    assert ask(seller, "stake")["node"] == bought["node"]
+    (receipt,) = ask(seller, "receipts", limit=10)["receipts"]
+    assert (receipt["digest"], receipt["amount_wei"]) == (bought["digest"], bought["amount_wei"])
+    wait_for(lambda: ask(seller, "receipts", limit=10)["receipts"][0]["is_countersigned"])
+    claim = wait_for(lambda: ask(seller, "receipts", limit=10)["receipts"][0]["claim"])
+    claimed = wait_for(lambda: claimed_as(seller, claim["seq"]))
+    assert claimed["gross_wei"] == bought["amount_wei"]
+
+
+def claimed_as(node: OperatorHome, seq: int) -> dict[str, Any] | None:
+    """A node's claim, once the chain has it."""
+    claims = [each for each in ask(node, "rewards")["claims"] if each["seq"] == seq]
+    return next((each for each in claims if each["state"] in ("claimed", "proposed", "drawn", "final")), None)
+
+
+def test_a_stranger_pays_a_node_that_is_wiped_and_comes_back_from_its_backup_and_signs_nothing_old(
     running: RunningNetwork, password: Path, tmp_path: Path
 ) -> None:
     network, words = running.network.network, ("--password-file", str(password))
-    seller, requester = running.start_node("a"), start_requester(running)
+    process = start_stranger(running)
+    seller = running.start_node("a")
+    check_strangers_answer(seller, process)
+    requester = start_requester(running)
     wait_for(lambda: is_selling(requester))
     answer_of(requester, 40)
     wait_for(lambda: all(each["is_countersigned"] for each in ask(seller, "receipts", limit=9)["receipts"]))
@@ -86,7 +134,7 @@ def test_a_wiped_node_comes_back_from_its_backup_and_signs_nothing_old(
     address = status_of(seller)["address"]
     seller.close()
     signed = receipts_of(seller, network)
-    assert len(signed) == 3
+    assert len(signed) == 4
 
     shutil.rmtree(seller.root)
     seller.root.mkdir()
@@ -96,13 +144,14 @@ def test_a_wiped_node_comes_back_from_its_backup_and_signs_nothing_old(
     wait_for(lambda: is_selling(requester, generation))
     assert status_of(seller)["address"] == address
     answer_of(requester, 40)
-    (new, old) = receipts_of(seller, network).values()
-    assert new.channel_id != old.channel_id
-    bought = receipts_of(requester, network)
-    assert {each.channel_id for each in bought.values()} == {new.channel_id, old.channel_id}
-    check_no_wei_signed_twice(signed | receipts_of(seller, network) | bought)
+    bought, sold = receipts_of(requester, network), receipts_of(seller, network)
+    (new,) = [receipt for digest, receipt in sold.items() if digest not in signed]
+    (old,) = {receipt.channel_id for digest, receipt in bought.items() if digest in signed}
+    assert new.channel_id != old
+    assert {each.channel_id for each in bought.values()} == {new.channel_id, old}
+    check_no_wei_signed_twice(signed | sold | bought)
     claimed = wait_for(lambda: claimed_of(seller, new.channel_id, int(new.cumulative_wei)))
-    assert int(claimed[old.channel_id]) <= bought_on(bought, old.channel_id), "no more than was bought"
+    assert int(claimed[old]) <= bought_on(bought, old), "no more than was bought"
 
 
 def bought_on(receipts: dict[str, Any], channel: str) -> int:
@@ -113,25 +162,3 @@ def claimed_of(seller: OperatorHome, channel: str, least_wei: int) -> dict[str, 
     """What the chain has claimed of each channel, once one has been claimed up to an amount."""
     found = {each["channel_id"]: each["claimed_wei"] for each in ask(seller, "channels")["channels"]}
     return found if int(found.get(channel, 0)) >= least_wei else None
-
-
-def why_idle(node: OperatorHome) -> str:
-    return str(status_of(node)["why_idle"])
-
-
-@pytest.mark.deep(reason="tests/node/market/test_second_copy.py has the rules, without the minutes of silence")
-def test_two_copies_of_a_node_stop_selling_and_the_one_that_is_left_goes_on(running: RunningNetwork) -> None:
-    seller, requester = running.start_node("a"), start_requester(running)
-    wait_for(lambda: is_selling(requester))
-    seller.close()
-    shutil.copytree(seller.root, seller.root.with_name("copy"), ignore=shutil.ignore_patterns("*.sock", "*.lock"))
-    copy = running._node("copy", None, {})
-    copy.start_daemon()
-    seller.start_daemon()
-    for node in (seller, copy):
-        wait_for(lambda node=node: "a second copy of this node" in why_idle(node), within_s=NOTICED_S)
-    assert not ask(seller, "receipts", limit=9)["receipts"]
-    copy.close()
-    wait_for(lambda: "a second copy of this node" not in why_idle(seller), within_s=SILENT_S)
-    wait_for(lambda: is_selling(requester))
-    answer_of(requester, 20)

@@ -176,18 +176,6 @@ def test_votes_change_the_fees_and_admit_a_rule(running: RuledNetwork) -> None:
     wait_for(lambda: values_of(running.r)["algoId"] == "7")
 
 
-def test_the_guardian_pauses_for_a_time_and_not_again_soon(running: RuledNetwork) -> None:
-    seller = status_of(running.a)["address"]
-    with pytest.raises(DemoError, match="only the guardian"):
-        running.b.run("gov", "pause", "10s")
-    running.r.run("gov", "pause", "15s")
-    with pytest.raises(DemoError, match="paused"):
-        running.r.run("channels", "open", seller, "1")
-    wait_for(lambda: attempt(running.r, "channels", "open", seller, "1"))
-    with pytest.raises(DemoError, match="pause"):
-        running.r.run("gov", "pause", "10s")
-
-
 def test_a_node_with_false_shares_is_challenged_judged_and_slashed(running: RuledNetwork, tmp_path: Path) -> None:
     requester, liar = running.r, running.a
     restart(liar, tmp_path)
@@ -218,15 +206,3 @@ def test_who_stands_up_for_an_honest_node_gets_the_bond(running: RuledNetwork, t
     wait_for(lambda: withdrawn_wei(running, friend) == before + 2 * BOND_WEI)
     restart(node, None)
     restart(challenger, None)
-
-
-def test_a_case_that_nobody_judges_is_a_draw_and_both_bonds_come_back(running: RuledNetwork, tmp_path: Path) -> None:
-    challenger, node = running.r, running.a
-    found = bought(running)
-    restart(challenger, tmp_path)
-    before = [withdrawn_wei(running, each) for each in (challenger, node)]
-    wait_for(lambda: attempt(challenger, "attribution", "challenge", found["receipt"]))
-    wait_for(lambda: case_of(challenger)["contester"] == status_of(node)["address"])
-    wait_for(lambda: case_of(challenger)["state"] == "draw")
-    for each, had in zip((challenger, node), before, strict=True):
-        wait_for(lambda each=each, had=had: withdrawn_wei(running, each) == had + BOND_WEI)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support.processes.nodes import command_json, operator_of, running_node, wait_for
 
 from openledger_node.home import Home
@@ -23,14 +22,13 @@ def wait_for_run(home: Home, is_reached: Callable[[dict[str, Any]], bool]) -> di
     return wait_for(lambda: run if is_reached(run := run_of(home)) else None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_next_node_goes_on_with_the_training(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_node_that_starts_after_a_kill_goes_on_with_the_training(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with running_node(home, "--backend", "fake", **SETTINGS) as node:
         with operator_of(home) as operator:
             operator.post("/factory/train", json=ORDER).raise_for_status()
         wait_for_run(home, lambda run: run["step"] > 100)
-        node.signal(number)
+        node.signal(signal.SIGKILL)
         node.wait()
     left = run_of(home)
     assert (left["state"], left["who"], left["is_cut_off"]) == ("training", None, True)

@@ -6,7 +6,6 @@ import pytest
 
 MODULE = """
 import os
-import time
 from pathlib import Path
 
 from openledger_node.backends.fake import FakeBackend
@@ -18,8 +17,6 @@ def fail(when):
     place, _, words = (FAULT.read_text() if FAULT.exists() else "").partition(":")
     if place == when:
         raise RuntimeError(words)
-    if place == "slow" and when == "open":
-        time.sleep(float(words))
 
 
 class FaultyBackend(FakeBackend):
@@ -54,10 +51,6 @@ class FaultyPlug:
     def fail(self, when: str, words: str) -> None:
         """From now on raise a RuntimeError with these words in each "open" or in each "step"."""
         self._file.write_text(f"{when}:{words}")
-
-    def load_slowly(self, seconds: float) -> None:
-        """From now on a load takes this long."""
-        self._file.write_text(f"slow:{seconds}")
 
     def mend(self) -> None:
         """The device works again."""
