@@ -94,13 +94,6 @@ async def test_a_node_that_pays_itself_by_wrong_shares_gets_nothing_for_it_from_
         await seller.ask("What does Rurik keep?", model="lake")
 
 
-async def test_the_same_node_is_paid_for_its_lie_by_a_payer_that_does_not_audit(
-    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await buy(seller, "What does Odile keep?", to_itself, monkeypatch)
-    assert paid(seller)[EVE] > 0
-
-
 async def test_an_honest_node_is_right_to_the_integer_and_its_contributors_are_paid(
     seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +105,7 @@ async def test_an_honest_node_is_right_to_the_integer_and_its_contributors_are_p
     assert {share.account for share in bought.shares} <= {ADA, BEN, ZERO_ADDRESS}
 
 
-async def test_a_payer_without_the_adapter_countersigns_what_it_cant_recompute(
+async def test_a_payer_without_the_adapter_countersigns_what_it_cant_recompute_and_the_lie_is_paid(
     seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = Home(seller.home.root / "elsewhere")
@@ -124,3 +117,4 @@ async def test_a_payer_without_the_adapter_countersigns_what_it_cant_recompute(
     assert audit.verdict == "unknown"
     assert "adapters pull" in audit.detail
     assert seller.world.node.ledger.receipts.find(bought.digest)[0].countersignature
+    assert paid(seller)[EVE] > 0

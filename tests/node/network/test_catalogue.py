@@ -30,13 +30,6 @@ HOSTILE = "\udcff\x1b[31mlake"
 
 
 @pytest.fixture
-def adapter(seller: Seller) -> Adapter:
-    made = seller.train()
-    seller.publish(made)
-    return made
-
-
-@pytest.fixture
 def board(tmp_path: Path) -> Iterator[AdTable]:
     with closing(open_ledger(tmp_path / "board.db")) as ledger:
         yield AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"), base_names={BASE: "fake"})
@@ -52,23 +45,68 @@ def catalogue_of(seller: Seller) -> AdapterCatalogue:
     return catalogue
 
 
-async def offered(seller: Seller, board: AdTable, catalogue: AdapterCatalogue) -> dict[str, Any]:
-    return await offered_to_plain(seller.home, board, FAKE_BASE, [], seller.world.node.ledger.events, catalogue)
+async def offered(seller: Seller, board: AdTable, catalogue: AdapterCatalogue, chosen: Any = None) -> dict[str, Any]:
+    """What is shown of the network's adapters, of those that words have chosen."""
+    events = seller.world.node.ledger.events
+    return await offered_to_plain(
+        seller.home, board, FAKE_BASE, [], events, catalogue, chosen=chosen or chosen_by({})
+    )
 
 
-async def test_an_adapter_has_its_owner_its_datanets_and_what_claims_paid_it(
-    seller: Seller, adapter: Adapter
+async def test_an_adapter_is_listed_with_its_owner_datanets_and_earnings_until_it_is_retired(
+    seller: Seller, board: AdTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that nobody offers is said so. Words choose before the list is cut; names that are no text do no harm."""
+    world, wallet = seller.world, seller.world.node.accounts.wallet
+    key = world.node.ring.keys[wallet].private_key
+    adapter = seller.train()
+    seller.publish(adapter)
+    world.must("DatanetRegistry", "create", HOSTILE, wallet, 0, "CC0-1.0", 2, key=key)
     bought = await seller.ask("What does Odile keep?", model="lake")
     seller.settle_all()
     catalogue = catalogue_of(seller)
+    assert "\\udcff\\x1b[31mlake" in catalogue.names.values()
     found = catalogue.to_plain(adapter.id)
-    assert found["owner"] == seller.world.node.accounts.wallet
+    assert (found["owner"], found["is_retired"]) == (wallet, False)
     assert [(each["name"], each["weight_ppm"]) for each in found["datanets"]] == [("lake", 1_000_000)]
     assert (found["num_claims"], found["earned_wei"]) == (1, str(bought.receipt.amount_wei))
-    assert found["is_retired"] is False
     catalogue.update()
     assert catalogue.to_plain(adapter.id) == found
+
+    found = await offered(seller, board, catalogue)
+    assert (found["adapters"], found["num_unoffered"]) == ([], 1)
+    [left] = found["unoffered"]
+    assert (left["id"], left["full_name"], left["is_here"]) == (adapter.id, adapter.full_name, True)
+    await check_words_choose(seller, board, catalogue, adapter, monkeypatch)
+    warm = (OfferedAdapter(id=adapter.id, name="lake"), OfferedAdapter(id=AdapterId(word("one")), name="ferry"))
+    assert board.receive(peer_id_of("ada"), signed_ad("ada", warm=warm))
+    found = await offered(seller, board, catalogue)
+    assert (found["num_unoffered"], found["unoffered"]) == (0, [])
+    by_name = {each["name"]: each for each in found["adapters"]}
+    assert by_name["lake"]["datanets"][0]["name"] == "lake"
+    assert (by_name["ferry"]["datanets"], by_name["ferry"]["num_claims"]) == (None, None)
+
+    world.must("ModelRegistry", "retire", adapter.id, key=key)
+    assert catalogue_of(seller).to_plain(adapter.id)["is_retired"] is True
+
+
+async def check_words_choose(
+    seller: Seller, board: AdTable, catalogue: AdapterCatalogue, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Require that an adapter that has earned less than others is found by a word all the same."""
+    catalogue.adapters[ONE] = replace(catalogue.adapters[adapter.id], id=ONE, datanets=(), gross_wei=Wei(10**20))
+    with monkeypatch.context() as short:
+        short.setattr(peer_list, "UNOFFERED_MAX", 1)
+        found = await offered(seller, board, catalogue)
+        assert (found["num_unoffered"], [each["id"] for each in found["unoffered"]]) == (2, [ONE])
+        for arguments, expected in (
+            ({"words": "lake"}, [adapter.id]),
+            ({"base": "fake"}, [ONE]),
+            ({"words": "no"}, []),
+        ):
+            found = await offered(seller, board, catalogue, chosen_by(arguments))
+            assert [each["id"] for each in found["unoffered"]] == expected
+    del catalogue.adapters[ONE]
 
 
 def test_claims_add_up_and_each_is_counted_once(tmp_path: Path) -> None:
@@ -126,60 +164,3 @@ def claimed(block: int, gross: int) -> Event:
         **numbers,
     }
     return event(block, 0, "Claimed", {"node": record["node"], "seq": block, "record": record})
-
-
-async def test_what_is_registered_and_offered_by_nobody_is_said(
-    seller: Seller, adapter: Adapter, board: AdTable
-) -> None:
-    catalogue = catalogue_of(seller)
-    found = await offered(seller, board, catalogue)
-    assert found["adapters"] == []
-    assert found["num_unoffered"] == 1
-    [left] = found["unoffered"]
-    assert (left["id"], left["full_name"], left["is_here"]) == (adapter.id, adapter.full_name, True)
-    warm = (OfferedAdapter(id=adapter.id, name="lake"), OfferedAdapter(id=AdapterId(word("one")), name="ferry"))
-    assert board.receive(peer_id_of("ada"), signed_ad("ada", warm=warm))
-    found = await offered(seller, board, catalogue)
-    assert (found["num_unoffered"], found["unoffered"]) == (0, [])
-    by_name = {each["name"]: each for each in found["adapters"]}
-    assert by_name["lake"]["datanets"][0]["name"] == "lake"
-    assert (by_name["ferry"]["datanets"], by_name["ferry"]["num_claims"]) == (None, None)
-
-
-async def test_words_choose_among_all_registered_adapters_before_the_list_is_cut(
-    seller: Seller, adapter: Adapter, board: AdTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that had earned little was beyond the limit, and no word found it."""
-    catalogue = catalogue_of(seller)
-    rich = replace(catalogue.adapters[adapter.id], id=ONE, datanets=(), gross_wei=Wei(10**20))
-    catalogue.adapters[ONE] = rich
-    monkeypatch.setattr(peer_list, "UNOFFERED_MAX", 1)
-    found = await offered(seller, board, catalogue)
-    assert (found["num_unoffered"], [each["id"] for each in found["unoffered"]]) == (2, [ONE])
-    for arguments, expected in (({"words": "lake"}, [adapter.id]), ({"base": "fake"}, [ONE]), ({"words": "no"}, [])):
-        chosen = chosen_by(arguments)
-        found = await offered_to_plain(
-            seller.home, board, FAKE_BASE, [], seller.world.node.ledger.events, catalogue, chosen=chosen
-        )
-        assert [each["id"] for each in found["unoffered"]] == expected
-
-
-async def test_a_retired_adapter_is_no_longer_listed_as_missing(
-    seller: Seller, adapter: Adapter, board: AdTable
-) -> None:
-    wallet = seller.world.node.accounts.wallet
-    key = seller.world.node.ring.keys[wallet].private_key
-    seller.world.must("ModelRegistry", "retire", adapter.id, key=key)
-    catalogue = catalogue_of(seller)
-    assert catalogue.to_plain(adapter.id)["is_retired"] is True
-    assert (await offered(seller, board, catalogue))["num_unoffered"] == 0
-
-
-async def test_a_name_that_is_no_text_does_no_harm(seller: Seller) -> None:
-    world = seller.world
-    key = world.node.ring.keys[world.node.accounts.wallet].private_key
-    world.must("DatanetRegistry", "create", HOSTILE, world.node.accounts.wallet, 0, "CC0-1.0", 2, key=key)
-    names = catalogue_of(seller).names.values()
-    assert "\\udcff\\x1b[31mlake" in names
-    for name in names:
-        name.encode()

@@ -26,57 +26,6 @@ def state_of(seller: Seller, digest: str) -> dict[str, bool | None]:
     return {check["what"]: check["holds"] for check in found["checks"]}
 
 
-async def test_the_first_answer_comes_on_credit_and_is_claimed_once_its_channel_is_open(seller: Seller) -> None:
-    bought = await seller.ask("hello")
-    (row,) = seller.world.node.ledger.receipts.newest(limit=2)
-    assert row.digest == bought.digest
-    seller.settle_all()
-    assert seller.world.node.treasury.earnings().credited_wei == bought.receipt.amount_wei * 9 // 10
-
-
-async def test_who_taught_an_adapters_answer_is_in_its_receipt_and_is_paid(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask("What does Odile keep?", model="lake")
-    assert bought.receipt.adapter_id == adapter.id
-    assert sum(share.ppm for share in bought.shares) == PPM
-    assert {share.account for share in bought.shares} <= {ADA, BEN, ZERO_ADDRESS}
-    seller.settle_all()
-    world = seller.world
-    data = bought.receipt.amount_wei * 200_000 // PPM
-    pot = data - data * 100_000 // PPM
-    expected = {share.account: pot * share.ppm // PPM for share in bought.shares if share.account != ZERO_ADDRESS}
-    assert {account: world.balance(account) for account in expected} == expected
-    assert world.balance(TREASURY) == pot - sum(expected.values())
-
-
-async def test_every_thing_that_a_receipt_says_can_be_computed_again(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask("What does Rurik keep?", model="lake")
-    before = state_of(seller, bought.digest)
-    assert before == {
-        "digest": True,
-        "signature": True,
-        "countersignature": True,
-        "registry": True,
-        "shares": True,
-        "text": True,
-        "attribution": True,
-        "claim": None,
-        "payouts": None,
-    }
-    seller.settle_all()
-    after = state_of(seller, bought.digest)
-    assert after == {**before, "claim": True, "payouts": True}
-
-
-async def test_a_receipt_shows_the_rows_that_speak_for_its_shares(seller: Seller, adapter: Adapter) -> None:
-    bought = await seller.ask("What does Odile keep?", model="lake")
-    found = seller.questions.answer("receipt", {"receipt": bought.receipt.work.request_id})
-    assert found["answer"] == bought.text
-    assert found["shares"][0]["ppm"] == bought.shares[0].ppm
-    for each in found["evidence"]:
-        assert each["datanet"] == LAKE.id
-        assert each["account"] in (ADA, BEN)
-
-
 def tampered(seller: Seller, digest: str, **changes: object) -> dict[str, bool | None]:
     """What the checks say of a receipt that was altered in the ledger."""
     inspector = seller.questions._checker
@@ -84,6 +33,44 @@ def tampered(seller: Seller, digest: str, **changes: object) -> dict[str, bool |
     receipt = replace(row.receipt, **{name: value for name, value in changes.items() if hasattr(row.receipt, name)})
     own = {name: value for name, value in changes.items() if not hasattr(row.receipt, name)}
     return {check.what: check.holds for check in inspector.check(replace(row, receipt=receipt, **own))}  # type: ignore[arg-type]
+
+
+async def test_the_first_answer_comes_on_credit_and_is_claimed_once_its_channel_is_open(seller: Seller) -> None:
+    """An adapter that nobody has registered is not sold."""
+    seller.train()
+    with pytest.raises(UnknownModelError, match="is not registered on this network"):
+        await seller.ask("hello", model="lake")
+    assert seller.world.node.ledger.receipts.newest(limit=1) == []
+    bought = await seller.ask("hello")
+    (row,) = seller.world.node.ledger.receipts.newest(limit=2)
+    assert row.digest == bought.digest
+    seller.settle_all()
+    assert seller.world.node.treasury.earnings().credited_wei == bought.receipt.amount_wei * 9 // 10
+
+
+async def test_who_taught_an_answer_is_in_its_receipt_is_paid_and_can_be_computed_again(
+    seller: Seller, adapter: Adapter
+) -> None:
+    bought = await seller.ask("What does Odile keep?", model="lake")
+    assert bought.receipt.adapter_id == adapter.id
+    assert sum(share.ppm for share in bought.shares) == PPM
+    assert {share.account for share in bought.shares} <= {ADA, BEN, ZERO_ADDRESS}
+    found = seller.questions.answer("receipt", {"receipt": bought.receipt.work.request_id})
+    assert (found["answer"], found["shares"][0]["ppm"]) == (bought.text, bought.shares[0].ppm)
+    assert {each["datanet"] for each in found["evidence"]} == {LAKE.id}
+    assert {each["account"] for each in found["evidence"]} <= {ADA, BEN}
+    before = state_of(seller, bought.digest)
+    names = ("digest", "signature", "countersignature", "registry", "shares", "text", "attribution")
+    assert before == {**dict.fromkeys(names, True), "claim": None, "payouts": None}
+
+    seller.settle_all()
+    assert state_of(seller, bought.digest) == {**before, "claim": True, "payouts": True}
+    world = seller.world
+    data = bought.receipt.amount_wei * 200_000 // PPM
+    pot = data - data * 100_000 // PPM
+    expected = {share.account: pot * share.ppm // PPM for share in bought.shares if share.account != ZERO_ADDRESS}
+    assert {account: world.balance(account) for account in expected} == expected
+    assert world.balance(TREASURY) == pot - sum(expected.values())
 
 
 async def test_a_receipt_that_was_altered_is_found_out(
@@ -105,13 +92,6 @@ async def test_a_receipt_that_was_altered_is_found_out(
     assert tampered(seller, digest)["text"] is False
 
 
-async def test_an_adapter_that_nobody_registered_is_not_sold(seller: Seller) -> None:
-    seller.train()
-    with pytest.raises(UnknownModelError, match="is not registered on this network"):
-        await seller.ask("hello", model="lake")
-    assert seller.world.node.ledger.receipts.newest(limit=1) == []
-
-
 async def test_a_version_that_was_never_published_names_nobody(seller: Seller, adapter: Adapter) -> None:
     version_file(seller.home, LAKE.id, LAKE.version).unlink()
     lake = (adapter.manifest.datanets or ())[0].id
@@ -125,9 +105,7 @@ async def test_a_version_that_was_never_published_names_nobody(seller: Seller, a
     ("question", "arguments", "message"),
     [
         ("riches", {}, "no question is called 'riches'"),
-        ("plan", {}, "the argument 'verb' is missing"),
         ("plan", {"verb": "steal", "arguments": {}}, "no command 'steal' can be planned"),
-        ("plan", {"verb": "stake add", "arguments": {}}, "the argument 'amount_wei' is missing"),
         ("plan", {"verb": "stake add", "arguments": {"amount_wei": 5}}, "an amount is a decimal text of wei, not 5"),
     ],
 )

@@ -211,9 +211,3 @@ async def test_a_price_that_is_set_no_longer_follows(home: Home, voters: Voters)
     followed = follower.step(config.market)
     assert followed is not None
     assert (followed.price_in_wei, followed.price_out_wei) == (10**15, PRICE), "only the other one goes back"
-
-
-def test_a_node_whose_settings_are_being_edited_keeps_its_prices(home: Home, voters: Voters) -> None:
-    joined(home, voters.world.chain.network)
-    home.config_file.write_text("[market\n")
-    assert DefaultsFollower(home, voters.world.node, print).step(Config().market) is None

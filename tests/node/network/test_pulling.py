@@ -32,7 +32,6 @@ from openledger_node.datanets.version import (
     write_version,
 )
 from openledger_node.models.adapters import Adapter
-from openledger_node.p2p.adapter_fetch import FetchLimits
 from openledger_node.p2p.adapter_listing import version_path
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import UnavailableError
@@ -156,31 +155,10 @@ async def test_an_adapter_without_an_index_needs_no_rows(swarm: Swarm) -> None:
     assert (fetched.adapter.id, fetched.missing_versions) == (adapter.id, {})
 
 
-async def test_an_adapter_stays_if_nobody_can_send_the_version_that_it_misses(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN)
-    await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
-    again = await swarm.fetch(adapter.id, BOB)
-    assert again.adapter.id == adapter.id
-    assert (again.size_bytes, again.from_peer, set(again.dropped)) == (0, None, {BOB})
-    assert "no peer could send" in again.missing_versions[PATH]
-
-
 async def test_a_version_of_other_rows_is_not_written(swarm: Swarm, adapter: Adapter) -> None:
     await swarm.add(ANN, partial(instead, make_version("lake", "1", CONTRIBUTED[:1], {"ben": ADA})))
     fetched = await swarm.fetch(adapter.id, ANN)
     assert "is not the version that the adapter was trained on" in fetched.missing_versions[PATH]
-
-
-async def test_a_version_too_large_is_not_taken(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN)
-    fetched = await swarm.fetch(adapter.id, ANN, limits=FetchLimits(version_bytes_max=9))
-    assert "has more than 9 bytes" in fetched.missing_versions[PATH]
-
-
-async def test_a_version_of_a_peers_that_has_none_is_missing(swarm: Swarm, adapter: Adapter) -> None:
-    published_file(swarm.shared, LAKE.id, LAKE.rows_root).unlink()
-    await swarm.add(ANN)
-    assert (await swarm.fetch(adapter.id, ANN)).missing_versions == {PATH: "no peer has it"}
 
 
 @pytest.mark.parametrize("content", ["", "{}", "true"])
