@@ -171,15 +171,6 @@ async def test_a_lie_that_most_tell_is_found_out_when_the_file_is_whole(swarm: S
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
 
 
-async def test_a_chunk_of_garbage_does_not_spoil_what_others_sent(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN, LIARS["sends another chunk"][0])
-    await swarm.add(BOB)
-    fetched = await swarm.fetch(adapter.id, ANN, BOB)
-    assert set(fetched.dropped) == {ANN}
-    chunks = [each.index for each in swarm.asked[BOB] if isinstance(each, GetChunk) and each.path == WEIGHTS]
-    assert len(chunks) == len(set(chunks)), "none is asked twice of an honest peer"
-
-
 async def test_nobody_who_offers_it_is_said_so(swarm: Swarm) -> None:
     with pytest.raises(NetworkError, match="no peer offers it"):
         await swarm.fetch(UNKNOWN)

@@ -20,13 +20,6 @@ def test_who_was_met_last_comes_first_also_after_a_restart(tmp_path: Path) -> No
     assert AddressBook(tmp_path).addresses == (address("ada"), address("carl"), address("ben"))
 
 
-def test_a_peer_has_the_address_where_it_was_met_last(tmp_path: Path) -> None:
-    book = AddressBook(tmp_path)
-    book.note(address("ada", 1))
-    book.note(address("ada", 2))
-    assert book.addresses == (address("ada", 2),)
-
-
 def test_of_too_many_the_one_met_longest_ago_goes(tmp_path: Path) -> None:
     book = AddressBook(tmp_path)
     for number in range(ADDRESSES_MAX + 1):
@@ -52,16 +45,6 @@ def test_only_what_can_be_an_address_is_read(tmp_path: Path) -> None:
     found = [None, 7, "", "/p2p/", "no peer", address("x" * 300), address("ada")]
     (tmp_path / "peers.json").write_text(json.dumps({"schema": "openledger.address_book/1", "addresses": found}))
     assert AddressBook(tmp_path).addresses == (address("ada"),)
-
-
-def test_nothing_is_written_where_nothing_is_new(tmp_path: Path) -> None:
-    book = AddressBook(tmp_path)
-    book.note(address("ada"))
-    book.write()
-    (tmp_path / "peers.json").unlink()
-    book.note(address("ada"))
-    book.write()
-    assert not (tmp_path / "peers.json").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(

@@ -14,10 +14,6 @@ def test_an_identity_is_drawn_once(tmp_path: Path) -> None:
     assert ensure_identity(tmp_path / "keys") == seed
 
 
-def test_two_folders_have_two_identities(tmp_path: Path) -> None:
-    assert ensure_identity(tmp_path / "one") != ensure_identity(tmp_path / "other")
-
-
 def test_its_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     ensure_identity(tmp_path)
     assert [file.stat().st_mode & 0o777 for file in tmp_path.iterdir()] == [0o600]

@@ -1,7 +1,5 @@
 """Staying connected, on a network within this process and a clock that jumps."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -64,163 +62,130 @@ class World:
         return {peer.peer_id: peer for peer in self.keepers[name].known()}
 
 
-@asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
-    async with trio.open_nursery() as nursery:
-        yield World(folder, nursery)
-        nursery.cancel_scope.cancel()
+@pytest.fixture
+def world(tmp_path: Path, nursery: trio.Nursery) -> World:
+    return World(tmp_path, nursery)
 
 
-async def test_those_who_know_only_the_bootstrap_find_each_other(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point")
-        for name in ("ada", "ben", "carl"):
-            await world.add(name, "point")
-        await trio.sleep(5)
-        for name in ("ada", "ben", "carl"):
-            assert world.connected(name) == {"point", "ada", "ben", "carl"} - {name}
-
-
-async def test_where_each_peer_was_learned_from_is_remembered(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point")
-        await world.add("ada", "point")
-        await trio.sleep(1)
-        await world.add("ben", "point")
-        await trio.sleep(3)
-        assert world.known("ben")["point"] == KnownPeer(
-            peer_id=PeerId("point"), address=address("point"), learned_from="bootstrap", is_connected=True
-        )
-        assert world.known("ben")["ada"].learned_from == "rendezvous point"
-        assert world.known("point")["ben"] == KnownPeer(
-            peer_id=PeerId("ben"), address="", learned_from="inbound", is_connected=True
-        )
+async def test_those_who_know_only_the_bootstrap_find_each_other(world: World, autojump_clock: MockClock) -> None:
+    await world.add("point")
+    for name in ("ada", "ben", "carl"):
+        await world.add(name, "point")
+    await trio.sleep(5)
+    for name in ("ada", "ben", "carl"):
+        assert world.connected(name) == {"point", "ada", "ben", "carl"} - {name}
+    assert world.known("carl")["point"] == KnownPeer(
+        peer_id=PeerId("point"), address=address("point"), learned_from="bootstrap", is_connected=True
+    )
+    assert world.known("carl")["ada"].learned_from == "rendezvous point"
+    assert world.known("point")["carl"] == KnownPeer(
+        peer_id=PeerId("carl"), address="", learned_from="inbound", is_connected=True
+    )
 
 
 async def test_a_node_keeps_two_of_many_bootstrap_nodes_and_not_all_nodes_the_same_two(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
     points, names = [f"point {number}" for number in range(5)], [f"node {number}" for number in range(12)]
-    async with a_world(tmp_path) as world:
-        ends = {point: await world.add(point) for point in points}
-        for name in names:
-            await world.add(name, *points)
-        await trio.sleep(120)
-        for name in names:
-            assert len(world.connected(name) & set(points)) == POINTS_KEPT
-        kept = {point: sum(name in world.connected(point) for name in names) for point in points}
-        assert all(1 <= count < len(names) for count in kept.values()), kept
-        for point in points[:2]:
-            ends[point].cancel()
-        await trio.sleep(120)
-        for name in names:
-            assert len(world.connected(name) & set(points[2:])) == POINTS_KEPT, "others have taken their places"
+    ends = {point: await world.add(point) for point in points}
+    for name in names:
+        await world.add(name, *points)
+    await trio.sleep(120)
+    for name in names:
+        assert len(world.connected(name) & set(points)) == POINTS_KEPT
+    kept = {point: sum(name in world.connected(point) for name in names) for point in points}
+    assert all(1 <= count < len(names) for count in kept.values()), kept
+    for point in points[:2]:
+        ends[point].cancel()
+    await trio.sleep(120)
+    for name in names:
+        assert len(world.connected(name) & set(points[2:])) == POINTS_KEPT, "others have taken their places"
 
 
 async def test_peers_met_before_are_found_again_without_the_bootstrap(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
-    async with a_world(tmp_path) as world:
-        point = await world.add("point")
-        await world.add("ada", "point")
-        await trio.sleep(1)
-        ben = await world.add("ben", "point")
-        await trio.sleep(3)
-        point.cancel()
-        ben.cancel()
-        await trio.sleep(1)
-        await world.add("ben", "point")
-        await trio.sleep(1)
-        assert world.connected("ben") == {"ada"}
-        assert world.known("ben")["ada"].learned_from == "last good"
-
-
-async def test_a_peer_that_restarts_after_minutes_is_connected_within_fifteen_seconds(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
-    async with a_world(tmp_path) as world:
-        point = await world.add("point")
-        await world.add("ada", "point")
-        await trio.sleep(60)
-        point.cancel()
-        await trio.sleep(200)
-        assert world.connected("ada") == set()
-        await world.add("point")
-        await trio.sleep(15)
-        assert world.connected("ada") == {"point"}
+    point = await world.add("point")
+    await world.add("ada", "point")
+    await trio.sleep(1)
+    ben = await world.add("ben", "point")
+    await trio.sleep(3)
+    point.cancel()
+    ben.cancel()
+    await trio.sleep(1)
+    await world.add("ben", "point")
+    await trio.sleep(1)
+    assert world.connected("ben") == {"ada"}
+    assert world.known("ben")["ada"].learned_from == "last good"
 
 
 async def test_a_point_that_has_forgotten_everybody_is_told_again_at_once(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
-    async with a_world(tmp_path) as world:
-        point = await world.add("point")
-        await world.add("ada", "point")
-        await trio.sleep(30)
-        point.cancel()
-        await trio.sleep(30)
-        await world.add("point")
-        await trio.sleep(15)
-        await world.add("ben", "point")
-        await trio.sleep(3)
-        assert world.connected("ben") == {"point", "ada"}
+    point = await world.add("point")
+    await world.add("ada", "point")
+    await trio.sleep(30)
+    point.cancel()
+    await trio.sleep(30)
+    await world.add("point")
+    await trio.sleep(15)
+    await world.add("ben", "point")
+    await trio.sleep(3)
+    assert world.connected("ben") == {"point", "ada"}
 
 
-async def test_with_enough_connections_nobody_is_dialled(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point")
-        for number in range(40):
-            await world.add(f"peer{number}", "point")
-            await trio.sleep(2)
-        await trio.sleep(120)
-        await world.add("late", "point")
-        await trio.sleep(60)
-        assert CONNECTIONS_MIN <= len(world.connected("late")) <= CONNECTIONS_AIM
-        assert len(world.known("late")) == 41
+async def test_with_enough_connections_nobody_is_dialled(world: World, autojump_clock: MockClock) -> None:
+    await world.add("point")
+    for number in range(40):
+        await world.add(f"peer{number}", "point")
+        await trio.sleep(2)
+    await trio.sleep(120)
+    await world.add("late", "point")
+    await trio.sleep(60)
+    assert CONNECTIONS_MIN <= len(world.connected("late")) <= CONNECTIONS_AIM
+    assert len(world.known("late")) == 41
 
 
-async def test_strangers_that_dial_in_do_not_end_the_dialling(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point")
-        await world.add("ada", "point")
-        await trio.sleep(5)
-        for number in range(3 * CONNECTIONS_AIM):
-            stranger = MemoryTransport(world.network, PeerId(f"stranger{number}"))
-            await world.nursery.start(stranger.run)
-            await stranger.connect(address("ada"))
-        await trio.sleep(5)
-        honest = MemoryTransport(world.network, PeerId("honest"))
-        await world.nursery.start(honest.run)
-        await honest.find_peers(PeerId("point"), NET)
-        await trio.sleep(90)
-        assert "honest" in world.connected("ada")
+async def test_strangers_that_dial_in_do_not_end_the_dialling(world: World, autojump_clock: MockClock) -> None:
+    await world.add("point")
+    await world.add("ada", "point")
+    await trio.sleep(5)
+    for number in range(3 * CONNECTIONS_AIM):
+        stranger = MemoryTransport(world.network, PeerId(f"stranger{number}"))
+        await world.nursery.start(stranger.run)
+        await stranger.connect(address("ada"))
+    await trio.sleep(5)
+    honest = MemoryTransport(world.network, PeerId("honest"))
+    await world.nursery.start(honest.run)
+    await honest.find_peers(PeerId("point"), NET)
+    await trio.sleep(90)
+    assert "honest" in world.connected("ada")
 
 
 async def test_a_home_is_dialled_over_its_relay_and_not_again_and_again(
-    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
-        home = MemoryTransport(world.network, PeerId("home"), is_home=True)
-        await world.nursery.start(home.run)
-        await home.connect(address("point"))
-        await home.reserve(PeerId("point"))
-        await home.find_peers(PeerId("point"), NET)
-        dialled = []
-        connect = MemoryTransport.connect
+    await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
+    home = MemoryTransport(world.network, PeerId("home"), is_home=True)
+    await world.nursery.start(home.run)
+    await home.connect(address("point"))
+    await home.reserve(PeerId("point"))
+    await home.find_peers(PeerId("point"), NET)
+    dialled = []
+    connect = MemoryTransport.connect
 
-        async def counted(self: MemoryTransport, address: str, **how: bool) -> PeerId:
-            if relay_of(address):
-                dialled.append(address)
-            return await connect(self, address, **how)
+    async def counted(self: MemoryTransport, address: str, **how: bool) -> PeerId:
+        if relay_of(address):
+            dialled.append(address)
+        return await connect(self, address, **how)
 
-        monkeypatch.setattr(MemoryTransport, "connect", counted)
-        await world.add("ada", "point")
-        await trio.sleep(60)
-        assert world.transports["ada"].path_to(PeerId("home")) is Way.RELAYED
-        home.disconnect(PeerId("ada"))
-        await trio.sleep(600)
-        assert dialled == list(home.relays)
+    monkeypatch.setattr(MemoryTransport, "connect", counted)
+    await world.add("ada", "point")
+    await trio.sleep(60)
+    assert world.transports["ada"].path_to(PeerId("home")) is Way.RELAYED
+    home.disconnect(PeerId("ada"))
+    await trio.sleep(600)
+    assert dialled == list(home.relays)
 
 
 class Asker(MemoryTransport):
@@ -233,34 +198,24 @@ class Asker(MemoryTransport):
         return await super().find_peers(point, namespace)
 
 
-async def an_asker(world: World) -> Asker:
+async def test_a_newcomer_asks_often_at_first_and_is_found_as_soon_as_it_has_a_relay(
+    world: World, autojump_clock: MockClock
+) -> None:
     asker = Asker(world.network, PeerId("ada"), is_home=True)
     asker.asked_s = []
     await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
     await world.add("ada", "point", transport=asker)
-    return asker
-
-
-async def test_a_newcomer_asks_often_at_first(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        asker = await an_asker(world)
-        await trio.sleep(100)
-        pauses = [after - before for before, after in pairwise(asker.asked_s)]
-        assert [round(pause / longest) for pause, longest in zip(pauses, (2, 4, 8, 10, 10), strict=False)] == [1] * 5
-
-
-async def test_a_newcomer_is_found_as_soon_as_it_has_a_relay(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        asker = await an_asker(world)
-        await trio.sleep(50)
-        before_s = trio.current_time()
-        await asker.reserve(PeerId("point"))
-        await trio.sleep(2.1)
-        assert [each for each in asker.asked_s if each > before_s] != []
-        newcomer = MemoryTransport(world.network, PeerId("newcomer"))
-        await world.nursery.start(newcomer.run)
-        await newcomer.connect(address("point"))
-        assert await newcomer.find_peers(PeerId("point"), NET) == [*asker.relays]
+    await trio.sleep(100)
+    pauses = [after - before for before, after in pairwise(asker.asked_s)]
+    assert [round(pause / longest) for pause, longest in zip(pauses, (2, 4, 8, 10, 10), strict=False)] == [1] * 5
+    before_s = trio.current_time()
+    await asker.reserve(PeerId("point"))
+    await trio.sleep(2.1)
+    assert [each for each in asker.asked_s if each > before_s] != []
+    newcomer = MemoryTransport(world.network, PeerId("newcomer"))
+    await world.nursery.start(newcomer.run)
+    await newcomer.connect(address("point"))
+    assert await newcomer.find_peers(PeerId("point"), NET) == [*asker.relays]
 
 
 class Grave(MemoryTransport):
@@ -273,17 +228,16 @@ class Grave(MemoryTransport):
         raise NetworkError(f"nobody answers at {address}")
 
 
-async def test_who_does_not_answer_is_tried_less_and_less_often(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        grave = Grave(world.network, PeerId("ada"))
-        grave.dialled_s = []
-        await world.add("ada", "point", transport=grave)
-        await trio.sleep(600)
-        pauses = [after - before for before, after in zip(grave.dialled_s, grave.dialled_s[1:], strict=False)]
-        assert all(pause >= 0.75 for pause in pauses)
-        assert pauses[0] < 3
-        assert all(40 <= pause <= 80 for pause in pauses[7:])
-        assert len(set(pauses[7:])) > 1, "there must be jitter"
+async def test_who_does_not_answer_is_tried_less_and_less_often(world: World, autojump_clock: MockClock) -> None:
+    grave = Grave(world.network, PeerId("ada"))
+    grave.dialled_s = []
+    await world.add("ada", "point", transport=grave)
+    await trio.sleep(600)
+    pauses = [after - before for before, after in zip(grave.dialled_s, grave.dialled_s[1:], strict=False)]
+    assert all(pause >= 0.75 for pause in pauses)
+    assert pauses[0] < 3
+    assert all(40 <= pause <= 80 for pause in pauses[7:])
+    assert len(set(pauses[7:])) > 1, "there must be jitter"
 
 
 class Slow(MemoryTransport):
@@ -297,21 +251,20 @@ class Slow(MemoryTransport):
 
 
 async def test_the_bootstrap_does_not_wait_behind_addresses_that_lead_nowhere(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
-    book = AddressBook(tmp_path / "ada")
+    book = AddressBook(world.folder / "ada")
     for number in range(200):
         book.note(address(f"dead{number}"))
     book.write()
-    async with a_world(tmp_path) as world:
-        await world.add("point")
-        for name in ("ben", "carl"):
-            await world.add(name, "point")
-        await world.add("ada", "point", transport=Slow(world.network, PeerId("ada")))
-        await trio.sleep(2)
-        assert "point" in world.connected("ada")
-        await trio.sleep(25)
-        assert world.connected("ada") == {"point", "ben", "carl"}
+    await world.add("point")
+    for name in ("ben", "carl"):
+        await world.add(name, "point")
+    await world.add("ada", "point", transport=Slow(world.network, PeerId("ada")))
+    await trio.sleep(2)
+    assert "point" in world.connected("ada")
+    await trio.sleep(25)
+    assert world.connected("ada") == {"point", "ben", "carl"}
 
 
 class Liar(MemoryTransport):
@@ -325,67 +278,36 @@ class Liar(MemoryTransport):
 
 
 async def test_a_point_that_tells_of_thousands_neither_fills_memory_nor_hides_others(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point", transport=Liar(world.network, PeerId("point")))
-        await world.add("ben")
-        await world.add("ada", "point")
-        await trio.sleep(200)
-        assert len(world.known("ada")) <= 1024
-        assert world.connected("ada") == {"point", "ben"}
+    await world.add("point", transport=Liar(world.network, PeerId("point")))
+    await world.add("ben")
+    await world.add("ada", "point")
+    await trio.sleep(200)
+    assert len(world.known("ada")) <= 1024
+    assert world.connected("ada") == {"point", "ben"}
 
 
 class Nameless(MemoryTransport):
-    """A point that answers with a peer that has no id."""
+    """Hears from a point of a peer that has no id."""
 
-    def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
+    async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         return ["/ip4/9.9.9.9/tcp/1/p2p/"]
 
 
-class NamelessReader(MemoryTransport):
-    """A transport that hands on what a point answers, as libp2p does."""
-
-    async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
-        return self._peer(point)._register(self.peer_id, namespace)
-
-
 async def test_a_point_that_tells_of_a_peer_without_an_id_stops_nobody(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("point", transport=Nameless(world.network, PeerId("point")))
-        await world.add("ada", "point", transport=NamelessReader(world.network, PeerId("ada")))
-        await trio.sleep(30)
-        assert world.connected("ada") == {"point"}
+    await world.add("point")
+    await world.add("ada", "point", transport=Nameless(world.network, PeerId("ada")))
+    await trio.sleep(30)
+    assert world.connected("ada") == {"point"}
 
 
-async def test_our_own_address_is_not_dialled(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("ada", "ada")
-        await trio.sleep(5)
-        assert world.known("ada") == {}
-
-
-async def test_addresses_that_were_made_up_and_never_failed_do_not_keep_out_others(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("ben")
-        await world.add("ada")
-        keeper = world.keepers["ada"]
-        keeper._learn([address(f"ghost{number}") for number in range(2_000)], "rendezvous point")
-        keeper._learn([address("ben")], "rendezvous point")
-        assert len(keeper._candidates) <= 1024
-        assert address("ben") in keeper._candidates
-
-
-async def test_a_peer_of_many_addresses_takes_the_room_of_four(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add("ada")
-        keeper = world.keepers["ada"]
-        keeper._learn([f"/memory/{number}/p2p/ghost" for number in range(100)], "rendezvous point")
-        assert len(keeper._candidates) == 4
+async def test_our_own_address_is_not_dialled(world: World, autojump_clock: MockClock) -> None:
+    await world.add("ada", "ada")
+    await trio.sleep(5)
+    assert world.known("ada") == {}
 
 
 def lan_address(name: str, host: int, port: int = 4120) -> str:
@@ -393,37 +315,35 @@ def lan_address(name: str, host: int, port: int = 4120) -> str:
 
 
 async def test_nobody_on_the_lan_takes_the_places_of_a_peers_true_addresses(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
     """A stranger names the peer's id with its own machine's address, four times."""
-    async with a_world(tmp_path) as world:
-        await world.add("ada")
-        keeper = world.keepers["ada"]
-        keeper.learn_on_lan([lan_address("ben", 66, port) for port in range(4_000, 4_009)])
-        keeper._learn([address("ben")], "rendezvous point")
-        await trio.sleep(10)
-        keeper.learn_on_lan([lan_address("ben", 8)])
-        known = {each for each in keeper._candidates if each.endswith("/ben")}
-        assert len(known) == 5
-        assert {address("ben"), lan_address("ben", 8)} <= known, "an address on the LAN that failed makes room"
-        await world.add("ben")
-        await trio.sleep(70)
-        assert "ben" in world.connected("ada")
+    await world.add("ada")
+    keeper = world.keepers["ada"]
+    keeper.learn_on_lan([lan_address("ben", 66, port) for port in range(4_000, 4_009)])
+    keeper._learn([address("ben")], "rendezvous point")
+    await trio.sleep(10)
+    keeper.learn_on_lan([lan_address("ben", 8)])
+    known = {each for each in keeper._candidates if each.endswith("/ben")}
+    assert len(known) == 5
+    assert {address("ben"), lan_address("ben", 8)} <= known, "an address on the LAN that failed makes room"
+    await world.add("ben")
+    await trio.sleep(70)
+    assert "ben" in world.connected("ada")
 
 
 async def test_a_peer_that_was_met_on_the_lan_only_is_found_there_after_a_restart(
-    tmp_path: Path, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock
 ) -> None:
-    async with a_world(tmp_path) as world:
-        ben = MemoryTransport(world.network, PeerId("ben"), listen=("/ip4/192.168.1.8/tcp/4120",))
-        await world.add("ben", transport=ben)
-        end = await world.add("ada")
-        world.keepers["ada"].learn_on_lan([lan_address("ben", 8)])
-        await trio.sleep(5)
-        assert world.connected("ada") == {"ben"}
-        end.cancel()
-        await trio.sleep(1)
-        await world.add("ada")
-        await trio.sleep(2)
-        assert world.connected("ada") == {"ben"}
-        assert world.known("ada")["ben"].learned_from == "LAN", "it may be a stranger's address elsewhere"
+    ben = MemoryTransport(world.network, PeerId("ben"), listen=("/ip4/192.168.1.8/tcp/4120",))
+    await world.add("ben", transport=ben)
+    end = await world.add("ada")
+    world.keepers["ada"].learn_on_lan([lan_address("ben", 8)])
+    await trio.sleep(5)
+    assert world.connected("ada") == {"ben"}
+    end.cancel()
+    await trio.sleep(1)
+    await world.add("ada")
+    await trio.sleep(2)
+    assert world.connected("ada") == {"ben"}
+    assert world.known("ada")["ben"].learned_from == "LAN", "it may be a stranger's address elsewhere"

@@ -7,27 +7,17 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from libp2p.tools.anyio_service import Service
 from support.peers import LOOPBACK, echo, opener, receive, seed, start, tune_in, until
 
 from openledger_node.errors import ConfigError, NetworkError
-from openledger_node.p2p import budget as budget_module
 from openledger_node.p2p import unread as unread_module
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import guard, host, open_transport
-from openledger_node.p2p.transports.libp2p import inbound as inbound_module
+from openledger_node.p2p.transports.libp2p import guard, open_transport
 from openledger_node.p2p.transports.libp2p import stream as stream_module
-from openledger_protocol.peers import peer_id_from_public_key
 
 ECHO, TOPIC = "/openledger/test/echo/1", "/openledger/test/news/1"
-
-
-def test_an_identity_has_the_usual_name() -> None:
-    peer = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False)
-    key = Ed25519PrivateKey.from_private_bytes(seed("ada")).public_key()
-    assert peer.peer_id == peer_id_from_public_key(key.public_bytes_raw())
 
 
 @pytest.mark.parametrize(
@@ -39,31 +29,16 @@ def test_an_address_of_no_single_interface_is_not_listened_on(address: str) -> N
         open_transport(identity=seed("ada"), listen=(address,), serve_rendezvous=False)
 
 
-async def test_a_port_that_is_taken_is_refused_by_name() -> None:
+async def test_a_port_that_is_taken_is_refused_by_name(nursery: trio.Nursery) -> None:
     ada = opener("libp2p")("ada")
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        taken = ada.addresses[0].partition("/p2p/")[0]
-        with pytest.raises(NetworkError, match=taken):
-            await open_transport(identity=seed("ben"), listen=(taken,), serve_rendezvous=False).run()
-        nursery.cancel_scope.cancel()
-
-
-async def test_who_listens_nowhere_can_dial() -> None:
-    ada = opener("libp2p")("ada")
-    ada.handle(ECHO, echo)
-    ben = open_transport(identity=seed("ben"), listen=(), serve_rendezvous=False)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        assert ben.addresses == ()
-        messages = MessageStream(await ben.open_stream(ada.peer_id, ECHO))
-        await messages.send({"n": 1})
-        assert await messages.receive() == {"n": 1}
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada)
+    taken = ada.addresses[0].partition("/p2p/")[0]
+    with pytest.raises(NetworkError, match=taken):
+        await open_transport(identity=seed("ben"), listen=(taken,), serve_rendezvous=False).run()
 
 
 async def test_streams_that_nobody_reads_share_one_bound_and_leave_room_to_one_that_is_read(
-    monkeypatch: pytest.MonkeyPatch,
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each of 64 streams of a peer could leave megabytes in this node's memory."""
     monkeypatch.setattr(unread_module, "UNREAD_PEER_MAX", 128 * 1024)
@@ -79,35 +54,33 @@ async def test_streams_that_nobody_reads_share_one_bound_and_leave_room_to_one_t
 
     ben.handle(TOPIC, never_read)
     ben.handle(ECHO, echo)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        for _ in range(num_streams):
-            nursery.start_soon(send, await ada.open_stream(ben.peer_id, TOPIC))
-        (unread,) = ben._unread.values()
-        await until(lambda: unread._count >= 128 * 1024)
-        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-        for number in range(20):
-            await messages.send({"n": number})
-            assert await messages.receive() == {"n": number}
-            most = max(most, unread._count)
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada, ben)
+    for _ in range(num_streams):
+        nursery.start_soon(send, await ada.open_stream(ben.peer_id, TOPIC))
+    (unread,) = ben._unread.values()
+    await until(lambda: unread._count >= 128 * 1024)
+    messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+    for number in range(20):
+        await messages.send({"n": number})
+        assert await messages.receive() == {"n": number}
+        most = max(most, unread._count)
     assert most <= 128 * 1024 + num_streams * (unread_module.UNREAD_STREAM_MIN + stream_module.READ_BYTES)
 
 
-async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
+async def test_tasks_that_want_the_same_peer_share_a_connection(nursery: trio.Nursery) -> None:
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        await start(nursery, ben)
-        async with trio.open_nursery() as dialling:
-            for _ in range(5):
-                dialling.start_soon(ada.connect, ben.addresses[0])
-        assert len(ada._swarm.get_connections()) == 1
-        assert not ada._dialer._dialling
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada)
+    await start(nursery, ben)
+    async with trio.open_nursery() as dialling:
+        for _ in range(5):
+            dialling.start_soon(ada.connect, ben.addresses[0])
+    assert len(ada._swarm.get_connections()) == 1
+    assert not ada._dialer._dialling
 
 
-async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A call for bids stops waiting after a second or two, and the connection may come later."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     dial, has_begun, may_end = ada._swarm.dial_addr, trio.Event(), trio.Event()
@@ -118,20 +91,20 @@ async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(monkeypatc
         return await dial(*args)
 
     monkeypatch.setattr(ada._swarm, "dial_addr", dial_slowly)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        await start(nursery, ben)
-        async with trio.open_nursery() as dialling:
-            dialling.start_soon(ada.connect, ben.addresses[0])
-            await has_begun.wait()
-            dialling.cancel_scope.cancel()
-        may_end.set()
-        await until(lambda: ada.connected() == (ben.peer_id,))
-        await until(lambda: ada._budget._held)
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada)
+    await start(nursery, ben)
+    async with trio.open_nursery() as dialling:
+        dialling.start_soon(ada.connect, ben.addresses[0])
+        await has_begun.wait()
+        dialling.cancel_scope.cancel()
+    may_end.set()
+    await until(lambda: ada.connected() == (ben.peer_id,))
+    await until(lambda: ada._budget._held)
 
 
-async def test_bytes_of_a_stream_are_use_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bytes_of_a_stream_are_use_of_its_connection(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     ben.handle(ECHO, echo)
     used: list[tuple[PeerId, bool]] = []
@@ -139,41 +112,39 @@ async def test_bytes_of_a_stream_are_use_of_its_connection(monkeypatch: pytest.M
     def note_use(peer_id: PeerId, *, is_own: bool) -> None:
         used.append((peer_id, is_own))
 
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ben, ada)
-        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-        monkeypatch.setattr(ada._budget, "note_use", note_use)
-        await messages.send({"n": 1})
-        await messages.receive()
-        await until(lambda: used == [(ben.peer_id, True)] * 2)
-        nursery.cancel_scope.cancel()
+    await start(nursery, ben, ada)
+    messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+    monkeypatch.setattr(ada._budget, "note_use", note_use)
+    await messages.send({"n": 1})
+    await messages.receive()
+    await until(lambda: used == [(ben.peer_id, True)] * 2)
 
 
-async def test_a_peer_that_reads_nothing_is_hung_up_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_reads_nothing_is_hung_up_on_too(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The library's farewell waits until it is read, and a flooder need not read it."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ben, ada)
-        await until(ben.connected)
+    await start(nursery, ben, ada)
+    await until(ben.connected)
 
-        async def read_nothing(_: int | None = None) -> bytes:
-            await trio.sleep_forever()
-            return b""
+    async def read_nothing(_: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        return b""
 
-        monkeypatch.setattr(tcp_of(ben), "read", read_nothing)
-        with trio.move_on_after(0.3):  # what comes of the read that has begun before
-            await ada.open_stream(ben.peer_id, ECHO)
-        socket = tcp_of(ada).stream.socket
-        for size in [1 << 16] * 5 + [1] * 20:  # the kernel moves bytes on for a moment
-            with suppress(BlockingIOError):
-                while True:
-                    socket._sock.send(bytes(size))
-            await trio.sleep(0.02)
-        with trio.fail_after(5):
-            await ada._close_peer(ben.peer_id)
-        assert socket.fileno() == -1
-        assert not ada._swarm.get_connections()
-        nursery.cancel_scope.cancel()
+    monkeypatch.setattr(tcp_of(ben), "read", read_nothing)
+    with trio.move_on_after(0.3):  # what comes of the read that has begun before
+        await ada.open_stream(ben.peer_id, ECHO)
+    socket = tcp_of(ada).stream.socket
+    for size in [1 << 16] * 5 + [1] * 20:  # the kernel moves bytes on for a moment
+        with suppress(BlockingIOError):
+            while True:
+                socket._sock.send(bytes(size))
+        await trio.sleep(0.02)
+    with trio.fail_after(5):
+        await ada._close_peer(ben.peer_id)
+    assert socket.fileno() == -1
+    assert not ada._swarm.get_connections()
 
 
 def tcp_of(peer: Any) -> Any:
@@ -182,7 +153,7 @@ def tcp_of(peer: Any) -> Any:
     return connection.muxed_conn.secured_conn.conn.read_writer.read_write_closer.stream
 
 
-async def test_all_ends_are_told_apart() -> None:
+async def test_all_ends_are_told_apart(nursery: trio.Nursery) -> None:
     """An end is an end, and a reset or a lost connection is none."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
 
@@ -199,25 +170,23 @@ async def test_all_ends_are_told_apart() -> None:
 
     for number, handler in enumerate((say_and_close, say_and_raise, say_and_wait)):
         ben.handle(f"/end/{number}", handler)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(ada.run)
-        async with trio.open_nursery() as bens:
-            await bens.start(ben.run)
-            await ada.connect(ben.addresses[0])
-            closed, raised, lost = [await ada.open_stream(ben.peer_id, f"/end/{number}") for number in range(3)]
-            assert [await closed.receive_some(), await closed.receive_some()] == [b"bye", b""]
-            with pytest.raises(trio.BrokenResourceError):
-                await read_all(raised)
-            assert await lost.receive_some() == b"bye"
-            bens.cancel_scope.cancel()
+    await nursery.start(ada.run)
+    async with trio.open_nursery() as bens:
+        await bens.start(ben.run)
+        await ada.connect(ben.addresses[0])
+        closed, raised, lost = [await ada.open_stream(ben.peer_id, f"/end/{number}") for number in range(3)]
+        assert [await closed.receive_some(), await closed.receive_some()] == [b"bye", b""]
         with pytest.raises(trio.BrokenResourceError):
-            await lost.receive_some()
-        with pytest.raises(trio.BrokenResourceError):
-            await lost.send_all(b"x")
-        await lost.aclose()
-        with pytest.raises(trio.ClosedResourceError):
-            await lost.receive_some()
-        nursery.cancel_scope.cancel()
+            await read_all(raised)
+        assert await lost.receive_some() == b"bye"
+        bens.cancel_scope.cancel()
+    with pytest.raises(trio.BrokenResourceError):
+        await lost.receive_some()
+    with pytest.raises(trio.BrokenResourceError):
+        await lost.send_all(b"x")
+    await lost.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await lost.receive_some()
 
 
 async def read_all(stream: trio.abc.Stream) -> None:
@@ -225,7 +194,9 @@ async def read_all(stream: trio.abc.Stream) -> None:
         pass
 
 
-async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream_module, "LINGER_S", 0.1)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     broken = trio.Event()
@@ -237,93 +208,59 @@ async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(monkeyp
         broken.set()
 
     ben.handle("/talk/1", talk_on)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        await (await ada.open_stream(ben.peer_id, "/talk/1")).aclose()
-        with trio.fail_after(5):
-            await broken.wait()
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada, ben)
+    await (await ada.open_stream(ben.peer_id, "/talk/1")).aclose()
+    with trio.fail_after(5):
+        await broken.wait()
 
 
-async def test_a_connection_that_is_idle_but_alive_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "PING_EVERY_S", 0.05)
-    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        await trio.sleep(1)
-        assert ada.connected() == (ben.peer_id,)
-        nursery.cancel_scope.cancel()
-
-
-async def test_the_library_dials_nobody_by_itself() -> None:
+async def test_the_library_dials_nobody_by_itself(nursery: trio.Nursery) -> None:
     point, ada, ben = (opener("libp2p")(name) for name in ("point", "ada", "ben"))
-    async with trio.open_nursery() as nursery:
-        await start(nursery, point, ada)
-        await start(nursery, ben)
-        await ben.connect(point.addresses[0])
-        await ada.find_peers(point.peer_id, "net")
-        assert await ben.find_peers(point.peer_id, "net") == [*ada.addresses]
-        await ben._swarm.auto_connector.maybe_connect()
-        await trio.sleep(0.2)
-        assert ben.connected() == (point.peer_id,)
-        nursery.cancel_scope.cancel()
+    await start(nursery, point, ada)
+    await start(nursery, ben)
+    await ben.connect(point.addresses[0])
+    await ada.find_peers(point.peer_id, "net")
+    assert await ben.find_peers(point.peer_id, "net") == [*ada.addresses]
+    await ben._swarm.auto_connector.maybe_connect()
+    await trio.sleep(0.2)
+    assert ben.connected() == (point.peer_id,)
 
 
-async def test_connections_that_came_and_went_leave_their_places() -> None:
+async def test_strangers_leave_room_for_connections_of_our_own(nursery: trio.Nursery) -> None:
     ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, inbound_max=4)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        for number in range(6):
-            async with trio.open_nursery() as guests:
-                guest = opener("libp2p")(f"guest {number}")
-                await start(guests, guest)
-                await guest.connect(ada.addresses[0])
-                guests.cancel_scope.cancel()
-            await until(lambda: not ada.connected())
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada)
+    guests = [opener("libp2p")(f"guest {number}") for number in range(8)]
+    for guest in guests:
+        await start(nursery, guest)
+        await guest.connect(ada.addresses[0])
+    await until(lambda: len(ada.connected()) == 3)  # of four places, one is for known peers
+    for guest in guests:
+        await ada.connect(guest.addresses[0])
+    await until(lambda: len(ada.connected()) == 8)
 
 
-async def test_strangers_leave_room_for_connections_of_our_own() -> None:
-    ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, inbound_max=4)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        guests = [opener("libp2p")(f"guest {number}") for number in range(8)]
-        for guest in guests:
-            await start(nursery, guest)
-            await guest.connect(ada.addresses[0])
-        await until(lambda: len(ada.connected()) == 3)  # of four places, one is for known peers
-        for guest in guests:
-            await ada.connect(guest.addresses[0])
-        await until(lambda: len(ada.connected()) == 8)
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_copy_under_another_name_does_not_shut_out_the_true_one() -> None:
+async def test_a_copy_under_another_name_does_not_shut_out_the_true_one(nursery: trio.Nursery) -> None:
     """A message is known by its topic, origin and content."""
     ada, ben, carl = (opener("libp2p")(name) for name in ("ada", "ben", "carl"))
     channel = carl.subscribe(TOPIC, lambda origin, content: content != b"ada's bread" or origin == ada.peer_id)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, carl, ada)
-        await start(nursery, ben)
-        await ben.connect(carl.addresses[0])
-        await tune_in(ada, TOPIC, channel)
-        await tune_in(ben, TOPIC, channel)
-        await ben.publish(TOPIC, b"ada's bread")
-        await ben.publish(TOPIC, b"ben's bread")
-        assert (await receive(channel)).content == b"ben's bread"
-        await ada.publish(TOPIC, b"ada's bread")
-        assert (await receive(channel)).origin == ada.peer_id
-        nursery.cancel_scope.cancel()
+    await start(nursery, carl, ada)
+    await start(nursery, ben)
+    await ben.connect(carl.addresses[0])
+    await tune_in(ada, TOPIC, channel)
+    await tune_in(ben, TOPIC, channel)
+    await ben.publish(TOPIC, b"ada's bread")
+    await ben.publish(TOPIC, b"ben's bread")
+    assert (await receive(channel)).content == b"ben's bread"
+    await ada.publish(TOPIC, b"ada's bread")
+    assert (await receive(channel)).origin == ada.peer_id
 
 
-async def test_the_log_of_the_library_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_of_the_library_is_silent(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        with pytest.raises(NetworkError):
-            await ada.open_stream(ben.peer_id, "/nobody/speaks/this/1")
-        nursery.cancel_scope.cancel()
+    await start(nursery, ada, ben)
+    with pytest.raises(NetworkError):
+        await ada.open_stream(ben.peer_id, "/nobody/speaks/this/1")
     assert not [
         record for record in caplog.records if "libp2p" in record.pathname and "openledger" not in record.pathname
     ]
@@ -344,40 +281,3 @@ async def test_who_gives_up_while_a_service_starts_is_not_kept(
         async with guard.running(Endless()):
             raise AssertionError("it never starts")
     assert given_up.cancelled_caught
-
-
-async def test_more_sellers_than_places_are_called_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget_module, "CALLED_MAX", 3)
-    monkeypatch.setattr(budget_module, "EVICT_AFTER_S", 0)
-    ada = opener("libp2p")("ada")
-    sellers = [opener("libp2p")(f"seller {number}") for number in range(8)]
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        for seller in sellers:
-            seller.handle(ECHO, echo)
-            await start(nursery, seller)
-            await ada.connect(seller.addresses[0])
-            messages = MessageStream(await ada.open_stream(seller.peer_id, ECHO))
-            await messages.send({"n": 1})
-            assert await messages.receive() == {"n": 1}
-            await messages.aclose()
-        await until(lambda: len(ada.connected()) == 3)
-        nursery.cancel_scope.cancel()
-
-
-async def test_connections_of_one_neighbourhood_leave_places_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback addresses stand for internet addresses: 127.0.0.x floods, and 127.0.1.1 is honest."""
-    for module in (budget_module, inbound_module):
-        monkeypatch.setattr(module, "is_public_host", lambda host: host.startswith("127."))
-    ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, inbound_max=20)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        hosts = [*(f"127.0.0.{number}" for number in range(2, 18)), "127.0.1.1"]
-        for number, host in enumerate(hosts):
-            guest = opener("libp2p")(f"guest {number}")
-            await start(nursery, guest)
-            monkeypatch.setattr(inbound_module, "remote_host", lambda _, host=host: host)
-            await guest.connect(ada.addresses[0])
-        await until(lambda: len(ada.connected()) == 9)
-        assert guest.peer_id in ada.connected()
-        nursery.cancel_scope.cancel()

@@ -4,20 +4,15 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
-from secrets import token_hex
 from typing import Any
 
 import pytest
 import trio
 from support.lan import FakeLan
-from support.peers import seed, until
 from trio.testing import MockClock
 
-from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.connections import Connections
-from openledger_node.p2p.mdns import GROUP, NAMES_MAX, NAMES_PER_HOST_MAX, NAMES_S, LanDiscovery, open_multicast
+from openledger_node.p2p.mdns import GROUP, NAMES_MAX, NAMES_PER_HOST_MAX, LanDiscovery, open_multicast
 from openledger_node.p2p.mdns_records import (
     READ_BYTES_MAX,
     BadMessageError,
@@ -28,7 +23,6 @@ from openledger_node.p2p.mdns_records import (
     write_question,
 )
 from openledger_node.p2p.transport import PeerId
-from openledger_node.plugs import load_plug
 
 NET = "home-net"
 SERVICE = service_of(NET)
@@ -81,13 +75,6 @@ async def test_a_node_that_comes_later_is_heard_of_at_once(autojump_clock: MockC
     assert before < 50  # seldom, while nothing happens
 
 
-async def test_a_node_of_another_network_is_not_found(autojump_clock: MockClock) -> None:
-    lan = FakeLan()
-    async with a_member(lan) as ada, a_member(lan, "192.168.1.8", peer_id=BEN, network="other-net") as ben:
-        await trio.sleep(10)
-        assert (ada, ben) == ([], [])
-
-
 @pytest.mark.parametrize(
     ("named", "sender"),
     [
@@ -130,16 +117,6 @@ async def test_a_flood_of_names_yields_a_few_and_leaves_room_for_other_machines(
         assert NAMES_MAX <= len(found) <= NAMES_MAX + 8  # some come back while it goes on
 
 
-async def test_an_address_is_handed_over_again_only_after_a_while(autojump_clock: MockClock) -> None:
-    lan = FakeLan()
-    async with a_member(lan) as found:
-        for pause_s in (1, 1, NAMES_S):
-            await trio.sleep(pause_s)
-            lan.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
-        await trio.sleep(1)
-        assert found == [address()] * 2
-
-
 async def test_a_flood_of_questions_is_answered_once_a_second(autojump_clock: MockClock) -> None:
     lan = FakeLan()
     async with a_member(lan):
@@ -160,7 +137,7 @@ async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody(autojump
 
 
 async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_and_not_in_the_old(
-    autojump_clock: MockClock,
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     home, office = FakeLan(), FakeLan()
     lans = {"192.168.1.7": home, "10.0.0.7": office}
@@ -173,39 +150,17 @@ async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_and_not_i
         random=Random(1),
         open_link=lambda host: lans[host].open(host),
     )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(discovery.run)
-        await trio.sleep(10)
-        assert not office.sent
-        transport.listening = ("/ip4/10.0.0.7/tcp/4120",)
-        await trio.sleep(10)
-        num_sent = len(home.sent)
-        office.send(write_answer(SERVICE, "x", [address("10.0.0.8")]), "10.0.0.8")
-        home.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
-        await trio.sleep(600)
-        assert found == [address("10.0.0.8")]
-        assert len(home.sent) == num_sent + 1
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_lan_that_can_not_be_opened_is_tried_again(autojump_clock: MockClock) -> None:
-    lan, num_tries = FakeLan(), 0
-
-    @asynccontextmanager
-    async def open_late(host: str) -> AsyncIterator[Any]:
-        nonlocal num_tries
-        num_tries += 1
-        if num_tries < 3:
-            raise OSError("the port is taken")
-        async with lan.open(host) as link:
-            yield link
-
-    transport: Any = Listening(ADA, ("/ip4/192.168.1.7/tcp/4120",))
-    discovery = LanDiscovery(transport, network=NET, found=print, random=Random(1), open_link=open_late)
-    with trio.move_on_after(200):
-        await discovery.run()
-    assert num_tries == 3
-    assert lan.sent
+    nursery.start_soon(discovery.run)
+    await trio.sleep(10)
+    assert not office.sent
+    transport.listening = ("/ip4/10.0.0.7/tcp/4120",)
+    await trio.sleep(10)
+    num_sent = len(home.sent)
+    office.send(write_answer(SERVICE, "x", [address("10.0.0.8")]), "10.0.0.8")
+    home.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
+    await trio.sleep(600)
+    assert found == [address("10.0.0.8")]
+    assert len(home.sent) == num_sent + 1
 
 
 # ---- messages
@@ -263,43 +218,18 @@ def test_many_long_addresses_are_left_out_of_an_answer() -> None:
     assert 0 < len(read(content, SERVICE).addresses) < 8
 
 
-async def test_two_nodes_without_a_bootstrap_node_connect_over_real_multicast(tmp_path: Path) -> None:
+async def test_sockets_of_real_multicast_hear_each_other() -> None:
     host = own_host()
-    if why := await why_no_multicast(host):
-        pytest.skip(f"NOT TESTED: multicast DNS on {host}: {why}")
-    network = f"test-{token_hex(4)}"  # other runs on this machine hear it too
-    nodes = [
-        load_plug("transport", "libp2p")(identity=seed(name), listen=(f"/ip4/{host}/tcp/0",), serve_rendezvous=False)
-        for name in ("ada", "ben")
-    ]
-    books = [AddressBook(tmp_path / node.peer_id) for node in nodes]
-    kept = []
-    async with trio.open_nursery() as nursery:
-        for node, book in zip(nodes, books, strict=True):
-            await nursery.start(node.run)
-            connections = Connections(node, network=network, bootstrap=(), book=book, random=Random(node.peer_id))
-            lan = LanDiscovery(node, network=network, found=connections.learn_on_lan, random=Random(node.peer_id))
-            nursery.start_soon(connections.run)
-            nursery.start_soon(lan.run)
-            kept.append(connections)
-        await until(lambda: nodes[1].peer_id in nodes[0].connected())
-        assert "LAN" in {peer.learned_from for each in kept for peer in each.known()}
-        await until(lambda: any(book.addresses for book in books))
-        nursery.cancel_scope.cancel()
-
-
-async def why_no_multicast(host: str) -> str:
-    """The reason why two sockets of this machine don't hear each other; empty if they do."""
     try:
         async with open_multicast(host) as one, open_multicast(host) as other:
             await one.send(write_question(SERVICE))
             with trio.move_on_after(2):
                 while await other.receive() != (write_question(SERVICE), host):
                     pass
-                return ""
+                return
     except OSError as error:
-        return str(error)
-    return "messages do not come back to this machine"
+        pytest.skip(f"NOT TESTED: multicast DNS on {host}: {error}")
+    pytest.skip(f"NOT TESTED: multicast DNS on {host}: messages do not come back to this machine")
 
 
 def own_host() -> str:

@@ -80,15 +80,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nat_pmp, "WAITS_S", (0.05, 0.05))
 
 
-@pytest.fixture
-def nobody() -> tuple[str, int]:
-    """An address where nobody listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind((OWN, 0))
-        address: tuple[str, int] = free.getsockname()
-    return address
-
-
 def a_mapper(address: tuple[str, int], folder: Path) -> PortMapper:
     nobody = "http://127.0.0.1:1/nobody"
     found = PmpRouter(OWN, port=address[1])
@@ -118,20 +109,10 @@ def test_the_router_may_give_another_port_and_a_shorter_lease_and_both_are_kept_
     assert mapper.map_port({OWN: PORT}).address == f"/ip4/{OUTER_HOST}/tcp/{PORT + 1}"  # the same one again
 
 
-@pytest.mark.parametrize(("host", "state"), [("100.64.3.1", RouterState.SHARED), ("192.168.0.2", RouterState.INNER)])
-def test_a_router_without_a_public_address_is_left_with_no_mapping(
-    fake: FakeRouter, tmp_path: Path, host: str, state: RouterState
-) -> None:
-    fake.host = host
-    assert (a_mapper(fake.address, tmp_path).map_port({OWN: PORT}).state, fake.mappings) == (state, {})
-
-
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (1, "does not know this version"),
         (2, "port mapping is turned off"),
-        (4, "no port left"),
         (77, "the result 77, which the protocol does not know"),
     ],
 )
@@ -142,29 +123,10 @@ def test_a_refusal_is_told_in_words(fake: FakeRouter, tmp_path: Path, result: in
     assert words in answer.words
 
 
-def test_a_router_that_is_silent_is_absent(
-    fake: FakeRouter, nobody: tuple[str, int], tmp_path: Path, hasty: None
-) -> None:
-    fake.answers = lambda _: []
-    for address in (fake.address, nobody):
-        assert a_mapper(address, tmp_path).map_port({OWN: PORT}).state is RouterState.ABSENT
-
-
-def test_a_node_that_listens_elsewhere_maps_nothing(fake: FakeRouter, tmp_path: Path) -> None:
-    answer = a_mapper(fake.address, tmp_path).map_port({"192.168.1.7": PORT})
-    assert (answer.state, fake.mappings) == (RouterState.ELSEWHERE, {})
-
-
 def test_a_router_that_promises_a_century_is_asked_again_after_an_hour(fake: FakeRouter) -> None:
     head = struct.pack(">BBHI", 0, 130, 0, 9)
     fake.answers = lambda _: [head + struct.pack(">HHI", PORT, PORT, 2**32 - 1)]
     assert PmpRouter(OWN, port=fake.address[1]).map_port(PORT, outer=PORT, lease_s=3600) == (PORT, 3600)
-
-
-def test_a_router_that_has_no_address_maps_nothing(fake: FakeRouter, tmp_path: Path) -> None:
-    fake.host = "0.0.0.0"
-    answer = a_mapper(fake.address, tmp_path).map_port({OWN: PORT})
-    assert (answer.state, fake.mappings) == (RouterState.NO_ADDRESS, {})
 
 
 def test_a_silent_router_is_asked_twice_and_no_more(fake: FakeRouter, hasty: None) -> None:

@@ -81,18 +81,18 @@ async def test_a_peer_from_which_nothing_comes_is_given_up_after_two_pings(
     assert other.num_pings == (PINGS_MISSED_MAX if reads else 0)
 
 
-async def test_a_peer_whose_answer_waits_behind_other_bytes_is_kept(autojump_clock: MockClock) -> None:
+async def test_a_peer_whose_answer_waits_behind_other_bytes_is_kept(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     other = Other(answers=False)
-    async with trio.open_nursery() as nursery:
 
-        async def say_on() -> None:
-            while not other.is_closed.is_set():
-                other.say(TYPE_WINDOW_UPDATE)
-                await trio.sleep(5)
+    async def say_on() -> None:
+        while not other.is_closed.is_set():
+            other.say(TYPE_WINDOW_UPDATE)
+            await trio.sleep(5)
 
-        nursery.start_soon(say_on)
-        assert await lasts_s(other, 600) == 600
-        nursery.cancel_scope.cancel()
+    nursery.start_soon(say_on)
+    assert await lasts_s(other, 600) == 600
 
 
 def test_the_library_makes_connections_that_ping() -> None:

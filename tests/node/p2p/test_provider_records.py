@@ -1,6 +1,6 @@
 """The store of provider records on a bootstrap node, and what strangers try with it."""
 
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import trio
@@ -82,6 +82,7 @@ def test_a_withdrawal_takes_back_an_older_record_of_its_own_peer() -> None:
     [
         ("another peer's", signed("ben", LORA), MalformedError),
         ("with another key", signed("ben", LORA)[:-64] + bytes(64), ProtocolError),
+        ("forged", signed("ada", LORA)[:-1] + b"\x00", BadSignatureError),
         ("run out", signed("ada", LORA, issued_s=NOW_S - 3_600, expires_s=NOW_S), StaleError),
         ("from the future", signed("ada", LORA, issued_s=NOW_S + 31), StaleError),
         ("another network's", signed("ada", LORA, network="other-net"), WrongNetworkError),
@@ -96,13 +97,6 @@ def test_what_is_wrong_is_refused(why: str, content: bytes, error: type[Protocol
     assert world.store.num_records == 0, why
 
 
-def test_a_forged_signature_is_refused() -> None:
-    record = bytearray(signed("ada", LORA))
-    record[-1] ^= 1
-    with pytest.raises(BadSignatureError):
-        World().put("ada", bytes(record))
-
-
 def test_of_many_providers_a_random_sample_is_kept_and_not_those_who_came_first() -> None:
     names = [f"peer {number}" for number in range(100)]
     samples = []
@@ -114,19 +108,6 @@ def test_of_many_providers_a_random_sample_is_kept_and_not_those_who_came_first(
         assert len(samples[-1]) == RECORDS_MAX == world.store.num_records
     first = {signed(name, LORA) for name in names[:RECORDS_MAX]}
     assert len({frozenset(samples[0]), frozenset(samples[1]), frozenset(first)}) == 3
-
-
-def test_who_puts_again_and_again_draws_no_better_lot() -> None:
-    world = World()
-    names = [f"peer {number}" for number in range(60)]
-    for name in names:
-        world.put(name, signed(name, LORA))
-    before = world.providers()
-    for second in range(1, 4):
-        for name in names:
-            world.put(name, signed(name, LORA, issued_s=NOW_S + second))
-    after = {signed(name, LORA, issued_s=NOW_S + 3) for name in names if signed(name, LORA) in before}
-    assert world.providers() == after
 
 
 def test_a_thousand_providers_of_one_neighbourhood_take_four_places() -> None:
@@ -149,29 +130,6 @@ def test_a_full_store_takes_from_the_neighbourhood_that_has_most() -> None:
     assert all(world.providers(adapter(number)) for number in range(10))
     assert world.put("newcomer", signed("newcomer", LORA))
     assert world.store.num_records == 100
-
-
-def test_a_full_store_is_not_searched_for_each_record() -> None:
-    """It holds 65,536 records, and one network may put ten a second."""
-    world = World(stored_max=20)
-    for number in range(20):
-        world.put("ada", signed("ada", adapter(number), expires_s=NOW_S + 10))
-    world.now_s += 9
-    searched, searches = world.store._of_adapter, 0
-
-    class Counted(dict[Any, Any]):
-        def items(self) -> Any:
-            nonlocal searches
-            searches += 1
-            return super().items()
-
-    world.store._of_adapter = Counted(searched)
-    for number in range(30):
-        world.put("ben", signed("ben", adapter(f"more {number}")))
-    assert searches <= 1
-    world.now_s += 2
-    world.put("ben", signed("ben", LORA))
-    assert world.store.num_records < 20, "what has run out makes room before what has not"
 
 
 def test_a_peer_has_a_bounded_number_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +158,9 @@ def test_a_neighbourhood_is_a_public_network_and_anybody_else_is_alone() -> None
     assert neighbourhood_of(ada, "127.0.0.1") == neighbourhood_of(ada, "") == ada
 
 
-async def test_refused_streams_of_one_network_take_no_place_of_another(autojump_clock: MockClock) -> None:
+async def test_refused_streams_of_one_network_take_no_place_of_another(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     class Hosts:
         def seen_host(self, peer_id: PeerId) -> str:
             return "8.8.8.8" if peer_id.startswith("flooder") else "7.7.7.7"
@@ -209,16 +169,14 @@ async def test_refused_streams_of_one_network_take_no_place_of_another(autojump_
         await trio.sleep_forever()
 
     server = ProviderServer(cast(Transport, Hosts()), World().store)
-    async with trio.open_nursery() as nursery:
-        for number in range(2 * provider_records.STREAMS_MAX):
-            ours, _ = memory_stream_pair()
-            assert isinstance(ours.send_stream, MemorySendStream)
-            ours.send_stream.send_all_hook = read_nothing
-            nursery.start_soon(server.serve, PeerId(f"flooder {number}"), ours)
-        await wait_all_tasks_blocked()
-        ours, theirs = memory_stream_pair()
-        nursery.start_soon(server.serve, id_of("ada"), ours)
-        messages = MessageStream(theirs)
-        await messages.send(encode(GetRecords(adapter=LORA)))
-        assert decode(await messages.receive()) == Records(records=())
-        nursery.cancel_scope.cancel()
+    for number in range(2 * provider_records.STREAMS_MAX):
+        ours, _ = memory_stream_pair()
+        assert isinstance(ours.send_stream, MemorySendStream)
+        ours.send_stream.send_all_hook = read_nothing
+        nursery.start_soon(server.serve, PeerId(f"flooder {number}"), ours)
+    await wait_all_tasks_blocked()
+    ours, theirs = memory_stream_pair()
+    nursery.start_soon(server.serve, id_of("ada"), ours)
+    messages = MessageStream(theirs)
+    await messages.send(encode(GetRecords(adapter=LORA)))
+    assert decode(await messages.receive()) == Records(records=())

@@ -131,37 +131,6 @@ def test_each_situation_has_its_state_and_one_remedy(why: str, evidence: Evidenc
     assert reach.addresses == ((OUTSIDE,) if state in ("public", "mapped") else ())
 
 
-def test_the_states_follow_the_events_of_a_home() -> None:
-    seen, states = AT_HOME, []
-    events: list[dict[str, Any]] = [
-        {"num_peers": 0},
-        {"num_peers": 2},
-        {"relays": (RELAY,)},
-        {"answers": (NOBODY, NOBODY)},
-        {"has_punched": True},
-        {"relays": ()},
-        {"router": MAPPED},
-        {"answers": (REACHED, REACHED)},
-        {"router": router(RouterState.ABSENT)},
-        {"answers": (NOBODY, NOBODY)},
-    ]
-    for event in events:
-        seen = replace(seen, **event)
-        states.append(reach_of(seen).state)
-    assert states == [
-        ReachState.UNKNOWN,
-        ReachState.UNKNOWN,
-        ReachState.RELAYED,
-        ReachState.RELAYED,
-        ReachState.PUNCHED,
-        ReachState.UNREACHABLE,
-        ReachState.UNREACHABLE,
-        ReachState.MAPPED,
-        ReachState.PUBLIC,
-        ReachState.UNREACHABLE,
-    ]
-
-
 @pytest.mark.parametrize(
     ("why", "answers", "expected"),
     [

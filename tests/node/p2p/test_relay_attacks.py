@@ -224,43 +224,28 @@ async def test_the_owners_limit_holds_for_the_bytes_of_a_real_circuit() -> None:
         assert trio.current_time() - began_s > (num_bytes - 2 * 65_536) / 65_536
 
 
-async def test_a_relay_that_gives_a_place_and_passes_nothing_on_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def swallow(one: Any, *_: Any) -> None:
-        with suppress(BaseLibp2pError):
-            while await one.read(1000):
-                pass
+async def swallow(one: Any, *_: Any) -> None:
+    with suppress(BaseLibp2pError):
+        while await one.read(1000):
+            pass
 
+
+async def garble(one: Any, other: Any, *_: Any) -> None:
+    await other.write(bytes(len(await one.read(1000))))
+
+
+@pytest.mark.parametrize("joined", [swallow, garble])
+async def test_a_relay_that_gives_a_place_and_passes_nothing_true_on_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, joined: object
+) -> None:
     monkeypatch.setattr(relay_client, "PROBE_S", 0.3)
     async with a_relay("ada") as (relay, ada):
         assert (await ada.reserve(relay.peer_id)).address in ada.relays
-        assert not ada._relay_client._probes
-        monkeypatch.setattr(relay_service, "join", swallow)
+        monkeypatch.setattr(relay_service, "join", joined)
         with pytest.raises(NetworkError, match="passes nothing on"):
             await ada.reserve(relay.peer_id)
         assert ada.relays == ()
         await until(lambda: not relay._relay_places.num_circuits())  # type: ignore[union-attr]
-
-
-async def test_a_place_whose_test_is_cancelled_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hold_back(one: Any, *_: Any) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(relay_service, "join", hold_back)
-    async with a_relay("ada") as (relay, ada):
-        with trio.move_on_after(0.3):
-            await ada.reserve(relay.peer_id)
-        assert ada.relays == ()
-
-
-async def test_a_relay_that_changes_the_bytes_of_a_test_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def garble(one: Any, other: Any, *_: Any) -> None:
-        await other.write(bytes(len(await one.read(1000))))
-
-    monkeypatch.setattr(relay_client, "PROBE_S", 0.3)
-    monkeypatch.setattr(relay_service, "join", garble)
-    async with a_relay("ada") as (relay, ada):
-        with pytest.raises(NetworkError, match="passes nothing on"):
-            await ada.reserve(relay.peer_id)
 
 
 async def test_a_busy_relay_keeps_its_promise_and_one_that_opens_no_circuit_does_not(
@@ -357,13 +342,7 @@ async def test_a_clock_that_is_far_off_is_named() -> None:
             await ada.reserve(relay.peer_id)
 
 
-async def test_a_caller_that_leaves_at_once_is_no_harm_to_the_one_that_would_punch() -> None:
-    async with a_relay("ada", "ben") as (_, ada, ben):
-        await ben._puncher.meet(ada.peer_id)  # the library has forgotten it, and raises an error of its own
-        assert ben._puncher._busy == set()
-
-
-async def test_a_punch_dials_no_address_of_a_victim(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_punch_dials_no_address_of_a_victim(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger that is met over a relay names addresses: few are dialled, and none twice within the hour."""
     relay, ben = a_peer("relay", listens=True, serve_relay=True), a_peer("ben", listens=True)
     ada = a_peer("ada")
@@ -375,80 +354,75 @@ async def test_a_punch_dials_no_address_of_a_victim(monkeypatch: pytest.MonkeyPa
         dialled.append(str(address))
         raise OSError("nobody is there")
 
-    async with trio.open_nursery() as nursery:
-        for peer in (relay, ben, ada):
-            await nursery.start(peer.run)
-        await ben.connect(relay.addresses[0])
-        await ada.connect(relay.addresses[0])
-        monkeypatch.setattr(ben._puncher, "meet", trio.lowlevel.checkpoint_if_cancelled)
-        monkeypatch.setattr(ben._relay_client, "_met", lambda _: None)
-        await ada.connect((await ben.reserve(relay.peer_id)).address)
-        monkeypatch.setattr(ben._swarm, "dial_addr", note)
-        victims = [f"/ip4/127.0.0.{n}/tcp/{n}" for n in range(1, 20)] + [
-            "/dns4/x.example/tcp/1",
-            "/ip4/0.0.0.0/tcp/1",
-        ]
-        for _ in range(4):
-            stream = await ada._host.new_stream(library_id(ben.peer_id), [DCUTR])
-            raw = [Multiaddr(victim).to_bytes() for victim in reversed(victims)]
-            await write_message(stream, HolePunch(type=HolePunch.CONNECT, ObsAddrs=raw))
-            try:
-                await read_message(stream, HolePunch)
-                await write_message(stream, HolePunch(type=HolePunch.SYNC))
-            except NetworkError:
-                continue
-            await until(lambda: ben._puncher._answering == set())
-        endpoints = {address.partition("/p2p/")[0] for address in dialled}
-        assert 0 < len(endpoints) <= 2 * 4
-        assert all(dialled.count(address) <= 2 * 3 for address in dialled)
-        assert not any("dns" in address or "0.0.0.0" in address for address in dialled)
-        nursery.cancel_scope.cancel()
+    for peer in (relay, ben, ada):
+        await nursery.start(peer.run)
+    await ben.connect(relay.addresses[0])
+    await ada.connect(relay.addresses[0])
+    monkeypatch.setattr(ben._puncher, "meet", trio.lowlevel.checkpoint_if_cancelled)
+    monkeypatch.setattr(ben._relay_client, "_met", lambda _: None)
+    await ada.connect((await ben.reserve(relay.peer_id)).address)
+    monkeypatch.setattr(ben._swarm, "dial_addr", note)
+    victims = [f"/ip4/127.0.0.{n}/tcp/{n}" for n in range(1, 20)] + [
+        "/dns4/x.example/tcp/1",
+        "/ip4/0.0.0.0/tcp/1",
+    ]
+    for _ in range(4):
+        stream = await ada._host.new_stream(library_id(ben.peer_id), [DCUTR])
+        raw = [Multiaddr(victim).to_bytes() for victim in reversed(victims)]
+        await write_message(stream, HolePunch(type=HolePunch.CONNECT, ObsAddrs=raw))
+        try:
+            await read_message(stream, HolePunch)
+            await write_message(stream, HolePunch(type=HolePunch.SYNC))
+        except NetworkError:
+            continue
+        await until(lambda: ben._puncher._answering == set())
+    endpoints = {address.partition("/p2p/")[0] for address in dialled}
+    assert 0 < len(endpoints) <= 2 * 4
+    assert all(dialled.count(address) <= 2 * 3 for address in dialled)
+    assert not any("dns" in address or "0.0.0.0" in address for address in dialled)
 
 
-async def test_two_peers_that_can_dial_each_other_leave_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_peers_that_can_dial_each_other_leave_the_relay(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """New streams take the direct path, running ones end on the relay, and then its circuit is given back."""
     monkeypatch.setattr("openledger_node.p2p.transports.libp2p.transport.HANG_UP_EVERY_S", 0.2)
     relay = a_peer("relay", listens=True, serve_relay=True)
     ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
     ben.handle(ECHO, echo)
     begin = trio.Event()
-    async with trio.open_nursery() as nursery:
-        for peer in (relay, ben, ada):
-            await nursery.start(peer.run)
-        await ben.connect(relay.addresses[0])
-        meet = ben._puncher.meet
+    for peer in (relay, ben, ada):
+        await nursery.start(peer.run)
+    await ben.connect(relay.addresses[0])
+    meet = ben._puncher.meet
 
-        async def meet_later(peer_id: PeerId) -> None:
-            await begin.wait()
-            await meet(peer_id)
+    async def meet_later(peer_id: PeerId) -> None:
+        await begin.wait()
+        await meet(peer_id)
 
-        monkeypatch.setattr(ben._puncher, "meet", meet_later)
-        await ada.connect((await ben.reserve(relay.peer_id)).address)
-        running = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-        await running.send({"n": 1})
-        await running.receive()
-        begin.set()
-        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
-        fresh = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-        for number in range(5):
-            for messages in (running, fresh):
-                await messages.send({"n": number})
-                assert await messages.receive() == {"n": number}
-            await trio.sleep(0.15)
-        assert relay._relay_places.num_circuits() == 1  # type: ignore[union-attr]
-        await running.aclose()
-        await until(lambda: relay._relay_places.num_circuits() == 0)  # type: ignore[union-attr]
-        await fresh.send({"n": 9})
-        assert await fresh.receive() == {"n": 9}
-        nursery.cancel_scope.cancel()
+    monkeypatch.setattr(ben._puncher, "meet", meet_later)
+    await ada.connect((await ben.reserve(relay.peer_id)).address)
+    running = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+    await running.send({"n": 1})
+    await running.receive()
+    begin.set()
+    await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
+    fresh = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+    for number in range(5):
+        for messages in (running, fresh):
+            await messages.send({"n": number})
+            assert await messages.receive() == {"n": number}
+        await trio.sleep(0.15)
+    assert relay._relay_places.num_circuits() == 1  # type: ignore[union-attr]
+    await running.aclose()
+    await until(lambda: relay._relay_places.num_circuits() == 0)  # type: ignore[union-attr]
+    await fresh.send({"n": 9})
+    assert await fresh.receive() == {"n": 9}
 
 
-async def dial_nobody(_: PeerId) -> None:
-    await trio.lowlevel.checkpoint()
-
-
-@pytest.mark.parametrize("first", ["ada", "ben"])
-async def test_two_peers_that_begin_to_punch_at_once_meet(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_peers_that_begin_to_punch_at_once_meet(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each has asked the other one before it is asked itself. Neither may dial the other as usual."""
     relay = a_peer("relay", listens=True, serve_relay=True)
     ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
@@ -465,50 +439,15 @@ async def test_two_peers_that_begin_to_punch_at_once_meet(first: str, monkeypatc
 
         monkeypatch.setattr(puncher, "_dial_plainly", wait)
 
-    async with trio.open_nursery() as nursery:
-        for peer in (relay, ben, ada):
-            await nursery.start(peer.run)
-            both(peer._puncher)
-        await ben.connect(relay.addresses[0])
-        await ada.connect(relay.addresses[0])
-        await until(
-            lambda: all(peer._puncher._expected() for peer in (ada, ben))
-        )  # the relay has said how it sees them
-        caller, called = (ada, ben) if first == "ada" else (ben, ada)
-        await caller.connect((await called.reserve(relay.peer_id)).address)
-        nursery.start_soon(caller._puncher.meet, called.peer_id)
-        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a node expects to be reached is known only when another peer has said how it sees it."""
-    monkeypatch.setattr(punch, "AGAIN_S", 0.1)
-    monkeypatch.setattr(punch, "SESSIONS", 20)  # one that comes while the last one ends is turned away
-    relay = a_peer("relay", listens=True, serve_relay=True)
-    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
-    async with trio.open_nursery() as nursery:
-        for peer in (relay, ben, ada):
-            await nursery.start(peer.run)
-        await ben.connect(relay.addresses[0])
-        await ada.connect(relay.addresses[0])
-        await until(lambda: all(peer._puncher._expected() for peer in (ada, ben)))
-        monkeypatch.setattr(ben._puncher, "_dial_plainly", dial_nobody)
-        dial = ben._puncher._dial_all
-
-        async def dial_later(*given: Any, **more: Any) -> None:
-            """With no router between them, the one that begins would reach the other's listener before its dial."""
-            await trio.sleep(0.5)
-            await dial(*given, **more)
-
-        monkeypatch.setattr(ben._puncher, "_dial_all", dial_later)
-        expected = ada._puncher._expected
-        answers: list[list[bytes]] = [[]]
-        monkeypatch.setattr(ada._puncher, "_expected", lambda: answers.pop() if answers else expected())
-        await ada.connect((await ben.reserve(relay.peer_id)).address)
-        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED)
-        assert answers == []
-        nursery.cancel_scope.cancel()
+    for peer in (relay, ben, ada):
+        await nursery.start(peer.run)
+        both(peer._puncher)
+    await ben.connect(relay.addresses[0])
+    await ada.connect(relay.addresses[0])
+    await until(lambda: all(peer._puncher._expected() for peer in (ada, ben)))  # the relay has said how it sees them
+    await ada.connect((await ben.reserve(relay.peer_id)).address)
+    nursery.start_soon(ada._puncher.meet, ben.peer_id)
+    await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
 
 
 async def test_a_peer_that_dials_in_twice_keeps_its_internet_address_when_one_connection_ends() -> None:
@@ -525,15 +464,6 @@ async def test_a_peer_that_dials_in_twice_keeps_its_internet_address_when_one_co
         assert relay.seen_host(ada.peer_id) == "127.0.0.1"
 
 
-async def test_a_peer_that_is_dialled_over_its_relay_again_still_counts_as_relayed() -> None:
-    async with a_relay("ada", "ben") as (relay, ada, ben):
-        place = await ben.reserve(relay.peer_id)
-        for _ in range(2):
-            await ada.connect(place.address)
-        assert ada.path_to(ben.peer_id) is Path.RELAYED
-        assert ada._budget._held[ben.peer_id].is_relayed
-
-
 async def test_a_call_over_a_relay_makes_no_room_by_hanging_up_on_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "CALLED_MAX", 1)  # the relay has the only place
     async with a_relay("ada", "ben") as (relay, ada, ben):
@@ -541,13 +471,13 @@ async def test_a_call_over_a_relay_makes_no_room_by_hanging_up_on_the_relay(monk
         assert set(ada.connected()) == {relay.peer_id, ben.peer_id}
 
 
-async def test_a_peer_that_leaves_the_relay_during_a_punch_gets_no_connection_without_a_place() -> None:
+async def test_a_peer_that_leaves_the_relay_during_a_punch_gets_no_connection_without_a_place(
+    nursery: trio.Nursery,
+) -> None:
     """Such connections would count in no limit, and nobody would hang up on them."""
     ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
-    async with trio.open_nursery() as nursery:
-        for peer in (ada, ben):
-            await nursery.start(peer.run)
-        await ben._puncher._dial(ada.peer_id, ada.addresses[0].partition("/p2p/")[0], False, None)
-        await until(lambda: not ben.connected())
-        assert ben._dial_limits.has_answered(ada.addresses[0])  # it was dialled
-        nursery.cancel_scope.cancel()
+    for peer in (ada, ben):
+        await nursery.start(peer.run)
+    await ben._puncher._dial(ada.peer_id, ada.addresses[0].partition("/p2p/")[0], False, None)
+    await until(lambda: not ben.connected())
+    assert ben._dial_limits.has_answered(ada.addresses[0])  # it was dialled

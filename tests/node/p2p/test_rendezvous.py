@@ -138,14 +138,12 @@ def test_bytes_that_are_no_address_are_told_nobody() -> None:
     assert not is_told(b"\xff\xff", owner="", asker="127.0.0.1")
 
 
-async def test_a_node_that_listens_nowhere_finds_the_others() -> None:
+async def test_a_node_that_listens_nowhere_finds_the_others(nursery: trio.Nursery) -> None:
     point, ada = opener("libp2p")("point"), opener("libp2p")("ada")
     buyer = open_transport(identity=seed("buyer"), listen=(), serve_rendezvous=False)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, point, ada)
-        await nursery.start(buyer.run)
-        await buyer.connect(point.addresses[0])
-        await ada.find_peers(point.peer_id, NET)
-        assert await buyer.find_peers(point.peer_id, NET) == [*ada.addresses]
-        assert await ada.find_peers(point.peer_id, NET) == []
-        nursery.cancel_scope.cancel()
+    await start(nursery, point, ada)
+    await nursery.start(buyer.run)
+    await buyer.connect(point.addresses[0])
+    await ada.find_peers(point.peer_id, NET)
+    assert await buyer.find_peers(point.peer_id, NET) == [*ada.addresses]
+    assert await ada.find_peers(point.peer_id, NET) == []

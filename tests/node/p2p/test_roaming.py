@@ -69,24 +69,24 @@ async def test_a_laptop_listens_where_its_way_out_is_and_stays_while_it_has_none
 
 
 async def test_an_address_that_cannot_be_listened_on_is_tried_again_and_named_once(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    nursery: trio.Nursery, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     laptop = Laptop()
     laptop.host, laptop.refuses = SECOND, True
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(laptop.follow)
-        await trio.sleep(3.5 * LOOK_S)
-        assert laptop.num_asked == 3
-        assert [each.getMessage() for each in caplog.records] == [
-            f"this machine has moved to {SECOND}, and others can't reach it there: the port is taken"
-        ]
-        laptop.refuses = False
-        await trio.sleep(LOOK_S)
-        assert len(laptop.listening) == 2
-        nursery.cancel_scope.cancel()
+    nursery.start_soon(laptop.follow)
+    await trio.sleep(3.5 * LOOK_S)
+    assert laptop.num_asked == 3
+    assert [each.getMessage() for each in caplog.records] == [
+        f"this machine has moved to {SECOND}, and others can't reach it there: the port is taken"
+    ]
+    laptop.refuses = False
+    await trio.sleep(LOOK_S)
+    assert len(laptop.listening) == 2
 
 
-async def test_the_router_of_another_network_is_asked_for_a_port_anew(autojump_clock: MockClock) -> None:
+async def test_the_router_of_another_network_is_asked_for_a_port_anew(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     asked: list[dict[str, int]] = []
 
     class Router(PortMapper):
@@ -101,35 +101,31 @@ async def test_the_router_of_another_network_is_asked_for_a_port_anew(autojump_c
     watch = ReachWatch(
         laptop, network="net", scope=Scope.INTERNET, points=(), known=list, random=Random(1), mapper=Router()
     )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(laptop.run)
-        nursery.start_soon(watch.run)
-        await trio.sleep(100)
-        await laptop.listen_also(f"/ip4/{SECOND}/tcp/4120")
-        await trio.sleep(2 * QUIET_LOOK_S)
-        nursery.cancel_scope.cancel()
+    await nursery.start(laptop.run)
+    nursery.start_soon(watch.run)
+    await trio.sleep(100)
+    await laptop.listen_also(f"/ip4/{SECOND}/tcp/4120")
+    await trio.sleep(2 * QUIET_LOOK_S)
     assert asked == [{FIRST: 4120}, {FIRST: 4120, SECOND: 4120}]
 
 
 async def test_a_node_is_reached_where_it_has_moved_to_and_no_more_where_it_was(
-    monkeypatch: pytest.MonkeyPatch,
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_peer = opener("libp2p")
     node, other = open_peer("node"), open_peer("other", is_home=True)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(node.run)
-        await nursery.start(other.run)
-        (before,) = node.listening
-        monkeypatch.setattr(addresses, "is_own_host", lambda host: host == "127.0.0.2")
-        await node.listen_also("/ip4/127.0.0.2/tcp/0")
-        assert [host_of(each) for each in node.listening] == ["127.0.0.2"]
-        assert await other.connect(f"{node.listening[0]}/p2p/{node.peer_id}", is_trusted=True) == node.peer_id
-        with pytest.raises(OSError, match="failed"):
-            await trio.open_tcp_stream("127.0.0.1", int(before.rpartition("/")[2]))
-        with pytest.raises(NetworkError, match=r"cannot listen on /ip4/192\.0\.2\.1/tcp/0"):
-            await node.listen_also("/ip4/192.0.2.1/tcp/0")
-        assert len(node.listening) == 1
-        nursery.cancel_scope.cancel()
+    await nursery.start(node.run)
+    await nursery.start(other.run)
+    (before,) = node.listening
+    monkeypatch.setattr(addresses, "is_own_host", lambda host: host == "127.0.0.2")
+    await node.listen_also("/ip4/127.0.0.2/tcp/0")
+    assert [host_of(each) for each in node.listening] == ["127.0.0.2"]
+    assert await other.connect(f"{node.listening[0]}/p2p/{node.peer_id}", is_trusted=True) == node.peer_id
+    with pytest.raises(OSError, match="failed"):
+        await trio.open_tcp_stream("127.0.0.1", int(before.rpartition("/")[2]))
+    with pytest.raises(NetworkError, match=r"cannot listen on /ip4/192\.0\.2\.1/tcp/0"):
+        await node.listen_also("/ip4/192.0.2.1/tcp/0")
+    assert len(node.listening) == 1
 
 
 async def test_an_address_that_is_not_opened_in_time_is_not_announced(

@@ -22,28 +22,26 @@ def point(tally: TrafficTally):  # type: ignore[no-untyped-def]
     )
 
 
-async def test_circuits_and_the_bytes_in_them_are_counted() -> None:
+async def test_circuits_and_the_bytes_in_them_are_counted(nursery: trio.Nursery) -> None:
     tally, open_peer = TrafficTally(), opener("libp2p")
     relay, ada, ben = point(tally), open_peer("ada", is_home=True), open_peer("ben", is_home=True)
     ben.handle(ECHO, echo)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(relay.run)
-        for home in (ada, ben):
-            await nursery.start(home.run)
-            await home.connect(relay.addresses[0])
-        assert tally.level(Level.CONNECTIONS) == {"inbound": 2, "relayed": 0, "kept": 0, "called": 0}
-        place = await ben.reserve(relay.peer_id)
-        await ada.connect(place.address)
-        assert (tally.level(Level.RESERVATIONS), tally.level(Level.CIRCUITS)) == ({"": 1}, {"": 1})
-        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-        await messages.send({"text": "x" * 5_000})
-        await messages.receive()
-        assert tally.total(Counted.CIRCUIT) == 2, "a test of the place by its holder, and the connection"
-        assert 10_000 < tally.total(Counted.RELAYED_BYTES) < 20_000
-        nursery.cancel_scope.cancel()
+    await nursery.start(relay.run)
+    for home in (ada, ben):
+        await nursery.start(home.run)
+        await home.connect(relay.addresses[0])
+    assert tally.level(Level.CONNECTIONS) == {"inbound": 2, "relayed": 0, "kept": 0, "called": 0}
+    place = await ben.reserve(relay.peer_id)
+    await ada.connect(place.address)
+    assert (tally.level(Level.RESERVATIONS), tally.level(Level.CIRCUITS)) == ({"": 1}, {"": 1})
+    messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+    await messages.send({"text": "x" * 5_000})
+    await messages.receive()
+    assert tally.total(Counted.CIRCUIT) == 2, "a test of the place by its holder, and the connection"
+    assert 10_000 < tally.total(Counted.RELAYED_BYTES) < 20_000
 
 
-async def test_messages_are_counted_by_verdict_and_once_each() -> None:
+async def test_messages_are_counted_by_verdict_and_once_each(nursery: trio.Nursery) -> None:
     tally, ada = TrafficTally(), opener("libp2p")("ada")
     node = point(tally)
     verdicts = {b"good": GossipVerdict.PASS, b"stale": GossipVerdict.IGNORE, b"forged": GossipVerdict.REJECT}
@@ -55,48 +53,42 @@ async def test_messages_are_counted_by_verdict_and_once_each() -> None:
 
     heard = node.subscribe(TOPIC, judge)
     ada.subscribe(TOPIC, lambda *_: True)
-    async with trio.open_nursery() as nursery:
-        for peer in (node, ada):
-            await nursery.start(peer.run)
-        await ada.connect(node.addresses[0])
-        await tune_in(ada, TOPIC, heard)
-        for content in (b"good", b"good", b"stale", b"forged"):
-            await ada.publish(TOPIC, content)
-        await until(lambda: "rejected" in tally.counts(Counted.GOSSIP))
-        assert judged.count(b"good") == 1
-        assert tally.counts(Counted.GOSSIP) == {"passed": len(judged) - 2, "ignored": 1, "rejected": 1}
-        nursery.cancel_scope.cancel()
+    for peer in (node, ada):
+        await nursery.start(peer.run)
+    await ada.connect(node.addresses[0])
+    await tune_in(ada, TOPIC, heard)
+    for content in (b"good", b"good", b"stale", b"forged"):
+        await ada.publish(TOPIC, content)
+    await until(lambda: "rejected" in tally.counts(Counted.GOSSIP))
+    assert judged.count(b"good") == 1
+    assert tally.counts(Counted.GOSSIP) == {"passed": len(judged) - 2, "ignored": 1, "rejected": 1}
 
 
-async def test_registrations_and_dialbacks_are_counted() -> None:
+async def test_registrations_and_dialbacks_are_counted(nursery: trio.Nursery) -> None:
     tally, open_peer = TrafficTally(), opener("libp2p")
     node, ada = point(tally), open_peer("ada")
     node.handle(DIALBACK, DialbackServer(node, scope=Scope.MACHINE, tally=tally).serve)
-    async with trio.open_nursery() as nursery:
-        for peer in (node, ada):
-            await nursery.start(peer.run)
-        await ada.connect(node.addresses[0])
-        await ada.find_peers(node.peer_id, "test-net")
-        assert tally.level(Level.REGISTRATIONS) == {"": 1}
-        port = int(ada.addresses[0].split("/")[4])
-        assert (await ask_to_dial(ada, DIALBACK, node.peer_id, (port,))).open == (port,)
-        assert tally.counts(Counted.DIALBACK) == {"reached": 1}
-        nursery.cancel_scope.cancel()
+    for peer in (node, ada):
+        await nursery.start(peer.run)
+    await ada.connect(node.addresses[0])
+    await ada.find_peers(node.peer_id, "test-net")
+    assert tally.level(Level.REGISTRATIONS) == {"": 1}
+    port = int(ada.addresses[0].split("/")[4])
+    assert (await ask_to_dial(ada, DIALBACK, node.peer_id, (port,))).open == (port,)
+    assert tally.counts(Counted.DIALBACK) == {"reached": 1}
 
 
-async def test_refused_connections_are_counted() -> None:
+async def test_refused_connections_are_counted(nursery: trio.Nursery) -> None:
     tally = TrafficTally()
     node = point(tally)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(node.run)
-        node._barred.bar(PeerId("x"), "127.0.0.1")
-        node._barred._bar("127.0.0.1")
-        parts = node.addresses[0].split("/")
-        async with await trio.open_tcp_stream(parts[2], int(parts[4])) as stream:
-            with trio.fail_after(5):
-                assert await stream.receive_some(1) == b""
-        assert tally.counts(Counted.REFUSAL) == {Reason.BARRED: 1}
-        nursery.cancel_scope.cancel()
+    await nursery.start(node.run)
+    node._barred.bar(PeerId("x"), "127.0.0.1")
+    node._barred._bar("127.0.0.1")
+    parts = node.addresses[0].split("/")
+    async with await trio.open_tcp_stream(parts[2], int(parts[4])) as stream:
+        with trio.fail_after(5):
+            assert await stream.receive_some(1) == b""
+    assert tally.counts(Counted.REFUSAL) == {Reason.BARRED: 1}
 
 
 def test_connections_are_counted_by_kind() -> None:
@@ -107,11 +99,3 @@ def test_connections_are_counted_by_kind() -> None:
     budget.note_dialled(PeerId("d"), is_kept=False)
     budget.note_dialled(PeerId("gone"), is_kept=False)
     assert budget.count_by_kind() == {"inbound": 1, "relayed": 1, "kept": 1, "called": 1}
-
-
-def test_a_level_that_a_node_does_not_have_is_empty() -> None:
-    tally = TrafficTally()
-    tally.count(Counted.GOSSIP, "passed", num=2)
-    assert tally.level(Level.CIRCUITS) == {}
-    assert tally.counts(Counted.DIALBACK) == {}
-    assert tally.total(Counted.GOSSIP) == 2

@@ -76,12 +76,6 @@ async def test_the_uplink_is_shared_in_turns(autojump_clock: MockClock) -> None:
     assert sent != ["a", "a", "a", "b", "b", "b"]
 
 
-async def test_without_a_limit_nobody_waits(autojump_clock: MockClock) -> None:
-    began_s = trio.current_time()
-    await Uplink(0).wait(10**12)
-    assert trio.current_time() == began_s
-
-
 @pytest.mark.parametrize(("bytes_per_s", "num_streams"), [(0, 16), (10, 1), (100_000, 3), (10_000_000, 16)])
 def test_a_slow_uplink_serves_fewer_streams(bytes_per_s: int, num_streams: int) -> None:
     assert streams_at(bytes_per_s) == num_streams
