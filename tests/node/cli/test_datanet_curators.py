@@ -1,10 +1,10 @@
 """`datanet propose`, `review` and `collect`: what an owner asks, what a curator without a node signs, what counts."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from support.verbs import Ran, Run
 from openledger_node.datanets import curated
 from openledger_node.datanets.curated import read_review
 from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.proposals import read_decision, roots_of
+from openledger_node.datanets.proposals import roots_of
 from openledger_node.datanets.signed import DatanetPlace, draft_batch
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.errors import ConfigError
@@ -25,7 +25,6 @@ from openledger_node.keystore import ensure_development_wallet
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.curation import VersionDecision
 from openledger_protocol.datanet import Row, datanet_id, row_from_json
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.offer import offer_commitment, offer_digest
@@ -140,107 +139,6 @@ def test_decisions_on_two_proposals_are_counted_apart(run: Run, lake: Lake, tmp_
     assert "your rows have changed since you proposed it" in run("datanet", "collect", "lake", late).stderr
 
 
-def test_a_batch_that_the_owner_rejected_since_is_not_approved(run: Run, lake: Lake, tmp_path: Path) -> None:
-    file = propose(run, tmp_path)
-    (batch,) = lake.own.get("lake").batches
-    assert run("datanet", "reject", "lake", batch.digest, "--because", "not ours").status == 0
-    files = [decide(run, file, name, "--approve").json["out"] for name in ("odile", "rurik")]
-    told = run("datanet", "collect", "lake", *files, "--json").json
-    assert (told["is_approved"], told["is_outdated"]) == (False, True)
-    assert lake.own.get("lake").approved == ()
-
-
-def test_none_of_several_decisions_is_taken_with_a_wrong_one(run: Run, lake: Lake, tmp_path: Path) -> None:
-    file = propose(run, tmp_path)
-    files = [decide(run, file, name, "--approve").json["out"] for name in ("odile", "eve")]
-    assert "is not a curator of lake" in run("datanet", "collect", "lake", *files).stderr
-    assert read_review(lake.home, "lake").decisions == ()
-
-
-def test_two_commands_at_once_keep_both_decisions(
-    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second one starts when the first has read the file and not yet written it."""
-    file = propose(run, tmp_path)
-    decisions = [read_decision(Path(decide(run, file, name, "--approve").json["out"])) for name in ("odile", "rurik")]
-    place = DatanetPlace(chain_id=31337, contract=NETWORK.contracts["DatanetRegistry"], datanet_id=lake.id)
-    known = [key_of(name).address for name in CURATORS]
-
-    def collect(decision: VersionDecision) -> None:
-        curated.collect(lake.home, "lake", [decision], place, known, 2)
-
-    second = Thread(target=collect, args=(decisions[1],))
-
-    def read_slowly(home: Home, name: str) -> curated.VersionReview:
-        found = read_review(home, name)
-        if second.ident is None:
-            second.start()
-            second.join(timeout=0.05)  # it waits for the first one, so this ends by the timeout
-        return found
-
-    monkeypatch.setattr(curated, "read_review", read_slowly)
-    collect(decisions[0])
-    second.join()
-    assert len(read_review(lake.home, "lake").decisions) == 2
-    assert len(lake.own.get("lake").approved) == 1
-
-
-def test_nothing_changes_between_the_comparison_with_the_proposal_and_its_approval(
-    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else rows are approved that the curators have not seen."""
-    file = propose(run, tmp_path)
-    decisions = [read_decision(Path(decide(run, file, name, "--approve").json["out"])) for name in ("odile", "rurik")]
-    place = DatanetPlace(chain_id=31337, contract=NETWORK.contracts["DatanetRegistry"], datanet_id=lake.id)
-    known = [key_of(name).address for name in CURATORS]
-    is_next, refused = curated._is_next, list[str]()
-
-    def compare(own: OwnDatanets, name: str, proposed: curated.ProposedVersion) -> bool:
-        found = is_next(own, name, proposed)
-        with pytest.raises(ConfigError) as caught:  # another command, which has its own view of the files
-            OwnDatanets(lake.home).withdraw(name, [canonical_digest(CONTRIBUTED[0])])
-        refused.append(str(caught.value))
-        return found
-
-    monkeypatch.setattr(curated, "_is_next", compare)
-    (collected,) = curated.collect(lake.home, "lake", decisions, place, known, 2)
-    assert collected.is_approved
-    assert refused == ["another command is changing lake: try again in a moment"]
-    assert roots_of(lake.own.rows(lake.own.get("lake")), lake.own.get("lake").accounts) == collected.proposed.roots
-    lake.own.withdraw("lake", [canonical_digest(CONTRIBUTED[0])])  # the lock is free again
-
-
-def test_a_review_that_another_command_changes_is_named(
-    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = decide(run, propose(run, tmp_path), "odile", "--approve").json
-    monkeypatch.setattr(curated, "LOCK_WAIT_S", 0.02)
-    with (lake.home.datanets / "lake" / "own" / curated.LOCK_FILE).open("a") as lock:
-        take_lock(lock)
-        ran = run("datanet", "collect", "lake", done["out"])
-    assert ran.status == 3
-    assert "another command has been changing the review of lake for 0.02 s: try again" in ran.stderr
-
-
-def test_decisions_go_with_the_oldest_proposals_only(run: Run, lake: Lake, tmp_path: Path) -> None:
-    done = decide(run, propose(run, tmp_path), "odile", "--approve").json
-    assert run("datanet", "collect", "lake", done["out"]).status == 0
-    for number in range(curated.PROPOSALS_MAX):
-        assert len(read_review(lake.home, "lake").decisions) == 1
-        lake.own.contribute("lake", [replace(CONTRIBUTED[0], prompt=f"What does Odile keep in room {number}?")], {})
-        assert run("datanet", "propose", "lake", "--out", str(tmp_path / f"{number}.json")).status == 0
-    assert read_review(lake.home, "lake").decisions == ()
-
-
-def test_a_rejection_is_told_with_its_reason(run: Run, lake: Lake, tmp_path: Path) -> None:
-    file = propose(run, tmp_path)
-    rejected = decide(run, file, "odile", "--reject", "--because", "row 2 is wrong").json
-    shown = run("datanet", "collect", "lake", rejected["out"]).stdout
-    assert "rejects: row 2 is wrong" in shown
-    assert "0 of 2 approvals" in shown
-    assert lake.own.get("lake").approved == ()
-
-
 def test_a_curator_signs_with_an_account_of_their_own(run: Run, lake: Lake, tmp_path: Path) -> None:
     """The owner may be one of the curators, too."""
     read(lake, 3, "CuratorsChanged", {"curators": [lake.wallet], "need": 1})
@@ -252,29 +150,6 @@ def test_a_curator_signs_with_an_account_of_their_own(run: Run, lake: Lake, tmp_
     assert run("datanet", "collect", "lake", done["out"], "--json").json["is_approved"] is True
     again = run("datanet", "review", file, "--approve", "--yes")
     assert "exists already, and nothing is overwritten" in again.stderr
-
-
-def test_a_proposal_whose_rows_were_changed_is_refused(run: Run, lake: Lake, tmp_path: Path) -> None:
-    file = Path(propose(run, tmp_path))
-    content = json.loads(file.read_text())
-    content["rows"][0]["completion"] = "Nobody knows."
-    file.write_text(json.dumps(content))
-    ran = run("datanet", "review", str(file), "--approve", "--yes")
-    assert ran.status == 1
-    assert "its roots are not those of its rows and contributors" in ran.stderr
-
-
-def test_a_proposal_that_pays_an_address_elsewhere_is_refused(run: Run, lake: Lake, tmp_path: Path) -> None:
-    """A curator reads the address in the rows, and the list of accounts would override it."""
-    file = Path(propose(run, tmp_path))
-    content = json.loads(file.read_text())
-    accounts = content["accounts"] | {ADA: BEN}
-    rows = [row_from_json(row) for row in content["rows"]]
-    root = roots_of(rows, accounts)[1]
-    file.write_text(json.dumps(content | {"accounts": accounts, "contributors_root": root}))
-    ran = run("datanet", "review", str(file), "--approve", "--yes")
-    assert ran.status == 1
-    assert f"it pays the rows of {ADA} at another account" in ran.stderr
 
 
 def test_a_proposal_knows_the_commitments_that_a_publication_would_learn(
@@ -289,49 +164,6 @@ def test_a_proposal_knows_the_commitments_that_a_publication_would_learn(
     read(lake, 3, "RowsCommitted", {"commitment": offer_commitment(signed), "committedAt": 2**40})
     file = Path(propose(run, tmp_path))
     assert json.loads(file.read_text())["rows"][0]["prompt"] == said.prompt
-
-
-def test_rows_that_were_never_published_do_not_pass_as_old_ones(run: Run, lake: Lake, tmp_path: Path) -> None:
-    """An owner could hide new rows among those that curators have seen."""
-    file = Path(propose(run, tmp_path))
-    content = json.loads(file.read_text())
-    content["num_old"] = 3
-    file.write_text(json.dumps(content))
-    ran = run("datanet", "review", str(file), "--approve", "--yes")
-    assert "published before, and they were not: don't approve it" in ran.stderr
-    assert ran.status == 1
-
-
-def test_a_decision_that_was_changed_is_refused(run: Run, lake: Lake, tmp_path: Path) -> None:
-    rejected = Path(decide(run, propose(run, tmp_path), "odile", "--reject", "--because", "no").json["out"])
-    content = json.loads(rejected.read_text())
-    rejected.write_text(json.dumps({**content, "approves": True, "reason": ""}))
-    ran = run("datanet", "collect", "lake", str(rejected))
-    assert ran.status == 1
-    assert "has not signed this decision" in ran.stderr
-
-
-def test_a_stranger_is_no_curator(run: Run, lake: Lake, tmp_path: Path) -> None:
-    done = decide(run, propose(run, tmp_path), "eve", "--approve").json
-    ran = run("datanet", "collect", "lake", done["out"])
-    assert f"{key_of('eve').address} is not a curator of lake" in ran.stderr
-
-
-def test_a_datanet_without_curators_is_not_proposed(run: Run, lake: Lake) -> None:
-    read(lake, 3, "CuratorsChanged", {"curators": [], "need": 0})
-    ran = run("datanet", "propose", "lake")
-    assert ran.status == 1
-    assert "lake has no curators on development-1a1a1a1a, so you publish it alone" in ran.stderr
-
-
-def test_curators_are_not_asked_for_a_version_that_could_pay_nobody(run: Run, lake: Lake, tmp_path: Path) -> None:
-    lake.own.create(new_datanet("pond", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
-    lake.own.contribute("pond", [Row(prompt="Who?", completion="Cyd.", contributor="cyd")], {})
-    pond = Lake(lake.home, lake.own, datanet_id(lake.wallet, "pond"), lake.wallet)
-    read(pond, 3, "CuratorsChanged", {"curators": [ADA], "need": 1})
-    ran = run("datanet", "propose", "pond", "--out", str(tmp_path / "pond.json"))
-    assert "no contributor of these rows has an address, so nobody could be paid" in ran.stderr
-    assert not (tmp_path / "pond.json").exists()
 
 
 def test_anyones_datanet_is_shown_by_its_id(run: Run, lake: Lake) -> None:
@@ -363,3 +195,99 @@ def test_a_wrong_word_is_refused(run: Run, lake: Lake, tmp_path: Path, words: tu
     ran = run("datanet", *[file if word == "FILE" else word for word in words])
     assert message in ran.stderr
     assert ran.status == 2
+
+
+def pay_elsewhere(content: dict[str, Any]) -> None:
+    """A curator reads the address in the rows, and the list of accounts would override it."""
+    content["accounts"] |= {ADA: BEN}
+    rows = [row_from_json(row) for row in content["rows"]]
+    content["contributors_root"] = roots_of(rows, content["accounts"])[1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (
+            lambda content: content["rows"][0].update(completion="Nobody knows."),
+            "its roots are not those of its rows",
+        ),
+        (pay_elsewhere, f"it pays the rows of {ADA} at another account"),
+        (lambda content: content.update(num_old=3), "published before, and they were not: don't approve it"),
+    ],
+    ids=["other rows", "another account", "new rows among old ones"],
+)
+def test_a_proposal_that_was_changed_is_refused(
+    run: Run, lake: Lake, tmp_path: Path, spoil: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    file = Path(propose(run, tmp_path))
+    content = json.loads(file.read_text())
+    spoil(content)
+    file.write_text(json.dumps(content))
+    ran = run("datanet", "review", str(file), "--approve", "--yes")
+    assert (ran.status, says in ran.stderr) == (1, True), ran.stderr
+
+
+def test_a_decision_counts_only_as_a_curator_has_signed_it(run: Run, lake: Lake, tmp_path: Path) -> None:
+    file = propose(run, tmp_path)
+    approval, strangers = (decide(run, file, name, "--approve").json["out"] for name in ("odile", "eve"))
+    refused = run("datanet", "collect", "lake", approval, strangers)
+    assert f"{key_of('eve').address} is not a curator of lake" in refused.stderr
+    assert read_review(lake.home, "lake").decisions == (), "none is taken with a wrong one"
+    rejected = Path(decide(run, file, "rurik", "--reject", "--because", "row 2 is wrong").json["out"])
+    shown = run("datanet", "collect", "lake", str(rejected)).stdout
+    assert "rejects: row 2 is wrong" in shown
+    assert "0 of 2 approvals" in shown
+    rejected.write_text(json.dumps({**json.loads(rejected.read_text()), "approves": True, "reason": ""}))
+    changed = run("datanet", "collect", "lake", str(rejected))
+    assert (changed.status, "has not signed this decision" in changed.stderr) == (1, True)
+
+
+def test_rows_that_change_after_the_curators_saw_them_are_not_approved(
+    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = propose(run, tmp_path)
+    files = [decide(run, file, name, "--approve").json["out"] for name in ("odile", "rurik")]
+    is_next, refused = curated._is_next, list[str]()
+
+    def compare(own: OwnDatanets, name: str, proposed: curated.ProposedVersion) -> bool:
+        found = is_next(own, name, proposed)
+        with pytest.raises(ConfigError) as caught:  # another command, which has its own view of the files
+            OwnDatanets(lake.home).withdraw(name, [canonical_digest(CONTRIBUTED[0])])
+        refused.append(str(caught.value))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(curated, "_is_next", compare)
+        assert run("datanet", "collect", "lake", *files, "--json").json["is_approved"]
+    assert refused == ["another command is changing lake: try again in a moment"]
+    (batch,) = lake.own.get("lake").batches
+    lake.own.withdraw("lake", [canonical_digest(CONTRIBUTED[0])])  # the lock is free again
+    told = run("datanet", "collect", "lake", *files, "--json").json
+    assert (told["is_approved"], told["is_outdated"]) == (False, True)
+    assert lake.own.get("lake").approved == (batch.digest,)
+
+
+def test_a_second_command_waits_for_the_review_and_is_told_when_it_waits_too_long(
+    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = decide(run, propose(run, tmp_path), "odile", "--approve").json
+    monkeypatch.setattr(curated, "LOCK_WAIT_S", 0.02)
+    with (lake.home.datanets / "lake" / "own" / curated.LOCK_FILE).open("a") as lock:
+        take_lock(lock)
+        ran = run("datanet", "collect", "lake", done["out"])
+    assert ran.status == 3
+    assert "another command has been changing the review of lake for 0.02 s: try again" in ran.stderr
+
+
+def test_only_a_datanet_with_curators_is_proposed_and_only_if_somebody_can_be_paid(
+    run: Run, lake: Lake, tmp_path: Path
+) -> None:
+    lake.own.create(new_datanet("pond", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
+    lake.own.contribute("pond", [Row(prompt="Who?", completion="Cyd.", contributor="cyd")], {})
+    pond = Lake(lake.home, lake.own, datanet_id(lake.wallet, "pond"), lake.wallet)
+    ran = run("datanet", "propose", "pond")
+    assert (ran.status, "pond has no curators on development-1a1a1a1a" in ran.stderr) == (1, True)
+    read(pond, 3, "CuratorsChanged", {"curators": [ADA], "need": 1})
+    unpaid = run("datanet", "propose", "pond", "--out", str(tmp_path / "pond.json"))
+    assert "no contributor of these rows has an address, so nobody could be paid" in unpaid.stderr
+    assert not (tmp_path / "pond.json").exists()

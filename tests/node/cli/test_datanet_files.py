@@ -37,12 +37,8 @@ def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDa
     taken = run(*words, "--yes", "--keep", "--json").json
     assert (taken["rows"], taken["file"]["num_flaws"], taken["file"]["flagged"]) == (2, 1, 1)
     assert "sample" not in taken["file"]
-
-
-def test_rows_without_a_contributor_are_not_taken(run: Run, lake: OwnDatanets, table: str) -> None:
-    ran = run("datanet", "contribute", "lake", table, "--yes")
-    assert (ran.status, "1 row without a contributor" in ran.stderr) == (1, True)
-    assert lake.get("lake").batches == ()
+    nobodys = run("datanet", "contribute", "lake", table, "--yes")
+    assert (nobodys.status, "1 row without a contributor" in nobodys.stderr) == (1, True)
 
 
 def test_rows_of_others_keep_their_contributor_where_a_cell_is_empty(
@@ -78,14 +74,7 @@ def test_columns_can_be_named_and_are_told_where_no_form_is_known(run: Run, tmp_
     assert found["sample"] == [{"prompt": "Wie?", "completion": "Bo.", "contributor": "bo"}]
 
 
-def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "notes.xlsx"
-    file.write_bytes(b"PK")
-    ran = run("datanet", "convert", str(file))
-    assert (ran.status, "save each sheet as CSV" in ran.stderr) == (1, True)
-
-
-def test_rows_are_not_written_over_a_file_not_even_their_own(run: Run, tmp_path: Path) -> None:
+def test_rows_are_not_written_over_a_file_and_not_read_from_a_spreadsheet(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     written = (
         '{"prompt": "Who?", "completion": "Bo.", "contributor": "bo"}\n{"prompt": "Mail?", "completion": "a@b.org"}\n'
@@ -94,3 +83,7 @@ def test_rows_are_not_written_over_a_file_not_even_their_own(run: Run, tmp_path:
     ran = run("datanet", "convert", str(file), "--out", str(file))
     assert (ran.status, "rows are never overwritten: name another file" in ran.stderr) == (3, True)
     assert file.read_text() == written
+    other = tmp_path / "notes.xlsx"
+    other.write_bytes(b"PK")
+    unread = run("datanet", "convert", str(other))
+    assert (unread.status, "save each sheet as CSV" in unread.stderr) == (1, True)

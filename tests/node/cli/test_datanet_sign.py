@@ -1,7 +1,6 @@
 """`datanet sign` and `datanet contribute` of its file, by people without a node; `datanet rows`."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
 from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
-from openledger_protocol.codec import canonical_digest
-from openledger_protocol.datanet import Row, datanet_id
+from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import offer_rows_root
 from openledger_protocol.primitives import Address, Digest, Wei, check_address
 from openledger_protocol.signatures import recover_address
@@ -83,9 +81,7 @@ def test_another_wallet_signs_the_typed_data(run: Run, notes: Path, wallet: Addr
     ("words", "why"),
     [
         (("--address", BEN), "to sign in another wallet"),
-        (("--typed-data",), "to sign in another wallet"),
         (("--chain-id", "1"), "give --chain-id and --registry together"),
-        (("--datanet", "lake"), "lake"),
         (("--wallet", "nobody"), "there is no nobody"),
     ],
 )
@@ -94,64 +90,6 @@ def test_a_mistake_is_explained(run: Run, notes: Path, wallet: Address, words: t
     ran = run("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes", *words)
     assert ran.status != 0
     assert why in ran.stderr
-
-
-def test_a_batch_for_another_datanet_is_refused(run: Run, notes: Path, wallet: Address) -> None:
-    other = datanet_id(wallet, "harbour")
-    offer = run("datanet", "sign", str(notes), "--datanet", other, "--licence", "CC-BY-4.0", "--yes", "--json").json
-    ran = run("datanet", "contribute", "lake", offer["out"], "--yes")
-    assert "has signed this batch for Datanet" in ran.stderr
-    named = run("datanet", "contribute", "lake", offer["out"], "--contributor", "ada", "--yes")
-    assert "leave out --contributor" in named.stderr
-
-
-def test_without_a_network_the_chain_is_named(run: Run, home: Home, notes: Path) -> None:
-    words = ("datanet", "sign", str(notes), "--datanet", "0x" + "1" * 64, "--licence", "CC0-1.0", "--address", BEN)
-    assert "join the network with" in run(*words, "--typed-data").stderr
-    typed = json.loads(run(*words, "--typed-data", "--chain-id", "5", "--registry", ADA).stdout)
-    assert (typed["domain"]["chainId"], typed["domain"]["verifyingContract"]) == (5, ADA)
-
-
-def test_a_withdrawal_names_rows_in_one_way(run: Run, home: Home) -> None:
-    ran = run("datanet", "withdraw", "lake", "--help")
-    assert "Withdraw rows for good" in ran.stdout
-
-
-@pytest.mark.parametrize("words", [(), ("no-such-file.signed.json",)])
-def test_a_commitment_needs_a_file(run: Run, wallet: Address, words: tuple[str, ...]) -> None:
-    assert run("datanet", "commit", *words).status == 2
-
-
-def test_rows_that_are_not_signed_are_refused_before_the_chain_is_asked(
-    run: Run, notes: Path, wallet: Address
-) -> None:
-    ran = run("datanet", "commit", str(notes))
-    assert (ran.status, "is not signed: sign its rows first with" in ran.stderr) == (2, True)
-
-
-def test_a_signed_batch_that_was_changed_is_no_commitment(run: Run, notes: Path, wallet: Address) -> None:
-    lake = datanet_id(wallet, "lake")
-    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes")
-    told = run(*words)
-    file = notes.with_name("notes.csv.signed.json")
-    assert f"`openledger-node datanet commit {file}`" in told.stderr.replace("\n", "")
-    file.write_text(file.read_text().replace("harbour", "lighthouse"))
-    assert "one was changed, added or left out" in run("datanet", "commit", str(file)).stderr
-
-
-def test_copies_of_withdrawn_rows_are_shown_as_left_out(run: Run, home: Home, wallet: Address) -> None:
-    said = Row(prompt="Who keeps the lighthouse?", completion="Rurik keeps it alone.", contributor=ADA)
-    own = OwnDatanets(home)
-    for contributor in (ADA, BEN):
-        own.approve("lake", own.contribute("lake", (replace(said, contributor=contributor),), {}).digest, {})
-    own.withdraw("lake", [canonical_digest(said)])
-    rows = run("datanet", "rows", "lake", "--json").json["rows"]
-    assert [row["state"] for row in rows] == ["withdrawn", "left out"]
-    batch = own.get("lake").approved[1]
-    run("datanet", "check", "lake", batch)
-    assert "which was withdrawn, so this row is left out" in run("datanet", "show", "lake", batch).stdout.replace(
-        "\n", " "
-    )
 
 
 def test_the_bond_that_rows_can_cost_is_named_before_they_are_signed(
@@ -194,7 +132,24 @@ def test_a_curator_signs_a_forfeit_over_the_signed_batch(run: Run, notes: Path, 
     assert (typed["primaryType"], typed["message"]["amountMax"]) == ("ForfeitBond", str(5 * 10**18))
 
 
-def test_a_forfeit_needs_a_reason_and_a_signed_batch(run: Run, notes: Path, wallet: Address) -> None:
-    for file, because, why in ((notes, "junk", "is not signed by its contributor"), (notes, " ", "needs a reason")):
-        ran = run("datanet", "sign-forfeit", str(file), "--most", "5", "--because", because)
-        assert (ran.status, why in " ".join(ran.stderr.split())) == (2, True)
+def test_a_batch_that_is_for_another_datanet_not_signed_or_changed_is_refused_before_the_chain_is_asked(
+    run: Run, notes: Path, wallet: Address
+) -> None:
+    words = ("datanet", "sign", str(notes), "--datanet", datanet_id(wallet, "harbour"), "--licence", "CC-BY-4.0")
+    told = run(*words, "--yes")
+    file = notes.with_name("notes.csv.signed.json")
+    assert f"`openledger-node datanet commit {file}`" in told.stderr.replace("\n", "")
+    other = run("datanet", "contribute", "lake", str(file), "--yes")
+    assert "has signed this batch for Datanet" in other.stderr
+    named = run("datanet", "contribute", "lake", str(file), "--contributor", "ada", "--yes")
+    assert "leave out --contributor" in named.stderr
+    for ask, why in (
+        (("commit", str(notes)), "is not signed: sign its rows first with"),
+        (("commit",), "missing argument"),
+        (("sign-forfeit", str(notes), "--most", "5", "--because", "junk"), "is not signed by its contributor"),
+        (("sign-forfeit", str(notes), "--most", "5", "--because", " "), "needs a reason"),
+    ):
+        ran = run("datanet", *ask)
+        assert (ran.status, why in " ".join(ran.stderr.split())) == (2, True), why
+    file.write_text(file.read_text().replace("harbour", "lighthouse"))
+    assert "one was changed, added or left out" in run("datanet", "commit", str(file)).stderr

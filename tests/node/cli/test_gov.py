@@ -98,9 +98,8 @@ def test_a_call_without_words_is_shown_raw_with_a_warning(capsys: pytest.Capture
     assert "this node can't say in words what all of these calls do" in shown.err.replace("\n", " ")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_strangers_text_does_nothing_to_a_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = HOSTILE[name]
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_strangers_text_does_nothing_to_a_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     voter = {"voter": BEN, "support": "for", "weight_wei": "0", "reason": text}
     action = {"text": text, "is_known": False, "target": BEN, "data": text, "changes": []}
     show_proposal(proposal(description=text, voters=[voter], actions=[action]))
@@ -109,18 +108,18 @@ def test_a_strangers_text_does_nothing_to_a_terminal(name: str, capsys: pytest.C
     assert not acting(shown.out + shown.err)
 
 
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        ({"delegate": None}, "cast by nobody yet: `openledger-node gov delegate self`"),
-        ({"delegate": ADA}, "cast by this account itself"),
-        ({"delegate": BEN}, f"cast by {BEN}"),
-    ],
-)
-def test_votes_say_who_casts_them(found: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    rules = {"threshold_wei": "1", "quorum_wei": "1", "delay_s": 5, "period_s": 30, "timelock_s": 10}
-    show_votes({"account": ADA, "votes_wei": "5", "held_wei": "7", "staked_wei": "9", **rules, **found})
-    assert words in capsys.readouterr().out
+RULES = {"threshold_wei": "1", "quorum_wei": "1", "delay_s": 5, "period_s": 30, "timelock_s": 10}
+
+
+def test_votes_say_who_casts_them(capsys: pytest.CaptureFixture[str]) -> None:
+    for delegate, words in (
+        (None, "cast by nobody yet: `openledger-node gov delegate self`"),
+        (ADA, "cast by this account itself"),
+        (BEN, f"cast by {BEN}"),
+    ):
+        votes = {"account": ADA, "votes_wei": "5", "held_wei": "7", "staked_wei": "9", "delegate": delegate}
+        show_votes({**votes, **RULES})
+        assert words in capsys.readouterr().out
 
 
 def test_values_show_what_is_queued_and_what_nobody_can_change(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +130,6 @@ def test_values_show_what_is_queued_and_what_nobody_can_change(capsys: pytest.Ca
         "bounds": "2 to 16",
         "meaning": "places of each payout list that its node must show",
     }
-    rules = {"threshold_wei": "1", "quorum_wei": "1", "delay_s": 5, "period_s": 30, "timelock_s": 10}
     pause = {"guardian": ADA, "is_own": True, "paused_until_s": NOW_S + 5, "next_possible_s": None, "pause_max_s": 30}
     show_params(
         {
@@ -142,7 +140,7 @@ def test_values_show_what_is_queued_and_what_nobody_can_change(capsys: pytest.Ca
             "fixed": [{"name": "judge_s", "seconds": 60, "meaning": "to judge a challenge"}],
             "shares_move_from_epoch": 12_350,
             "pause": pause,
-            "voting": rules,
+            "voting": RULES,
         }
     )
     shown = capsys.readouterr().out
@@ -156,18 +154,11 @@ def test_values_show_what_is_queued_and_what_nobody_can_change(capsys: pytest.Ca
         assert text in shown, text
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("12h", 43_200), ("7d", 604_800), ("2w", 1_209_600)])
-def test_durations_are_read(text: str, seconds: int) -> None:
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "5", "1y", "-5s", "1.5h", "9" * 20])
-def test_other_durations_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="is not a duration: give one such as"):
-        seconds_of(text)
-
-
-def test_pairs_are_read_and_others_refused() -> None:
+def test_durations_and_pairs_are_read_and_others_refused() -> None:
+    assert [seconds_of(text) for text in ("30s", "12h", "7d", "2w")] == [30, 43_200, 604_800, 1_209_600]
+    for text in ("", "5", "1y", "-5s", "1.5h", "9" * 20):
+        with pytest.raises(InputError, match="is not a duration: give one such as"):
+            seconds_of(text)
     assert pairs_of(["minStake=150", "dataPpm = 4%"], "") == {"minStake": "150", "dataPpm": "4%"}
     for texts in (["minStake"], ["=5"], ["minStake="]):
         with pytest.raises(InputError, match="is not KEY=VALUE"):

@@ -12,8 +12,8 @@ from support.processes.living_peer import LivingPeer, wait_until
 from support.verbs import Run
 
 from openledger_node.demo.processes import DemoError
-from openledger_node.errors import ConfigError
 from openledger_node.home import Home
+from openledger_node.network_file import CONTRACTS
 from openledger_node.p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
 
 NET = "test-net"
@@ -63,7 +63,6 @@ def test_its_identity_survives_a_restart_and_serves_one_process_at_a_time(tmp_pa
 
 REFUSED: dict[str, tuple[list[str], int, str]] = {
     "no network": ([], 3, "this node is on no network: name one with --network ID, or --network FILE"),
-    "a path that is no file": (["--network", "../keys"], 3, "cannot read ../keys"),
     "a name that is none": (["--network", "a b"], 3, "neither the id of a network nor a file"),
     "every interface": (["--network", NET, "--listen", "/ip4/0.0.0.0/tcp/4001"], 3, "one interface"),
     "an announced name": (["--network", NET, "--announce", "/dns4/a.example/tcp/1"], 3, "nodes look up no names"),
@@ -78,11 +77,6 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
         "--relay-bytes-per-s is 1000: give at least 65536, or 0 for no limit",
     ),
     "metrics at a name": (["--network", NET, "--metrics", "localhost:1"], 3, "write IP and port"),
-    "metrics at two addresses": (
-        ["--network", NET, "--metrics", "127.0.0.1:1,127.0.0.1:2"],
-        3,
-        "give one address such as 127.0.0.1:4002, or none",
-    ),
 }
 
 
@@ -93,23 +87,6 @@ def test_what_it_cannot_begin_with_is_told(
     ran = run("network", "bootstrap", "--folder", str(tmp_path / "point"), *words)
     assert (ran.status, ran.stdout) == (status, "")
     assert message in ran.stderr
-
-
-@pytest.mark.parametrize("rate", [0, 65_536, 1 << 20])
-def test_the_rate_of_its_relay_can_be_chosen(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
-) -> None:
-    from openledger_node.p2p import bootstrap
-
-    opened: list[dict[str, object]] = []
-
-    def open_transport(**options: object) -> None:
-        opened.append(options)
-        raise ConfigError("enough")
-
-    monkeypatch.setattr(bootstrap, "load_plug", lambda *_: open_transport)
-    run("network", "bootstrap", "--folder", str(tmp_path), "--network", NET, "--relay-bytes-per-s", str(rate))
-    assert [each["relay_bytes_per_s"] for each in opened] == [rate]
 
 
 def test_a_taken_port_for_metrics_names_the_option(run: Run, tmp_path: Path) -> None:
@@ -129,8 +106,6 @@ def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
     options: list[bootstrap_run.BootstrapOptions] = []
     monkeypatch.setattr(bootstrap_run, "run_bootstrap", options.append)
     file = tmp_path / "network.json"
-    contracts = ["OpenToken", "Timelock", "OpenGovernor", "Params", "NodeStaking", "DatanetRegistry", "ModelRegistry"]
-    contracts += ["PaymentChannels", "AttributionRewards", "Disputes"]
     fields = {
         "schema": "openledger.network/1",
         "network": "harbour-net",
@@ -138,7 +113,7 @@ def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
         "rpc": ["https://rpc.example.org"],
         "genesis_hash": "0x" + "1" * 64,
         "deploy_block": 1,
-        "contracts": {name: f"0x{number:040x}" for number, name in enumerate(contracts, 1)},
+        "contracts": {name: f"0x{number:040x}" for number, name in enumerate(CONTRACTS, 1)},
         "bootstrap": [f"/ip4/8.8.8.8/tcp/4001/p2p/{PEER}"],
         "token": {"symbol": "OPEN", "decimals": 18},
     }

@@ -55,7 +55,6 @@ def test_a_network_that_strangers_can_join_has_no_problem() -> None:
 PROBLEMS = {
     "no bootstrap node": ({"bootstrap": ()}, "nobody could find a peer. Run `openledger-node network bootstrap`"),
     "a LAN": ({"bootstrap": (f"/ip4/192.168.1.2/tcp/4001/p2p/{PEER}",)}, "the internet can't dial it"),
-    "loopback": ({"bootstrap": (POINT, f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")}, "the internet can't dial it"),
     "carrier-grade NAT": ({"bootstrap": (f"/ip4/100.64.0.1/tcp/1/p2p/{PEER}",)}, "the internet can't dial it"),
     "a name that is also private": (
         {"bootstrap": (f"/dns4/split.example.org/tcp/1/p2p/{PEER}",)},
@@ -65,7 +64,6 @@ PROBLEMS = {
     "a relay": ({"bootstrap": (f"{POINT}/p2p-circuit/p2p/{PEER}",)}, "it leads over a relay"),
     "an endpoint at home": ({"rpc": ("http://127.0.0.1:8545",)}, "rpc 127.0.0.1:8545: only some machines can ask it"),
     "a name at home": ({"rpc": ("https://rpc.example.org", "https://nas")}, "rpc nas: only some machines can ask it"),
-    "an unknown endpoint": ({"rpc": ("https://gone",)}, "its name can't be looked up"),
     "plain HTTP": ({"rpc": ("http://rpc.example.org",)}, "anybody on the way can change its answers"),
     "a password": ({"rpc": ("https://ada:secret@rpc.example.org",)}, "it carries a user name"),
 }
@@ -82,19 +80,6 @@ def test_what_would_keep_strangers_out_is_told(changes: dict[str, tuple[str, ...
 def test_a_bootstrap_node_that_does_not_answer_is_told_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"nobody answers there, or another peer does\. Check that the node runs"):
         check_public(NETWORK, probe=nobody)
-
-
-def test_only_addresses_that_can_be_used_are_dialled() -> None:
-    dialled: list[str] = []
-
-    def note(addresses: Iterable[str]) -> Collection[str]:
-        dialled.extend(addresses)
-        return dialled
-
-    public_findings(
-        replace(NETWORK, bootstrap=(POINT, f"/ip4/10.0.0.1/tcp/1/p2p/{PEER}")), is_public=True, probe=note
-    )
-    assert dialled == [POINT]
 
 
 def test_a_network_of_a_lan_is_checked_as_one() -> None:
@@ -145,18 +130,14 @@ def test_a_problem_is_shown_with_its_remedy_and_ends_with_8(
 
 @pytest.mark.usefixtures("chain")
 def test_one_address_can_be_checked_alone(run: Run) -> None:
+    alone = run("network", "check")
+    assert (alone.status, "name a network.json, or the address of a bootstrap node" in alone.stderr) == (3, True)
     ran = run("network", "check", POINT, "--json")
     assert (ran.status, ran.json["network"], ran.json["sha256"]) == (0, None, None)
     assert run("network", "check", f"/ip4/10.0.0.1/tcp/1/p2p/{PEER}", "--public").status == 8
     nameless = run("network", "check", "/ip4/8.8.8.8/tcp/4001")
     assert nameless.status == 8
     assert "names no peer: an address ends in /p2p/<peer id>" in " ".join(nameless.stdout.split())
-
-
-def test_a_fresh_home_has_nothing_to_check(run: Run) -> None:
-    ran = run("network", "check")
-    assert ran.status == 3
-    assert "name a network.json, or the address of a bootstrap node" in ran.stderr
 
 
 # ---- the line to publish

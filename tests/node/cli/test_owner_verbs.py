@@ -1,28 +1,21 @@
 """Setup, prices, limits and pauses on a home without a daemon, and verbs that need only what they load."""
 
-import re
-import subprocess
-import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 from support.reaches import REACHES
 from support.verbs import Run, type_on_terminal
-from typer.main import get_command
 
 from openledger_node.cli.app import build_app
 from openledger_node.cli.commands import COMMAND_MODULES, first_word
 from openledger_node.cli.status import status_lines
-from openledger_node.cli.units import local_time, seconds_until
-from openledger_node.home import Home, claim_home
-from openledger_node.operator.base_look import hub_name
-from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause, read_pause
+from openledger_node.cli.units import seconds_until
+from openledger_node.home import Home
+from openledger_node.operator.kept_pause import kept_pause
 from openledger_node.operator.reach_words import reach_to_plain
-from openledger_protocol.constants import DEMO_BASE_NAME
 
 
 def settings(home: Home) -> dict[str, Any]:
@@ -47,30 +40,6 @@ def test_setup_without_questions_takes_flags_and_leaves_the_rest(run: Run, home:
     ]
 
 
-def test_setup_on_a_fresh_home_proposes_everything_and_changes_what_is_no_default(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    ran = run("setup", "--yes")
-    assert ran.status == 0
-    assert "openledger-node start" in ran.stderr
-    assert "serves this machine on a test chain of its own, whose money is worth nothing" in ran.stderr
-    assert not home.config_file.exists()
-    assert "all at their defaults, so no file was written" in ran.stderr
-    assert settings(home).get("inference", {}).get("base", DEMO_BASE_NAME) == DEMO_BASE_NAME
-
-
-def test_a_limit_of_gpu_memory_where_there_is_no_gpu_is_said_to_have_no_effect(run: Run, home: Home) -> None:
-    home.config_file.write_text("[inference]\ndevice = 'cpu'\n")
-    assert "--vram has no effect; --ram limits the main memory" in run("limits", "set", "--vram", "20GB").stderr
-    assert "no effect" not in run("limits", "set", "--ram", "20GB").stderr
-
-
-def test_a_price_without_a_network_is_said_to_have_no_effect(run: Run, home: Home) -> None:
-    ran = run("setup", "--no-input", "--base", "fake", "--network", "local", "--price", "0.01")
-    assert "serves this machine alone, without money, so the price has no effect" in ran.stderr
-
-
 def test_a_node_can_be_set_up_to_ask_only_and_to_serve_again(run: Run, home: Home) -> None:
     run("setup", "--no-input", "--price", "none", "--day-max", "3")
     assert settings(home) == {"node": {"serve": False}, "payer": {"day_max_wei": 3 * 10**18}}
@@ -79,16 +48,7 @@ def test_a_node_can_be_set_up_to_ask_only_and_to_serve_again(run: Run, home: Hom
     assert settings(home)["node"] == {"serve": True}
 
 
-def test_setup_asks_three_questions_and_shows_what_is_set(home: Home) -> None:
-    home.config_file.write_text("[inference]\nbase = 'fake'\n")
-    answers = [("1 of 3  base [fake]", ""), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
-    ran = type_on_terminal(home, "setup", answers=answers)
-    assert ran.status == 0, ran.stdout
-    assert "this machine: " in ran.stdout
-    assert "inference.base" in ran.stdout
-    assert settings(home) == {"inference": {"base": "fake"}, "node": {"serve": False}}
-
-
+@pytest.mark.process
 def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
     home.config_file.write_text("[inference]\nbase = 'fake'\n")
     answers = [
@@ -117,12 +77,9 @@ def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
     ("flags", "says"),
     [
         (("--base", "smolm"), "no base is called 'smolm' here"),
-        (("--base", "./nothing"), "no base is called './nothing' here"),
         (("--base", "{home}/"), "is not a base model: it has no config.json"),
         (("--network", "developmnt"), "give development, local, or the FILE or URL"),
-        (("--network", "{home}/node.toml"), "node.toml"),
         (("--price", "cheap"), "such as 12 or 0.5, or none to serve nothing"),
-        (("--day-max", "cheap"), "such as 12 or 0.5"),
         (("--vram", "all"), "such as 20GB"),
         (("--price", "9" * 30), "is more than a contract can count"),
     ],
@@ -135,50 +92,6 @@ def test_setup_refuses_a_flag_with_what_is_right_and_changes_nothing(
     assert ran.status in (2, 3)
     assert says in " ".join(ran.stderr.replace("│", "").split())
     assert home.config_file.read_text() == "# mine\n"
-
-
-@pytest.mark.parametrize("base", [DEMO_BASE_NAME, "fake", "acme/tiny", "acme--tiny", "acme/tiny@v1.0", "{home}/mine"])
-def test_setup_takes_whatever_may_be_a_base(run: Run, home: Home, base: str) -> None:
-    (home.root / "mine").mkdir()
-    (home.root / "mine" / "config.json").write_text("{}")
-    assert run("setup", "--no-input", "--no-pull", "--base", base.format(home=home.root)).status == 0
-
-
-def test_setup_refuses_a_flag_before_it_asks(home: Home) -> None:
-    answers = [("1 of 3  base", "fake"), ("2 of 3  network", "local")]
-    ran = type_on_terminal(home, "setup", "--price", "cheap", answers=answers)
-    assert (ran.status, "1 of 3" in ran.stdout) == (2, False)
-
-
-def test_setup_asks_nobody_where_nobody_is(run: Run, home: Home) -> None:
-    ran = run("setup")
-    assert (ran.status, "--yes" in ran.stderr) == (3, True)
-    assert not home.config_file.exists()
-
-
-def test_a_base_of_the_hub_is_fetched_by_its_name_here_too() -> None:
-    names = ["acme--tiny", "acme/tiny", "acme/tiny@v1.0", DEMO_BASE_NAME]
-    assert [hub_name(name) for name in names] == ["acme/tiny", "acme/tiny", "acme/tiny@v1.0", DEMO_BASE_NAME]
-
-
-def test_help_holds_nothing_that_would_be_read_as_a_style() -> None:
-    texts = list(help_texts(get_command(build_app())))
-    assert len(texts) > 200
-    assert [text for text in texts if re.search(r"\[[a-z#/@][^\[]*?\]", text)] == []
-
-
-def help_texts(command: Any) -> Iterator[str]:
-    yield command.help or ""
-    yield from (getattr(parameter, "help", None) or "" for parameter in command.params)
-    for under in getattr(command, "commands", {}).values():
-        yield from help_texts(under)
-
-
-def test_a_pause_of_some_time_is_shown_with_its_end(run: Run) -> None:
-    fields = run("status", "--json").json
-    assert "until" not in status_lines(fields)
-    paused = {"since": "2026-01-31T10:00:00Z", "until": "2026-01-31T12:00:00Z", "why": "paused", "by": "owner"}
-    assert status_lines({**fields, "paused": paused})["until"] == local_time("2026-01-31T12:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -198,60 +111,6 @@ def test_the_status_names_the_state_of_reachability_and_the_remedy(run: Run, sta
     assert "reached" not in status_lines({**fields, "reach": None})
 
 
-def test_a_pause_ends_by_itself_after_a_time_or_at_an_hour(run: Run, home: Home) -> None:
-    began_s = time.time()
-    assert "then it resumes by itself" in run("pause", "--for", "90s").stderr
-    kept = kept_pause(home)
-    assert kept is not None
-    assert kept.until_s is not None
-    assert 89 < kept.until_s - began_s < 120
-    found = run("pause", "--until", "18:00", "--json").json
-    assert datetime.fromisoformat(found["paused"]["until"]).astimezone().strftime("%H:%M") == "18:00"
-    assert kept_pause(home, now_s=lambda: time.time() + 86_401) is None
-    assert run("resume").status == 0
-    assert kept_pause(home) is None
-
-
-@pytest.mark.parametrize(("now", "hours"), [("17:00", 1), ("18:00", 24), ("19:00", 23)])
-def test_an_hour_that_is_over_is_tomorrows(now: str, hours: int) -> None:
-    assert seconds_until("18:00", datetime.fromisoformat(f"2026-01-31T{now}:00")) == hours * 3_600
-
-
-def test_a_day_and_a_week_of_jobs_and_what_waits_are_lines_of_the_status(run: Run) -> None:
-    fields = run("status", "--json").json
-    assert {"24 h", "7 days", "waits"} & status_lines(fields).keys() == set()
-    week = {
-        "jobs": 1_201,
-        "ended": 1_200,
-        "answered": 1_199,
-        "failed": 0,
-        "interrupted": 1,
-        "answered_percent": 99.9,
-        "tokens_out": 45_000,
-        "adapter_tokens_out": 30_000,
-        "adapter_percent": 66.6,
-    }
-    lines = status_lines({**fields, "usage": {"day": {**week, "jobs": 0}, "week": week}, "waiting": {"money": 2}})
-    votes = status_lines({**fields, "waiting": {"money": 0, "governance": 1}})
-    assert votes["votes"] == "1 proposal you can vote on: see `gov list`"
-    assert "waits" not in votes
-    reviews = status_lines({**fields, "waiting": {"datanets": 2}})
-    assert reviews["reviews"] == "2 reviews of your Datanets: see `datanet list`"
-    assert "votes" not in lines
-    told = status_lines({**fields, "money": {"why_not_claimed": None, "alerts": ["one thing", "another"]}})
-    assert (told["alert"], told["alert 2"]) == ("one thing", "another")
-    assert "audits" not in told
-    counts = {"right": 1_200, "wrong": 1, "unknown": 0}
-    assert status_lines({**fields, "money": {"audits": counts}})["audits"] == (
-        "shares of bought receipts: 1,200 right, 1 WRONG"
-    )
-    assert "24 h" not in lines
-    assert lines["7 days"] == (
-        "1,201 jobs, 99.9 % answered, 1 interrupted, 45,000 tokens, 66.6 % of them with an adapter"
-    )
-    assert lines["waits"].startswith("2 things of your money")
-
-
 def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Home) -> None:
     run("price", "set", "0.02")
     assert run("price", "show", "--json").json["price_wei"] == str(2 * 10**16)
@@ -266,27 +125,9 @@ def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Ho
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["price", "set"],
-        ["price", "set", "cheap"],
-        ["limits", "set"],
-        ["limits", "set", "--vram", "much"],
-        ["limits", "set", "--ram", "10"],
-        ["price", "set", "0.0000000000000000001"],
-        ["pause", "--for", "ever"],
-        ["pause", "--now", "--drain"],
-        ["earnings", "--csv", "--json"],
-    ],
-)
-def test_a_wrong_word_is_a_usage_error_and_changes_nothing(run: Run, home: Home, words: list[str]) -> None:
-    assert run(*words).status == 2
-    assert not home.config_file.exists()
-
-
-@pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["price", "set", "0.02"], ""),
         (["price", "set", "0"], "at a price of 0, answers earn nothing"),
         (["price", "set", "5"], "that is 1,000 times 0.005 OPEN"),
         (["price", "set", "0.0000000000000000001"], "is finer than one wei"),
@@ -297,10 +138,6 @@ def test_a_wrong_word_is_a_usage_error_and_changes_nothing(run: Run, home: Home,
 def test_what_looks_mistyped_is_said(run: Run, words: list[str], says: str) -> None:
     said = run(*words).stderr.replace("│", " ")
     assert says in " ".join(said.split())
-
-
-def test_a_usual_price_is_set_without_a_word(run: Run) -> None:
-    assert run("price", "set", "0.02").stderr == ""
 
 
 def test_a_pause_waits_for_the_next_start_and_can_be_taken_back(run: Run, home: Home) -> None:
@@ -318,48 +155,6 @@ def test_a_pause_waits_for_the_next_start_and_can_be_taken_back(run: Run, home: 
     }
     assert not home.paused.exists()
     assert run("status", "--json").json["paused"] is None
-
-
-@pytest.mark.parametrize("order", ["0s", "9999999d"])
-def test_a_pause_that_nobody_means_is_refused_and_not_stored(run: Run, home: Home, order: str) -> None:
-    ran = run("pause", "--for", order)
-    assert (ran.status, "not between a second and ten years" in ran.stderr) == (2, True)
-    assert not home.paused.exists()
-
-
-def test_a_stored_pause_without_a_date_counts_as_one_that_can_not_be_read(home: Home) -> None:
-    keep_pause(home, Pause(by="owner", why="paused", since_s=1.0, until_s=1e15))
-    found = read_pause(home)
-    assert found is not None
-    assert "can't be read" in found.why
-
-
-def test_a_pause_until_the_morning_knows_that_the_clocks_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    try:
-        assert seconds_until("07:00", datetime(2026, 10, 24, 23)) == 9 * 3_600
-        assert seconds_until("07:00", datetime(2026, 3, 28, 23)) == 7 * 3_600
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-
-
-def test_a_pause_that_is_over_keeps_no_start_paused(home: Home) -> None:
-    keep_pause(home, Pause(by="owner", why="paused", since_s=1.0, until_s=2.0))
-    assert kept_pause(home, now_s=lambda: 1.5) is not None
-    assert kept_pause(home, now_s=lambda: 2.0) is None
-
-
-def test_connect_says_how_to_start_where_no_node_runs(run: Run) -> None:
-    ran = run("connect")
-    assert (ran.status, "openledger-node start" in ran.stderr) == (1, True)
-
-
-def test_jobs_are_filtered_and_a_wrong_filter_says_so(run: Run) -> None:
-    assert run("jobs", "--state", "completed", "--model", "lake", "--since", "30d", "--json").json["jobs"] == []
-    ran = run("jobs", "--state", "happy")
-    assert (ran.status, "'running', 'completed', 'failed', 'interrupted'" in ran.stderr) == (2, True)
 
 
 def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:
@@ -387,13 +182,93 @@ def test_the_verb_of_a_line_is_found_behind_the_home(line: str, word: str | None
     assert first_word(line.split()) == word
 
 
-def test_status_is_shown_without_loading_what_serves_or_settles() -> None:
-    code = "import sys, openledger_node.cli.status; print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert not {"torch", "numpy", "eth_abi", "libp2p", "fastapi"} & set(loaded)
+def test_setup_on_a_fresh_home_proposes_everything_and_writes_no_default(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    asked = run("setup")
+    assert (asked.status, "--yes" in asked.stderr) == (3, True), "nobody is there to be asked"
+    ran = run("setup", "--yes")
+    assert ran.status == 0
+    assert "serves this machine on a test chain of its own, whose money is worth nothing" in ran.stderr
+    assert "all at their defaults, so no file was written" in ran.stderr
+    assert not home.config_file.exists()
 
 
-def test_a_setting_counts_from_the_next_start_of_a_running_node(run: Run, home: Home) -> None:
-    assert run("config", "set", "inference.batch_max", "4", "--json").json["needs_restart"] is False
-    with claim_home(home):
-        assert run("config", "set", "inference.batch_max", "8", "--json").json["needs_restart"] is True
+def test_what_has_no_effect_is_said(run: Run, home: Home) -> None:
+    home.config_file.write_text("[inference]\ndevice = 'cpu'\n")
+    assert "--vram has no effect; --ram limits the main memory" in run("limits", "set", "--vram", "20GB").stderr
+    assert "no effect" not in run("limits", "set", "--ram", "20GB").stderr
+    ran = run("setup", "--no-input", "--base", "fake", "--network", "local", "--price", "0.01")
+    assert "serves this machine alone, without money, so the price has no effect" in ran.stderr
+
+
+def test_a_pause_ends_by_itself_after_a_time_or_at_an_hour(run: Run, home: Home) -> None:
+    began_s = time.time()
+    assert "then it resumes by itself" in run("pause", "--for", "90s").stderr
+    kept = kept_pause(home)
+    assert kept is not None
+    assert kept.until_s is not None
+    assert 89 < kept.until_s - began_s < 120
+    found = run("pause", "--until", "18:00", "--json").json
+    assert datetime.fromisoformat(found["paused"]["until"]).astimezone().strftime("%H:%M") == "18:00"
+    assert run("resume").status == 0
+    for order in ("0s", "9999999d"):
+        ran = run("pause", "--for", order)
+        assert (ran.status, "not between a second and ten years" in ran.stderr) == (2, True)
+    assert kept_pause(home) is None
+
+
+def test_an_hour_that_is_over_is_tomorrows_and_knows_that_the_clocks_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    for now, hours in (("17:00", 1), ("18:00", 24), ("19:00", 23)):
+        assert seconds_until("18:00", datetime.fromisoformat(f"2026-01-31T{now}:00")) == hours * 3_600
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert seconds_until("07:00", datetime(2026, 10, 24, 23)) == 9 * 3_600
+        assert seconds_until("07:00", datetime(2026, 3, 28, 23)) == 7 * 3_600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+WEEK = {
+    "jobs": 1_201,
+    "ended": 1_200,
+    "answered": 1_199,
+    "failed": 0,
+    "interrupted": 1,
+    "answered_percent": 99.9,
+    "tokens_out": 45_000,
+    "adapter_tokens_out": 30_000,
+    "adapter_percent": 66.6,
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "line", "says"),
+    [
+        (
+            {"usage": {"day": {**WEEK, "jobs": 0}, "week": WEEK}},
+            "7 days",
+            "1,201 jobs, 99.9 % answered, 1 interrupted, 45,000 tokens, 66.6 % of them with an adapter",
+        ),
+        ({"waiting": {"money": 2}}, "waits", "2 things of your money"),
+        ({"waiting": {"money": 0, "governance": 1}}, "votes", "1 proposal you can vote on: see `gov list`"),
+        ({"waiting": {"datanets": 2}}, "reviews", "2 reviews of your Datanets: see `datanet list`"),
+        ({"money": {"why_not_claimed": None, "alerts": ["one thing", "another"]}}, "alert 2", "another"),
+        (
+            {"money": {"audits": {"right": 1_200, "wrong": 1, "unknown": 0}}},
+            "audits",
+            "shares of bought receipts: 1,200 right, 1 WRONG",
+        ),
+    ],
+)
+def test_the_status_has_a_line_for_what_happened_and_what_waits_and_none_for_nothing(
+    run: Run, told: dict[str, Any], line: str, says: str
+) -> None:
+    fields = run("status", "--json").json
+    assert line not in status_lines(fields)
+    lines = status_lines({**fields, **told})
+    assert lines[line].startswith(says)
+    assert "24 h" not in lines

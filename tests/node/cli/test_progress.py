@@ -57,11 +57,3 @@ def test_a_quiet_start_prints_nothing_and_status_still_knows_the_stage(capsys: p
         report.load_step(LoadStep(phase="loading", done=1, total=4))
     assert capsys.readouterr().err == ""
     assert notes == ["downloading, 5.0 MB of 10.0 MB", "loading the base, 25 %"]
-
-
-def test_things_are_counted_in_a_line_each_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = Clock()
-    with StageReport(now_s=clock) as report:
-        for clock.now_s, done in ((0, 0), (1, 1_000), (LINE_INTERVAL_S, 2_000)):
-            report.count("counting", done, 5_000)
-    assert capsys.readouterr().err.splitlines() == ["  counting …", "  counting, 2,000 of 5,000"]

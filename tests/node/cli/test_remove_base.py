@@ -55,11 +55,3 @@ def test_a_running_node_removes_the_base_itself(run: Run, home: Home, monkeypatc
     monkeypatch.setattr(models, "ask_daemon", lambda *_, **__: {"freed_bytes": 0})
     assert run("models", "remove", "tiny", "--json").json["freed_bytes"] == 0
     assert folder.exists(), "the command itself deletes nothing"
-
-
-def test_a_training_keeps_every_base(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = put_base(home, "tiny")
-    monkeypatch.setattr(models, "is_training", lambda _: True)
-    refused = run("models", "remove", "tiny")
-    assert (refused.status, "a training is running" in refused.stderr) == (3, True)
-    assert folder.exists()

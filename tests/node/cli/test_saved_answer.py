@@ -1,9 +1,5 @@
 """`attribution show --html`: slips in its use are answered before the node is asked, and no file is overwritten."""
 
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,30 +51,6 @@ def test_an_answer_is_written_once_and_over_no_other_file(
     with pytest.raises(NodeError, match="No such file or directory"):
         attribution.show(html=tmp_path / "no" / "answer.html", **show)  # type: ignore[arg-type]
     assert file.read_text() == "mine"
-
-
-@contextmanager
-def small_files() -> Iterator[None]:
-    """Files of at most 8 bytes: a write past them fails as on a full disk, after a part of it.
-
-    It is for a single call, because pytest's own output may go to a file too.
-    """
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_disk_that_is_full_keeps_no_part_of_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attribution, "open_money", OneAnswer)
-    refusal = r"cannot write .*answer\.html: File too large\. Choose another name"
-    with small_files(), pytest.raises(NodeError, match=refusal):
-        attribution.show(receipt="0x25", html=tmp_path / "answer.html", follow=False, limit=20, as_json=True)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_answer_whose_writing_is_interrupted_leaves_no_file(

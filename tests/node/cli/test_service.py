@@ -91,30 +91,6 @@ def test_install_starts_the_service_and_remove_leaves_the_data(
     assert commands.changes == [f"systemctl --user disable --now {name}"]
 
 
-def test_a_node_that_runs_as_this_service_may_be_installed_again(run: Run, home: Home, commands: Commands) -> None:
-    with closing(claim_home(home)):
-        commands.outcomes[SHOW] = Ran((), 0, f"MainPID={os.getpid()}\n", "")
-        assert run("service", "install", "--yes").status == 0
-
-
-def test_a_node_in_the_foreground_is_not_installed_over(
-    run: Run, home: Home, commands: Commands, tmp_path: Path
-) -> None:
-    with closing(claim_home(home)):
-        done = run("service", "install", "--yes")
-    assert done.status == 3
-    assert "runs here without the service" in done.stderr
-    assert "`openledger-node stop`" in done.stderr
-    assert not (tmp_path / "config").exists()
-
-
-def test_a_command_at_work_is_waited_for(run: Run, home: Home, commands: Commands) -> None:
-    with closing(claim_home(home, "rewards withdraw")):
-        done = run("service", "install", "--yes")
-    assert done.status == 75
-    assert "wait until it has ended" in done.stderr
-
-
 def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed(
     run: Run, home: Home, commands: Commands, tmp_path: Path
 ) -> None:
@@ -128,73 +104,12 @@ def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed(
     assert "mine" in file.read_text()
 
 
-def test_a_service_of_root_by_sudo_is_refused(
-    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SUDO_USER", "anna")
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    done = run("service", "install", "--yes")
-    assert done.status == 3
-    assert "run it without sudo, as anna" in done.stderr
-
-
-def test_settings_of_this_shell_are_named_because_the_service_lacks_them(
-    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENLEDGER_API_PORT", "9000")
-    done = run("service", "install", "--yes")
-    assert "does not have OPENLEDGER_API_PORT of this shell: put those settings into node.toml" in " ".join(
-        done.stderr.split()
-    )
-
-
-def test_a_wrong_setting_is_found_at_the_installation(run: Run, home: Home, commands: Commands) -> None:
-    home.config_file.write_text("[node]\ndrain_grace_s = -1\n")
-    assert run("service", "install", "--yes").status == 3
-    assert commands.changes == []
-
-
-@pytest.mark.parametrize("word", ["install", "remove"])
-@pytest.mark.parametrize(
-    ("outcome", "why"),
-    [
-        (Ran((), 127, "", "systemctl is not installed"), "there is no systemd on this machine"),
-        (Ran((), 1, "", "Failed to connect to bus: No medium found\n"), "No medium found"),
-    ],
-)
-def test_without_systemd_each_command_says_what_to_do(
-    run: Run, home: Home, commands: Commands, word: str, outcome: "Ran[str]", why: str
-) -> None:
-    commands.outcomes["systemctl"] = outcome
-    done = run("service", word, "--yes")
-    assert done.status == 3
-    assert why in done.stderr
-    assert "In a container" in done.stderr
-    assert "/etc/wsl.conf" in done.stderr
-
-
-def test_without_a_session_launchd_is_said_to_need_one(
-    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    commands.outcomes["launchctl print"] = Ran((), 125, "", "Domain does not support specified action")
-    done = run("service", "install", "--yes")
-    assert done.status == 3
-    assert "log in on the machine's screen" in done.stderr
-
-
 def test_a_command_that_fails_is_named_with_its_words(run: Run, home: Home, commands: Commands) -> None:
     commands.outcomes["systemctl --user enable"] = Ran((), 1, "", "Created symlink /x.\nAccess denied\n")
     done = run("service", "install", "--yes")
     assert done.status == 1
     assert "systemctl --user enable openledger-node" in done.stderr
     assert "has failed (Access denied)" in done.stderr
-
-
-def test_what_is_not_installed_is_named(run: Run, home: Home, commands: Commands) -> None:
-    done = run("service", "remove")
-    assert done.status == 3
-    assert "`openledger-node service install` installs one" in done.stderr
 
 
 def test_stop_says_that_the_service_stays(
@@ -236,6 +151,7 @@ def test_launchd_gives_up_where_only_the_owner_can_help(
     assert (f"before you do, by `launchctl kickstart gui/{os.getuid()}/{label}`" in said) == (found != status)
 
 
+@pytest.mark.process
 def test_a_start_that_launchd_should_not_repeat_ends_with_0(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text("[node]\nnonsense = 1\n")
     words = [sys.executable, "-m", "openledger_node", "--home", str(tmp_path), "start"]
@@ -245,3 +161,59 @@ def test_a_start_that_launchd_should_not_repeat_ends_with_0(tmp_path: Path) -> N
         )
         assert ran.returncode == status
         assert "unknown key node.nonsense" in ran.stderr
+
+
+def test_a_node_in_the_foreground_or_a_command_is_not_installed_over(
+    run: Run, home: Home, commands: Commands, tmp_path: Path
+) -> None:
+    with closing(claim_home(home, "rewards withdraw")):
+        busy = run("service", "install", "--yes")
+    assert (busy.status, "wait until it has ended" in busy.stderr) == (75, True)
+    with closing(claim_home(home)):
+        refused = run("service", "install", "--yes")
+        assert (refused.status, "runs here without the service" in refused.stderr) == (3, True)
+        assert "`openledger-node stop`" in refused.stderr
+        assert not (tmp_path / "config").exists()
+        commands.outcomes[SHOW] = Ran((), 0, f"MainPID={os.getpid()}\n", "")  # the node runs as this service
+        assert run("service", "install", "--yes").status == 0
+
+
+@pytest.mark.parametrize(
+    ("platform", "command", "outcome", "why"),
+    [
+        ("linux", "systemctl", Ran((), 127, "", "systemctl is not installed"), "there is no systemd on this machine"),
+        ("linux", "systemctl", Ran((), 1, "", "Failed to connect to bus: No medium found\n"), "No medium found"),
+        ("darwin", "launchctl print", Ran((), 125, "", "Domain does not support"), "log in on the machine's screen"),
+    ],
+)
+def test_without_a_service_manager_the_command_says_what_to_do(
+    run: Run,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    platform: str,
+    command: str,
+    outcome: "Ran[str]",
+    why: str,
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    commands.outcomes[command] = outcome
+    done = run("service", "install", "--yes")
+    assert (done.status, why in done.stderr) == (3, True)
+
+
+def test_what_would_not_work_in_a_service_is_said_at_the_installation(
+    run: Run, home: Home, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "`openledger-node service install` installs one" in run("service", "remove").stderr
+    monkeypatch.setenv("OPENLEDGER_API_PORT", "9000")
+    said = " ".join(run("service", "install", "--yes").stderr.split())
+    assert "does not have OPENLEDGER_API_PORT of this shell: put those settings into node.toml" in said
+    commands.asked.clear()
+    home.config_file.write_text("[node]\ndrain_grace_s = -1\n")
+    assert run("service", "install", "--yes").status == 3
+    home.config_file.unlink()
+    monkeypatch.setenv("SUDO_USER", "anna")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    by_root = run("service", "install", "--yes")
+    assert (by_root.status, "run it without sudo, as anna" in by_root.stderr) == (3, True)
+    assert commands.changes == []

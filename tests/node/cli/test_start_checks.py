@@ -43,6 +43,7 @@ def settings(home: Home) -> Settings:
     return read
 
 
+@pytest.mark.process
 def test_a_taken_port_is_said_before_the_base_is_downloaded(home: Home, taken: int) -> None:
     ran = run_command("start", "--port", str(taken), env=node_environment(home))
     assert ran.returncode == CONFIG_ERROR
@@ -85,24 +86,6 @@ def test_another_node_is_called_one_and_a_program_of_another_user_has_no_name(tm
     assert find_port_holder(80, tmp_path) is None
 
 
-def test_a_disk_without_room_for_the_base_is_said_in_gigabytes(
-    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full = shutil.disk_usage(".")._replace(free=10**8)
-    monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: full)
-    with pytest.raises(ConfigError, match=r"takes 0\.[4-8] GB, and the disk of .* has 0\.1 GB free: free some space"):
-        check_start(home, settings(""))
-    assert not home.models.exists()
-
-
-def test_a_machine_without_memory_for_the_base_is_told_before_the_download(
-    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base_look, "look_at_machine", lambda: Machine(ram_bytes=GIB // 4))
-    with pytest.raises(ModelError, match=r"smollm2-135m-instruct does not fit: it takes at least 0\.\d GB"):
-        check_start(home, settings(""))
-
-
 def test_what_is_not_here_and_not_brought_by_the_start_is_to_be_pulled(home: Home, settings: Settings) -> None:
     with pytest.raises(ModelError, match=r"run `openledger-node models pull acme--tiny`"):
         check_start(home, settings('[inference]\nbase = "acme--tiny"\n'))
@@ -119,3 +102,17 @@ def test_a_data_directory_that_can_not_be_written_is_named() -> None:
         ConfigError, match=r"the data directory /proc can't be written .* by --home or OPENLEDGER_HOME"
     ):
         check_writable(Home(Path("/proc")))
+
+
+def test_a_machine_without_room_or_memory_for_the_base_is_told_before_the_download(
+    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as small:
+        small.setattr(base_look, "look_at_machine", lambda: Machine(ram_bytes=GIB // 4))
+        with pytest.raises(ModelError, match=r"smollm2-135m-instruct does not fit: it takes at least 0\.\d GB"):
+            check_start(home, settings(""))
+    full = shutil.disk_usage(".")._replace(free=10**8)
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(ConfigError, match=r"takes 0\.[4-8] GB, and the disk of .* has 0\.1 GB free: free some space"):
+        check_start(home, settings(""))
+    assert not home.models.exists()

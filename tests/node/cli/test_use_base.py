@@ -59,12 +59,6 @@ def test_a_folder_is_hashed_by_the_command_and_named_by_its_whole_path(
     assert (folder / "base.json").exists(), "the node needs not hash it again"
 
 
-def test_a_base_of_the_data_directory_keeps_its_name(run: Run, home: Home, daemon: Daemon) -> None:
-    describe_folder(put_folder(home.models / "tiny"))
-    assert run("models", "use", "tiny", "--json").status == 0
-    assert daemon.orders == [{"base": "tiny"}]
-
-
 def test_a_base_that_is_not_here_is_refused_before_the_node_is_asked(run: Run, daemon: Daemon) -> None:
     refused = run("models", "use", "./nowhere")
     assert (refused.status, "nowhere" in refused.stderr, daemon.orders) == (7, True, [])
@@ -88,23 +82,6 @@ def test_the_command_follows_the_node_until_it_has_started_again(run: Run, home:
     assert "tiny was old before; the node serves it now" in ran.stderr
 
 
-def test_a_base_that_the_engine_can_not_load_is_said_with_the_reason(run: Run, home: Home, daemon: Daemon) -> None:
-    describe_folder(put_folder(home.models / "tiny"))
-    daemon.statuses = [OLD, {**IDLE, "engine": {"why_failed": "its weights are damaged"}}]
-    refused = run("models", "use", "tiny")
-    assert (refused.status, "the node can't load tiny: its weights are damaged" in refused.stderr) == (7, True)
-
-
-def test_a_node_that_does_not_come_back_is_said(
-    run: Run, home: Home, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    describe_folder(put_folder(home.models / "tiny"))
-    monkeypatch.setattr(models, "BETWEEN_S", 0.05)
-    daemon.statuses = [OLD, None]
-    refused = run("models", "use", "tiny")
-    assert (refused.status, "run `openledger-node start` to serve tiny" in refused.stderr) == (7, True)
-
-
 @pytest.mark.parametrize(
     ("words", "again"),
     [
@@ -117,3 +94,17 @@ def test_the_node_starts_again_by_the_same_words_without_its_base_and_on_its_por
     words: list[str], again: list[str]
 ) -> None:
     assert words_to_start_again(words, 8420) == [*again, "--port", "8420"]
+
+
+def test_a_base_that_the_engine_can_not_load_or_that_ends_the_node_is_said(
+    run: Run, home: Home, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe_folder(put_folder(home.models / "tiny"))
+    daemon.statuses = [OLD, {**IDLE, "engine": {"why_failed": "its weights are damaged"}}]
+    refused = run("models", "use", "tiny")
+    assert (refused.status, "the node can't load tiny: its weights are damaged" in refused.stderr) == (7, True)
+    assert daemon.orders == [{"base": "tiny"}]
+    monkeypatch.setattr(models, "BETWEEN_S", 0.05)
+    daemon.statuses = [OLD, None]
+    gone = run("models", "use", "tiny")
+    assert (gone.status, "run `openledger-node start` to serve tiny" in gone.stderr) == (7, True)
