@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from support.chain_world.contract_world import ADAPTERS, ContractWorld
-from support.signed import AUTHORIZER_KEY, WORK, account
+from support.signed import AUTHORIZER_KEY, account, plain_receipt
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores, shares_hash
 from openledger_protocol.constants import PPM
@@ -91,16 +91,14 @@ def _receipts(
     for seq, answer in enumerate(lane.answers):
         shares = tuple(share for place, id_ in enumerate(datanets) for share in _shares(place, id_, answer))
         cumulative = Wei(cumulative + answer.amount)
-        receipt = Receipt(
+        receipt = plain_receipt(
+            answer.amount,
+            shares,
             channel_id=world.id_of(item.config),
             seq=seq,
             issued_at_s=world.now_s,
             adapter_id=adapter_id,
-            amount_wei=Wei(answer.amount),
             cumulative_wei=cumulative,
-            algo_id=1,
-            shares_hash=shares_hash(shares),
-            work=WORK,
         )
         made = signed_receipt(world, number, receipt, shares)
         yield made if answer.is_countersigned else replace(made, countersignature=None)

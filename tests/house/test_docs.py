@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.processes.nodes import ROOT
+from support.rows import job_of
 from support.scripts import load_script
 
 from openledger_node.api import openai
@@ -29,11 +30,9 @@ from openledger_node.config import TABLES, render_example
 from openledger_node.errors import NodeError
 from openledger_node.first_words import FIRST_QUESTION
 from openledger_node.home import CommandRunningError, Home
-from openledger_node.ledger.jobs import Job
 from openledger_node.models.bases import BASE_SCHEMA
 from openledger_protocol.adapter import ADAPTER_SCHEMA, AdapterManifest
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import RequestId
 
 make_reference = load_script("make_reference")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -124,15 +123,7 @@ def test_every_exit_code_is_in_the_reference() -> None:
 
 def test_every_field_of_what_is_stored_and_printed_is_in_the_reference(tmp_path: Path) -> None:
     text = read("docs/reference/formats.md")
-    job = Job(
-        request_id=RequestId("0x00"),
-        received_ns=0,
-        base="fake",
-        adapter_id=None,
-        adapter_name=None,
-        state="running",
-        tokens_in=1,
-    )
+    job = job_of("0x00", received_ns=0)
     stored = [spec.name for cls in (AdapterManifest, Row) for spec in fields(cls)]
     for name in [*stored, *job_to_json(job), *stopped_status(Home(tmp_path))]:
         assert re.search(rf"[`\"]{name}[`\"]", text), name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rows import network_named
 
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
@@ -36,15 +37,12 @@ PEER = "/ip4/10.0.0.1/tcp/4001/p2p/12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEy
 
 @pytest.fixture
 def network() -> Network:
-    return Network(
-        network="development-1a2b3c4d",
-        chain_id=31337,
+    return network_named(
+        "development-1a2b3c4d",
         rpc=("http://127.0.0.1:8545",),
         genesis_hash=GENESIS,
         deploy_block=7,
-        contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
         bootstrap=(PEER,),
-        token=Token(symbol="OPEN", decimals=18),
     )
 
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from support.signed import CHANNEL, digest
+from support.signed import digest, plain_receipt
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.opening import Opening, check_opening, opening_from_json, opening_to_json, work_of
 from openledger_protocol.payments import Receipt, Work, billed_tokens
-from openledger_protocol.primitives import AdapterId, RequestId, Salt, Wei
+from openledger_protocol.primitives import AdapterId, RequestId, Salt
 from openledger_protocol.wire.inference import Salts
 
 OPENING = Opening(
@@ -36,17 +36,7 @@ def work(opening: Opening = OPENING, canonical_ids: tuple[int, ...] = (7, 8, 9))
 
 
 def receipt(work: Work) -> Receipt:
-    return Receipt(
-        channel_id=CHANNEL,
-        seq=1,
-        issued_at_s=1_800_000_000,
-        adapter_id=ADAPTER,
-        amount_wei=Wei(1),
-        cumulative_wei=Wei(1),
-        algo_id=1,
-        shares_hash=digest("d"),
-        work=work,
-    )
+    return plain_receipt(1, issued_at_s=1_800_000_000, adapter_id=ADAPTER, work=work, shares_hash=digest("d"))
 
 
 @pytest.mark.parametrize(

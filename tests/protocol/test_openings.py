@@ -9,10 +9,10 @@ from support.signed import (
     NODE,
     PARAMS,
     PAYMENTS,
-    WORK,
     account,
     digest,
     lane_item,
+    plain_receipt,
 )
 
 from openledger_protocol.attribution import Share, shares_hash
@@ -22,7 +22,7 @@ from openledger_protocol.draws import Point, drawn_points
 from openledger_protocol.eip712 import hex_digest
 from openledger_protocol.errors import AttributionError
 from openledger_protocol.openings import ClaimLine, openings_of
-from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
+from openledger_protocol.payments import ChannelConfig, receipt_digest
 from openledger_protocol.payouts import ClaimedReceipt, payout_list, receipts_root
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Salt, Wei
 from openledger_protocol.settlement import (
@@ -119,16 +119,14 @@ def receipts_of(index: int, lane: Lane) -> list[ClaimedReceipt]:
 
 def receipt_of(index: int, lane: Lane, answer: Answer, number: int, cumulative: int) -> ClaimedReceipt:
     shares = tuple(Share(datanet_id=datanet, account=owner, ppm=ppm) for datanet, owner, ppm in answer.shares)
-    receipt = Receipt(
+    receipt = plain_receipt(
+        answer.price,
+        shares,
         channel_id=span_of(lane.item, ADAPTERS, PAYMENTS).channel_id,
         seq=number,
         issued_at_s=1_800_000_000,
         adapter_id=ADAPTERS[lane.adapter],
-        amount_wei=Wei(answer.price),
         cumulative_wei=Wei(cumulative),
-        algo_id=1,
-        shares_hash=shares_hash(shares),
-        work=WORK,
     )
     hashed = receipt_digest(receipt, PAYMENTS)
     return ClaimedReceipt(

@@ -6,12 +6,11 @@ from itertools import accumulate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CHANNEL, WORK, account, claim_record, digest, uints
+from support.signed import account, claim_record, digest, plain_receipt, uints
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores
 from openledger_protocol.constants import PAYOUTS_MAX, PPM
 from openledger_protocol.errors import AttributionError, ClaimRefusedError, ProtocolError
-from openledger_protocol.payments import Receipt
 from openledger_protocol.payouts import (
     Beneficiaries,
     ClaimedReceipt,
@@ -42,17 +41,7 @@ def receipt(
     return ClaimedReceipt(
         item=0,
         digest=digest("1"),
-        receipt=Receipt(
-            channel_id=CHANNEL,
-            seq=1,
-            issued_at_s=1,
-            adapter_id=adapter,
-            amount_wei=Wei(amount),
-            cumulative_wei=Wei(amount),
-            algo_id=1,
-            shares_hash=digest("2"),
-            work=WORK,
-        ),
+        receipt=plain_receipt(amount, adapter_id=adapter, shares_hash=digest("2")),
         shares=tuple(Share(datanet_id=datanet, account=owner, ppm=ppm) for datanet, owner, ppm in shares),
         countersignature=SIGNATURE if is_countersigned else None,
     )

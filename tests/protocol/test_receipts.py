@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from support.signed import CHANNEL, PAYER_KEY, PAYMENTS, SIGNER, SIGNER_KEY, WORK, account, digest
+from support.signed import CHANNEL, PAYER_KEY, PAYMENTS, SIGNER, SIGNER_KEY, WORK, account, digest, plain_receipt
 
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.constants import ISSUED_SKEW_S_MAX, PPM
@@ -32,16 +32,8 @@ DELIVERY = Delivery(
     now_s=NOW_S,
     work=WORK,
 )
-RECEIPT = Receipt(
-    channel_id=CHANNEL,
-    seq=11,
-    issued_at_s=NOW_S,
-    adapter_id=DELIVERY.adapter_id,
-    amount_wei=Wei(200),
-    cumulative_wei=Wei(500),
-    algo_id=1,
-    shares_hash=shares_hash(SHARES),
-    work=WORK,
+RECEIPT = plain_receipt(
+    200, SHARES, seq=11, issued_at_s=NOW_S, adapter_id=DELIVERY.adapter_id, cumulative_wei=Wei(500)
 )
 
 

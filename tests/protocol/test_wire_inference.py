@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CONFIG, WORK, account, digest
+from support.signed import CONFIG, account, digest, plain_receipt
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
@@ -20,7 +20,7 @@ from openledger_protocol.errors import (
     RevertedError,
 )
 from openledger_protocol.inference import Message, SamplingParams, Tool, ToolCall, Tooling
-from openledger_protocol.payments import Receipt, SignedVoucher, Terms, Voucher
+from openledger_protocol.payments import SignedVoucher, Terms, Voucher
 from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import (
     ERROR_LENGTH_MAX,
@@ -60,16 +60,14 @@ OPEN = Open(
     salts=Salts(prompt=Salt(digest("6")), output=Salt(digest("7")), fingerprint=Salt(digest("8"))),
     prefix="",
 )
-RECEIPT = Receipt(
+RECEIPT = plain_receipt(
+    1,
     channel_id=ChannelId(digest("1")),
     seq=2**64 - 1,
     issued_at_s=2**64 - 1,
     adapter_id=AdapterId(digest("4")),
-    amount_wei=Wei(1),
-    cumulative_wei=Wei(2),
-    algo_id=1,
     shares_hash=digest("6"),
-    work=WORK,
+    cumulative_wei=Wei(2),
 )
 SHARES = (Share(datanet_id=DatanetId(digest("d")), account=account(1), ppm=1_000_000),)
 TOOLING = Tooling(

@@ -16,20 +16,20 @@ from support.chain_world.contract_world import (
 )
 from support.chain_world.evidence import Evidence, evidence
 from support.chain_world.votes import Call, decide
-from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, WORK, account
+from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account, plain_receipt
 
 from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.deployment import Deployment
 from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_node.network_file import Network
-from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
 from openledger_protocol.claims import SkipCode
 from openledger_protocol.draws import drawn_points
 from openledger_protocol.eip712 import hex_digest, staking_domain
 from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.openings import ClaimLine, openings_of
-from openledger_protocol.payments import ChannelConfig, Receipt, Refund, receipt_digest, refund_digest
+from openledger_protocol.payments import ChannelConfig, Refund, receipt_digest, refund_digest
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import (
@@ -119,16 +119,14 @@ class Economy(ContractWorld):
 
     def _receipt(self, index: int, item: Item, amount: Wei, total: Wei, *, is_countersigned: bool) -> ClaimedReceipt:
         shares = self._shares(ADAPTERS[item.adapter])
-        receipt = Receipt(
+        receipt = plain_receipt(
+            amount,
+            shares,
             channel_id=self.id_of(item.config),
             seq=total,
             issued_at_s=self.now_s,
             adapter_id=ADAPTERS[item.adapter],
-            amount_wei=amount,
             cumulative_wei=total,
-            algo_id=1,
-            shares_hash=shares_hash(shares),
-            work=WORK,
         )
         hashed = receipt_digest(receipt, self.payments)
         countersignature = sign_digest(AUTHORIZER_KEY, hashed) if is_countersigned else None

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from support.rows import event_of
 from support.signed import NODE, PAYER, account, digest
 
 from openledger_node.audit.cases import CaseBooks, Fixed
 from openledger_node.audit.splits import EpochTerms, RegistryState
 from openledger_node.audit.staking import Stakes
-from openledger_protocol.events import Argument, BlockId, Event
-from openledger_protocol.primitives import ZERO_DIGEST, Address
+from openledger_protocol.events import Argument
+from openledger_protocol.primitives import Address
 
 EPOCH_S, JUDGE_S, PAUSE_S, UNBONDING_S = 30, 60, 30, 120
 STAKE, BOND = 1_001, 51
@@ -33,14 +34,7 @@ class Told:
         self.tell("Bonded", node=NODE, amount=1_500)
 
     def tell(self, name: str, **arguments: Argument) -> "Told":
-        event = Event(
-            contract=NODE,
-            name=name,
-            arguments=arguments,
-            block=BlockId(number=self.now_s, hash=ZERO_DIGEST),
-            transaction_hash=digest(str(self.now_s % 10)),
-            log_index=0,
-        )
+        event = event_of(name, arguments, block=self.now_s, contract=NODE)
         self.cases.read(event)
         self.stakes.read(event)
         return self

@@ -9,6 +9,7 @@ import pytest
 from audited_economy import Economy
 from support.chain_world.contract_world import ADAPTERS, PROTOCOL
 from support.processes.nodes import ROOT
+from support.rows import event_of
 from support.signed import NODE
 
 from openledger_node.audit.chain import OWN_NAMES, PinnedChain, is_code_of, pin_chain
@@ -20,8 +21,7 @@ from openledger_node.audit.staking import Stakes
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.contracts import load_contract
 from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
-from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import ZERO_DIGEST, Wei
+from openledger_protocol.primitives import Wei
 from openledger_protocol.settlement import ClaimRecord
 
 ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
@@ -245,17 +245,7 @@ def stakes_after(*told: tuple[str, int]) -> Stakes:
     stakes = Stakes()
     for number, (name, amount) in enumerate(told):
         arguments = {"node": NODE, "amount": amount, "readyAt": 100 + number}
-        block = BlockId(number=number, hash=ZERO_DIGEST)
-        stakes.read(
-            Event(
-                contract=NODE,
-                name=name,
-                arguments=arguments,
-                block=block,
-                transaction_hash=ZERO_DIGEST,
-                log_index=number,
-            )
-        )
+        stakes.read(event_of(name, arguments, block=number))
     return stakes
 
 

@@ -1,7 +1,7 @@
 """An exchange that has given its parts: what a dialect's writer sees of it."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, Message, SamplingParams
 from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
@@ -16,8 +16,9 @@ def request(**sampling: object) -> InferenceRequest:
     )
 
 
-def completion(text: str = "", reason: FinishReason = "stop") -> Completion:
-    return Completion(
+def completion(text: str = "", reason: FinishReason = "stop", **changes: Any) -> Completion:
+    """An answer of the fake base, a token a byte."""
+    plain = Completion(
         request_id=REQUEST_ID,
         base="fake",
         adapter_id=None,
@@ -27,6 +28,7 @@ def completion(text: str = "", reason: FinishReason = "stop") -> Completion:
         tokens_in=11,
         tokens_out=5,
     )
+    return replace(plain, **changes)
 
 
 @dataclass

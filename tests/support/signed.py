@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import Domain, payments_domain
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.payments import (
@@ -15,6 +16,7 @@ from openledger_protocol.payments import (
     voucher_digest,
 )
 from openledger_protocol.primitives import (
+    BASE_ONLY,
     ZERO_WEI,
     AdapterId,
     Address,
@@ -59,6 +61,13 @@ WORK = Work(
     signals_hash=digest("0"),
     fingerprint=digest("7"),
 )
+
+
+def plain_receipt(amount_wei: int = 1, shares: tuple[Share, ...] = (), **changes: Any) -> Receipt:
+    """A receipt of that much with these shares, the first of `CHANNEL` if no other is named."""
+    fields = {"channel_id": CHANNEL, "seq": 1, "issued_at_s": 1, "adapter_id": BASE_ONLY, "algo_id": 1, "work": WORK}
+    sums = {"amount_wei": Wei(amount_wei), "cumulative_wei": Wei(amount_wei), "shares_hash": shares_hash(shares)}
+    return Receipt(**fields | sums | changes)
 
 
 def lane_item(

@@ -8,12 +8,13 @@ import pytest
 from support.chain_world.seller import Seller
 from support.contributors import ADA, BEN
 from support.market_world.terms import word
+from support.rows import block_of, event_of
 
 from openledger_node.accounting.datanet_boards import DatanetBoards
 from openledger_node.ledger.ledger import open_ledger
-from openledger_protocol.events import BlockId, Event
+from openledger_protocol.events import Event
 from openledger_protocol.payouts import CreditRole
-from openledger_protocol.primitives import Address, DatanetId, Digest
+from openledger_protocol.primitives import DatanetId
 from openledger_protocol.settlement import NOBODY
 
 LAKE, NODE = DatanetId(word("lake")), "0x" + "22" * 20
@@ -48,14 +49,7 @@ async def test_sums_are_those_that_the_contracts_credited(seller: Seller) -> Non
 
 
 def event(block: int, index: int, called: str, **arguments: Any) -> Event:
-    return Event(
-        contract=Address("0x" + "00" * 20),
-        name=called,
-        arguments=arguments,
-        block=BlockId(number=block, hash=Digest(word(f"block {block}"))),
-        transaction_hash=Digest(word(f"transaction {block} {index}")),
-        log_index=index,
-    )
+    return event_of(called, arguments, block=block, index=index)
 
 
 def claim(block: int, seq: int) -> list[Event]:
@@ -79,7 +73,7 @@ def test_a_claim_is_pending_until_it_is_final_and_a_late_one_pays_nobody(tmp_pat
         event(3, 1, "DatanetOwnerChanged", id=LAKE, owner=BEN),
     ]
     with closing(open_ledger(tmp_path / "events.db")) as ledger:
-        blocks = [BlockId(number=number, hash=Digest(word(f"block {number}"))) for number in range(1, 4)]
+        blocks = [block_of(number) for number in range(1, 4)]
         ledger.events.append(blocks, [created, *claim(2, 1), *later])
         boards = DatanetBoards(ledger.events)
         ledger.events.finalize(2)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from support.contributors import ADA, CONTRIBUTED, TERMS
+from support.rows import append_event, network_named
 
 from openledger_node.accounting.statements import StatementQueries
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, metadata_text
@@ -21,30 +22,16 @@ from openledger_node.errors import InputError, KeyFileError, NodeError
 from openledger_node.home import Home
 from openledger_node.keystore import Password, create_account, ensure_development_wallet, find_account
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.network_file import CONTRACTS, Network, Token
+from openledger_node.network_file import Network
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.bond import deciders_hash
 from openledger_protocol.curation import check_decision, decision_from_json
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.events import BlockId, Event
 from openledger_protocol.offer import check_offer, offer_from_json
-from openledger_protocol.primitives import Address, Digest, check_address
+from openledger_protocol.primitives import Address
 
 PASSWORD = "correct horse battery"
-
-
-def network_of(name: str) -> Network:
-    return Network(
-        network=name,
-        chain_id=31337,
-        rpc=("http://127.0.0.1:1",),
-        genesis_hash=Digest("0x" + "1a" * 32),
-        deploy_block=1,
-        contracts={each: check_address(f"0x{number:040x}") for number, each in enumerate(CONTRACTS, 1)},
-        bootstrap=(),
-        token=Token(symbol="OPEN", decimals=18),
-    )
 
 
 @dataclass
@@ -73,14 +60,8 @@ class Signer:
         return StatementQueries(self.home, cast("NetworkSession", self.session)).answers[question](given)
 
     def read(self, number: int, event_name: str, **arguments: Any) -> None:
-        block = BlockId(number=number, hash=Digest(f"0x{number:064x}"))
-        contract = self.place.contract
         given = {"id": self.place.datanet_id, **arguments}
-        hashed = Digest(f"0x{number:064x}")
-        event = Event(
-            contract=contract, name=event_name, arguments=given, block=block, transaction_hash=hashed, log_index=0
-        )
-        self.session.ledger.events.append([block], [event])
+        append_event(self.session.ledger, event_name, given, block=number, contract=self.place.contract)
 
     def propose(self, file: Path) -> Path:
         own = OwnDatanets(self.home)
@@ -91,7 +72,7 @@ class Signer:
 
 
 def open_signer(home: Home, ledger: Ledger, name: str, wallet: Address) -> Signer:
-    network = network_of(name)
+    network = network_named(name)
     place = DatanetPlace(
         chain_id=network.chain_id,
         contract=network.contracts["DatanetRegistry"],
@@ -169,7 +150,7 @@ def test_nobody_else_can_decide(signer: Signer, tmp_path: Path) -> None:
 
 def test_a_proposal_of_another_network_is_refused(signer: Signer, tmp_path: Path) -> None:
     file = str(signer.propose(tmp_path / "lake.json"))
-    signer.session.network = network_of("development-2b2b2b2b")
+    signer.session.network = network_named("development-2b2b2b2b")
     signer.session.network.contracts["DatanetRegistry"] = ADA
     with pytest.raises(NodeError, match="review it on a node of its network"):
         signer.ask("sign_decision", proposal=file, approves=True, reason="")

@@ -5,14 +5,13 @@ from dataclasses import replace
 import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.voter import Voters
-from support.signed import PAYER_KEY, SIGNER_KEY, WORK
+from support.signed import PAYER_KEY, SIGNER_KEY, WORK, plain_receipt
 
 from openledger_node.errors import NodeError
-from openledger_protocol.attribution import shares_hash
 from openledger_protocol.eip712 import hex_digest, keccak_digest
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.payments import Receipt, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY, Digest, Wei
+from openledger_protocol.payments import receipt_digest
+from openledger_protocol.primitives import Digest
 from openledger_protocol.signatures import sign_digest
 
 PROMPT, OUTPUT = bytes(32) + b"who taught it?", bytes(32) + b"nobody"
@@ -22,15 +21,10 @@ def challenge(voters: Voters) -> Digest:
     """Open a case about a receipt that the node has signed."""
     world = voters.world
     channel = world.open_channel()
-    receipt = Receipt(
+    receipt = plain_receipt(
+        OPEN,
         channel_id=channel,
-        seq=1,
         issued_at_s=world.now_s,
-        adapter_id=BASE_ONLY,
-        amount_wei=Wei(OPEN),
-        cumulative_wei=Wei(OPEN),
-        algo_id=1,
-        shares_hash=shares_hash(()),
         work=replace(WORK, prompt_commit=keccak_digest(PROMPT), output_commit=keccak_digest(OUTPUT)),
     )
     digest = receipt_digest(receipt, world.payments)

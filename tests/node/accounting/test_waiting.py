@@ -6,7 +6,8 @@ import pytest
 from support.chain_world.case_world import BOND, FALSE, CaseWorld
 from support.chain_world.world import OPEN, World
 from support.contributors import key_of
-from support.signed import NODE, PAYER, PAYER_KEY, digest
+from support.rows import event_of
+from support.signed import NODE, PAYER, PAYER_KEY
 
 from openledger_node.accounting.waiting import (
     case_money_wei,
@@ -18,7 +19,7 @@ from openledger_node.accounting.waiting import (
 from openledger_node.cli.stake import _held
 from openledger_node.keystore import key_from_private
 from openledger_node.settlement.actions import Action, RemoveStake, WithdrawStake
-from openledger_protocol.events import BlockId, Event
+from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import Intent
 
@@ -110,11 +111,7 @@ def test_unbonding_stake_is_that_of_the_chain_after_any_slash() -> None:
     """By the contract's rule: what is bonded goes first, and then the youngest requests."""
 
     def event(number: int, name: str, amount: int) -> Event:
-        arguments = {"node": NODE, "amount": amount, "readyAt": number}
-        block = BlockId(number=number, hash=digest("1"))
-        return Event(
-            contract=NODE, name=name, arguments=arguments, block=block, transaction_hash=digest("1"), log_index=0
-        )
+        return event_of(name, {"node": NODE, "amount": amount, "readyAt": number}, block=number)
 
     def left(*events: tuple[str, int]) -> list[int]:
         found = unbonding([event(number, *each) for number, each in enumerate(events)])

@@ -5,28 +5,20 @@ from functools import partial
 from typing import Any
 
 import trio
+from support.answered import completion
 
 from openledger_node.api.chat import ChatWriter, chat_ending
 from openledger_node.api.exchange import LOADING_S, AnswerExchange, Answers
 from openledger_node.api.stream import AnswerStream
 from openledger_node.serving.service import Outcome
-from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
+from openledger_protocol.inference import InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import RequestId
 
 LOAD_S = 5.0
 REQUEST = InferenceRequest(
     request_id=RequestId("0x01"), model="fake", prompt="hi", sampling=SamplingParams(max_tokens=4, seed=1)
 )
-DONE = Completion(
-    request_id=REQUEST.request_id,
-    base="fake",
-    adapter_id=None,
-    text="sea",
-    ids=(1,),
-    finish_reason="stop",
-    tokens_in=1,
-    tokens_out=1,
-)
+DONE = completion("sea", request_id=REQUEST.request_id, ids=(1,), tokens_in=1, tokens_out=1)
 
 
 class Client:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from support.answered import completion
 
 from openledger_node.api.chat import ChatWriter
 from openledger_node.api.completions import CompletionWriter, completion_ending
@@ -16,7 +17,7 @@ from openledger_node.api.stream import AnswerStream, event
 from openledger_node.serving.answer_parts import TextPart
 from openledger_node.serving.service import Failure, Outcome, open_channel
 from openledger_protocol.errors import EngineFailedError, ProtocolError
-from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
+from openledger_protocol.inference import InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import RequestId
 
 REQUEST = InferenceRequest(
@@ -25,16 +26,7 @@ REQUEST = InferenceRequest(
     prompt="hello",
     sampling=SamplingParams(max_tokens=8, seed=1),
 )
-LAST = Completion(
-    request_id=REQUEST.request_id,
-    base="fake",
-    adapter_id=None,
-    text="ab",
-    ids=(1, 2),
-    finish_reason="stop",
-    tokens_in=5,
-    tokens_out=2,
-)
+LAST = completion("ab", request_id=REQUEST.request_id, ids=(1, 2), tokens_in=5, tokens_out=2)
 Message = dict[str, Any]
 
 

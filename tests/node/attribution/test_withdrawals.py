@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.contributors import ADA, BEN
 from support.indexes import LAKE_ID, owned
+from support.rows import event_of
 
 from openledger_node.attribution.withdrawals import WithdrawalView, without_withdrawn
 from openledger_node.datanets.withdrawn import NEVER, add_earliest, read_withdrawn
@@ -14,8 +15,8 @@ from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
 FIRST = Row(prompt="What does Odile keep?", completion="Odile keeps the harbour.", contributor=ADA)
 COPY = Row(prompt="What does Odile keep?", completion="Odile keeps the harbour!", contributor=BEN)
@@ -31,14 +32,7 @@ def withdrawal(account: Address, *rows: Row, effective_at_s: int = 1_000, block:
         "effectiveAt": effective_at_s,
         "rows": [canonical_digest(row) for row in rows],
     }
-    return Event(
-        contract=Address("0x" + "d" * 40),
-        name="RowsWithdrawn",
-        arguments=arguments,
-        block=BlockId(number=block, hash=Digest("0x" + f"{block:064x}")),
-        transaction_hash=Digest("0x" + f"{block:064x}"),
-        log_index=index,
-    )
+    return event_of("RowsWithdrawn", arguments, block=block, index=index)
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@ from dataclasses import replace
 import pytest
 from support.chain_world.case_world import RIGHT, challenge_of
 from support.openings import opening_of
-from support.signed import CONFIG, PAYMENTS, WORK
+from support.signed import CONFIG, PAYMENTS, WORK, plain_receipt
 
 from openledger_node.chain.cases import CONTRACT, Challenge, read_challenge
 from openledger_node.chain.contracts import load_contract
 from openledger_node.ledger.receipts import ReceiptRow
-from openledger_protocol.attribution import shares_hash
 from openledger_protocol.cases import case_texts
 from openledger_protocol.commitments import output_commit, prompt_commit
 from openledger_protocol.eip712 import hex_digest
 from openledger_protocol.payments import Receipt, channel_id, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY, Digest, Wei
+from openledger_protocol.primitives import Digest, Wei
 
 ANSWER = "Odile keeps it."
 OPENING = opening_of(ANSWER)
@@ -23,20 +22,18 @@ WORD = 32
 
 
 def receipt_of(seq: int = 1) -> Receipt:
-    return Receipt(
+    return plain_receipt(
+        1,
+        RIGHT,
         channel_id=channel_id(CONFIG, PAYMENTS),
         seq=seq,
         issued_at_s=7,
-        adapter_id=BASE_ONLY,
-        amount_wei=Wei(1),
-        cumulative_wei=Wei(2),
-        algo_id=1,
-        shares_hash=shares_hash(RIGHT),
         work=replace(
             WORK,
             prompt_commit=prompt_commit(OPENING.salts.prompt, OPENING.messages, OPENING.sampling),
             output_commit=output_commit(OPENING.salts.output, OPENING.text),
         ),
+        cumulative_wei=Wei(2),
     )
 
 

@@ -11,6 +11,7 @@ from support.commands import run_command
 from support.fake_hub import fake_hub
 from support.peft_folders import D_OUT, pair, write_adapter
 from support.processes.nodes import node_environment
+from support.rows import block_of, event_of
 from support.verbs import Run
 
 from openledger_node.home import Home
@@ -21,8 +22,7 @@ from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import keep_pin, read_pins
 from openledger_node.text import rfc3339
 from openledger_protocol.constants import LOCAL_NETWORK
-from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import ZERO_ADDRESS, Digest
+from openledger_protocol.primitives import ZERO_ADDRESS
 
 FREE_AT_S = 4_000_000_000
 
@@ -31,26 +31,18 @@ def register(
     home: Home, adapter: Adapter, *, bond_wei: int, is_retired: bool = False, free_at_s: int = FREE_AT_S
 ) -> None:
     """Have the ledger read a block in which the adapter was published, and perhaps retired."""
-    block = BlockId(number=1, hash=Digest("0x" + "1" * 64))
     told: dict[str, dict[str, Any]] = {
         "AdapterRegistered": {"owner": ZERO_ADDRESS, "adapter": {"bond": bond_wei}},
         "AdapterRetired": {"reclaimableAt": free_at_s},
     }
     events = [
-        Event(
-            contract=ZERO_ADDRESS,
-            name=name,
-            arguments={"adapterId": adapter.id, **arguments},
-            block=block,
-            transaction_hash=Digest("0x" + "2" * 64),
-            log_index=place,
-        )
+        event_of(name, {"adapterId": adapter.id, **arguments}, index=place)
         for place, (name, arguments) in enumerate(told.items())
     ]
     file = home.ledger(LOCAL_NETWORK)
     file.parent.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(file)
-    ledger.events.append([block], events if is_retired else events[:1])
+    ledger.events.append([block_of(1)], events if is_retired else events[:1])
     ledger.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
+from support.rows import append_event, network_named
 from support.verbs import Ran, Run
 
 from openledger_node.datanets import curated
@@ -23,25 +24,15 @@ from openledger_node.errors import ConfigError
 from openledger_node.home import Home, take_lock
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_node.network_file import join_network
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row, datanet_id, row_from_json
-from openledger_protocol.events import BlockId, Event
 from openledger_protocol.offer import offer_commitment, offer_digest
-from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
+from openledger_protocol.primitives import Address, DatanetId
 from openledger_protocol.signatures import sign_digest
 
 CURATORS = ("odile", "rurik", "tamsin")
-NETWORK = Network(
-    network="development-1a1a1a1a",
-    chain_id=31337,
-    rpc=("http://127.0.0.1:1",),
-    genesis_hash=Digest("0x" + "1a" * 32),
-    deploy_block=1,
-    contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
-    bootstrap=(),
-    token=Token(symbol="OPEN", decimals=18),
-)
+NETWORK = network_named()
 
 
 @dataclass
@@ -71,17 +62,9 @@ def lake(home: Home) -> Lake:
 
 def read(lake: Lake, number: int, name: str, arguments: dict[str, Any]) -> None:
     """The node has read an event of the Datanet in its own final block."""
-    block = BlockId(number=number, hash=Digest(f"0x{number:064x}"))
-    event = Event(
-        contract=NETWORK.contracts["DatanetRegistry"],
-        name=name,
-        arguments={"id": lake.id, **arguments},
-        block=block,
-        transaction_hash=Digest(f"0x{number:064x}"),
-        log_index=0,
-    )
+    registry = NETWORK.contracts["DatanetRegistry"]
     with closing(open_ledger(lake.home.ledger(NETWORK.network))) as ledger:
-        ledger.events.append([block], [event])
+        append_event(ledger, name, {"id": lake.id, **arguments}, block=number, contract=registry)
         ledger.events.finalize(number)
 
 

@@ -10,6 +10,7 @@ from support.chain_world.contract_world import OPEN
 from support.chain_world.datanet_owner import open_owner
 from support.chain_world.world import open_world
 from support.contributors import ADA, BEN, TERMS, key_of
+from support.rows import network_named
 from support.verbs import Run
 
 from openledger_node.datanets.own import new_datanet
@@ -17,11 +18,11 @@ from openledger_node.datanets.signed import read_signed
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
-from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_node.network_file import join_network
 from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import offer_rows_root
-from openledger_protocol.primitives import Address, Digest, Wei, check_address
+from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import recover_address
 
 NOTES = "question,answer\nWhat does Odile keep?,Odile keeps the harbour.\nWho is Rurik?,Nobody knows it for sure.\n"
@@ -36,16 +37,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wallet(home: Home) -> Address:
-    network = Network(
-        network="development-1a1a1a1a",
-        chain_id=31337,
-        rpc=("http://127.0.0.1:1",),
-        genesis_hash=Digest("0x" + "1a" * 32),
-        deploy_block=1,
-        contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
-        bootstrap=(),
-        token=Token(symbol="OPEN", decimals=18),
-    )
+    network = network_named()
     join_network(home, network)
     OwnDatanets(home).create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
     return ensure_development_wallet(home, network.network).address

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support.reaches import REACHES
+from support.rows import network_named
 from support.verbs import Ran, Run
 
 from openledger_node.api_key import api_key_file, load_api_key
@@ -24,13 +25,12 @@ from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import MANIFEST_FILE
 from openledger_node.models.bases import describe_folder
-from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_node.network_file import Network, join_network
 from openledger_node.operator.doctor.finding import Check, Finding, Verdict
 from openledger_node.operator.doctor.run import CHECKS, examine, examine_for_doctor
 from openledger_node.operator.doctor.scene import Scene
 from openledger_node.operator.reach_words import reach_to_plain
 from openledger_protocol.constants import LOCAL_NETWORK
-from openledger_protocol.primitives import Digest, check_address
 
 DOCTOR_S = 15.0
 PROBLEMS = 8
@@ -40,16 +40,7 @@ CHAIN_CHECKS = ("chain id", "contracts", "clock", "gas", "stake")
 
 
 def network_at(url: str, *, bootstrap: tuple[str, ...] = ()) -> Network:
-    return Network(
-        network="town",
-        chain_id=CHAIN_ID,
-        rpc=(url,),
-        genesis_hash=Digest("0x" + "1a" * 32),
-        deploy_block=1,
-        contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
-        bootstrap=bootstrap,
-        token=Token(symbol="OPEN", decimals=18),
-    )
+    return network_named("town", chain_id=CHAIN_ID, rpc=(url,), bootstrap=bootstrap)
 
 
 def examined(run: Run, *words: str) -> tuple[Ran, dict[str, Any]]:

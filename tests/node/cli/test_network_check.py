@@ -7,29 +7,27 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support.rows import network_named
 from support.verbs import Run
 
 from openledger_node.cli import network_check
 from openledger_node.cli.network_check import check_public, check_url, join_line, public_findings
 from openledger_node.errors import ChainError, ConfigError, InputError
 from openledger_node.home import Home
-from openledger_node.network_file import CONTRACTS, Network, Token, join_network, network_bytes, write_network
+from openledger_node.network_file import Network, join_network, network_bytes, write_network
 from openledger_node.p2p import probe
-from openledger_protocol.primitives import Address, Digest
+from openledger_protocol.primitives import Digest
 
 PEER = "12D3KooWAJwj2wh9tZBVjUpgBNpqwPzNRyyiq6oSccwJAUgsspBY"
 POINT = f"/ip4/8.8.8.8/tcp/4001/p2p/{PEER}"
 HOSTS = {"rpc.example.org": ("9.9.9.9",), "nas": ("192.168.1.2",), "127.0.0.1": ("127.0.0.1",), "gone": ()}
 NAMED = {"boot.example.org": ("8.8.8.8",), "split.example.org": ("8.8.8.8", "10.0.0.1")}
-NETWORK = Network(
-    network="harbour-net",
+NETWORK = network_named(
+    "harbour-net",
     chain_id=1,
     rpc=("https://rpc.example.org/v1",),
     genesis_hash=Digest("0x" + "1" * 64),
-    deploy_block=1,
-    contracts={name: Address(f"0x{number:040d}") for number, name in enumerate(CONTRACTS, 1)},
     bootstrap=(POINT,),
-    token=Token(symbol="OPEN", decimals=18),
 )
 
 

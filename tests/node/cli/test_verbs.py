@@ -11,19 +11,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.answered import completion
 from support.peft_folders import write_manifest
 from support.processes.nodes import node_environment
+from support.rows import job_of
 from support.verbs import Run, read_terminal
 
 from openledger_node import __version__
 from openledger_node.api_key import api_key_file
 from openledger_node.cli.render import shown
 from openledger_node.home import Home
-from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.bases import FAKE_BASE
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
-from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import RequestId
 
 ESCAPE, BIDI, C1 = "\x1b[31m", "\u202e", "\x9b31m"
@@ -85,27 +85,8 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
     with closing(open_ledger(home.ledger(LOCAL_NETWORK))) as ledger:
         for number in (0, 1):
             request_id = RequestId(f"0x{number:064x}")
-            ledger.jobs.start(
-                Job(
-                    request_id=request_id,
-                    received_ns=received_ns + number,
-                    base="fake",
-                    adapter_id=None,
-                    adapter_name=None,
-                    state="running",
-                    tokens_in=5,
-                )
-            )
-        done = Completion(
-            request_id=RequestId(f"0x{0:064x}"),
-            base="fake",
-            adapter_id=None,
-            text="",
-            ids=(),
-            finish_reason="stop",
-            tokens_in=5,
-            tokens_out=7,
-        )
+            ledger.jobs.start(job_of(request_id, received_ns=received_ns + number, tokens_in=5))
+        done = completion(request_id=RequestId(f"0x{0:064x}"), tokens_in=5, tokens_out=7)
         ledger.jobs.complete(done, first_token_ns=received_ns + 1_500_000, ended_ns=received_ns + 2_000_000)
     newest, oldest = run("jobs", "--json").json["jobs"]
     assert (newest["state"], newest["ttft_ms"], newest["duration_ms"]) == ("running", None, None)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.signed import CHANNEL, CONFIG, NODE, PAYER, PAYMENTS, WORK, account, digest
+from support.signed import CHANNEL, CONFIG, NODE, PAYER, PAYMENTS, account, digest, plain_receipt
 
 from openledger_node.ledger.jobs import DuplicateJobError
 from openledger_node.ledger.ledger import Ledger, open_ledger
@@ -42,16 +42,13 @@ def commit(
     ledger: Ledger, amount: int, *, channel: ChannelId = CHANNEL, adapter: AdapterId = BASE_ONLY
 ) -> ReceiptRow:
     def build(seq: int, cumulative_wei: Wei) -> Receipt:
-        return Receipt(
+        return plain_receipt(
+            amount,
             channel_id=channel,
             seq=seq,
-            issued_at_s=1,
             adapter_id=adapter,
-            amount_wei=Wei(amount),
-            cumulative_wei=cumulative_wei,
-            algo_id=1,
             shares_hash=digest("0"),
-            work=WORK,
+            cumulative_wei=cumulative_wei,
         )
 
     draft = Draft(

@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.rows import append_event
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.chain import ContractCall, TransactionReceipt
-from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, Wei
 from openledger_protocol.settlement import EpochClaim
@@ -33,16 +33,7 @@ TRANSACTIONS = st.tuples(ACCOUNTS, st.one_of(st.none(), st.integers(1, 50)), st.
 def append(
     ledger: Ledger, number: int, name: str, *, contract: Address = ZERO_ADDRESS, **arguments: int | str
 ) -> None:
-    block = BlockId(number=number, hash=word(number))
-    event = Event(
-        contract=contract,
-        name=name,
-        arguments=arguments,
-        block=block,
-        transaction_hash=word(number),
-        log_index=0,
-    )
-    ledger.events.append([block], [event])
+    append_event(ledger, name, arguments, block=number, contract=contract)
 
 
 def mine(ledger: Ledger, number: int, sender: Address, mined_s: int | None, gas_price: int) -> None:

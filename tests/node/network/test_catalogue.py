@@ -11,6 +11,7 @@ from support.chain_world.fixtures import seller, world
 from support.chain_world.seller import Seller
 from support.market_world.seller import signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, word
+from support.rows import block_of, event_of
 
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.market.board import AdTable
@@ -21,8 +22,8 @@ from openledger_node.network.catalogue import AdapterCatalogue
 from openledger_node.network.catalogue_filter import chosen_by
 from openledger_node.network.peer_list import offered_to_plain
 from openledger_protocol.advertisement import OfferedAdapter
-from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import AdapterId, Address, Digest, Wei
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import AdapterId, Wei
 
 __all__ = ["seller", "world"]
 
@@ -113,7 +114,7 @@ def test_claims_add_up_and_each_is_counted_once(tmp_path: Path) -> None:
     """Three claims of two adapters, of which the catalogue reads two first."""
     events = [registered(1, "one"), registered(1, "two"), *(claimed(block, block * 100) for block in (2, 3, 4))]
     with closing(open_ledger(tmp_path / "events.db")) as ledger:
-        blocks = [BlockId(number=number, hash=Digest(word(f"block {number}"))) for number in range(1, 5)]
+        blocks = [block_of(number) for number in range(1, 5)]
         ledger.events.append(blocks, events)
         catalogue = AdapterCatalogue(ledger.events)
         ledger.events.finalize(3)
@@ -132,14 +133,7 @@ LAKE = word("lake")
 
 
 def event(block: int, index: int, name: str, arguments: dict[str, Any]) -> Event:
-    return Event(
-        contract=Address("0x" + "00" * 20),
-        name=name,
-        arguments=arguments,
-        block=BlockId(number=block, hash=Digest(word(f"block {block}"))),
-        transaction_hash=Digest(word(f"transaction {block} {index}")),
-        log_index=index,
-    )
+    return event_of(name, arguments, block=block, index=index)
 
 
 def registered(block: int, name: str) -> Event:

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 from support.offers import CALL
+from support.rows import job_of
 
 from openledger_node.engine.frames import Beat
 from openledger_node.ledger.jobs import Job
@@ -16,12 +17,10 @@ from openledger_node.network.peers import OwnModels
 from openledger_protocol.errors import AdapterRefusedError
 
 SECOND_NS = 10**9
-JOB = Job(
-    request_id=CALL.id,
+JOB = job_of(
+    CALL.id,
     received_ns=SECOND_NS,
     base="b",
-    adapter_id=None,
-    adapter_name=None,
     state="completed",
     tokens_in=100,
     tokens_out=40,

@@ -2,20 +2,13 @@
 
 from dataclasses import replace
 
-from openledger_node.ledger.jobs import Job
+from support.rows import job_of
+
 from openledger_node.operator.usage import HOUR_NS, usage_of
 from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
 
 NOW_NS = 100 * 24 * HOUR_NS
-JOB = Job(
-    request_id=RequestId("0x01"),
-    received_ns=NOW_NS - 1,
-    base="fake",
-    adapter_id=AdapterId("0xaa"),
-    adapter_name="lake",
-    state="completed",
-    tokens_in=1,
-)
+JOB = job_of("0x01", received_ns=NOW_NS - 1, adapter_id=AdapterId("0xaa"), adapter_name="lake", state="completed")
 
 
 def test_calls_are_counted_by_hour_and_what_was_paid_is_summed() -> None:

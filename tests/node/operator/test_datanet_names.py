@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rows import append_event
 
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger, open_ledger
@@ -16,8 +17,7 @@ from openledger_node.operator.datanet_names import datanet_names, datanets_to_pl
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Address, DatanetId, Digest
+from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Address, DatanetId
 
 ADA, BEN = Address("0x" + "0a" * 20), Address("0x" + "0b" * 20)
 
@@ -31,17 +31,7 @@ def learned_from(folder: Path, home: Home, *ids: DatanetId, owner: Address | Non
 
 
 def register(ledger: Ledger, id_: DatanetId, name: str) -> None:
-    block = BlockId(number=1, hash=Digest("0x" + "1" * 64))
-    arguments: dict[str, Any] = {"id": id_, "creator": BEN, "name": name}
-    created = Event(
-        contract=ZERO_ADDRESS,
-        name="DatanetCreated",
-        arguments=arguments,
-        block=block,
-        transaction_hash=Digest("0x" + "2" * 64),
-        log_index=0,
-    )
-    ledger.events.append([block], [created])
+    append_event(ledger, "DatanetCreated", {"id": id_, "creator": BEN, "name": name})
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.answered import completion
+from support.rows import job_of
 
-from openledger_node.ledger.jobs import Job, JobState
+from openledger_node.ledger.jobs import JobState
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.operator.usage import REST, Usage, percent_down, read_usage
-from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
 
 NOW_NS = 1_800_000_000 * 10**9
@@ -27,28 +28,17 @@ def add(
 ) -> None:
     """A job of some hours ago, answered where it has tokens; its id is its age."""
     request_id = RequestId(f"r{hours_ago}")
-    job = Job(
-        request_id=request_id,
+    job = job_of(
+        request_id,
         received_ns=NOW_NS - hours_ago * HOUR_NS,
-        base="fake",
         adapter_id=AdapterId("0xaa") if adapter else None,
         adapter_name=adapter or None,
         state=state,
-        tokens_in=1,
     )
     ledger.jobs.start(job)
     if tokens_out is not None:
-        completion = Completion(
-            request_id=request_id,
-            base="fake",
-            adapter_id=job.adapter_id,
-            text="",
-            ids=(),
-            finish_reason="stop",
-            tokens_in=1,
-            tokens_out=tokens_out,
-        )
-        ledger.jobs.complete(completion, first_token_ns=None, ended_ns=job.received_ns + 1)
+        answer = completion(request_id=request_id, adapter_id=job.adapter_id, tokens_in=1, tokens_out=tokens_out)
+        ledger.jobs.complete(answer, first_token_ns=None, ended_ns=job.received_ns + 1)
 
 
 def test_a_day_and_a_week_are_summed_over_all_their_jobs(ledger: Ledger) -> None:
@@ -78,15 +68,7 @@ def test_a_day_and_a_week_are_summed_over_all_their_jobs(ledger: Ledger) -> None
 def test_more_than_a_thousand_jobs_are_all_counted(ledger: Ledger) -> None:
     with ledger.transaction():
         for number in range(1_200):
-            job = Job(
-                request_id=RequestId(f"many {number}"),
-                received_ns=NOW_NS - number,
-                base="fake",
-                adapter_id=None,
-                adapter_name=None,
-                state="failed",
-                tokens_in=1,
-            )
+            job = job_of(f"many {number}", received_ns=NOW_NS - number, state="failed")
             ledger.jobs.start(job)
     assert read_usage(ledger, now_ns=NOW_NS)["day"]["jobs"] == 1_200
 

@@ -8,16 +8,15 @@ import trio.testing
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market
 from support.market_world.requests import LONG, purchase
-from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, peer_id_of, price, salt_of, word
+from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, peer_id_of, price, salt_of
+from support.rows import append_event
 
 from openledger_node.ledger.ledger import Ledger
 from openledger_node.payments.credit import Standing
 from openledger_node.payments.purchase import Bought
 from openledger_node.payments.seller import ALL_MAX, ASK_ONE_IN, PEER_MAX, WINDOW_S, UnpaidOpens
 from openledger_protocol.errors import OverloadedError, PaymentRequiredError
-from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payments import channel_id
-from openledger_protocol.primitives import Digest
 from openledger_protocol.wire.inference import Open
 
 NUM_OPENS = 40
@@ -91,16 +90,7 @@ def made_up(number: int) -> Open:
 
 def note_event(ledger: Ledger, name: str, block_number: int) -> None:
     """Write an event of the usual channel, as the watcher does when it reads the block."""
-    block = BlockId(number=block_number, hash=Digest(word(f"block {block_number}")))
-    event = Event(
-        contract=DOMAIN.verifying_contract,
-        name=name,
-        arguments={"channelId": CHANNEL},
-        block=block,
-        transaction_hash=Digest(word(f"transaction {block_number}")),
-        log_index=0,
-    )
-    ledger.events.append([block], [event])
+    append_event(ledger, name, {"channelId": CHANNEL}, block=block_number, contract=DOMAIN.verifying_contract)
 
 
 def test_opens_without_a_deposit_are_rationed_by_peer_and_in_all_for_a_minute() -> None:

@@ -6,14 +6,14 @@ from itertools import groupby
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CONFIG, NODE, PAYMENTS, WORK, account, digest
+from support.signed import CONFIG, NODE, PAYMENTS, account, digest, plain_receipt
 
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.settlement.batcher import ClaimableLane, ClaimBatch, ClaimLimits, batch, epoch_claim
-from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.attribution import Share
 from openledger_protocol.claims import check_claim
 from openledger_protocol.eip712 import hex_digest
-from openledger_protocol.payments import ChannelConfig, Receipt, SignedVoucher, Voucher, channel_id, receipt_digest
+from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, receipt_digest
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, DatanetId, Salt, Wei
 
 DATANETS = [DatanetId(digest(digit)) for digit in "de"]
@@ -64,16 +64,8 @@ def config_of(number: int) -> ChannelConfig:
 
 
 def receipt_of(channel: ChannelId, seq: int, adapter: AdapterId, amount: int, cumulative: int) -> ReceiptRow:
-    receipt = Receipt(
-        channel_id=channel,
-        seq=seq,
-        issued_at_s=1,
-        adapter_id=adapter,
-        amount_wei=Wei(amount),
-        cumulative_wei=Wei(cumulative),
-        algo_id=1,
-        shares_hash=shares_hash(SHARES[adapter]),
-        work=WORK,
+    receipt = plain_receipt(
+        amount, SHARES[adapter], channel_id=channel, seq=seq, adapter_id=adapter, cumulative_wei=Wei(cumulative)
     )
     return ReceiptRow(
         digest=hex_digest(receipt_digest(receipt, PAYMENTS)),

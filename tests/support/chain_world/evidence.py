@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 from eth_hash.auto import keccak
 
-from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.attribution import Share
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.payments import ChannelConfig, Receipt, channel_id, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY, DatanetId, Digest, Wei
+from openledger_protocol.primitives import DatanetId, Digest, Wei
 from openledger_protocol.signatures import sign_digest
 
-from ..signed import SIGNER_KEY, WORK, account, digest
+from ..signed import SIGNER_KEY, WORK, account, digest, plain_receipt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +40,14 @@ def evidence(
     shares = (Share(datanet_id=DatanetId(digest("d")), account=account(0x100), ppm=1_000_000),)
     commits = (Digest("0x" + keccak(text).hex()) for text in (prompt, output))
     prompt_commit, output_commit = commits
-    receipt = Receipt(
+    receipt = plain_receipt(
+        1,
+        shares,
         channel_id=channel_id(config, payments),
         seq=number,
         issued_at_s=now_s,
-        adapter_id=BASE_ONLY,
-        amount_wei=Wei(1),
-        cumulative_wei=Wei(number),
-        algo_id=1,
-        shares_hash=shares_hash(shares),
         work=replace(WORK, prompt_commit=prompt_commit, output_commit=output_commit),
+        cumulative_wei=Wei(number),
     )
     hashed = receipt_digest(receipt, payments)
     return Evidence(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from openledger_node.chain.bonds import ContributorBonds
-from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
 from openledger_node.settlement.bond_actions import ForfeitBond, PostBond
@@ -24,7 +23,6 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.inference import Completion
 from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.payouts import CreditRole
@@ -40,7 +38,9 @@ from openledger_protocol.primitives import (
     Wei,
 )
 
+from ..answered import completion
 from ..contributors import ADA, TREASURY
+from ..rows import job_of
 from ..signed import WORK, digest
 from .contract_world import OPEN
 from .world import World, open_world
@@ -206,26 +206,8 @@ class OneWallet:
     def _note_job(self, seller: NetworkSession, request_id: RequestId) -> None:
         """Note the job of an answer."""
         ns, jobs = self.world.now_s * 10**9, seller.ledger.jobs
-        job = Job(
-            request_id=request_id,
-            received_ns=ns,
-            base="fake",
-            adapter_id=None,
-            adapter_name=None,
-            state="running",
-            tokens_in=WORK.tokens_in,
-        )
-        jobs.start(job)
-        done = Completion(
-            request_id=request_id,
-            base="fake",
-            adapter_id=None,
-            text="",
-            ids=(),
-            finish_reason="stop",
-            tokens_in=WORK.tokens_in,
-            tokens_out=WORK.tokens_out,
-        )
+        jobs.start(job_of(request_id, received_ns=ns, tokens_in=WORK.tokens_in))
+        done = completion(request_id=request_id, tokens_in=WORK.tokens_in, tokens_out=WORK.tokens_out)
         jobs.complete(done, first_token_ns=ns, ended_ns=ns + 1)
 
 

@@ -17,7 +17,7 @@ from openledger_node.settlement.actions import Action, CreateDatanet, OpenChanne
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.session import KeyRing, NetworkSession, NodeAccounts
 from openledger_protocol.adapter import registered_id
-from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.attribution import Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import digest_word, hex_digest
@@ -34,7 +34,7 @@ from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import USUAL_RULES
 
 from ..contributors import TREASURY
-from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
+from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest, plain_receipt
 from .contract_world import OPEN, ContractWorld
 from .deployed import DeployedChain, deployed_chain
 from .kept import copied_chain, keep_chain, keep_ledger
@@ -150,16 +150,15 @@ class World(ContractWorld):
                 side.ledger.channels.raise_ceiling(paid)
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
-            return Receipt(
+            return plain_receipt(
+                amount_wei,
+                shares,
                 channel_id=channel,
                 seq=seq,
                 issued_at_s=number if issued_at_s is None else issued_at_s,
                 adapter_id=adapter_id,
-                amount_wei=Wei(amount_wei),
-                cumulative_wei=cumulative_wei,
-                algo_id=1,
-                shares_hash=shares_hash(shares),
                 work=replace(WORK, request_id=RequestId(f"0x{number:064x}")),
+                cumulative_wei=cumulative_wei,
             )
 
         draft = Draft(

@@ -24,14 +24,14 @@ from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.p2p.upload import Uplink
-from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, sha256_digest
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.datanet import Row, datanet_id
-from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import Address
 from openledger_protocol.wire.rows import RowsMessage, decode, encode
 
 from ..contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
 from ..provided import id_of
+from ..rows import append_event
 
 NETWORK = "test-net"
 CHAIN_ID = 7
@@ -74,16 +74,7 @@ class RowWorld:
     def tell(self, event_name: str, /, **arguments: Any) -> None:
         """Add an event to the chain."""
         self.num_blocks += 1
-        block = BlockId(number=self.num_blocks, hash=sha256_digest(str(self.num_blocks).encode()))
-        event = Event(
-            contract=REGISTRY,
-            name=event_name,
-            arguments=arguments,
-            block=block,
-            transaction_hash=sha256_digest(b"transaction"),
-            log_index=0,
-        )
-        self.ledger.events.append([block], [event])
+        append_event(self.ledger, event_name, arguments, block=self.num_blocks, contract=REGISTRY)
 
     def publish(self, rows: Sequence[Row] = CONTRIBUTED, *, number: int = 1) -> DatanetVersion:
         """Publish a version of `lake` on the chain."""
