@@ -21,7 +21,9 @@ def use_memory_disk(config: pytest.Config) -> None:
         return
     if shutil.disk_usage(MEMORY_DISK).free < ROOM_BYTES_MIN:
         return
-    folder = tempfile.mkdtemp(prefix="openledger-tests-", dir=MEMORY_DISK)
+    folder = tempfile.mkdtemp(prefix="ol-", dir=MEMORY_DISK)
     Path(folder).chmod(0o755)  # some tests look at their files as another user
     os.environ["TMPDIR"] = tempfile.tempdir = folder  # of the workers, too
+    if not config.option.basetemp:
+        config.option.basetemp = f"{folder}/t"  # the path of a socket may have about a hundred characters
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -23,6 +23,7 @@ CHECK: Final = "check"
 """Mark of what is no test: lint, types, and the contracts' own tests, which are programs."""
 
 FOLDERS: Final = {
+    "capabilities": "capability",
     "checks": CHECK,
     "conformance": "process",
     "network": "process",
