@@ -8,6 +8,7 @@ import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.seller import seller_state
 from support.market_world.terms import BASE, CALL, TERMS, peer_id_of, priced, word
+from support.offers import CALL as CALL_MESSAGE
 
 from openledger_node.errors import ChainError
 from openledger_node.market import bidder as bidding
@@ -22,15 +23,12 @@ from openledger_protocol.wire.inference import encode as encode_inference
 from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
 
 STATE = seller_state("ada", PricePolicy(floor=TERMS, load_percent=50))
-CALLED = Call(
-    id=RequestId(word("r1")),
+CALLED = replace(
+    CALL_MESSAGE,
     base=BASE,
     adapter=BASE_ONLY,
-    tokens_in=100,
-    tokens_max=64,
     price_in_max=Wei(2 * TERMS.price_in_wei),
     price_out_max=Wei(2 * TERMS.price_out_wei),
-    deadline_ms=1_000,
 )
 BEN, CLEO = peer_id_of("ben"), peer_id_of("cleo")
 

@@ -1,30 +1,41 @@
 """What a node remembers of calls: those it heard, what was asked for, filters that lied, and unreached peers."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.market_world.market import open_market
-from support.market_world.terms import peer_id_of, wallet_of, word
+from support.market_world.seller import ad_of
+from support.market_world.terms import BASE, TERMS, peer_id_of, priced, wallet_of, word
 
 from openledger_node.market.bid_history import KEPT_MAX, KEPT_S, CallBook
+from openledger_node.market.board import Listed
 from openledger_node.market.call_memory import (
+    ASKED_MAX,
     MISSED_PEERS_MAX,
     MISSES_MAX,
     MISSES_S,
     REST_S,
     REST_S_MAX,
     RESTS_MAX,
+    AskedSeller,
+    AskedSellers,
     FilterMisses,
     UnreachedPeers,
 )
 from openledger_node.market.demand import HOUR_S, KEY_LENGTH_MAX, KEYS_MAX, ROWS_MAX, Demand
+from openledger_node.market.overview import SellerStanding, adapter_to_plain, both, peer_to_plain, with_sellers
+from openledger_node.p2p.connections import KnownPeer
+from openledger_node.p2p.transport import PeerId
+from openledger_protocol.advertisement import OfferedAdapter
+from openledger_protocol.auction import trust_ppm
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import ProtocolError, UnavailableError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, ZERO_ADDRESS, AdapterId, Digest, RequestId, Wei
 from openledger_protocol.registry import RegistryEntry
 
-TERMS = Terms(price_in_wei=Wei(2), price_out_wei=Wei(3))
+FIVE_WEI = Terms(price_in_wei=Wei(2), price_out_wei=Wei(3))
 
 
 def request(number: int) -> RequestId:
@@ -33,7 +44,7 @@ def request(number: int) -> RequestId:
 
 def test_a_call_is_one_row_whatever_becomes_of_it() -> None:
     book = CallBook(lambda: 0.0)
-    book.note(request(1), BASE_ONLY, "bid", terms=TERMS)
+    book.note(request(1), BASE_ONLY, "bid", terms=FIVE_WEI)
     book.note(request(1), BASE_ONLY, "lost", reason="another bid was better: 1 wei in, 2 out, first token in 9 ms")
     (call,) = book.last_hour()
     assert (call.fate, call.price_wei, call.winner_price_wei) == ("lost", 5, 3)
@@ -41,7 +52,7 @@ def test_a_call_is_one_row_whatever_becomes_of_it() -> None:
 
 def test_a_reason_without_a_price_names_none() -> None:
     book = CallBook(lambda: 0.0)
-    book.note(request(1), BASE_ONLY, "lost", reason="the requester left without a word", terms=TERMS)
+    book.note(request(1), BASE_ONLY, "lost", reason="the requester left without a word", terms=FIVE_WEI)
     assert book.last_hour()[0].winner_price_wei is None
 
 
@@ -184,3 +195,62 @@ def test_rests_double_up_to_ten_minutes_and_end_when_the_peer_is_reached() -> No
     for number in range(RESTS_MAX + 1):
         unreached.note(peer_id_of("a") if number == 0 else f"peer {number}")  # type: ignore[arg-type]  # any text
     assert not unreached.is_resting(A)
+
+
+# ---- the list of peers says who sells, who is called, who wins, and why not
+
+
+A, B = peer_id_of("a"), peer_id_of("b")
+
+
+def test_a_seller_that_is_known_by_its_advertisement_alone_is_listed() -> None:
+    known = KnownPeer(peer_id=A, address="/x", learned_from="bootstrap", is_connected=True)
+    found = with_sellers([known], [ad_of("a"), ad_of("b")])
+    assert [(peer.peer_id, peer.learned_from, peer.is_connected) for peer in found] == [
+        (A, "bootstrap", True),
+        (B, "advertisement", False),
+    ]
+    assert found[1].address == ad_of("b").addresses[0]
+
+
+def test_an_adapter_is_listed_with_who_has_it_in_memory_and_the_price_where_it_is_loaded_first() -> None:
+    adapter = OfferedAdapter(id=AdapterId("0x" + "ab" * 32), name="harbour")
+    listed = Listed(adapter=adapter, base=BASE, num_nodes=3)
+    warm = ad_of("a", warm=(adapter,))
+    cold = [ad_of(name, warm=(), terms=TERMS, terms_max=priced(TERMS, times)) for name, times in (("b", 3), ("c", 2))]
+    show = partial(adapter_to_plain, listed, base_name=None, is_our_base=True, is_here=False)
+    found = show([warm, *cold])
+    assert (found["num_sellers"], found["num_in_memory"]) == (3, 1)
+    assert int(found["price_wei"]) == both(TERMS)
+    assert int(found["price_cold_wei"]) == both(priced(TERMS, 2))
+    assert show([warm])["price_cold_wei"] is None
+
+
+async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"cheap": 1, "dear": 2, "gone": 1}) as market:
+        market.chain.unbonded.add(wallet_of("gone"))
+        await market.ask("hello")
+        requester, sellers = market.buyer.requester, market.buyer.ledger.sellers
+        listed = {}
+        for name in market.sellers:
+            ad, peer_id = ad_of(name), peer_id_of(name)
+            standing = SellerStanding(
+                record=sellers.find(ad.wallet), worth=requester.worth_of(ad), asked=requester.asked.find(peer_id)
+            )
+            peer = KnownPeer(peer_id=peer_id, address="", learned_from="inbound", is_connected=True)
+            listed[name] = peer_to_plain(peer, ad, base=BASE, standing=standing)["seller"]
+    cheap, dear, gone = (listed[name] for name in ("cheap", "dear", "gone"))
+    assert [(one["num_asked"], one["num_won"]) for one in (cheap, dear, gone)] == [(1, 1), (1, 0), (0, 0)]
+    assert (cheap["why_not"], cheap["num_whole"], cheap["trust_ppm"]) == (None, 1, trust_ppm(whole=1))
+    assert dear["why_not"].startswith(f"another bid was better: {TERMS.price_in_wei} wei in")
+    assert (gone["bonded_wei"], gone["measured_tokens_per_s"]) == ("0", None)
+    assert cheap["measured_tokens_per_s"] > 0
+
+
+def test_only_the_peers_that_were_called_most_recently_are_remembered() -> None:
+    asked = AskedSellers()
+    for number in range(ASKED_MAX + 1):
+        asked.note(PeerId(f"peer {number}"), has_won=False, why="too dear")
+    assert asked.find(PeerId("peer 0")) == AskedSeller()
+    asked.note(PeerId("peer 1"), has_won=True, why=None)
+    assert asked.find(PeerId("peer 1")) == AskedSeller(num_asked=2, num_won=1)

@@ -1,7 +1,9 @@
 """A seller is judged by its staked wallet: peer ids cost nothing, and a claim of speed is worth what was measured."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -9,7 +11,6 @@ import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.seller import ad_of
-from support.market_world.slow import answer_slowly
 from support.market_world.terms import (
     CALL,
     CHUNK_TOKENS,
@@ -27,10 +28,12 @@ from support.market_world.terms import (
     signer_of,
     wallet_of,
 )
+from support.offers import BID
 
 from openledger_node.ledger.sellers import FIRST_BAR_NS
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryTransport
+from openledger_node.payments.accounts import LaneAccount
 from openledger_protocol.advertisement import Advertisement, sign_advertisement, sign_binding
 from openledger_protocol.errors import MalformedError, OverloadedError, UnavailableError
 from openledger_protocol.payments import channel_id
@@ -74,7 +77,7 @@ class Sybil:
     ) -> None:
         binding = sign_binding(key_of(signer), NETWORK, transport.peer_id, wallet)
         at = {"at_s": now_s(), "wallet": wallet, "signer": signer_of(signer.removesuffix(" signer"))}
-        self.ad = ad_of(name, **at, terms=CHEAP, binding=binding)
+        self.ad = ad_of(name, **at, terms=CHEAP, binding=binding, tokens_per_s=10**6)
         self.content = sign_advertisement(self.ad, seed_of(name))
         self.num_calls = self.num_paid = 0
         self._answer = answer
@@ -95,23 +98,8 @@ class Sybil:
 
 
 def bid_of(ad: Advertisement, call: Call) -> BidMessage:
-    return BidMessage(
-        id=call.id,
-        wallet=ad.wallet,
-        signer=ad.signer,
-        generation=ad.generation,
-        terms=ad.terms,
-        profile_hash=ad.profile_hash,
-        algo_id=ad.algo_id,
-        index_root=ZERO_DIGEST,
-        chunk_tokens=ad.chunk_tokens,
-        context_max=ad.context_max,
-        queue=0,
-        is_warm=True,
-        ttft_ms=0,
-        tokens_per_s=10**6,
-        valid_ms=20_000,
-    )
+    told = {each.name: getattr(ad, each.name) for each in fields(BidMessage) if hasattr(ad, each.name)}
+    return replace(BID, **told, id=call.id, index_root=ZERO_DIGEST, queue=0, ttft_ms=0)
 
 
 async def open_sybils(
@@ -265,12 +253,22 @@ async def test_false_use_of_a_wallet_neither_harms_its_owner_nor_takes_its_place
 
 @pytest.mark.parametrize(("took_s", "outcome"), [(2.2, "successes"), (2.3, "late"), (3.5, "failures")])
 async def test_an_answer_is_late_after_twice_its_time_and_failed_after_four_times(
-    tmp_path: Path, mock_clock: trio.testing.MockClock, took_s: float, outcome: str
+    tmp_path: Path,
+    mock_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    took_s: float,
+    outcome: str,
 ) -> None:
     """The bid promises 8 ms and 30 tokens at 50 a second, and a second more is free."""
     async with open_market(tmp_path, {"seller": 1}) as market:
         seller = market.sellers["seller"]
-        answer_slowly(seller, lambda: mock_clock.jump(took_s))
+        open_account = seller.accounts.open
+
+        async def open_late(*args: Any) -> LaneAccount:
+            mock_clock.jump(took_s)
+            return await open_account(*args)
+
+        monkeypatch.setattr(seller.accounts, "open", open_late)
         await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(seller.state.wallet)
     assert [getattr(record, name) for name in (outcome, "defaults")] == [1, 0]

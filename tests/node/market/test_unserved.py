@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from support.market_world.seller import seller_state
 from support.market_world.terms import BASE, TERMS, peer_id_of, word
+from support.offers import CALL
 
 from openledger_node.market.demand import HOUR_S
 from openledger_node.market.offer import PricePolicy
@@ -26,20 +27,11 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, Digest, Wei
 from openledger_protocol.wire.market import Call
 
 STATE = seller_state("ada", PricePolicy(floor=TERMS))
-CALLED = Call(
-    id=RequestId(word("r1")),
-    base=BASE,
-    adapter=AdapterId(word("lake")),
-    tokens_in=100,
-    tokens_max=64,
-    price_in_max=Wei(3),
-    price_out_max=Wei(4),
-    deadline_ms=1_000,
-)
+CALLED = replace(CALL, base=BASE, adapter=AdapterId(word("lake")), price_in_max=Wei(3), price_out_max=Wei(4))
 LACKING = UnknownModelError("it is not here")
 BETTER = "another bid was better: 1 wei in, 2 out, first token in 40 ms, then 90 a second"
 

@@ -11,10 +11,11 @@ from support.market_world.chain import Chain
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
 
+from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
 from openledger_node.market.board import AdTable
 from openledger_node.market.places import Placed, PlacedAds
-from openledger_node.market.vetting import ASK_TIMEOUT_S, STALE_S, WANTED_S, Vetting
+from openledger_node.market.vetting import ASK_TIMEOUT_S, AWAY_S, KEPT_S, STALE_S, WANTED_S, Vetting
 from openledger_node.market.worth import (
     BASE_MAX,
     OTHERS_MAX,
@@ -28,8 +29,9 @@ from openledger_node.market.worth import (
     Worth,
     crowded_out,
 )
+from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter
-from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.errors import BadSignatureError, ProtocolError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
 
 BONDED, UNREAD, UNBONDED = Worth(bonded_wei=Wei(10**18)), Worth(), Worth(bonded_wei=Wei(0))
@@ -329,3 +331,71 @@ async def test_a_bond_that_was_read_long_ago_is_read_again(
     await vetting.read(vetting.stale(ads, 1))
     assert vetting.worth_of(ads[0]).bonded_wei == 0
     assert vetting.stale(ads, 2) == ads[1:]
+
+
+# ---- while the chain can't be asked, sellers that were fit lately go on
+
+
+class Sellers:
+    """Two sellers, and which of them a buyer may call."""
+
+    def __init__(self, ledger: Ledger, vetting: Vetting) -> None:
+        self.known, self.stranger = ad_of("seller"), ad_of("stranger")
+        self._ledger, self._vetting = ledger, vetting
+
+    async def choose(self) -> tuple[list[Advertisement], dict[PeerId, ProtocolError]]:
+        both = [self.known, self.stranger]
+        records = self._ledger.sellers.of([ad.wallet for ad in both])
+        return await self._vetting.choose(both, records, 8)
+
+
+@pytest.fixture
+def sellers(ledger: Ledger, vetting: Vetting) -> Sellers:
+    return Sellers(ledger, vetting)
+
+
+async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(
+    sellers: Sellers, chain: Chain, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain.unbonded.add(sellers.stranger.wallet)
+    await sellers.choose()
+    chain.is_down = True
+    await trio.sleep(KEPT_S + 1)
+    fit, unfit = await sellers.choose()
+    assert fit == [sellers.known]
+    assert "the chain can't be asked about its wallet" in unfit[sellers.stranger.peer_id].message
+    await trio.sleep(AWAY_S)
+    fit, unfit = await sellers.choose()
+    assert (fit, len(unfit)) == ([], 2)
+
+
+async def test_a_seller_that_lost_its_bond_is_not_called_as_soon_as_the_chain_says_so(
+    sellers: Sellers, chain: Chain, autojump_clock: trio.testing.MockClock
+) -> None:
+    await sellers.choose()
+    chain.is_down = True
+    await trio.sleep(KEPT_S + 1)
+    await sellers.choose()
+    chain.is_down = False
+    chain.unbonded.add(sellers.known.wallet)
+    await trio.sleep(KEPT_S)
+    assert (await sellers.choose())[0] == [sellers.stranger]
+
+
+@pytest.mark.parametrize("goes_away", ["is_down", "is_silent"])
+async def test_a_signer_is_believed_unasked_if_its_wallet_was_fit_lately(
+    sellers: Sellers, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock, goes_away: str
+) -> None:
+    known, stranger = sellers.known, sellers.stranger
+    chain.strangers.add(stranger.signer)
+    await sellers.choose()
+    with pytest.raises(BadSignatureError):
+        await vetting.check_signer(stranger.signer, stranger.wallet)
+    setattr(chain, goes_away, True)
+    num_asked = chain.num_asked
+    for _ in range(3):
+        await vetting.check_signer(known.signer, known.wallet)
+    assert chain.num_asked == num_asked + 1
+    for signer in (stranger.signer, known.signer):
+        with pytest.raises(ChainError):
+            await vetting.check_signer(signer, stranger.wallet)

@@ -108,6 +108,17 @@ async def test_a_restart_does_not_forget_which_charges_have_no_receipt_yet(ledge
     assert (again.found_wei, again.tab.lost_wei) == (70, 30)
 
 
+@pytest.mark.parametrize(("charged_wei", "ceiling_wei", "lost_wei"), [(70, 1_000, 30), (0, 50, 50), (120, 1_000, 0)])
+def test_a_restart_reckons_with_what_was_paid_on_streams_and_no_receipt_has_charged_within_the_vouchers(
+    charged_wei: int, ceiling_wei: int, lost_wei: int
+) -> None:
+    tab = Tab(charged_wei=Wei(charged_wei), ceiling_wei=Wei(ceiling_wei))
+    lane = PayerLane.after_restart(
+        channel_id=CHANNEL, adapter_id=BASE_ONLY, tab=tab, lost={A: Wei(100)}, receipts_wei=Wei(0)
+    )
+    assert (lane.found_wei, lane.tab.lost_wei) == (charged_wei, lost_wei)
+
+
 def test_a_stream_is_lost_once_and_a_settled_one_never() -> None:
     channel = channel_of(ceiling_wei=100)
     channel.tab.running.update({A: Wei(30), B: Wei(70)})

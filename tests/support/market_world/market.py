@@ -142,6 +142,17 @@ async def open_market(
                 await nursery.start(seller.engine.run)
                 await nursery.start(seller.transport.run)
             ledger = ledgers.enter_context(closing(open_ledger(root / "buyer.db")))
+            if opened := audits(ledger):
+                await nursery.start(opened.run)
+            payer = open_payer(
+                ledger,
+                domain=DOMAIN,
+                tokenizer=ByteTokenizer(),
+                sign=sign_as("authorizer"),
+                now_ns=clock,
+                keep=keep_texts(ledger),
+                audits=opened,
+            )
             spending_limit = SpendingLimit(
                 peers=ledger.peers,
                 payer=PAYER,
@@ -150,11 +161,7 @@ async def open_market(
                 now_ns=clock,
                 lost_since=ledger.purchases.since,
             )
-            opened = audits(ledger)
-            if opened:
-                await nursery.start(opened.run)
-            limits = limits or RequesterLimits()
-            buyer = _open_buyer(ledger, network, chain, clock, spending_limit, limits, keep_texts(ledger), opened)
+            buyer = _open_buyer(ledger, network, chain, payer, spending_limit, limits or RequesterLimits(), clock)
             await nursery.start(buyer.transport.run)
             for seller in sellers.values():
                 assert buyer.ads.learn(seller.ad()), buyer.ads.why_refused
@@ -167,24 +174,13 @@ def _open_buyer(
     ledger: Ledger,
     network: MemoryNetwork,
     chain: Chain,
-    clock: Clock,
+    payer: Payer,
     spending_limit: SpendingLimit,
     limits: RequesterLimits,
-    keep: Keep,
-    audits: ReceiptAudits | None,
+    clock: Clock,
 ) -> Buyer:
-    tokenizer, drawn = ByteTokenizer(), count(1)
-    transport = MemoryTransport(network, peer_id_of("buyer"))
+    transport, drawn = MemoryTransport(network, peer_id_of("buyer")), count(1)
     ads = AdTable(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
-    payer = open_payer(
-        ledger,
-        domain=DOMAIN,
-        tokenizer=tokenizer,
-        sign=sign_as("authorizer"),
-        now_ns=clock,
-        keep=keep,
-        audits=audits,
-    )
     requester = Requester(
         network=NETWORK,
         transport=transport,
@@ -193,7 +189,7 @@ def _open_buyer(
         spending_limit=spending_limit,
         sellers=ledger.sellers,
         base=BASE,
-        tokenizer=tokenizer,
+        tokenizer=ByteTokenizer(),
         rules=(1, 7),
         backing=chain.backing(),
         limits=limits,
