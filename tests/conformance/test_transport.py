@@ -1,13 +1,13 @@
 """What every transport must do, run over every plug."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 
 import pytest
 import trio
 import trio.testing
 from support.peers import DEADLINE_S, Open, drain, echo, opener, receive, start, tune_in, until
-from support.steps import cancelled_after
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
@@ -17,6 +17,29 @@ from openledger_protocol.errors import MalformedError
 
 ECHO = "/openledger/test/echo/1"
 TOPIC = "/openledger/test/news/1"
+
+
+class _Counter(trio.abc.Instrument):
+    def __init__(self, num_left: int, scope: trio.CancelScope) -> None:
+        self._num_left = num_left
+        self._scope = scope
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._num_left -= 1
+        if not self._num_left:
+            self._scope.cancel()
+
+
+@contextmanager
+def cancelled_after(num_steps: int) -> Iterator[trio.CancelScope]:
+    """Cancel what runs inside once trio's tasks, all together, have been taken up so many times."""
+    with trio.CancelScope() as scope:
+        counter = _Counter(num_steps, scope)
+        trio.lowlevel.add_instrument(counter)
+        try:
+            yield scope
+        finally:
+            trio.lowlevel.remove_instrument(counter)
 
 
 @pytest.fixture(params=plug_names("transport"))

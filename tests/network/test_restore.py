@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from support.processes import stranger
+from network import stranger
 from support.processes.network import RunningNetwork, answer_of, ask, status_of
 from support.processes.nodes import wait_for
 

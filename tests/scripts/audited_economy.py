@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from eth.abc import BlockHeaderAPI
+from eth_hash.auto import keccak
 from support.chain_world.contract_world import (
     ADAPTERS,
     DEPOSIT_WEI,
@@ -14,22 +16,34 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.chain_world.evidence import Evidence, evidence
-from support.chain_world.votes import Call, decide
-from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account, plain_receipt
+from support.chain_world.deployed import DeployedChain
+from support.signed import (
+    AUTHORIZER_KEY,
+    NODE,
+    NODE_KEY,
+    PAYER,
+    PAYER_KEY,
+    SIGNER_KEY,
+    WORK,
+    account,
+    digest,
+    plain_receipt,
+)
 
 from openledger_node.chain.bonds import ContributorBonds
+from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.deployment import Deployment
-from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
-from openledger_node.network_file import Network
+from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
+from openledger_node.network_file import WRAPPED_VOTES, Network
 from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
+from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.claims import SkipCode
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.eip712 import hex_digest, staking_domain
+from openledger_protocol.eip712 import Domain, hex_digest, staking_domain
 from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.openings import ClaimLine, openings_of
-from openledger_protocol.payments import ChannelConfig, Refund, receipt_digest, refund_digest
+from openledger_protocol.payments import ChannelConfig, Receipt, Refund, channel_id, receipt_digest, refund_digest
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import (
@@ -48,6 +62,106 @@ NODE2, PAYOUT2 = address_of(NODE2_KEY), account(0x61)
 HEIR_KEY = b"\x32" * 32
 CONTRIBUTORS = [account(0x100), account(0x101)]
 WINDOWS = DEVELOPMENT_WINDOWS
+
+
+FOR = 1
+WRAPPED_WEI = DEVELOPMENT_VOTING.quorum_floor_wei + 7
+Call = tuple[str, str, tuple[object, ...]]  # a contract, its function, and arguments
+
+proposal_numbers = count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A receipt, its shares and texts, and the node's signature."""
+
+    config: ChannelConfig
+    receipt: Receipt
+    shares: tuple[Share, ...]
+    signature: bytes
+    prompt: bytes
+    output: bytes
+    digest: Digest
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The arguments of `challenge`."""
+        return self.config, self.receipt, self.shares, self.signature, self.prompt, self.output
+
+
+def evidence(
+    config: ChannelConfig, payments: Domain, number: int, *, now_s: int, key: bytes = SIGNER_KEY
+) -> Evidence:
+    """The receipt of this number on a channel, issued now, and signed by a key of the node."""
+    salt = number.to_bytes(32, "big")
+    prompt, output = salt + b"a prompt", salt + b"an answer"
+    shares = (Share(datanet_id=DatanetId(digest("d")), account=account(0x100), ppm=1_000_000),)
+    commits = (Digest("0x" + keccak(text).hex()) for text in (prompt, output))
+    prompt_commit, output_commit = commits
+    receipt = plain_receipt(
+        1,
+        shares,
+        channel_id=channel_id(config, payments),
+        seq=number,
+        issued_at_s=now_s,
+        work=replace(WORK, prompt_commit=prompt_commit, output_commit=output_commit),
+        cumulative_wei=Wei(number),
+    )
+    hashed = receipt_digest(receipt, payments)
+    return Evidence(
+        config=config,
+        receipt=receipt,
+        shares=shares,
+        signature=sign_digest(key, hashed),
+        prompt=prompt,
+        output=output,
+        digest=hex_digest(hashed),
+    )
+
+
+# ---- votes: the bank has all and delegates them to itself
+
+
+def propose(chain: DeployedChain, *calls: Call) -> tuple[object, ...]:
+    """Propose these calls, and return the arguments of the proposal."""
+    proposal = _proposal(chain, calls)
+    _get_votes(chain)
+    assert chain.send("OpenGovernor", "propose", *proposal).is_ok
+    return proposal
+
+
+def decide(chain: DeployedChain, *calls: Call) -> TransactionReceipt:
+    """Propose these calls, vote for them, wait, and execute them, which takes 50 seconds of the chain."""
+    proposal = propose(chain, *calls)
+    *actions, description = proposal
+    decided = (*actions, keccak(str(description).encode()))
+    number = chain.read("OpenGovernor", "getProposalId", *decided)
+    chain.client.advance(DEVELOPMENT_VOTING.delay_s + 1)
+    assert chain.send("OpenGovernor", "castVote", number, FOR).is_ok
+    chain.client.advance(DEVELOPMENT_VOTING.period_s)
+    assert chain.send("OpenGovernor", "queue", *decided).is_ok
+    chain.client.advance(DEVELOPMENT_VOTING.timelock_s)
+    return chain.send("OpenGovernor", "execute", *decided)
+
+
+def _get_votes(chain: DeployedChain) -> None:
+    """Let the bank vote with its tokens, or with wrapped ones if the token has no votes."""
+    contract = "OpenToken"
+    if WRAPPED_VOTES in chain.contracts:
+        contract = WRAPPED_VOTES
+        assert chain.send("OpenToken", "approve", chain.contracts[WRAPPED_VOTES], WRAPPED_WEI).is_ok
+        assert chain.send(WRAPPED_VOTES, "depositFor", chain.bank, WRAPPED_WEI).is_ok
+    assert chain.send(contract, "delegate", chain.bank).is_ok
+
+
+def _proposal(chain: DeployedChain, calls: Sequence[Call]) -> tuple[object, ...]:
+    """The arguments of `propose`; the description makes it another one each time."""
+    data = [load_contract(contract).encode(function, *arguments) for contract, function, arguments in calls]
+    targets = [chain.contracts[contract] for contract, _, _ in calls]
+    return targets, [0] * len(calls), data, f"proposal {next(proposal_numbers)}"
+
+
+# ---- the economy
 
 
 @dataclass(kw_only=True)

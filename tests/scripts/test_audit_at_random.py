@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
-from audited_economy import NODE2, NODE2_KEY, OPEN, WINDOWS, Economy, open_economy
+from audited_economy import NODE2, NODE2_KEY, OPEN, WINDOWS, Call, Economy, decide, open_economy
 from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, STRANGER_KEY
-from support.chain_world.votes import Call, decide
 from support.signed import NODE, NODE_KEY, PAYER_KEY, SIGNER_KEY, account
 from support.tiers import depth
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import Domain, payments_domain
 from openledger_protocol.epoch import Params, Windows
+from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.opening import Opening
 from openledger_protocol.payments import (
     ChannelConfig,
     Receipt,
@@ -29,6 +31,7 @@ from openledger_protocol.primitives import (
 )
 from openledger_protocol.settlement import ClaimRecord, Item, ItemSpan
 from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.wire.inference import Salts
 
 PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY = (bytes([number]) * 32 for number in (1, 2, 3, 4))
 PAYER, AUTHORIZER, NODE, SIGNER = (address_of(key) for key in (PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY))
@@ -68,6 +71,19 @@ def plain_receipt(amount_wei: int = 1, shares: tuple[Share, ...] = (), **changes
     fields = {"channel_id": CHANNEL, "seq": 1, "issued_at_s": 1, "adapter_id": BASE_ONLY, "algo_id": 1, "work": WORK}
     sums = {"amount_wei": Wei(amount_wei), "cumulative_wei": Wei(amount_wei), "shares_hash": shares_hash(shares)}
     return Receipt(**fields | sums | changes)
+
+
+def opening_of(answer: str) -> Opening:
+    """The exchange of an answer."""
+    salt = Salt(digest("e"))
+    return Opening(
+        messages=(Message(role="user", content="Who keeps the harbour?"),),
+        sampling=SamplingParams(max_tokens=9, seed=7),
+        prefix="",
+        text=answer,
+        ids=(),
+        salts=Salts(prompt=salt, output=salt, fingerprint=salt),
+    )
 
 
 def lane_item(

@@ -14,7 +14,7 @@ import torch
 import trio
 from peft import PeftModel
 from support.local_engine import engine_options
-from support.processes.living_peer import wait_until
+from support.processes.nodes import wait_for
 from support.real_vllm import ARGUMENTS, VLLM_VARIABLE, tiny_settings
 from support.tiny import END_ID, greedy, make_adapter, make_base
 from tokenizers import Tokenizer
@@ -158,7 +158,7 @@ def test_who_leaves_stops_vllm(backend: VllmBackend) -> None:
     backend.join("s", None)
     run(backend, "s", (5,), 0, replace(GREEDY, max_tokens=120))
     backend.leave("s")
-    wait_until(lambda: num_at_work(backend) == 0)
+    wait_for(lambda: num_at_work(backend) == 0)
 
 
 def test_a_sequence_goes_on_behind_tokens_that_vllm_did_not_draw(backend: VllmBackend) -> None:

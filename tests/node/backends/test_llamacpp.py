@@ -14,7 +14,7 @@ import pytest
 from gguf import GGUFReader
 from support.fake_llama import Behaviour, fake_llama
 from support.llama_programs import fake_program
-from support.processes.living_peer import wait_until
+from support.processes.nodes import wait_for
 from support.tiny import make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
 from support.torch_bases import cpu_settings
@@ -368,7 +368,7 @@ def test_closing_ends_the_server_soon_even_if_it_would_rather_not(own: Serve, tm
     began_s = time.monotonic()
     backend.close()
     assert time.monotonic() - began_s < 2
-    wait_until(lambda: has_ended(number))
+    wait_for(lambda: has_ended(number))
 
 
 def has_ended(number: int) -> bool:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 from support.chain_world.case_world import RIGHT, challenge_of
-from support.openings import opening_of
-from support.signed import CONFIG, PAYMENTS, WORK, plain_receipt
+from support.signed import CONFIG, PAYMENTS, WORK, opening_of, plain_receipt
 
 from openledger_node.chain.cases import CONTRACT, Challenge, read_challenge
 from openledger_node.chain.contracts import load_contract

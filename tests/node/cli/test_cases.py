@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.verbs import Ran, Run
+from support.verbs import FixedMoney, Ran, Run
 
 from openledger_node.cli import cases
 from openledger_node.cli.cases import _lines
@@ -21,23 +21,6 @@ CASE: dict[str, Any] = {
     "detail": "3 of them differ",
     "next": "the votes judge it",
 }
-
-
-class FixedMoney:
-    """Answers every query alike."""
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.found, self.asked = found, []
-
-    def __enter__(self) -> "FixedMoney":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def ask(self, question: str, **arguments: Any) -> Any:
-        self.asked.append((question, arguments))
-        return self.found
 
 
 def shown(run: Run, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], *words: str) -> tuple[Ran, FixedMoney]:

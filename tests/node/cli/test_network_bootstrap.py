@@ -8,7 +8,8 @@ from urllib.request import urlopen
 
 import pytest
 from support.processes.bootstrap_node import BootstrapNode, start_bootstrap
-from support.processes.living_peer import LivingPeer, wait_until
+from support.processes.living_peer import LivingPeer
+from support.processes.nodes import wait_for
 from support.verbs import Run
 
 from openledger_node.demo.processes import DemoError
@@ -37,12 +38,12 @@ def test_it_serves_peers_shows_them_in_metrics_and_ends_cleanly(tmp_path: Path) 
         assert "openledger_bootstrap_reached" not in metrics_of(node)
         with LivingPeer(tmp_path / "ada", NET, bootstrap=node.addresses) as ada:
             assert ada.told
-            wait_until(lambda: metrics_of(node)["openledger_bootstrap_registrations"] == 1)
+            wait_for(lambda: metrics_of(node)["openledger_bootstrap_registrations"] == 1)
             shown = metrics_of(node)
             assert shown['openledger_bootstrap_connections{kind="inbound"}'] == 1
             assert shown["openledger_bootstrap_reached"] == 1
             assert shown["openledger_bootstrap_circuits_max"] == CIRCUITS_MAX
-            wait_until(lambda: "INFO others reach this node: 1 peer dialled in from this machine" in node.log())
+            wait_for(lambda: "INFO others reach this node: 1 peer dialled in from this machine" in node.log())
         assert node.signal(signal.SIGTERM) == 0
         assert "since the start" in node.log()[-1]
 

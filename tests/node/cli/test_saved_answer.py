@@ -4,23 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.verbs import FixedMoney
 
 from openledger_node.cli import attribution
 from openledger_node.errors import InputError, NodeError
-
-
-class OneAnswer:
-    """Money that knows one answer."""
-
-    def __enter__(self) -> "OneAnswer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def ask(self, question: str, **arguments: Any) -> dict[str, Any]:
-        assert (question, arguments) == ("answer_page", {"receipt": "0x25"})
-        return {"digest": "0x253914e480", "html": "<!doctype html>é"}
 
 
 @pytest.mark.parametrize(
@@ -39,10 +26,12 @@ def test_flags_that_do_not_fit_are_refused_before_the_node_is_asked(flags: dict[
 def test_an_answer_is_written_once_and_over_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(attribution, "open_money", OneAnswer)
+    money = FixedMoney({"digest": "0x253914e480", "html": "<!doctype html>é"})
+    monkeypatch.setattr(attribution, "open_money", lambda: money)
     file = tmp_path / "answer.html"
     show = {"receipt": "0x25", "follow": False, "limit": 20, "as_json": True}
     attribution.show(html=file, **show)  # type: ignore[arg-type]
+    assert money.asked == [("answer_page", {"receipt": "0x25"})]
     assert file.read_text(encoding="utf-8") == "<!doctype html>é"
     assert '"size_bytes": 17' in capsys.readouterr().out
     file.write_text("mine")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
+from support.market_world.adapter_liars import entry_of
 from support.market_world.row_world import (
     ANN,
     BOB,
@@ -28,7 +29,7 @@ from openledger_node.network.row_shelf import NodeShelf
 from openledger_node.p2p.partial import PREFIX
 from openledger_node.p2p.provider import ANSWER_S
 from openledger_node.p2p.rows_fetch import HURRY_S, RowsLimits
-from openledger_protocol.codec import sha256_digest, to_plain
+from openledger_protocol.codec import to_plain
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
 from openledger_protocol.offer import CONSENT
@@ -41,7 +42,6 @@ from openledger_protocol.wire.rows import (
     RowsListing,
     RowsMessage,
 )
-from openledger_protocol.wire.transfer import FileEntry, chunk_digests
 
 THIEF = key_of("thief").address
 
@@ -54,10 +54,6 @@ async def world(tmp_path: Path) -> AsyncIterator[RowWorld]:
 
 def no_progress(done_bytes: int, total_bytes: int) -> None:
     assert 0 <= done_bytes <= total_bytes
-
-
-def entry_of(part: str, content: bytes) -> FileEntry:
-    return FileEntry(path=part, size_bytes=len(content), digest=sha256_digest(content), chunks=chunk_digests(content))
 
 
 # ---- honest peers

@@ -11,7 +11,7 @@ from support.canary import files_with
 from support.market_world.market import open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import NOW_NS, Clock
-from support.openings import opening_of
+from support.signed import opening_of
 
 from openledger_node.errors import KeyFileError
 from openledger_node.home import Home

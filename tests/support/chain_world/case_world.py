@@ -27,8 +27,7 @@ from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, Dige
 from openledger_protocol.signatures import address_of, sign_digest
 
 from ..contributors import ADA, BEN
-from ..openings import opening_of
-from ..signed import AUTHORIZER_KEY, NODE, PAYER_KEY, SIGNER_KEY, WORK, digest
+from ..signed import AUTHORIZER_KEY, NODE, PAYER_KEY, SIGNER_KEY, WORK, digest, opening_of
 from .contract_world import OPEN
 from .world import World, open_session, open_world
 

@@ -9,8 +9,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -27,8 +25,6 @@ from openledger_node.plugs import load_plug
 from support.peers import LOOPBACK, echo
 
 ECHO, RAISING, DEAF, TOPIC = "/test/echo/1", "/test/raising/1", "/test/deaf/1", "/test/news/1"
-DEADLINE_S = 30.0
-POLL_S = 0.02
 
 
 class LivingPeer:
@@ -81,15 +77,6 @@ class LivingPeer:
         line = self.process.stdout.readline()
         assert line, f"the peer in {self.folder} has ended with {self.process.wait()}"
         return json.loads(line)
-
-
-def wait_until(condition: Callable[[], object], *, within_s: float = DEADLINE_S) -> float:
-    """Wait for something in another process, and return how long it took."""
-    began_s = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began_s < within_s, f"not within {within_s} s"
-        time.sleep(POLL_S)
-    return time.monotonic() - began_s
 
 
 async def main(folder: Path, network: str, listen: str, *bootstrap: str) -> None:
