@@ -101,6 +101,17 @@ def test_no_other_path_may(path: Any) -> None:
         decode(frame)
 
 
+def test_files_and_versions_are_not_mixed_up() -> None:
+    frame = manifest_frame()
+    frame["files"][3]["path"] = VERSION
+    with pytest.raises(MalformedError, match="files: path: not a file of an adapter"):
+        decode(frame)
+    frame = manifest_frame()
+    frame["versions"][0]["path"] = "adapter.json"
+    with pytest.raises(MalformedError, match="versions: path: not a Datanet's version"):
+        decode(frame)
+
+
 def test_a_file_is_not_listed_twice_even_by_another_case_and_none_that_is_needed_is_missing() -> None:
     for files in (MANIFEST.files[:1] * 2, (*MANIFEST.files, entry("attribution/Manifest.json"))):
         with pytest.raises(MalformedError, match="a file is listed twice"):

@@ -79,6 +79,11 @@ def test_an_owner_leaves_rows_out_and_ends_nobodys_pay(tmp_path: Path, ledger: L
     assert without_withdrawn(datanet, found, 2_000).accounts == (ZERO_ADDRESS, BEN)
 
 
+def test_of_two_withdrawals_the_first_counts(ledger: Ledger) -> None:
+    read(ledger, withdrawal(ADA, FIRST), withdrawal(ADA, FIRST, effective_at_s=2_000, block=2))
+    assert read_withdrawn(ledger.events, LAKE_ID) == {(ADA, canonical_digest(FIRST)): 1_000}
+
+
 def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7), final=6)
     view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0, lambda: 7, lambda _: 0)

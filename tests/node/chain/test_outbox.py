@@ -171,6 +171,13 @@ def test_what_waits_for_an_earlier_one_is_not_refused(desk: Desk) -> None:
     assert desk.chain.mined_calls() == [b"approve", b"bond"]
 
 
+def test_what_still_fails_once_nothing_is_before_it_is_refused(desk: Desk) -> None:
+    desk.chain.refusing.add(b"bond")
+    desk.want("approve", "bond")
+    desk.settle()
+    assert desk.states() == {"approve": "final", "bond": "refused"}
+
+
 # ---- endpoints that lose, double and refuse
 
 
@@ -242,6 +249,16 @@ def test_a_stuck_one_is_made_dearer_under_the_same_nonce(desk: Desk) -> None:
         for before, after in pairwise(prices):
             assert after.fee_max_wei * 8 >= before.fee_max_wei * 9
             assert after.tip_max_wei * 8 >= before.tip_max_wei * 9
+
+
+def test_a_pool_that_wants_more_is_given_more_at_once(desk: Desk) -> None:
+    desk.chain.refusals.append("underpriced")
+    desk.want("a")
+    desk.outbox.step()
+    assert [sent.fee_max_wei for sent in desk.chain.pool.values()] == [237]
+    assert len(desk.row("a").variants) == 2
+    desk.settle()
+    assert desk.row("a").mined_hash == desk.row("a").variants[1].hash
 
 
 def test_the_cheaper_variant_may_be_the_one_that_is_mined(desk: Desk) -> None:
@@ -317,6 +334,14 @@ def test_three_paid_failures_stop_their_kind_and_no_other(desk: Desk) -> None:
     (alert,) = desk.outbox.alerts
     assert alert.startswith("d: 3 claim transactions were reverted after their gas was paid: no more are sent until")
     assert "network forgive 'claim'" in alert
+
+
+def test_a_success_between_failures_starts_the_count_anew(desk: Desk) -> None:
+    desk.chain.refusing_mined |= {b"a", b"b", b"d", b"e"}
+    for data in "abcdef":
+        desk.want(data)
+        desk.settle()
+    assert desk.row("f").state == "final"
 
 
 def test_a_kind_that_is_forgiven_goes_on(desk: Desk) -> None:
@@ -500,6 +525,14 @@ def test_a_reorg_deeper_than_an_honest_chain_has_halts_all_money(desk: Desk) -> 
     desk.settle()
     assert desk.chain.pool == {}
     assert desk.states() == {"a": "mined", "b": "intended"}
+
+
+def test_whoever_else_finds_the_chain_broken_can_halt_it(desk: Desk) -> None:
+    desk.outbox.halt("the watcher says so")
+    desk.want("a")
+    desk.settle()
+    assert (desk.outbox.state.health, desk.outbox.state.why) == ("halted", "the watcher says so")
+    assert desk.states() == {"a": "intended"}
 
 
 # ---- a watcher that has just read the chain

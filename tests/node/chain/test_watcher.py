@@ -369,6 +369,13 @@ def test_another_chain_is_no_reorg(reader: Reader) -> None:
         reader.open()
 
 
+def test_an_endpoint_is_asked_for_its_chain_before_its_first_block_is_believed(reader: Reader) -> None:
+    reader.chain.told_chain_id = 1
+    reader.pay("a")
+    reader.read()
+    assert (reader.watcher.state.health, reader.texts()) == ("down", [])
+
+
 def test_logs_that_cannot_be_read_are_the_endpoints_fault(reader: Reader) -> None:
     def refuse(log: Log) -> Event | None:
         raise MalformedError("Claimed of PaymentChannels can't be read")

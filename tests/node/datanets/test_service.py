@@ -42,6 +42,13 @@ def test_rows_stand_in_the_order_in_which_their_batches_were_approved(own: OwnDa
     assert own.rows(own.get("lake")) == SECOND + FIRST
 
 
+def test_a_version_says_who_is_paid_where(own: OwnDatanets) -> None:
+    take_in(own, FIRST, accounts={"bo": BO})
+    version, *_ = own.next_version("lake")
+    assert [each.account for each in version.rows] == [ADA, BO]
+    assert own.get("lake").versions == ()
+
+
 def test_versions_count_up_and_a_repeated_one_keeps_its_name(own: OwnDatanets) -> None:
     take_in(own, FIRST)
     assert [publish(own), publish(own)] == ["1", "1"]
@@ -194,3 +201,13 @@ def test_a_withdrawn_row_never_comes_back(own: OwnDatanets) -> None:
     assert len(own.get("lake").withdrawn) == 1
     with pytest.raises(NodeError, match="1 row of this batch were withdrawn from lake"):
         own.contribute("lake", (*FIRST, *SECOND), {})
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_batch_whose_contributor_gets_an_address_is_paid(own: OwnDatanets, is_approved: bool) -> None:
+    batch = own.contribute("lake", FIRST, {})
+    assert batch.unpaid == 1
+    if is_approved:
+        own.approve("lake", batch.digest, {})
+    assert own.approve("lake", batch.digest, {"bo": BO}).unpaid == 0
+    assert own.get("lake").batches[0].unpaid == 0

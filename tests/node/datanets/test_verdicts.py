@@ -51,6 +51,11 @@ def test_a_copy_does_not_become_the_payee_by_a_withdrawal() -> None:
     assert [found.rows[place] for place in found.left_out] == [COPY]
 
 
+def test_a_copy_of_a_row_that_stays_is_paid_to_its_owner() -> None:
+    found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(OTHER)])
+    assert (kept(found), found.clusters()) == ([SAID, COPY], (0, 0))
+
+
 def test_a_row_that_an_appeal_has_cleared_stays_and_is_its_own() -> None:
     found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(SAID)], cleared=[canonical_digest(COPY)])
     assert (kept(found), found.clusters()) == ([OTHER, COPY], (0, 1))

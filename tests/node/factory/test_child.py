@@ -18,6 +18,8 @@ from openledger_node.models.bases import FAKE_BASE
 
 from .conftest import ROWS, Train
 
+pytestmark = pytest.mark.process
+
 WORKER = [sys.executable, "-m", "openledger_node.factory.worker"]
 SITE = """
 import os, sys, time
@@ -66,11 +68,6 @@ def test_a_trainer_in_its_own_process_does_what_it_does_in_ours(train: Train) ->
     assert theirs == ours
 
 
-def test_torch_stays_out_of_this_process() -> None:
-    modules = "openledger_node.factory.shelve, openledger_node.factory.child, openledger_node.cli.factory"
-    subprocess.run([sys.executable, "-c", f"import sys, {modules}; assert 'torch' not in sys.modules"], check=True)
-
-
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -92,11 +89,6 @@ def test_the_trainer_of_a_node_yields_to_its_answers(train: Train, plug: "Plug",
         train(ChildTrainer("odd", yields=yields))
 
 
-def test_an_unknown_trainer_is_named(train: Train) -> None:
-    with pytest.raises(ModelError, match="no trainer is called 'peft_laro': did you mean 'peft_lora'"):
-        train(ChildTrainer("peft_laro"))
-
-
 def test_an_interrupt_ends_the_training_process(train: Train) -> None:
     def interrupt(_: TrainingProgress) -> None:
         raise KeyboardInterrupt
@@ -115,9 +107,3 @@ def test_the_training_process_ends_with_its_parent(tmp_path: Path, plug: "Plug")
     run = subprocess.run(WORKER, input=encode_start(order), capture_output=True, text=True, timeout=20, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert "Traceback" not in run.stderr
-
-
-def test_a_signal_to_the_terminal_does_not_reach_it(train: Train, plug: "Plug") -> None:
-    trainer = plug("assert os.getsid(0) == os.getpid(); raise RuntimeError('its own session')")
-    with pytest.raises(ModelError, match="its own session"):
-        train(trainer)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openledger_node.factory.evaluation import GENERAL_ROWS, probe_set, rouge_l, summarise, wins
+from openledger_node.factory.evaluation import probe_set, rouge_l, summarise, wins
 from openledger_node.factory.trainer import EvaluationResult
 from openledger_protocol.adapter import PROBE_ANSWER_LENGTH_MAX, PROBE_PROMPT_LENGTH_MAX, PROBES_MAX
 from openledger_protocol.datanet import Row
@@ -11,12 +11,10 @@ from openledger_protocol.datanet import Row
 @pytest.mark.parametrize(
     ("answer", "reference", "expected"),
     [
-        ("the cat sat", "the cat sat", 1.0),
         ("The cat, sat!", "the cat sat", 1.0),
         ("police kill the gunman", "police killed the gunman", 0.75),  # the example of the paper
         ("the gunman kill police", "police killed the gunman", 0.5),
         ("", "the cat", 0.0),
-        ("a b c d", "x y", 0.0),
         ("a x b y c", "a b c", 0.75),
     ],
 )
@@ -61,8 +59,3 @@ def test_the_probe_set_has_only_what_a_manifest_takes() -> None:
     found = probe_set(rows, EvaluationResult(**nothing, answers_base=answers, answers_adapter=answers))
     assert [probe.prompt for probe in found] == prompts[3 : 3 + PROBES_MAX]
     assert {len(probe.answer) for probe in found} == {PROBE_ANSWER_LENGTH_MAX}
-
-
-def test_the_general_set_asks_each_thing_once() -> None:
-    prompts = [row.prompt for row in GENERAL_ROWS]
-    assert len(set(prompts)) == len(prompts) >= 20

@@ -1,20 +1,16 @@
 """The factory's desk: orders read, rows gathered, and one training at a time whoever works on it."""
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.chain_world.deployed import deployed_chain
 
-from openledger_node.config import Config, LimitsConfig, load_config
+from openledger_node.config import Config, load_config
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import SAMPLE_ID, draw_sample
 from openledger_node.errors import ConfigError, NodeError
-from openledger_node.factory import service
-from openledger_node.factory.order import job_of, order_from
-from openledger_node.factory.preview import Measured, RowReader
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.service import TrainingService
 from openledger_node.factory.training_run import moved
@@ -46,6 +42,7 @@ def wait_for_end(desk: TrainingService) -> dict[str, Any]:
     return desk.run()
 
 
+@pytest.mark.process
 def test_a_training_is_begun_followed_and_shown(desk: TrainingService) -> None:
     assert desk.show()["run"] is None
     begun = desk.train(ORDER)
@@ -72,34 +69,6 @@ def test_rows_that_are_too_long_are_left_out_and_counted(desk: TrainingService, 
         desk.preview({**order, "tokens_max": 16}, 0)
 
 
-def test_rows_of_a_file_are_measured_once_until_the_file_changes(
-    desk: TrainingService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measure, num_measured = RowReader.measure, 0
-
-    def count(reader: RowReader, row: Row) -> Measured:
-        nonlocal num_measured
-        num_measured += 1
-        return measure(reader, row)
-
-    monkeypatch.setattr(RowReader, "measure", count)
-    file, told = tmp_path / "rows.jsonl", list[tuple[int, int]]()
-    rows = [Row(prompt=f"{n}?", completion="yes", contributor="ada") for n in range(1_500)]
-    write_rows(file, rows)
-    order = {"rows": str(file), "base": "fake"}
-    found = desk.preview(order, 0, lambda done, total: told.append((done, total)))
-    desk.estimate(order)
-    desk.preview(order, 3)
-    assert (num_measured, told) == (1_500, [(0, 1_500), (1_000, 1_500)])
-    write_rows(file, rows[:20])
-    again = desk.preview(order, 0)
-    assert num_measured == 1_520
-    assert [each["used"] + each["held_out"] for each in (found, again)] == [1_500, 20]
-    file.unlink()
-    with pytest.raises(NodeError, match="cannot read rows"):
-        desk.preview(order, 0)
-
-
 def test_three_rows_are_shown_as_the_model_sees_them(desk: TrainingService) -> None:
     order = {"sample": True, "base": "fake"}
     found = desk.preview(order, 0)
@@ -117,28 +86,14 @@ def test_three_rows_are_shown_as_the_model_sees_them(desk: TrainingService) -> N
     assert desk.preview(order, 89)["next_offset"] == 2, "behind the last one comes the first"
 
 
-def test_an_estimate_of_a_base_without_weights_says_so(desk: TrainingService) -> None:
-    found = desk.estimate({"sample": True, "base": "fake", "preset": "thorough"})
-    assert (found["steps"], found["memory"]) == (120, None)
-    assert "has no weights" in found["why"]
-
-
-def test_what_is_given_goes_before_the_preset() -> None:
-    job = job_of(order_from({"name": "n", "preset": "thorough", "rank": 4}), device="cpu")
-    assert (job.rank, job.alpha, job.layers, job.epochs, job.device) == (4, 8, 0, 10, "cpu")
-
-
 @pytest.mark.parametrize(
     ("wanted", "error", "says"),
     [
         ({"speed": 1}, MalformedError, "no field 'speed'"),
         ({"rank": "8"}, MalformedError, "rank is"),
-        ({"rank": True}, MalformedError, "rank is"),
         ({"name": "a:b"}, MalformedError, "name"),
         ({"preset": "huge"}, ConfigError, "balanced"),
         ({"sample": False}, ConfigError, "give exactly one of"),
-        ({"datanet": "x"}, ConfigError, "give exactly one of"),
-        ({"evaluate": -1}, ConfigError, "evaluate"),
         ({"epochs": 0}, ConfigError, "epochs"),
     ],
 )
@@ -165,6 +120,7 @@ def test_a_training_of_another_process_is_seen_and_told_what_is_wanted(
     assert Runs(home).wished(number) == "stop"
 
 
+@pytest.mark.process
 def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: TrainingService) -> None:
     desk.begin(ORDER)
     assert desk.go_on() == 1
@@ -192,34 +148,7 @@ def test_a_paused_training_is_stopped_though_a_trial_runs(desk: TrainingService,
         desk.resume()
 
 
-def test_a_training_that_was_cut_off_is_gone_on_with_after_a_trial(
-    desk: TrainingService, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "TRIAL_LOOK_S", 0.001)
-    number = desk.begin(ORDER).number
-    with Runs(home).hold():
-        assert desk.go_on() == number
-        assert desk.run()["who"] == "here"
-    assert wait_for_end(desk)["state"] == "done"
-
-
-def test_a_node_that_ends_does_not_wait_for_a_trial(desk: TrainingService, home: Home, config: Config) -> None:
-    number = desk.begin(ORDER).number
-    with Runs(home).hold():
-        desk.go_on()
-        desk.close()
-        assert wait_for_end(desk)["state"] == "waiting"
-    assert TrainingService(home, config).go_on() == number
-
-
-def test_a_training_that_another_process_took_first_does_not_fail(desk: TrainingService, home: Home) -> None:
-    number = desk.begin(ORDER).number
-    with Runs(home).hold(number):
-        desk._work(number)
-        assert desk.run()["state"] == "waiting"
-        assert desk.go_on() is None
-
-
+@pytest.mark.process
 def test_what_a_killed_process_did_not_live_to_obey_is_obeyed_by_the_next(
     desk: TrainingService, home: Home, config: Config
 ) -> None:
@@ -231,6 +160,7 @@ def test_what_a_killed_process_did_not_live_to_obey_is_obeyed_by_the_next(
     assert wait_for_end(following)["state"] == "stopped"
 
 
+@pytest.mark.process
 def test_a_node_that_ends_lets_the_training_write_where_it_is(
     desk: TrainingService, home: Home, config: Config
 ) -> None:
@@ -247,32 +177,6 @@ def test_a_node_that_ends_lets_the_training_write_where_it_is(
     assert 0 < ended["step"] < ended["steps"]
 
 
-def test_what_is_shown_as_done_is_out_of_the_way_of_the_next_order(
-    desk: TrainingService, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clear_work, next_order = Runs.clear_work, threading.Event()
-
-    def clear_work_late(runs: Runs, number: int) -> None:
-        next_order.wait(60)
-        clear_work(runs, number)
-
-    monkeypatch.setattr(Runs, "clear_work", clear_work_late)
-    desk.train(ORDER)
-    while Runs(home).find(1).state != "done":
-        pass
-    threading.Timer(0.01, next_order.set).start()
-    assert desk.train({**ORDER, "name": "pond"})["number"] == 2
-    assert wait_for_end(desk)["state"] == "done"
-
-
-def test_a_pause_wants_somebody_who_trains(desk: TrainingService) -> None:
-    with pytest.raises(NodeError, match="there is no training yet"):
-        desk.pause()
-    desk.begin(ORDER)
-    with pytest.raises(ConfigError, match="only one that is training"):
-        desk.pause()
-
-
 def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: TrainingService) -> None:
     desk.begin(ORDER)
     desk.stop(keep=False)
@@ -282,16 +186,6 @@ def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: Tr
         desk.adapter_of(1)
     with pytest.raises(NodeError, match="no training has number 9"):
         desk.run(9)
-
-
-def test_the_cap_is_the_owners_or_the_machines() -> None:
-    from openledger_node.factory.forecast import TrainingRoom
-
-    assert TrainingRoom(lambda: LimitsConfig(ram_bytes=7), device="cpu").cap_bytes == 7
-    room = TrainingRoom(LimitsConfig, device="cpu")
-    assert room.cap_bytes == room.machine.ram_bytes > 2**30
-    assert room.products_per_s is not None
-    assert room.products_per_s > 1e8
 
 
 # ---- whose adapter it is
@@ -310,6 +204,7 @@ def check_owner(manifest: AdapterManifest, owner: Address | None) -> None:
     assert datanet.id == datanet_id(owner or ZERO_ADDRESS, SAMPLE_ID)
 
 
+@pytest.mark.process
 def test_an_adapter_belongs_to_the_wallet_of_the_chosen_network(desk: TrainingService, home: Home) -> None:
     network = deployed_chain().network
     embed_network(home, network)
@@ -317,7 +212,8 @@ def test_an_adapter_belongs_to_the_wallet_of_the_chosen_network(desk: TrainingSe
     check_owner(trained_manifest(desk, home), wallet.address)
 
 
-@pytest.mark.parametrize("what", ["no network", "no wallet", "a damaged wallet"])
+@pytest.mark.process
+@pytest.mark.parametrize("what", ["no network", "a damaged wallet"])
 def test_without_a_wallet_an_adapter_belongs_to_nobody_yet(desk: TrainingService, home: Home, what: str) -> None:
     """A training must not fail at its end because of a wallet: publishing names the owner."""
     if what != "no network":

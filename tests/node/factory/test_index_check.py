@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from support.contributors import ADA, BEN, ROWS
 from support.signal_trainee import Trainee, make_trainee, shelve
@@ -13,14 +12,12 @@ from support.signals import SKETCHES, trace_of_row, trace_of_text
 
 from openledger_node.attribution.signals.files import RowSignals, build_signals, open_signals
 from openledger_node.attribution.signals.traces import Trace
-from openledger_node.datanets.rows import rows_digest, write_rows
+from openledger_node.datanets.rows import rows_digest
 from openledger_node.errors import NodeError
 from openledger_node.factory.index_check import (
     check_index,
     compare_signals,
-    rows_known_here,
     rows_of_index,
-    tokens_max_of,
 )
 from openledger_node.factory.signal_pass import SignalPass
 from openledger_node.home import Home
@@ -65,15 +62,6 @@ def test_invented_statistics_and_least_evidence_are_found(tmp_path: Path) -> Non
     assert not least.holds
 
 
-def test_signals_of_another_size_are_no_signals_of_these_rows(tmp_path: Path) -> None:
-    ours = built(tmp_path)
-    fewer = replace(ours, vectors=ours.vectors[:1], squares=ours.squares[:1])
-    vectors, statistics, _ = compare_signals(
-        replace(fewer, statistics=replace(ours.statistics, mean=np.zeros(3, np.float32))), ours
-    )
-    assert (vectors.holds, statistics.holds) == (False, False)
-
-
 def test_missing_rows_are_asked_for(tmp_path: Path) -> None:
     index: Any = SimpleNamespace(row_digests=tuple(map(canonical_digest, ROWS)))
     assert rows_of_index(index, [STRANGE, *reversed(ROWS)]) == ROWS
@@ -81,34 +69,12 @@ def test_missing_rows_are_asked_for(tmp_path: Path) -> None:
         rows_of_index(index, ROWS[1:])
 
 
-def test_rows_come_from_a_file_or_from_own_datanets(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    write_rows(file, ROWS)
-    assert tuple(rows_known_here(Home(tmp_path), file)) == ROWS
-    assert tuple(rows_known_here(Home(tmp_path), None)) == ()
-    with pytest.raises(NodeError, match="cannot read rows"):
-        tuple(rows_known_here(Home(tmp_path), tmp_path / "none.jsonl"))
-
-
-@pytest.mark.parametrize(
-    ("training", "most"),
-    [
-        (None, 8_192),
-        ({"config": {"tokens_max": 64}}, 64),
-        ({"config": "x"}, 8_192),
-        ({"config": {"tokens_max": 0}}, 8_192),
-    ],
-)
-def test_a_manifest_states_the_length_of_rows_or_a_large_one_is_taken(training: Any, most: int) -> None:
-    adapter: Any = SimpleNamespace(manifest=SimpleNamespace(training=training))
-    assert tokens_max_of(adapter) == most
-
-
 @pytest.fixture(scope="module")
 def trainee(tmp_path_factory: pytest.TempPathFactory) -> Trainee:
     return make_trainee(tmp_path_factory.mktemp("index"))
 
 
+@pytest.mark.process
 def test_an_honest_adapter_with_a_real_decoder_agrees_with_its_rows(tmp_path: Path, trainee: Trainee) -> None:
     home = Home(tmp_path)
     adapter = shelve(home, trainee, ADA, has_signals=True)
@@ -117,13 +83,8 @@ def test_an_honest_adapter_with_a_real_decoder_agrees_with_its_rows(tmp_path: Pa
     assert all(check.holds for check in checks), checks
 
 
-def test_an_adapter_without_signals_has_its_tokens_compared(tmp_path: Path, trainee: Trainee) -> None:
-    adapter = shelve(Home(tmp_path), trainee, ADA, has_signals=False)
-    [tokens] = check_index(Home(tmp_path), adapter, trainee.base, ROWS, device="cpu")
-    assert (tokens.what, tokens.holds) == ("tokens", True)
-
-
-@pytest.mark.parametrize(("trained", "expected"), [("int4", "int4"), ("none", "auto"), (["int4"], "auto")])
+@pytest.mark.process
+@pytest.mark.parametrize(("trained", "expected"), [("int4", "int4"), (["int4"], "auto")])
 def test_signals_are_built_above_the_form_of_the_base_that_the_manifest_states(
     tmp_path: Path, trainee: Trainee, monkeypatch: pytest.MonkeyPatch, trained: object, expected: str
 ) -> None:

@@ -27,8 +27,8 @@ from .conftest import ROWS, STARTED_NS, waiting_run
 
 pytestmark = pytest.mark.process
 
-MOMENTS = depth(light=2, deep=10)
-EPOCHS = depth(light=8, deep=20)
+MOMENTS = depth(light=1, deep=10)
+EPOCHS = depth(light=5, deep=20)
 STEPS = 3 * EPOCHS  # with a checkpoint after every tenth of them
 DELAY_S_MAX = 0.2
 """A step of the tiny base takes about 0.05 s, so a kill may meet a checkpoint, a measurement or the answers."""

@@ -19,10 +19,9 @@ from transformers import AutoModelForCausalLM
 from openledger_node.backends.torch_lora import group_matrix
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.backends.torch_lora.quantised import quantise
-from openledger_node.errors import ModelError
-from openledger_node.factory.estimate import RowTokens, base_bytes, memory, num_products
+from openledger_node.factory.estimate import base_bytes
 from openledger_node.factory.job import Method, TrainingJob
-from openledger_node.factory.trainer import EvaluationInput, TrainingInput, TrainingResult
+from openledger_node.factory.trainer import TrainingInput, TrainingResult
 from openledger_node.factory.trainers.examples import Example
 from openledger_node.factory.trainers.narrow_base import (
     NarrowEmbedding,
@@ -42,9 +41,7 @@ CPU = torch.device("cpu")
 JOB = TrainingJob(name="numbers", rank=2, layers=1, epochs=4, batch_size=8, device="cpu", quantisation="int4")
 GEMMA = {"sliding_window": 9, "query_pre_attn_scalar": 20, "num_hidden_layers": 3}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
     "qwen2": {},  # with biases
-    "qwen3": {"tie_word_embeddings": True},
     "gemma2": GEMMA,  # with a scaled embedding
     "phi3": {"sliding_window": 9},  # with fused maps
 }
@@ -116,7 +113,7 @@ def test_a_gguf_base_keeps_the_numbers_of_its_file(tmp_path: Path) -> None:
     assert (adapter / "adapter_model.safetensors").exists()
 
 
-@pytest.mark.parametrize("kind", ["awq", "gptq, desc_act", "nf4, nested", "compressed-tensors, zeros"])
+@pytest.mark.parametrize("kind", ["awq", "nf4, nested"])
 def test_a_base_that_is_stored_narrow_is_trained_on_as_it_is(kind: str, tmp_path: Path) -> None:
     narrow, twin = write_checkpoint(tmp_path / "b", FORMATS[kind])
     model = open_narrow_base(narrow, CPU, torch.float32)
@@ -146,10 +143,7 @@ def test_a_base_in_memory_has_the_bytes_of_the_estimate(tmp_path: Path) -> None:
     assert sum(weight.nbytes for weight in model.parameters()) < wide / 50, "only norms are wide"
 
 
-CHANGES: list[dict[str, Any]] = [{}, {"method": "rslora", "dropout": 0.5}, {"method": "dora"}]
-
-
-@pytest.mark.parametrize("changes", [*CHANGES, {"method": "dora", "dropout": 0.5}])
+@pytest.mark.parametrize("changes", [{"method": "rslora", "dropout": 0.5}, {"method": "dora", "dropout": 0.5}])
 def test_nothing_wide_of_the_base_is_kept_for_the_backward_pass(tmp_path: Path, changes: dict[str, Any]) -> None:
     job = replace(JOB, layers=0, **changes)
     folder = make_base(tmp_path / "b", head_dim=16)  # without square maps, whose shape other tensors have, too
@@ -176,21 +170,10 @@ def test_nothing_wide_of_the_base_is_kept_for_the_backward_pass(tmp_path: Path, 
     assert all(weight.grad is not None for weight in adapted.parameters() if weight.requires_grad)
 
 
-def test_an_estimate_with_gradient_checkpointing_needs_less_memory_and_more_time(base: Base) -> None:
-    config, rows = read_config(folder_of(base)), RowTokens(num_rows=8, total=800, longest=100, longest_completion=9)
-    plain, again = replace(JOB, layers=0), replace(JOB, layers=0, gradient_checkpointing=True)
-    wide = replace(plain, quantisation="none")
-    needed = [memory(job, config, rows, weight_bytes=4).activations for job in (plain, again)]
-    assert needed[1] < 0.6 * needed[0]
-    times = [num_products(job, config, rows) for job in (wide, plain, again)]
-    assert times == sorted(times)
-    assert len(set(times)) == 3
-
-
 # ---- Training
 
 
-@pytest.mark.parametrize("method", ["lora", "rslora", "dora"])
+@pytest.mark.parametrize("method", ["rslora", "dora"])
 def test_an_adapter_learns_and_is_served_above_the_same_numbers(base: Base, tmp_path: Path, method: Method) -> None:
     result, adapter = train(base, tmp_path / "out", method=method, layers=2, learning_rate=0.05)
     assert result.loss_after < 0.95 * result.loss_before
@@ -199,27 +182,7 @@ def test_an_adapter_learns_and_is_served_above_the_same_numbers(base: Base, tmp_
     torch.testing.assert_close(served_logits(folder, "int4", adapter), wanted_logits(adapted), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"dropout": 0.5}, {"method": "dora", "dropout": 0.5, "gradient_checkpointing": True}]
-)
-def test_a_training_with_gradient_checkpointing_writes_the_same_bytes(
-    base: Base, tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    _, plain = train(base, tmp_path / "plain", layers=2, **changes)
-    _, again = train(base, tmp_path / "again", layers=2, **{**changes, "gradient_checkpointing": True})
+def test_a_training_with_gradient_checkpointing_writes_the_same_bytes(base: Base, tmp_path: Path) -> None:
+    _, plain = train(base, tmp_path / "plain", layers=2, dropout=0.5)
+    _, again = train(base, tmp_path / "again", layers=2, dropout=0.5, gradient_checkpointing=True)
     assert artifact_digest(again) == artifact_digest(plain)
-
-
-def test_base_and_adapter_answer_in_the_format_of_the_training(base: Base, tmp_path: Path) -> None:
-    result, folder = train(base, tmp_path / "out", learning_rate=0.05)
-    job = replace(JOB, learning_rate=0.05)
-    asked = EvaluationInput(job=job, rows=ROWS[:2], general=ROWS[3:5], base=base, folder=folder, answer_tokens_max=4)
-    found = open_trainer().evaluate(asked, lambda _: None)
-    assert found.loss_adapter == pytest.approx(result.loss_after, rel=1e-3)
-    assert found.loss_base == pytest.approx(result.loss_before, rel=1e-3)
-
-
-def test_a_base_that_is_not_whole_is_named(base: Base, tmp_path: Path) -> None:
-    (folder_of(base) / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ModelError, match=r"the weights in .* are not whole"):
-        train(base, tmp_path / "out")

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -13,11 +13,10 @@ from openledger_node.datanets.near import distinct_rows
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import ConfigError, ModelError
 from openledger_node.factory import runner
-from openledger_node.factory import runs as factory_runs
 from openledger_node.factory.child import DiedError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.runner import Runner, TrainingParts, check_free
-from openledger_node.factory.runs import KEPT_MAX, OwnerWish, Runs
+from openledger_node.factory.runs import OwnerWish, Runs
 from openledger_node.factory.signal_pass import PassEndedError
 from openledger_node.factory.trainer import (
     EvaluationInput,
@@ -31,7 +30,7 @@ from openledger_node.factory.trainer import (
 )
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.factory.training_run import Stage, TrainingRun
-from openledger_node.home import Home, take_lock
+from openledger_node.home import Home
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_protocol.datanet import Row
@@ -161,7 +160,7 @@ def test_stopping_keeps_nothing_and_keeping_keeps_what_there_is(home: Home, runs
     assert training["steps"] == 0 < 30, "the manifest says how far it came"
 
 
-@pytest.mark.parametrize("deaths", [(4,), (5, 10, 20), (1,)])
+@pytest.mark.parametrize("deaths", [(1,), (5, 10, 20)])
 def test_a_trainer_whose_process_dies_is_followed_by_one_that_goes_on(
     home: Home, begin: Begin, deaths: tuple[int, ...]
 ) -> None:
@@ -179,23 +178,6 @@ def test_a_trainer_that_dies_at_the_same_place_three_times_is_given_up(home: Hom
     run = carry_out(home, MortalTrainer(5, 5, 5, 5))
     assert (run.state, run.error) == ("failed", "training was killed by signal 9")
     assert [restart.step for restart in run.restarts] == [3, 3, 3], "none got further than the one before"
-
-
-@pytest.mark.parametrize(("num_deaths", "state"), [(1, "done"), (2, "done"), (3, "failed")])
-def test_a_trainer_that_dies_while_it_loads_is_tried_three_times(
-    home: Home, begin: Begin, num_deaths: int, state: str
-) -> None:
-    class Unborn(FakeTrainer):
-        deaths = num_deaths
-
-        def train(self, given: TrainingInput, report: Report) -> TrainingResult:
-            if self.deaths:
-                self.deaths -= 1
-                raise DiedError("training was killed by signal 9")
-            return super().train(given, report)
-
-    begin()
-    assert carry_out(home, Unborn()).state == state
 
 
 def test_what_a_killed_node_left_is_gone_on_with_and_says_so(home: Home, runs: Runs, begin: Begin) -> None:
@@ -348,21 +330,6 @@ def test_an_evaluation_is_left_at_once(home: Home, runs: Runs, begin: Begin, wis
         assert carry_out(home, FakeTrainer()).state == "done"
 
 
-def test_a_second_evaluation_that_is_stopped_leaves_the_first_and_the_adapter(
-    home: Home, runs: Runs, begin: Begin
-) -> None:
-    class Interrupted(FakeTrainer):
-        def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
-            runs.wish(1, "stop")
-            return super().evaluate(given, report)
-
-    begin()
-    before = carry_out(home, FakeTrainer())
-    runs.order_evaluation(before, 1, now_ns=STARTED_NS)
-    after = carry_out(home, Interrupted())
-    assert (after.state, after.evaluation, runs.wished(1)) == ("done", before.evaluation, None)
-
-
 def test_what_was_learned_before_a_kill_is_not_learned_again(home: Home, runs: Runs, begin: Begin) -> None:
     class Forgetful(BlindTrainer):
         def evaluate(self, *_: Any) -> Any:
@@ -389,25 +356,6 @@ def test_an_adapter_is_evaluated_again_and_its_manifest_stays(home: Home, runs: 
     assert after.evaluation["rows"] == 1
 
 
-def test_an_adapter_that_was_removed_is_not_evaluated(home: Home, runs: Runs, begin: Begin) -> None:
-    begin(adapter="numbers@00000000", state="done")
-    runs.order_evaluation(runs.find(1), 1, now_ns=STARTED_NS)
-    run = carry_out(home, FakeTrainer())
-    assert run.state == "done"
-    assert run.evaluation is not None
-    assert "no adapter 'numbers@00000000' here" in run.evaluation["error"]
-
-
-def test_a_failure_is_written_down(home: Home, runs: Runs, begin: Begin) -> None:
-    class Broken(FakeTrainer):
-        def train(self, *_: Any) -> Any:
-            raise ModelError("out of memory")
-
-    begin()
-    assert carry_out(home, Broken()).error == "out of memory"
-    assert runs.find(1).state == "failed"
-
-
 def test_one_training_at_a_time(home: Home, runs: Runs, begin: Begin) -> None:
     begin()
     with pytest.raises(ConfigError, match="training 1 \\(numbers\\) is waiting: one runs at a time"):
@@ -418,32 +366,3 @@ def test_one_training_at_a_time(home: Home, runs: Runs, begin: Begin) -> None:
         carry_out(home, FakeTrainer())
     carry_out(home, FakeTrainer())
     check_free(runs, is_worked_on=False)
-
-
-def test_a_training_that_begins_is_never_taken_for_the_last_one(
-    runs: Runs, begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For a moment the common lock was held while it still had the number of the last holder."""
-    begin(1, state="paused")
-    begin(2, state="waiting")
-    with runs.hold(1):
-        assert (runs.is_held_by(1), runs.is_held_by(2)) == (True, False)
-    seen: list[bool] = []
-
-    def take(lock: IO[str]) -> None:
-        take_lock(lock)
-        seen.append(runs.is_held_by(1))
-
-    monkeypatch.setattr(factory_runs, "take_lock", take)
-    with runs.hold(2):
-        assert (runs.is_held_by(1), runs.is_held_by(2)) == (False, True)
-    assert (runs.is_held_by(2), any(seen), len(seen)) == (False, False, 2)
-
-
-def test_old_trainings_are_forgotten_and_torn_ones_hide_only_themselves(runs: Runs, begin: Begin) -> None:
-    for number in range(1, KEPT_MAX + 4):
-        begin(number, state="done")
-    assert [runs.all()[0].number, runs.all()[-1].number] == [KEPT_MAX + 3, 4]
-    Path(runs.folder(7) / "run.json").write_text("{")
-    assert 7 not in [run.number for run in runs.all()]
-    assert runs.next_number() == KEPT_MAX + 4

@@ -13,17 +13,9 @@ from openledger_node.models.adapters import artifact_digest
 from openledger_node.models.library import list_adapters
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row, datanet_id
-from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
 from .conftest import DATANET, ROWS, Train
-
-
-class EmptyTrainer(FakeTrainer):
-    def train(self, *args: Any) -> Any:
-        result = super().train(*args)
-        (args[0].folder / "adapter_config.json").unlink()
-        return result
 
 
 class EndlessLossTrainer(FakeTrainer):
@@ -80,9 +72,3 @@ def test_what_was_learned_is_indexed_and_the_manifest_names_the_index(train: Tra
     assert adapter.manifest.training is not None
     assert len(indexed) == adapter.manifest.training["rows"] == len(ROWS)
     assert train(FakeTrainer()).manifest.index_root is None
-
-
-def test_a_folder_that_holds_no_adapter_is_not_put_on_the_shelf(home: Home, train: Train) -> None:
-    with pytest.raises(AdapterRefusedError):
-        train(EmptyTrainer())
-    assert list_adapters(home) == []

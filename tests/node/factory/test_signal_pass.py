@@ -8,10 +8,8 @@ import pytest
 
 from openledger_node.errors import ModelError
 from openledger_node.factory import signal_pass
-from openledger_node.factory.order import order_from
 from openledger_node.factory.signal_pass import PassEndedError, SignalPass, rows_within, run_signal_pass
 from openledger_protocol.codec import to_plain
-from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest
 
 
@@ -25,13 +23,6 @@ def test_statistics_use_no_more_rows_than_fit_even_if_the_longest_are_chosen(
     assert rows_within(lengths, num_tokens) == count
 
 
-def test_an_order_may_ask_for_signals() -> None:
-    assert order_from({"signals": True}).signals
-    assert not order_from({}).signals
-    with pytest.raises(MalformedError, match="signals is"):
-        order_from({"signals": "yes"})
-
-
 PASS = SignalPass(
     base_folder="/nowhere",
     adapter_folder="/nowhere",
@@ -43,6 +34,7 @@ PASS = SignalPass(
 )
 
 
+@pytest.mark.process
 def test_a_pass_ends_with_the_process_that_started_it() -> None:
     """Even in its longest step. Otherwise it would go on writing the index that a continued training writes."""
     script = "from openledger_node.factory import signal_pass as it; it.build = lambda _: it.threading.Event().wait()"
@@ -53,11 +45,13 @@ def test_a_pass_ends_with_the_process_that_started_it() -> None:
         assert worker.wait(60) == 1
 
 
+@pytest.mark.process
 def test_a_pass_that_fails_says_why() -> None:
     with pytest.raises(ModelError, match=r"the index of signals could not be built: .*/nowhere"):
         run_signal_pass(PASS)
 
 
+@pytest.mark.process
 def test_a_pass_ends_as_soon_as_its_caller_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may take an hour, in which `factory stop` and the end of the node would go unheard."""
     started: list[subprocess.Popen[str]] = []

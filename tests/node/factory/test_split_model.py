@@ -26,11 +26,8 @@ EXAMPLES = [
 GEMMA = {"sliding_window": 6, "query_pre_attn_scalar": 20}
 BASES: dict[str, dict[str, Any]] = {
     "llama": {},
-    "mistral": {"sliding_window": 6},
     "qwen2": {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
-    "qwen3": {},
     "gemma2": {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
-    "gemma3_text": {**GEMMA, "layer_types": ["sliding_attention", "full_attention"]},
     "phi3": {"sliding_window": 6},
 }
 
@@ -48,7 +45,7 @@ def losses_by_transformers(model: Any, example: Example) -> torch.Tensor:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("first_adapted", [0, 1, 2])
+@pytest.mark.parametrize("first_adapted", [0, 1])
 def test_losses_in_a_padded_batch_are_those_of_the_whole_model(model: Any, first_adapted: int) -> None:
     split = SplitModel(model, first_adapted)
     expected = torch.cat([losses_by_transformers(model, example) for example in EXAMPLES])

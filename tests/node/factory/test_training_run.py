@@ -1,13 +1,10 @@
 """A training as it is written down: its curve, and that it is read as it was written."""
 
-from dataclasses import replace
-
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.factory.training_run import (
     HISTORY_MAX,
     LossPoint,
-    newest,
     progressed,
     with_point,
 )
@@ -49,10 +46,3 @@ def test_however_long_a_training_is_its_curve_has_so_many_points() -> None:
     assert len(history) <= HISTORY_MAX
     assert (history[0].step, history[-1].step) == (0, steps)
     assert sum(point.held_out_loss is not None for point in history) > HISTORY_MAX // 2
-
-
-def test_the_one_that_is_worked_on_matters_most() -> None:
-    done, paused = replace(RUN, number=3, state="done"), replace(RUN, number=2, state="paused")
-    assert newest([done, paused, RUN]) == paused
-    assert newest([done, replace(done, number=1)]) == done
-    assert newest([]) is None

@@ -12,6 +12,8 @@ from openledger_node.home import Home, is_training
 from openledger_node.models.bases import find_base
 from openledger_protocol.datanet import Row
 
+pytestmark = pytest.mark.process
+
 LONG = Row(prompt="What?", completion="word " * 3_000, contributor="ada")
 
 
@@ -37,11 +39,6 @@ def test_rows_that_are_too_long_are_not_measured(trial: TrialBase) -> None:
     assert "no row has at most 1024 tokens" in number.note
     with pytest.raises(ModelError, match="needs 2 rows of at most 1024 tokens, not 1"):
         measure_trial(trial, [*CONTRIBUTED[:1], LONG])
-
-
-def test_a_base_without_weights_is_refused(home: Home) -> None:
-    with pytest.raises(ModelError, match="has no weights"):
-        measure_base(TrialBase(base=find_base(home, "fake"), trainer="peft_lora", home=home), CONTRIBUTED)
 
 
 def test_a_trial_waits_for_a_training_to_end_and_no_training_starts_beside_it(
