@@ -134,25 +134,11 @@ async def test_a_version_that_nobody_can_judge_hides_none_that_is_known(swarm: S
     assert (fetched.missing_versions, read_published(swarm.ours, LAKE)) == ({}, VERSION)
 
 
-async def test_a_pull_that_brings_nothing_new_names_no_peer(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN)
-    await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
-    again = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
-    assert (again.size_bytes, again.from_peer, list(again.missing_versions)) == (0, None, [PATH])
-
-
 async def test_a_version_that_was_made_here_is_not_asked_for(swarm: Swarm, adapter: Adapter) -> None:
     write_version(swarm.ours, VERSION)
     await swarm.add(ANN)
     assert (await swarm.fetch(adapter.id, ANN)).missing_versions == {}
     assert not any(isinstance(question, GetChunk) and question.path == PATH for question in swarm.asked[ANN])
-
-
-async def test_an_adapter_without_an_index_needs_no_rows(swarm: Swarm) -> None:
-    adapter = share_adapter(swarm.shared, with_index=False)
-    await swarm.add(ANN)
-    fetched = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
-    assert (fetched.adapter.id, fetched.missing_versions) == (adapter.id, {})
 
 
 async def test_a_version_of_other_rows_is_not_written(swarm: Swarm, adapter: Adapter) -> None:

@@ -23,7 +23,7 @@ from support.market_world.row_world import (
 )
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
-from openledger_node.datanets.version import make_version, read_published_rows
+from openledger_node.datanets.version import DatanetVersion, make_version, read_published_rows
 from openledger_node.errors import NetworkError, NodeError
 from openledger_node.network.row_shelf import NodeShelf
 from openledger_node.p2p.partial import PREFIX
@@ -56,14 +56,25 @@ def no_progress(done_bytes: int, total_bytes: int) -> None:
     assert 0 <= done_bytes <= total_bytes
 
 
+async def pull(world: RowWorld, words: str = "lake") -> dict[str, Any]:
+    """Pull rows into our own data directory."""
+    return await world.rows("us", world.home("us")).pull(words, no_progress)
+
+
+async def offered(world: RowWorld) -> DatanetVersion:
+    """A version that is published, and that ann has."""
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    return version
+
+
 # ---- honest peers
 
 
 async def test_an_owners_rows_are_pulled_and_can_be_trained_on(world: RowWorld) -> None:
     version = world.own(world.home("owner"))
     await world.add("ann", world.home("owner"))
-    ours = world.home("us")
-    found = await world.rows("us", ours).pull("lake", no_progress)
+    ours, found = world.home("us"), await pull(world)
     assert (found["id"], found["version"], found["rows"]) == (LAKE_ID, 1, 3)
     assert (found["from_peer"], found["dropped"], found["licence"]) == (ANN, {}, "CC-BY-4.0")
     pulled, rows = pulled_training_rows(ours, LAKE_ID)
@@ -74,19 +85,17 @@ async def test_an_owners_rows_are_pulled_and_can_be_trained_on(world: RowWorld) 
 
 
 async def test_whoever_pulled_a_public_version_passes_it_on(world: RowWorld) -> None:
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version))
+    await offered(world)
     bobs = world.home("bob")
     await world.rows("first", bobs).pull(LAKE_ID, no_progress)
     world.providers.clear()
     await world.add("bob", bobs)
-    found = await world.rows("us", world.home("us")).pull(f"{LAKE_ID}@1", no_progress)
+    found = await pull(world, f"{LAKE_ID}@1")
     assert (found["from_peer"], found["rows"]) == (BOB, 3)
 
 
 async def test_a_damaged_copy_is_fetched_again(world: RowWorld) -> None:
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version))
+    version = await offered(world)
     ours = world.home("us")
     rows = world.rows("us", ours)
     await rows.pull("lake", no_progress)
@@ -154,7 +163,7 @@ async def test_corrected_contributors_of_the_same_rows_are_pulled_again(world: R
 async def test_a_datanet_or_version_that_the_chain_does_not_know(world: RowWorld, words: str, why: str) -> None:
     world.publish()
     with pytest.raises(NodeError, match=why):
-        await world.rows("us", world.home("us")).pull(words, no_progress)
+        await pull(world, words)
 
 
 async def test_a_name_of_two_datanets_is_refused_with_their_ids(world: RowWorld) -> None:
@@ -162,7 +171,7 @@ async def test_a_name_of_two_datanets_is_refused_with_their_ids(world: RowWorld)
     other = "0x" + "34" * 32
     world.tell("DatanetCreated", id=other, owner=THIEF, name="lake", licence="none")
     with pytest.raises(NodeError, match="2 Datanets are called lake") as refused:
-        await world.rows("us", world.home("us")).pull("lake", no_progress)
+        await pull(world)
     assert LAKE_ID in str(refused.value)
     assert other in str(refused.value)
 
@@ -177,7 +186,7 @@ async def test_a_datanet_of_ones_own_is_here_already(world: RowWorld) -> None:
 async def test_without_a_holder_the_error_says_so(world: RowWorld) -> None:
     world.publish()
     with pytest.raises(NetworkError, match="no peer is known to have them"):
-        await world.rows("us", world.home("us")).pull("lake", no_progress)
+        await pull(world)
 
 
 # ---- peers that are not honest
@@ -308,8 +317,7 @@ async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
     home = world.hold("ann", version)
     await world.add("ann", home, answer)
     await world.add("bob", home)
-    ours = world.home("us")
-    found = await world.rows("us", ours).pull("lake", no_progress)
+    ours, found = world.home("us"), await pull(world)
     assert found["from_peer"] == BOB
     assert reason in found["dropped"][ANN]
     assert pulled_training_rows(ours, LAKE_ID)[1] == CONTRIBUTED
@@ -321,7 +329,7 @@ async def test_if_all_lie_nothing_is_kept_as_pulled(world: RowWorld) -> None:
     await world.add("ann", world.hold("ann", version), forged(ROWS_PART, b"[1]", digest="right"))
     ours = world.home("us")
     with pytest.raises(NetworkError, match="its list of the rows is of another file"):
-        await world.rows("us", ours).pull("lake", no_progress)
+        await pull(world)
     assert pulled_versions(ours) == []
     with pytest.raises(NodeError, match=f"is not here: `openledger-node datanet pull {LAKE_ID}`"):
         pulled_training_rows(ours, LAKE_ID)
@@ -358,7 +366,7 @@ async def test_a_damaged_copy_is_not_served(world: RowWorld) -> None:
     write_canonical(rows_file(home, LAKE_ID, version.rows_root), CONTRIBUTED[:1])
     await world.add("ann", home)
     with pytest.raises(NetworkError, match="the copy of these rows here is damaged"):
-        await world.rows("us", world.home("us")).pull("lake", no_progress)
+        await pull(world)
 
 
 # ---- withdrawals
@@ -369,18 +377,16 @@ def withdraw(world: RowWorld, digest: str, account: str = ADA, *, by_owner: bool
 
 
 async def test_a_version_with_a_withdrawn_row_is_no_longer_passed_on(world: RowWorld) -> None:
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version))
+    version = await offered(world)
     withdraw(world, version.rows[0].digest)
     ours = world.home("us")
     with pytest.raises(NetworkError, match="rows of this version were withdrawn, so it is no longer passed on"):
-        await world.rows("us", ours).pull("lake", no_progress)
+        await pull(world)
     assert pulled_versions(ours) == []
 
 
 async def test_a_version_is_passed_on_again_once_a_reorganisation_took_the_withdrawal_back(world: RowWorld) -> None:
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version))
+    version = await offered(world)
     before = world.num_blocks
     withdraw(world, version.rows[0].digest)
     ours = world.rows("us", world.home("us"))
@@ -392,21 +398,19 @@ async def test_a_version_is_passed_on_again_once_a_reorganisation_took_the_withd
 
 
 async def test_a_strangers_withdrawal_of_anothers_row_changes_nothing(world: RowWorld) -> None:
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version))
+    version = await offered(world)
     withdraw(world, version.rows[0].digest, THIEF)
-    assert (await world.rows("us", world.home("us")).pull("lake", no_progress))["rows"] == 3
+    assert (await pull(world))["rows"] == 3
 
 
 async def test_a_holder_that_has_not_heard_of_a_withdrawal_does_not_matter(
     world: RowWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version))
+    version = await offered(world)
     withdraw(world, version.rows[0].digest, by_owner=True)
     monkeypatch.setattr(NodeShelf, "_is_whole", lambda *_: True)  # its chain is behind
     with pytest.raises(NodeError, match=r"1 row of version 1 of Datanet lake .* were withdrawn"):
-        await world.rows("us", world.home("us")).pull("lake", no_progress)
+        await pull(world)
 
 
 # ---- the shelf

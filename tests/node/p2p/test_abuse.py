@@ -104,14 +104,6 @@ async def test_garbage_on_streams_of_every_protocol(victim: LivingPeer) -> None:
         await send_to(victim, protocol, *lengths)
 
 
-async def test_streams_of_protocols_that_nobody_speaks(victim: LivingPeer) -> None:
-    async with stranger() as peer:
-        await peer.connect(victim.address)
-        for number in range(20):
-            with pytest.raises(NetworkError):
-                await peer.open_stream(PeerId(victim.peer_id), f"/nobody/speaks/this/{number}")
-
-
 MUXER_FRAMES = (
     b"\xff" * 12,
     bytes([0, 0, 0, 1, 0, 0, 0, 3, 0x7F, 0xFF, 0xFF, 0xFF]),  # 2 GiB of data

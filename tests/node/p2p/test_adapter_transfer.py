@@ -147,7 +147,10 @@ async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
     assert partials(swarm.ours) == []
 
 
-@pytest.mark.parametrize("name", LIARS)
+@pytest.mark.parametrize(
+    "name",
+    ["says nothing", "lists other weights", "has another manifest", "has another index", "sends another chunk"],
+)
 async def test_of_liars_alone_nothing_reaches_the_shelf(
     swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
 ) -> None:

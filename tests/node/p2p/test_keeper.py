@@ -283,7 +283,7 @@ async def test_a_point_that_tells_of_thousands_neither_fills_memory_nor_hides_ot
     await world.add("point", transport=Liar(world.network, PeerId("point")))
     await world.add("ben")
     await world.add("ada", "point")
-    await trio.sleep(200)
+    await trio.sleep(80)
     assert len(world.known("ada")) <= 1024
     assert world.connected("ada") == {"point", "ben"}
 

@@ -57,25 +57,6 @@ def now(name: str, number: object = "lora", **changes: object) -> bytes:
     return signed(name, adapter(number), **{"issued_s": issued_s, "expires_s": issued_s + 3_600, **changes})
 
 
-@pytest.mark.parametrize(
-    ("why", "record", "code"),
-    [
-        ("another peer's", now("ben"), "malformed"),
-        ("stale", now("ada", issued_s=1_000, expires_s=1_100), "stale"),
-        ("another network's", now("ada", network="other-net"), "wrong_network"),
-        ("forged", now("ada")[:-1] + b"\x00", "bad_signature"),
-        ("junk", b"\xff" * 2_000, "malformed"),
-    ],
-)
-async def test_a_wrong_record_is_refused_and_the_next_one_taken(why: str, record: bytes, code: str) -> None:
-    async with a_point("ada") as (point, store, (ada,)):
-        answer = await put(ada, point, now("ada", "first"), record, now("ada", "never looked at"))
-        assert isinstance(answer, ErrorMessage), why
-        assert answer.code == code
-        assert store.num_records == 1
-        assert await put(ada, point, now("ada")) == StoredRecords(count=1)
-
-
 async def test_nobody_puts_over_a_relay() -> None:
     async with a_point("relay", "sybil") as (point, _, (_, sybil)), trio.open_nursery() as nursery:
         relay = open_transport(identity=seed("a relay"), listen=LOOPBACK, serve_rendezvous=False, serve_relay=True)

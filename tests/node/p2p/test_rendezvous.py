@@ -1,14 +1,12 @@
 """Rendezvous among strangers: who is told of whom, and at which addresses."""
 
 import pytest
-import trio
 from libp2p.discovery.rendezvous.messages import create_discover_message, create_register_message
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
-from support.peers import opener, seed, start
+from support.peers import seed
 
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import open_transport
 from openledger_node.p2p.transports.libp2p.rendezvous import PEERS_TOLD_MAX, RendezvousPoint, is_told
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
 
@@ -136,14 +134,3 @@ def test_nobody_outside_is_told_a_private_address(address: str, owner: str, aske
 
 def test_bytes_that_are_no_address_are_told_nobody() -> None:
     assert not is_told(b"\xff\xff", owner="", asker="127.0.0.1")
-
-
-async def test_a_node_that_listens_nowhere_finds_the_others(nursery: trio.Nursery) -> None:
-    point, ada = opener("libp2p")("point"), opener("libp2p")("ada")
-    buyer = open_transport(identity=seed("buyer"), listen=(), serve_rendezvous=False)
-    await start(nursery, point, ada)
-    await nursery.start(buyer.run)
-    await buyer.connect(point.addresses[0])
-    await ada.find_peers(point.peer_id, NET)
-    assert await buyer.find_peers(point.peer_id, NET) == [*ada.addresses]
-    assert await ada.find_peers(point.peer_id, NET) == []

@@ -5,7 +5,6 @@ from random import Random
 
 import pytest
 import trio
-from multiaddr import Multiaddr
 from support.peers import opener
 from trio.testing import MockClock
 
@@ -126,26 +125,6 @@ async def test_a_node_is_reached_where_it_has_moved_to_and_no_more_where_it_was(
     with pytest.raises(NetworkError, match=r"cannot listen on /ip4/192\.0\.2\.1/tcp/0"):
         await node.listen_also("/ip4/192.0.2.1/tcp/0")
     assert len(node.listening) == 1
-
-
-async def test_an_address_that_is_not_opened_in_time_is_not_announced(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
-) -> None:
-    class SlowSwarm:
-        """Notes a listener before it listens, as the library does."""
-
-        def __init__(self) -> None:
-            self.listeners: dict[str, object] = {}
-
-        async def listen(self, address: Multiaddr) -> None:
-            self.listeners[str(address)] = object()
-            await trio.sleep_forever()
-
-    monkeypatch.setattr(addresses, "check_is_free", lambda _: None)
-    swarm = SlowSwarm()
-    with pytest.raises(NetworkError, match=r"cannot listen on /ip4/127\.0\.0\.2/tcp/4001"):
-        await addresses.listen_also(swarm, Multiaddr("/ip4/127.0.0.2/tcp/4001"))  # type: ignore[arg-type]
-    assert not swarm.listeners
 
 
 def test_an_address_is_this_machines_own_while_one_of_its_interfaces_has_it() -> None:

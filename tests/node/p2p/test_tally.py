@@ -22,19 +22,28 @@ def point(tally: TrafficTally):  # type: ignore[no-untyped-def]
     )
 
 
-async def test_circuits_and_the_bytes_in_them_are_counted(nursery: trio.Nursery) -> None:
+async def test_circuits_their_bytes_registrations_and_dialbacks_are_counted(nursery: trio.Nursery) -> None:
     tally, open_peer = TrafficTally(), opener("libp2p")
-    relay, ada, ben = point(tally), open_peer("ada", is_home=True), open_peer("ben", is_home=True)
-    ben.handle(ECHO, echo)
-    await nursery.start(relay.run)
-    for home in (ada, ben):
-        await nursery.start(home.run)
-        await home.connect(relay.addresses[0])
+    node, ada, home = point(tally), open_peer("ada"), open_peer("home", is_home=True)
+    node.handle(DIALBACK, DialbackServer(node, scope=Scope.MACHINE, tally=tally).serve)
+    home.handle(ECHO, echo)
+    await nursery.start(node.run)
+    for peer in (ada, home):
+        await nursery.start(peer.run)
+        await peer.connect(node.addresses[0])
     assert tally.level(Level.CONNECTIONS) == {"inbound": 2, "relayed": 0, "kept": 0, "called": 0}
-    place = await ben.reserve(relay.peer_id)
-    await ada.connect(place.address)
+    await ada.find_peers(node.peer_id, "test-net")
+    assert tally.level(Level.REGISTRATIONS) == {"": 1}
+    port = int(ada.addresses[0].split("/")[4])
+    assert (await ask_to_dial(ada, DIALBACK, node.peer_id, (port,))).open == (port,)
+    assert tally.counts(Counted.DIALBACK) == {"reached": 1}
+
+    place = await home.reserve(node.peer_id)
+    buyer = open_peer("buyer", is_home=True)
+    await nursery.start(buyer.run)
+    await buyer.connect(place.address)
     assert (tally.level(Level.RESERVATIONS), tally.level(Level.CIRCUITS)) == ({"": 1}, {"": 1})
-    messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+    messages = MessageStream(await buyer.open_stream(home.peer_id, ECHO))
     await messages.send({"text": "x" * 5_000})
     await messages.receive()
     assert tally.total(Counted.CIRCUIT) == 2, "a test of the place by its holder, and the connection"
@@ -62,20 +71,6 @@ async def test_messages_are_counted_by_verdict_and_once_each(nursery: trio.Nurse
     await until(lambda: "rejected" in tally.counts(Counted.GOSSIP))
     assert judged.count(b"good") == 1
     assert tally.counts(Counted.GOSSIP) == {"passed": len(judged) - 2, "ignored": 1, "rejected": 1}
-
-
-async def test_registrations_and_dialbacks_are_counted(nursery: trio.Nursery) -> None:
-    tally, open_peer = TrafficTally(), opener("libp2p")
-    node, ada = point(tally), open_peer("ada")
-    node.handle(DIALBACK, DialbackServer(node, scope=Scope.MACHINE, tally=tally).serve)
-    for peer in (node, ada):
-        await nursery.start(peer.run)
-    await ada.connect(node.addresses[0])
-    await ada.find_peers(node.peer_id, "test-net")
-    assert tally.level(Level.REGISTRATIONS) == {"": 1}
-    port = int(ada.addresses[0].split("/")[4])
-    assert (await ask_to_dial(ada, DIALBACK, node.peer_id, (port,))).open == (port,)
-    assert tally.counts(Counted.DIALBACK) == {"reached": 1}
 
 
 async def test_refused_connections_are_counted(nursery: trio.Nursery) -> None:
