@@ -183,7 +183,7 @@ async def test_a_datanet_of_ones_own_is_here_already(world: RowWorld) -> None:
         await world.rows("owner", home).pull("lake", no_progress)
 
 
-async def test_without_a_holder_the_error_says_so(world: RowWorld) -> None:
+async def test_rows_that_no_peer_holds_are_refused_with_that_reason(world: RowWorld) -> None:
     world.publish()
     with pytest.raises(NetworkError, match="no peer is known to have them"):
         await pull(world)

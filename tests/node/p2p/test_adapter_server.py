@@ -258,7 +258,7 @@ async def test_a_peer_has_so_many_streams_and_gets_another_when_one_ends(asker: 
     assert (await again.receive())["t"] == "manifest"
 
 
-async def test_who_asks_nothing_is_hung_up_on(asker: Asker, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_peer_that_asks_nothing_is_hung_up_on(asker: Asker, autojump_clock: trio.testing.MockClock) -> None:
     stream = await asker.open()
     with pytest.raises(Exception, match="ended the stream"):
         await stream.receive()

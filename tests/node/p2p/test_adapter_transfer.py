@@ -174,7 +174,7 @@ async def test_a_lie_that_most_tell_is_found_out_when_the_file_is_whole(swarm: S
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
 
 
-async def test_nobody_who_offers_it_is_said_so(swarm: Swarm) -> None:
+async def test_an_adapter_that_no_peer_offers_is_refused_with_that_reason(swarm: Swarm) -> None:
     with pytest.raises(NetworkError, match="no peer offers it"):
         await swarm.fetch(UNKNOWN)
     await swarm.add(ANN)
@@ -259,7 +259,7 @@ async def test_what_was_begun_long_ago_makes_room(swarm: Swarm) -> None:
         (FetchLimits(reserve_bytes=1 << 60), NodeError, "free some disk space"),
     ],
 )
-async def test_what_takes_too_much_is_not_fetched(
+async def test_an_adapter_that_takes_too_much_room_is_not_fetched(
     swarm: Swarm, adapter: Adapter, limits: FetchLimits, error: type[Exception], message: str
 ) -> None:
     await swarm.add(ANN)

@@ -12,7 +12,7 @@ def address(name: str, port: int = 1) -> str:
     return f"/ip4/10.0.0.1/tcp/{port}/p2p/{name}"
 
 
-def test_who_was_met_last_comes_first_also_after_a_restart(tmp_path: Path) -> None:
+def test_the_peer_that_was_met_last_comes_first_also_after_a_restart(tmp_path: Path) -> None:
     book = AddressBook(tmp_path)
     for name in ("ada", "ben", "carl", "ada"):
         book.note(address(name))

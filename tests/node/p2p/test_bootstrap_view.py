@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from openledger_node.p2p.bootstrap_view import BootstrapView, advice
 from openledger_node.p2p.reachability import NOT_CHECKED, Reach, ReachState
-from openledger_node.p2p.tally import Counted, Level, Reason, TrafficTally
+from openledger_node.p2p.tally import TrafficTally
 from openledger_node.p2p.transport import Path, PeerId
 
 OWN = "/ip4/8.8.8.8/tcp/4001/p2p/point"
@@ -84,18 +83,3 @@ def test_advice_is_for_addresses_that_the_internet_cannot_dial() -> None:
     assert advice((OWN, LAN)) == ""
     assert advice((LAN, LOOPBACK)).startswith("only the local network can dial")
     assert advice((LOOPBACK,)).startswith("only this machine can dial")
-
-
-def test_the_line_of_state_has_what_it_carries() -> None:
-    world = World(OWN)
-    tally: Any = world.view.tally
-    tally.watch(Level.CONNECTIONS, lambda: {"inbound": 3, "relayed": 1, "kept": 0, "called": 0})
-    tally.watch(Level.REGISTRATIONS, lambda: {"": 2})
-    tally.watch(Level.CIRCUITS, lambda: {"": 1})
-    tally.count(Counted.GOSSIP, "passed", num=7)
-    tally.count(Counted.RELAYED_BYTES, num=1_500_000)
-    tally.refuse(Reason.FLOOD)
-    assert world.view.state_line() == (
-        "4 peers (3 inbound, 1 relayed), 2 registered, 0 reservations, 1 circuit; since the start 7 messages passed "
-        "on, 0 ignored, 0 rejected, 1.5 MB relayed, 1 refusal; nobody has dialled in from the internet yet"
-    )

@@ -42,10 +42,6 @@ def pass_all(_: PeerId, content: bytes) -> bool:
     return True
 
 
-def refuse_all(_: PeerId, content: bytes) -> bool:
-    return False
-
-
 # ---- verdicts
 
 

@@ -67,7 +67,7 @@ def world(tmp_path: Path, nursery: trio.Nursery) -> World:
     return World(tmp_path, nursery)
 
 
-async def test_those_who_know_only_the_bootstrap_find_each_other(world: World, autojump_clock: MockClock) -> None:
+async def test_peers_that_know_only_a_bootstrap_node_find_each_other(world: World, autojump_clock: MockClock) -> None:
     await world.add("point")
     for name in ("ada", "ben", "carl"):
         await world.add(name, "point")
@@ -228,7 +228,9 @@ class Grave(MemoryTransport):
         raise NetworkError(f"nobody answers at {address}")
 
 
-async def test_who_does_not_answer_is_tried_less_and_less_often(world: World, autojump_clock: MockClock) -> None:
+async def test_a_peer_that_does_not_answer_is_dialled_less_and_less_often(
+    world: World, autojump_clock: MockClock
+) -> None:
     grave = Grave(world.network, PeerId("ada"))
     grave.dialled_s = []
     await world.add("ada", "point", transport=grave)

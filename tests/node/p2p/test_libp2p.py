@@ -266,7 +266,7 @@ async def test_the_log_of_the_library_is_silent(nursery: trio.Nursery, caplog: p
     ]
 
 
-async def test_who_gives_up_while_a_service_starts_is_not_kept(
+async def test_giving_up_while_a_service_starts_ends_the_wait(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     class Endless(Service):

@@ -90,7 +90,7 @@ def test_a_withdrawal_takes_back_an_older_record_of_its_own_peer() -> None:
         ("too long", bytes(2_049), MalformedError),
     ],
 )
-def test_what_is_wrong_is_refused(why: str, content: bytes, error: type[ProtocolError]) -> None:
+def test_a_record_that_is_wrong_is_refused(why: str, content: bytes, error: type[ProtocolError]) -> None:
     world = World()
     with pytest.raises(error):
         world.put("ada", content)

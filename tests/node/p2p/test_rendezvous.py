@@ -84,7 +84,7 @@ def test_peers_that_the_asker_cannot_reach_take_no_places() -> None:
     assert world.discover("newcomer") == {str(peer("public")): [INTERNET]}
 
 
-def test_who_leaves_or_does_not_renew_is_forgotten() -> None:
+def test_a_peer_that_leaves_or_does_not_renew_its_registration_is_forgotten() -> None:
     world = World()
     world.register("ada", "9.9.9.9", INTERNET)
     world.register("ben", "8.8.8.8", INTERNET)

@@ -46,7 +46,9 @@ def test_the_scope_of_an_address(host: str, scope: Scope | None) -> None:
         ("/ip4/127.0.0.1", Scope.MACHINE, True),
     ],
 )
-def test_addresses_that_came_from_outside(host: str, network: Scope, is_dialled: bool) -> None:
+def test_an_address_that_a_peer_names_is_dialled_within_the_reach_of_the_network(
+    host: str, network: Scope, is_dialled: bool
+) -> None:
     own = ("/ip4/192.168.1.7/tcp/4120", "/ip4/127.0.0.1/tcp/4120")
     assert may_dial(f"{host}{PEER}", network=network, own=own) is is_dialled
 
@@ -58,7 +60,7 @@ def test_a_network_reaches_as_far_as_its_farthest_bootstrap_node() -> None:
     assert scope_of_network((f"/ip4/10.1.2.3{PEER}", f"/dns4/point.example{PEER}")) is Scope.INTERNET
 
 
-def test_neighbourhoods() -> None:
+def test_addresses_of_one_network_are_one_neighbourhood() -> None:
     assert group_of("8.8.8.8") == group_of("8.8.8.200") != group_of("8.8.9.8")
     assert group_of("2606:4700::1") == group_of("2606:4700::ffff") != group_of("2606:4700:1::1")
     assert endpoint_of("/ip4/8.8.8.8/tcp/1/p2p/a") == endpoint_of("/ip4/8.8.8.8/tcp/1/p2p/b")
