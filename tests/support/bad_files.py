@@ -70,21 +70,13 @@ PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIE"
 
 BAD_FILES = (
     BadFile(name="empty.jsonl", write=whole(""), refused="it is empty"),
-    BadFile(name="blank.csv", write=whole("\n\n"), refused="the first line of a table names its columns"),
     BadFile(name="binary.txt", write=nul_blocks, refused="it holds NUL bytes"),
     BadFile(
         name="utf16.csv",
         write=whole("prompt,completion\na,b\n".encode("utf-16-le")),
         refused="UTF-16 without a byte order mark: give --encoding utf-16-le",
     ),
-    BadFile(name="marked-utf16.csv", write=whole("prompt,completion\nWho?,Bo.\n".encode("utf-16")), rows=1),
     BadFile(name="latin1.txt", write=whole("Größe".encode("latin-1")), refused="--encoding windows-1252"),
-    BadFile(
-        name="klingon.txt",
-        write=whole("a"),
-        options={"encoding": "klingon"},
-        refused="no encoding 'klingon' is known: choose from utf-8",
-    ),
     BadFile(
         name="long-line.jsonl",
         write=long_line,
@@ -154,12 +146,6 @@ BAD_FILES = (
         flaws=((2, "is a formula"), (3, "is a formula"), (4, "is a formula")),
     ),
     BadFile(
-        name="ragged.csv",
-        write=whole("prompt,completion\nWho?,Bo, or Al\nWho?\nHow?,So.\n"),
-        rows=1,
-        flaws=((2, "3 cells and the table 2 columns"), (3, "is empty")),
-    ),
-    BadFile(
         name="unclosed.csv",
         write=whole(
             'prompt,completion\nHow?,So.\nWho?,"Bo\n' + "x" * 70_000 + "\n" + "y" * 70_000 + "\nWhy?,Because.\n"
@@ -168,26 +154,12 @@ BAD_FILES = (
         flaws=((3, "a quotation mark that is not closed"),),
     ),
     BadFile(
-        name="unclosed-last.csv",
-        write=whole('prompt,completion\nHow?,So.\nWho?,"Bo\nWhy?,Because.\n'),
-        rows=1,
-        flaws=((3, "lines up to 4 were left out"),),
-        absent=("Because",),
-    ),
-    BadFile(
         name="undoubled.csv",
         write=whole('\n\nprompt,completion\nWho?,"Bo" did\nHow?,"She said ""so""."\n'),
         rows=1,
         flaws=((4, "not doubled"),),
     ),
     BadFile(name="unclosed-first.csv", write=whole('prompt,"completion\nHow?,So.\n'), refused="names no columns"),
-    BadFile(
-        name="named-encoding.csv",
-        write=whole(b"\xef\xbb\xbfprompt,completion\nHow?,So.\n"),
-        options={"encoding": "utf-8"},
-        rows=1,
-    ),
-    BadFile(name="twice.csv", write=whole("prompt,prompt\na,b\n"), refused="two columns are called 'prompt'"),
     BadFile(
         name="unknown.csv",
         write=whole("vraag,antwoord\nWie?,Bo.\n"),
@@ -203,12 +175,6 @@ BAD_FILES = (
         flaws=((2, "an e-mail address"), (3, "a phone number"), (4, "a bank account"), (5, "a card number")),
     ),
     BadFile(
-        name="kept.csv",
-        write=whole("prompt,completion\nMail?,bo@lake.org\n"),
-        options={"keep": True},
-        rows=1,
-    ),
-    BadFile(
         name="secrets.jsonl",
         write=jsonl(answer(AWS_KEY), answer(TOKEN), answer(PRIVATE_KEY), GOOD),
         rows=1,
@@ -221,28 +187,14 @@ BAD_FILES = (
         rows=1,
         absent=("poison",),
     ),
-    BadFile(name="ruled.md", write=whole(f"---\n\n# Lake\n\n{TWO_SENTENCES}\n"), rows=1),
     BadFile(
         name="settings.md",
         write=whole(f"---\ntitle: poison\n---\n\n# Lake\n\n{TWO_SENTENCES}\n"),
         rows=1,
         absent=("poison",),
     ),
-    BadFile(name="listing.md", write=whole("# Lake\n\n```\n# no heading\n```\n\n## Ferry\n"), rows=1),
-    BadFile(
-        name="headless.md", write=whole("It is deep.\n\n# Lake\n\nIt is cold.\n"), rows=1, flaws=((1, "no heading"),)
-    ),
-    BadFile(
-        name="long-section.md",
-        write=whole(f"# Lake\n{'x' * 70_000}\n{'y' * 70_000}\n# Ferry\nIt leaves at seven.\n"),
-        rows=1,
-        flaws=((1, "characters"),),
-    ),
     BadFile(name="questions.txt", write=whole("Q: Who?\nA: Bo.\n\nWhen?\nAt seven.\nDaily.\n"), rows=2),
-    BadFile(name="short.txt", write=whole("Hi.\n\nWho?\nBo.\n"), rows=1, flaws=((1, "it is one line"),)),
     BadFile(name="book.pdf", write=whole(b"%PDF-1.7"), refused="save its text as .md or .txt"),
-    BadFile(name="renamed.txt", write=whole(b"%PDF-1.7\n1 0 obj"), refused="it is not what .txt says"),
     BadFile(name="zipped.jsonl", write=whole(archive_of("a.txt", b"a")), refused="it is not what .jsonl says"),
     BadFile(name="sheet.xlsx", write=whole(archive_of("a.xml", b"a")), refused="save each sheet as CSV"),
-    BadFile(name="noname", write=whole("a"), refused="must end with its format"),
 )

@@ -1,13 +1,11 @@
 """Transactions as bytes: what we write is what another implementation reads."""
 
-import pytest
 from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.chain.encoding import (
     UnsignedTransaction,
-    encode_rlp,
     encode_signed,
     signing_digest,
     transaction_hash,
@@ -60,24 +58,3 @@ def test_another_implementation_writes_the_same_bytes(unsigned: UnsignedTransact
     raw = encode(unsigned)
     assert raw == bytes(signed.raw_transaction)
     assert transaction_hash(raw) == "0x" + signed.hash.hex()
-
-
-@pytest.mark.parametrize(
-    ("item", "expected"),
-    [
-        (0, "80"),
-        (127, "7f"),
-        (128, "8180"),
-        (1024, "820400"),
-        (b"", "80"),
-        (b"\x00", "00"),
-        (b"dog", "83646f67"),
-        ([], "c0"),
-        ([b"cat", [b"dog", []]], "ca83636174c583646f67c0"),
-        (b"x" * 55, "b7" + "78" * 55),
-        (b"x" * 56, "b838" + "78" * 56),
-        ([b"x" * 300], "f9012f" + "b9012c" + "78" * 300),
-    ],
-)
-def test_rlp_is_written_as_its_source_says(item: object, expected: str) -> None:
-    assert encode_rlp(item).hex() == expected  # type: ignore[arg-type]  # the table mixes all kinds

@@ -3,18 +3,16 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from support.chain_world.deployed import DeployedChain, deployed_chain, send_call
 
-from openledger_node.chain.client import ChainClient
 from openledger_node.chain.clients.simulated import SimulatedClient
 from openledger_node.chain.dev.constants import BANK_COINS_WEI
 from openledger_node.chain.identity import check_identity, is_development_chain
 from openledger_node.errors import ChainError
 from openledger_node.network_file import Network
-from openledger_protocol.chain import Block, ContractCall
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Wei, check_address
 
 STRANGER = check_address("0x" + "9" * 40)
@@ -61,26 +59,6 @@ def test_a_contract_that_is_not_there_is_named_with_the_address_that_is_empty(
     contracts = {**network.contracts, "Params": STRANGER}
     with pytest.raises(ChainError, match=f"no contract is at {STRANGER}, where {network.network} has Params"):
         check_identity(chain, replace(network, contracts=contracts))
-
-
-class Pruned:
-    """A chain behind an endpoint that has thrown its old blocks away."""
-
-    def __init__(self, chain: ChainClient) -> None:
-        self._chain = chain
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._chain, name)
-
-    def block(self, number: int) -> Block | None:
-        return None
-
-
-def test_an_endpoint_without_the_first_block_is_told(chain: SimulatedClient, network: Network) -> None:
-    with pytest.raises(
-        ChainError, match="does not have its chain's first block: use an endpoint that keeps all blocks"
-    ):
-        check_identity(Pruned(chain), network)
 
 
 def test_a_development_chain_is_one_whose_public_bank_is_still_rich() -> None:

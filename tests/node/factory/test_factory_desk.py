@@ -9,7 +9,7 @@ from support.chain_world.deployed import deployed_chain
 
 from openledger_node.config import Config, load_config
 from openledger_node.datanets.rows import write_rows
-from openledger_node.datanets.sample import SAMPLE_ID, draw_sample
+from openledger_node.datanets.sample import SAMPLE_ID
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.service import TrainingService
@@ -67,23 +67,6 @@ def test_rows_that_are_too_long_are_left_out_and_counted(desk: TrainingService, 
     assert found["tokens"]["longest"] <= 100
     with pytest.raises(ConfigError, match=r"20 of 20 rows have more than 16 tokens and are left out.*--tokens-max"):
         desk.preview({**order, "tokens_max": 16}, 0)
-
-
-def test_three_rows_are_shown_as_the_model_sees_them(desk: TrainingService) -> None:
-    order = {"sample": True, "base": "fake"}
-    found = desk.preview(order, 0)
-    row = draw_sample(1).rows[0]
-    pieces = [
-        {"kind": "template", "text": "user: "},
-        {"kind": "text", "text": row.prompt},
-        {"kind": "template", "text": "\nassistant:"},
-        {"kind": "learned", "text": row.completion},
-        {"kind": "learned_template", "text": "<end>"},
-    ]
-    assert found["rows"][0]["pieces"] == pieces
-    assert len(found["rows"]) == 3
-    assert desk.preview(order, found["next_offset"])["rows"][0] != found["rows"][0]
-    assert desk.preview(order, 89)["next_offset"] == 2, "behind the last one comes the first"
 
 
 @pytest.mark.parametrize(
