@@ -1,12 +1,17 @@
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.market_world.terms import NOW_S
+from support.market_world.terms import NOW_S, TERMS, priced, wallet_of
+from support.offers import BID
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.market.calls import ReceivedBid
+from openledger_node.p2p.transport import PeerId
+from openledger_protocol.primitives import Address
 
 
 @dataclass
@@ -26,3 +31,17 @@ def now() -> Now:
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with closing(open_ledger(tmp_path / "ledger.db")) as opened:
         yield opened
+
+
+def received_bid(
+    name: str, *, wallet: str = "", times: float = 1, at_s: float = 0, round_trip_ms: int = 0, **changes: Any
+) -> ReceivedBid:
+    """A bid of a peer at so many times the usual price; its wallet is that of its name, or as given."""
+    owner = Address(wallet) if wallet.startswith("0x") else wallet_of(wallet or name)
+    return ReceivedBid(
+        peer_id=PeerId(name),
+        message=replace(BID, wallet=owner, terms=priced(TERMS, times), **changes),
+        messages=None,  # type: ignore[arg-type]  # nothing is sent
+        at_s=at_s,
+        round_trip_ms=round_trip_ms,
+    )

@@ -175,7 +175,9 @@ async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(
         assert nodes["a"].heard_of() == {peer_id_of("x")}, "one, its own"
 
 
-async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_peer_that_asks_again_and_again_is_refused(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
         told = [each for _ in range(4) for each in await ask(nodes["a"], GetAds(base=BASE))]
         assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
@@ -225,9 +227,6 @@ async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
 
 OTHER = Digest(word("another base"))
 BONDED = Worth(bonded_wei=Wei(1))
-
-
-# ---- topics
 
 
 async def test_nodes_of_two_bases_hear_only_those_of_their_own(

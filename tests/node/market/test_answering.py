@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.market_world.requests import network_request
-from support.market_world.terms import TERMS, price, priced, wallet_of, word
-from support.offers import BID
+from support.market_world.terms import TERMS, price, word
 from support.tiers import depth
 
 from openledger_node.engine.tokenizer import ByteTokenizer
@@ -33,6 +32,8 @@ from openledger_protocol.errors import (
 from openledger_protocol.payments import Receipt
 from openledger_protocol.primitives import ZERO_WEI, Digest, Wei
 
+from .conftest import received_bid
+
 Choice = TypeVar("Choice")
 STALL_S, TOKENS_IN, TOKENS_MAX, CHUNK_TOKENS = 15.0, 5, 40, 8
 BUDGET_WEI = price(TOKENS_IN, TOKENS_MAX)  # so dear sellers end at it
@@ -44,17 +45,6 @@ REFUSALS: tuple[ProtocolError | NetworkError, ...] = (
     NetworkError("it left"),
     ReceiptRefusedError("it lies"),
 )
-
-
-def bid(name: str, *, times: float = 1, at_s: float = 0, wallet: str = "") -> ReceivedBid:
-    message = replace(BID, wallet=wallet_of(wallet or name), terms=priced(TERMS, times))
-    return ReceivedBid(
-        peer_id=PeerId(name),
-        message=message,
-        messages=None,  # type: ignore[arg-type]  # the state machine sends nothing
-        at_s=at_s,
-        round_trip_ms=0,
-    )
 
 
 def bought(text: str, *, is_whole: bool, times: float = 1, tokens_in: int = TOKENS_IN) -> Bought:
@@ -165,7 +155,7 @@ class Shell:
             return
         names = self.data.draw(st.lists(st.sampled_from(SELLERS), unique=True, min_size=1))
         times, wallet = self.draw(0.5, 1.0, 2.0, 50.0), self.draw("", "", "one wallet")
-        bids = [bid(name, times=times, at_s=self.now_s, wallet=wallet) for name in names]
+        bids = [received_bid(name, times=times, at_s=self.now_s, wallet=wallet) for name in names]
         self.send(steps.BidsRanked(bids=bids))
 
     def enter(self) -> None:
@@ -257,7 +247,7 @@ class Shell:
         error, late = UnavailableError("late"), self.now_s
         events: list[tuple[steps.RequestEvent, set[State]]] = [
             (steps.Begun(), {State.NEW}),
-            (steps.BidsRanked(bids=[bid("late")]), {State.CALLING}),
+            (steps.BidsRanked(bids=[received_bid("late")]), {State.CALLING}),
             (steps.NobodyLeft(), {State.CALLING}),
             (steps.SellerEntered(at_s=late), {State.ENTERING}),
             (steps.SellerFull(), {State.ENTERING}),
@@ -319,7 +309,7 @@ def test_a_request_ends_once_whatever_happens_and_each_token_is_shown_and_paid_o
 
 def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None:
     """Money from the hold until the part has ended, and the wallet's place until the outcome is noted."""
-    offer = bid("a")
+    offer = received_bid("a")
     way: list[tuple[steps.RequestEvent, list[type[steps.Action]]]] = [
         (steps.Begun(), []),
         (steps.BidsRanked(bids=[offer]), []),
@@ -347,9 +337,9 @@ def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None
     ("others", "wait_s"),
     [
         ([], STALL_S + 0.12),
-        ([bid("next")], 5 + 4 * 0.12),
-        ([bid("next", at_s=-60)], STALL_S + 0.12),
-        ([bid("next", wallet="best")], STALL_S + 0.12),
+        ([received_bid("next")], 5 + 4 * 0.12),
+        ([received_bid("next", at_s=-60)], STALL_S + 0.12),
+        ([received_bid("next", wallet="best")], STALL_S + 0.12),
     ],
     ids=["nobody", "another", "one whose bid has expired", "one of the same wallet"],
 )
@@ -365,15 +355,15 @@ def test_the_first_text_is_waited_for_less_while_another_bid_is_at_hand(
 
 
 def test_a_far_bidder_has_four_times_its_two_round_trips_and_a_short_stall_timeout_holds_for_all() -> None:
-    far = replace(bid("far"), round_trip_ms=1_000)
-    assert streaming_with([bid("next")], best=far).silence_s == 5 + 4 * 2
-    assert streaming_with([bid("next")], stall_s=1).silence_s == 1.12
+    far = replace(received_bid("far"), round_trip_ms=1_000)
+    assert streaming_with([received_bid("next")], best=far).silence_s == 5 + 4 * 2
+    assert streaming_with([received_bid("next")], stall_s=1).silence_s == 1.12
 
 
 def test_a_seller_that_takes_a_request_and_gives_nothing_has_defaulted_at_any_price() -> None:
     for times in (0.0, 1.0):
-        progress, free = progress_of(), bid("best", times=times)
-        machine = streaming_with([bid("next")], best=free, progress=progress, times=times)
+        progress, free = progress_of(), received_bid("best", times=times)
+        machine = streaming_with([received_bid("next")], best=free, progress=progress, times=times)
         machine.receive_event(steps.PartFailed(error=NetworkError("gave nothing for 6 s"), at_s=6))
         assert progress.defaulted == {free.message.wallet}
         assert progress.wanted().is_wary
@@ -390,7 +380,7 @@ def attempt_of(machine: Answering) -> Attempt:
 
 def test_the_time_that_the_buyer_took_is_neither_waited_for_nor_counted_as_the_sellers() -> None:
     """A buyer with a busy disk stored its first voucher after 5 s; the seller's first text came 1 s later."""
-    machine = streaming_with([bid("next")], asked_s=5)
+    machine = streaming_with([received_bid("next")], asked_s=5)
     assert machine.deadline_s == 5 + 5 + 4 * 0.12
     attempt = attempt_of(machine)
     assert (attempt.outcome(), attempt.first_s, attempt.took_s) == ("successes", 1, 1)
@@ -409,7 +399,7 @@ def streaming_with(
     machine = Answering(progress or progress_of(Wei(10**18)), stall_timeout_s=stall_s)
     for event in (
         steps.Begun(),
-        steps.BidsRanked(bids=[best or bid("best"), *others]),
+        steps.BidsRanked(bids=[best or received_bid("best"), *others]),
         steps.SellerEntered(at_s=0),
         steps.MoneyHeld(granted_wei=BUDGET_WEI),
         steps.PurchaseReady(at_s=0),

@@ -127,7 +127,7 @@ def test_a_surcharge_over_twice_the_floor_is_lowered_where_the_call_allows_no_mo
         ({"adapter": AdapterId(word("slow"))}, {}, "stale", "before the deadline"),
     ],
 )
-async def test_what_can_not_be_taken_is_refused_with_the_reason(
+async def test_a_call_that_can_not_be_served_is_refused_with_the_reason(
     call: dict[str, object],
     state: dict[str, object],
     code: str,

@@ -85,7 +85,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_counts_nothing_is_refused_and_leaves_no_trace(board: AdTable, case: str) -> None:
+def test_an_advertisement_that_does_not_count_is_refused_and_leaves_no_trace(board: AdTable, case: str) -> None:
     make, why = REFUSED[case]
     name, content = make(board)
     assert not board.receive(peer_id_of(name), content)
@@ -115,14 +115,14 @@ def test_after_a_restart_a_peer_tells_the_newest_again_and_nothing_older(ledger:
     assert [ad.issued_s for ad in again.live()] == [NOW_S + 1]
 
 
-def test_what_was_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: AdTable) -> None:
+def test_an_advertisement_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: AdTable) -> None:
     content = signed_ad("ada")
     assert board.learn(content)
     assert board.receive(peer_id_of("ada"), content)
     assert not board.receive(peer_id_of("ada"), content)
 
 
-def test_who_advertises_too_often_is_passed_over_and_nobody_else_is(board: AdTable, now: Now) -> None:
+def test_a_peer_that_advertises_too_often_is_passed_over_and_no_other_is(board: AdTable, now: Now) -> None:
     received = [receive(board, "ada", at_s=NOW_S + number) for number in range(5)]
     assert received == [True, True, True, False, False]
     assert "more often than once in 10 s" in (board.why_refused or "")
@@ -302,14 +302,16 @@ def test_the_copy_that_is_left_sells_again_once_the_other_is_silent(
     assert "this one sells again" in caplog.records[-1].getMessage()
 
 
-def test_what_this_process_has_said_is_no_copy(copies: tuple[Copy, Copy], now: Now) -> None:
+def test_an_advertisement_of_this_process_shows_no_copy(copies: tuple[Copy, Copy], now: Now) -> None:
     now.now_s += 1
     content = copies[0].advertise()
     copies[0].board.learn(content)
     assert copies[0].watch.why_not is None
 
 
-def test_what_an_earlier_process_has_said_is_no_copy(copies: tuple[Copy, Copy], ledger: Ledger, now: Now) -> None:
+def test_an_advertisement_of_an_earlier_process_shows_no_copy(
+    copies: tuple[Copy, Copy], ledger: Ledger, now: Now
+) -> None:
     """A restart is no copy, and neither is a move to another machine."""
     now.now_s += 1
     content = copies[0].advertise()

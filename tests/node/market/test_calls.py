@@ -151,7 +151,7 @@ async def test_the_only_seller_is_waited_for_while_it_is_being_reached(
         assert market.names_of(await market.ask("hello")) == ["far"]
 
 
-async def test_there_is_an_end_to_it(
+async def test_a_seller_that_is_not_reached_in_time_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_market(tmp_path, {"far": 1}) as market:

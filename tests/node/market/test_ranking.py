@@ -7,12 +7,11 @@ from fractions import Fraction
 from functools import cache
 from itertools import permutations
 from statistics import mean
-from typing import Any
 
 import pytest
 from support.market_world.seller import ad_of
 from support.market_world.terms import TERMS, priced, wallet_of, word
-from support.offers import BID, CALL
+from support.offers import CALL
 
 from openledger_node.ledger.sellers import MEASURED_MAX, AnswerSpeed, Outcome, SellerRecord
 from openledger_node.market.attempt import FAILED_FACTOR, LATE_FACTOR, LATE_SLACK_S
@@ -24,6 +23,8 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import NEWCOMER_ANSWERS, Speed, is_exploring, price_ceiling, why_not
 from openledger_protocol.primitives import BASE_ONLY, Address, RequestId, Wei
 from openledger_protocol.wire.market import Call
+
+from .conftest import received_bid
 
 # ---- the sellers that a call goes to: known ones, promising ones, and others by lot
 
@@ -46,12 +47,12 @@ def ads(count: int, times: float = 1) -> list[Advertisement]:
     return replaced
 
 
-def measured(tokens_per_s: int, num_answers: int = 9) -> SellerRecord:
-    sample = AnswerSpeed(ttft_ms=100, num_tokens=100, stream_ms=100_000 // tokens_per_s)
-    record = SellerRecord()
-    for _ in range(num_answers):
-        record = record.after("successes", now_ns=0, sample=sample)
-    return record
+def record(ttft_ms: int, tokens_per_s: int, answers: int = 1) -> SellerRecord:
+    sample = AnswerSpeed(ttft_ms=ttft_ms, num_tokens=64, stream_ms=64_000 // tokens_per_s)
+    found = SellerRecord()
+    for _ in range(answers):
+        found = found.after("successes", now_ns=0, sample=sample)
+    return found
 
 
 def records_of(offers: list[Advertisement], **known: SellerRecord) -> dict[Address, SellerRecord]:
@@ -60,7 +61,7 @@ def records_of(offers: list[Advertisement], **known: SellerRecord) -> dict[Addre
 
 def test_the_two_best_known_come_first() -> None:
     offers = [*ads(20), *ads(20, 0.1)]
-    known = {"peer_3_at_1": measured(50), "peer_4_at_1": measured(60), "peer_5_at_1": measured(9)}
+    known = {"peer_3_at_1": record(100, 50, 9), "peer_4_at_1": record(100, 60, 9), "peer_5_at_1": record(100, 9, 9)}
     for number in USUAL[:20]:
         ordered = candidates(offers, records_of(offers, **known), wanted(number))
         assert [ad.peer_id for ad in ordered[:2]] == ["peer 4 at 1", "peer 3 at 1"]
@@ -70,7 +71,7 @@ def test_the_two_best_known_come_first() -> None:
 @pytest.mark.parametrize("number", [USUAL[0], EXPLORING[0]])
 def test_the_seller_of_the_conversation_the_best_known_and_an_explorer_are_called_first(number: int) -> None:
     offers = ads(20)
-    known = {"peer_3_at_1": measured(50), "peer_4_at_1": measured(60)}
+    known = {"peer_3_at_1": record(100, 50, 9), "peer_4_at_1": record(100, 60, 9)}
     records = records_of(offers, **known)
     first = candidates(offers, records, wanted(number), PeerId("peer 9 at 1"))[:3]
     third = explorer(offers, records, wanted(number)) or "peer 3 at 1"
@@ -91,7 +92,7 @@ def test_cheap_offers_take_two_places_and_the_lot_decides_over_the_others() -> N
 
 def test_one_call_in_twenty_goes_to_the_seller_with_the_fewest_answers() -> None:
     offers = ads(10)
-    records = {ad.wallet: measured(50, 3 + place) for place, ad in enumerate(offers)}
+    records = {ad.wallet: record(100, 50, 3 + place) for place, ad in enumerate(offers)}
     assert {explorer(offers, records, wanted(number)) for number in EXPLORING} == {offers[0].peer_id}
     assert {explorer(offers, records, wanted(number)) for number in USUAL} == {None}
     ordered = candidates(offers, records, wanted(EXPLORING[0]))
@@ -101,7 +102,7 @@ def test_one_call_in_twenty_goes_to_the_seller_with_the_fewest_answers() -> None
 
 def test_no_call_explores_a_seller_that_is_too_dear_to_win() -> None:
     offers = [*ads(3, 2), *ads(3)]
-    records = {ad.wallet: measured(50, 9 if ad.peer_id.endswith("at 1") else 0) for ad in offers}
+    records = {ad.wallet: record(100, 50, 9 if ad.peer_id.endswith("at 1") else 0) for ad in offers}
     assert {explorer(offers, records, wanted(number)) for number in EXPLORING} <= {ad.peer_id for ad in offers[3:]}
 
 
@@ -132,17 +133,17 @@ def test_strangers_get_one_place_for_a_low_price_and_none_after_one_has_left_the
 def test_sellers_that_owe_an_answer_are_left_out_unless_all_do_and_come_back_as_explorers() -> None:
     offers = ads(4)
     owing = SellerRecord().after("failures", now_ns=0, is_default=True)
-    forgiven = measured(50, num_answers=8).after("failures", now_ns=0, is_default=True)
+    forgiven = record(100, 50, 8).after("failures", now_ns=0, is_default=True)
     records = records_of(offers, peer_0_at_1=owing, peer_1_at_1=forgiven)
     assert without_defaulted(offers, records, wanted(USUAL[0])) == offers[1:]
     assert without_defaulted(offers[:1], records, wanted(USUAL[0])) == offers[:1]
-    all_known = records | {ad.wallet: measured(50) for ad in offers[2:]}
+    all_known = records | {ad.wallet: record(100, 50, 9) for ad in offers[2:]}
     exploring = wanted(EXPLORING[0])
     assert explorer(offers, all_known, exploring) == offers[0].peer_id
     assert without_defaulted(offers, all_known, exploring) == offers
 
 
-# ---- bids: estimates of a seller's speed
+# ---- whose bid wins, by estimates of a seller's speed
 
 
 CEILING = Wei(10**18)
@@ -153,39 +154,14 @@ def speed(ttft_ms: int, tokens_per_s: int) -> Speed:
     return Speed(ttft_ms=Fraction(ttft_ms), tokens_per_s=Fraction(tokens_per_s))
 
 
-def record(ttft_ms: int, tokens_per_s: int, answers: int = 1) -> SellerRecord:
-    sample = AnswerSpeed(ttft_ms=ttft_ms, num_tokens=64, stream_ms=64_000 // tokens_per_s)
-    found = SellerRecord()
-    for _ in range(answers):
-        found = found.after("successes", now_ns=0, sample=sample)
-    return found
-
-
-def received(name: str, *, wallet: str = "", times: float = 1, round_trip_ms: int = 0, **changes: Any) -> ReceivedBid:
-    message = replace(BID, wallet=wallet_of(wallet or name), terms=priced(TERMS, times), **changes)
-    return ReceivedBid(
-        peer_id=PeerId(name),
-        message=message,
-        messages=None,  # type: ignore[arg-type]  # ranking sends nothing
-        at_s=0,
-        round_trip_ms=round_trip_ms,
-    )
-
-
 def best(call: Call, bids: list[ReceivedBid], records: dict[Address, SellerRecord] | None = None) -> str:
     unknown = {bid.message.wallet: SellerRecord() for bid in bids}
     return rank_bids(call, bids, {**unknown, **(records or {})})[0].peer_id
 
 
-# ---- liars
-
-
 def test_a_seller_that_is_slow_and_says_so_is_bought_from_where_its_price_makes_up_for_it() -> None:
-    slow = received("slow", times=0.3, tokens_per_s=20)
-    assert best(OPEN_CALL, [slow, received("fast")], {wallet_of("slow"): record(120, 20, 9)}) == "slow"
-
-
-# ---- estimates
+    slow = received_bid("slow", times=0.3, tokens_per_s=20)
+    assert best(OPEN_CALL, [slow, received_bid("fast")], {wallet_of("slow"): record(120, 20, 9)}) == "slow"
 
 
 def test_a_claim_weighs_as_much_as_three_measured_answers() -> None:
@@ -210,7 +186,7 @@ def test_a_seller_that_is_truly_faster_than_others_earns_its_speed() -> None:
 
 def test_no_first_token_comes_before_two_round_trips() -> None:
     assert estimate(speed(1, 40), record(1, 40), speed(0, 40), 30).ttft_ms == 60
-    near, far = received("near", ttft_ms=0, round_trip_ms=1), received("far", ttft_ms=0, round_trip_ms=900)
+    near, far = received_bid("near", ttft_ms=0, round_trip_ms=1), received_bid("far", ttft_ms=0, round_trip_ms=900)
     assert best(OPEN_CALL, [far, near]) == "near"
 
 
@@ -240,12 +216,12 @@ def test_before_any_measurement_bounds_are_the_medians_of_the_claims() -> None:
 
 
 def test_many_bids_of_one_wallet_move_the_medians_as_one() -> None:
-    liars = [received(f"liar {n}", wallet="liar", times=2, ttft_ms=0, tokens_per_s=10**9) for n in range(7)]
-    assert best(OPEN_CALL, [*liars, received("honest")]) == "honest"
+    liars = [received_bid(f"liar {n}", wallet="liar", times=2, ttft_ms=0, tokens_per_s=10**9) for n in range(7)]
+    assert best(OPEN_CALL, [*liars, received_bid("honest")]) == "honest"
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
-    bids = [received("a"), received("b", ttft_ms=0), received("c", wallet="a", tokens_per_s=90)]
+    bids = [received_bid("a"), received_bid("b", ttft_ms=0), received_bid("c", wallet="a", tokens_per_s=90)]
     assert len({best(OPEN_CALL, list(order)) for order in permutations(bids)}) == 1
 
 
@@ -291,21 +267,15 @@ class Seller:
 
     def bid(self, id: RequestId) -> ReceivedBid:
         ttft_ms, tokens_per_s = (0, 2**32 - 1) if self.is_liar else (self.ttft_ms, self.tokens_per_s)
-        message = replace(
-            BID,
-            id=id,
+        return received_bid(
+            self.id,
             wallet=wallet(self.id),
-            terms=priced(TERMS, self.asked),
+            times=self.asked,
+            round_trip_ms=20,
+            id=id,
             ttft_ms=ttft_ms,
             tokens_per_s=tokens_per_s,
             context_max=2**20,
-        )
-        return ReceivedBid(
-            peer_id=PeerId(self.id),
-            message=message,
-            messages=None,  # type: ignore[arg-type]  # ranking sends nothing
-            at_s=0,
-            round_trip_ms=20,
         )
 
     def answer(self, num_tokens: int, draw: random.Random) -> float:

@@ -204,7 +204,7 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
 # ---- nobody
 
 
-async def test_what_nobody_offers_is_refused_by_its_name(tmp_path: Path) -> None:
+async def test_a_model_that_nobody_offers_is_refused_by_its_name(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"a": 1}) as market:
         with pytest.raises(UnknownModelError, match="nobody on the network offers 'ferry' just now"):
             await market.ask(adapter=AdapterId(word("ferry")), model="ferry")
@@ -294,7 +294,7 @@ async def test_requests_beside_each_other_share_one_day(tmp_path: Path) -> None:
     assert spent == limit
 
 
-async def test_who_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) -> None:
+async def test_a_payer_that_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"a": 1}) as market:
         market.chain.other = Standing()
         with pytest.raises(PaymentRequiredError, match="the latest block has no deposit of this channel"):

@@ -89,7 +89,7 @@ def test_a_full_queue_is_a_cause_of_its_own() -> None:
     assert [(row.kind.cause, row.calls) for row in calls.day()] == [("full", 1)]
 
 
-def test_what_would_have_won_is_the_median_of_what_did() -> None:
+def test_the_bid_that_would_have_won_is_the_median_of_those_that_did() -> None:
     market = Market()
     for price in (9, 1, 5):
         reason = BETTER.replace("1 wei in", f"{price} wei in")

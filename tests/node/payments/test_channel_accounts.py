@@ -140,7 +140,9 @@ def test_credit_is_for_a_deposit_in_the_latest_block_until_it_is_final(standing:
 
 
 @given(standings, amounts, amounts)
-def test_what_is_within_the_limit_passes_and_a_wei_more_does_not(standing: Standing, most: Wei, needed: Wei) -> None:
+def test_a_request_within_the_limit_passes_and_one_of_a_wei_more_does_not(
+    standing: Standing, most: Wei, needed: Wei
+) -> None:
     limit = limit_wei(standing, most)
     assert limit == max(secured_wei(standing), unsecured_wei(standing, most))
     if needed <= limit:
@@ -198,7 +200,7 @@ async def test_after_a_restart_no_lane_is_forgotten(tmp_path: Path) -> None:
             await admit(market, ADAPTER, 51, 10)
 
 
-async def test_what_other_lanes_were_claimed_of_does_not_hide_an_old_ledger(market: Market) -> None:
+async def test_claims_of_other_lanes_do_not_hide_an_old_ledger(market: Market) -> None:
     base = await admit(market, BASE_ONLY, 100, 10)
     market.seller.accounts.settle(base, request_of(BASE_ONLY, 100), Wei(10))
     market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(10))

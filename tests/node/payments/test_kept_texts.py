@@ -201,7 +201,7 @@ def sealed_text(kept: KeptTexts, clock: Clock) -> bytes:
     return sealed
 
 
-def test_what_a_lower_setting_deletes_is_in_no_file(
+def test_a_text_that_a_lower_setting_deletes_is_in_no_file(
     texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
 ) -> None:
     sealed = sealed_text(texts(DAY_S), clock)
@@ -211,7 +211,7 @@ def test_what_a_lower_setting_deletes_is_in_no_file(
     assert files_holding(sealed, tmp_path) == []
 
 
-def test_what_is_deleted_in_a_transaction_is_overwritten_with_the_next_look(
+def test_a_text_that_is_deleted_in_a_transaction_is_overwritten_at_the_next_look(
     texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
 ) -> None:
     kept = texts(HOUR_S)

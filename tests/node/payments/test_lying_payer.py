@@ -182,7 +182,7 @@ async def test_garbage_is_refused_and_changes_nothing(market: Market, kind: str)
     assert why in error.message
 
 
-async def test_who_opens_a_stream_and_says_nothing_is_not_waited_for(
+async def test_a_payer_that_opens_a_stream_and_says_nothing_is_not_waited_for(
     market: Market, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with script(market) as stream:

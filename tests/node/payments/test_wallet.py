@@ -130,7 +130,7 @@ def test_a_stream_is_lost_once_and_a_settled_one_never() -> None:
     assert channel.tab.lost_wei == 30
 
 
-def test_what_a_late_receipt_charges_is_lost_no_more_and_with_the_last_one_nothing_is() -> None:
+def test_the_charge_of_a_late_receipt_is_no_longer_lost_and_after_the_last_one_nothing_is() -> None:
     """Else a seller could break off an answer, charge it late, and be trusted with as much again on the next one."""
     channel = channel_of(ceiling_wei=1_000)
     channel.tab.running.update({A: Wei(600), B: Wei(400)})

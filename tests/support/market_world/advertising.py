@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -14,63 +14,41 @@ from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.advertiser import Advertiser, Snapshot
 from openledger_node.market.board import AdTable
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_protocol.advertisement import sign_binding
 from openledger_protocol.primitives import Digest
 from openledger_protocol.wire.ads import AdsMessage, decode, encode
 
 from .liars import messages_of
+from .seller import ad_of
 from .terms import (
     ADS,
     BASE,
-    GENERATION,
     NETWORK,
-    PROFILE,
     TERMS,
-    key_of,
     now_s,
     peer_id_of,
     priced,
     seed_of,
-    signer_of,
-    wallet_of,
 )
 
 
 @dataclass(kw_only=True)
 class Node:
-    name: str
     board: AdTable
     ledger: Ledger
     transport: MemoryTransport
     advertiser: Advertiser
     offer: Snapshot | None
     base: Digest = BASE  # it follows
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def heard_of(self) -> set[str]:
         return {ad.peer_id for ad in self.board.live()}
 
 
 def snapshot_of(name: str) -> Snapshot:
-    return Snapshot(
-        wallet=wallet_of(name),
-        signer=signer_of(name),
-        generation=GENERATION,
-        base=BASE,
-        profile_hash=PROFILE,
-        algo_id=1,
-        context_max=4_096,
-        chunk_tokens=8,
-        terms=TERMS,
-        terms_max=priced(TERMS, 9),
-        warm=(),
-        cold=(),
-        slots=4,
-        slots_free=4,
-        tokens_per_s=50,
-        serves=True,
-        binding=sign_binding(key_of(f"{name} signer"), NETWORK, peer_id_of(name), wallet_of(name)),
-    )
+    """The offer of which `ad_of` makes an advertisement."""
+    ad = ad_of(name)
+    told = {each.name: getattr(ad, each.name) for each in fields(Snapshot) if hasattr(ad, each.name)}
+    return Snapshot(**{**told, "terms_max": priced(TERMS, 9), "cold": (), "slots": 4})
 
 
 @asynccontextmanager
@@ -111,7 +89,6 @@ async def open_node(
         jitter=lambda: 0.5,
     )
     node = Node(
-        name=name,
         board=board,
         ledger=ledger,
         transport=transport,
