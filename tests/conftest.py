@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from support.tiers import IS_DEEP, ProcessGuard, depth, mark_by_folder
 
 from openledger_node import keystore_v3
 from openledger_node.home import Home
+from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.plugs import PLUGS
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning would slow the other workers
@@ -56,6 +58,12 @@ def home(tmp_path: Path) -> Home:
     root = tmp_path / "home"
     root.mkdir(mode=0o700)
     return Home(root)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -88,11 +88,11 @@ class ScriptedChain:
                 del self.pool[sent.hash]
             self._append(taken)
 
-    def reorganise(self, depth: int, *, longer_by: int = 1) -> None:
+    def reorganise(self, depth: int) -> None:
         """Replace the newest blocks by empty ones of another branch; what they held is forgotten, not waiting."""
         del self.chain[len(self.chain) - depth :]
         self.branch += 1
-        for _ in range(depth + longer_by):
+        for _ in range(depth + 1):
             self._append(())
 
     def lose_pool(self) -> None:

@@ -11,7 +11,7 @@ from support.rows import event_of
 
 from openledger_node.attribution.withdrawals import WithdrawalView, without_withdrawn
 from openledger_node.datanets.withdrawn import NEVER, add_earliest, read_withdrawn
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
@@ -33,11 +33,6 @@ def withdrawal(account: Address, *rows: Row, effective_at_s: int = 1_000, block:
         "rows": [canonical_digest(row) for row in rows],
     }
     return event_of("RowsWithdrawn", arguments, block=block, index=index)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return open_ledger(tmp_path / "ledger.db")
 
 
 def read(ledger: Ledger, *events: Event, final: int | None = None) -> None:

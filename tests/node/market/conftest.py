@@ -1,14 +1,10 @@
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.market_world.terms import NOW_S, TERMS, priced, wallet_of
 from support.offers import BID
 
-from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.calls import ReceivedBid
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.primitives import Address
@@ -25,12 +21,6 @@ class Now:
 @pytest.fixture
 def now() -> Now:
     return Now()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
-        yield opened
 
 
 def received_bid(

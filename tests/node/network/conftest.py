@@ -1,5 +1,5 @@
 """A world with two nodes for each test, one of which sells."""
 
-from support.chain_world.fixtures import seller, world
+from support.chain_world.fixtures import adapter, seller, voters, world
 
-__all__ = ["seller", "world"]
+__all__ = ["adapter", "seller", "voters", "world"]

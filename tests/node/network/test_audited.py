@@ -34,13 +34,6 @@ def to_itself(shares: tuple[Share, ...]) -> tuple[Share, ...]:
     return (replace(shares[0], account=EVE, ppm=PPM),)
 
 
-@pytest.fixture
-def adapter(seller: Seller) -> Adapter:
-    made = seller.train()
-    seller.publish(made)
-    return made
-
-
 @asynccontextmanager
 async def auditing(seller: Seller, home: Home) -> AsyncIterator[ReceiptAudits]:
     """Let the seller's guest audit every receipt, by the rows in a data directory."""

@@ -14,13 +14,6 @@ from openledger_protocol.errors import AdapterRefusedError, MalformedError, Unkn
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
-@pytest.fixture
-def adapter(seller: Seller) -> Adapter:
-    made = seller.train()
-    seller.publish(made)
-    return made
-
-
 def state_of(seller: Seller, digest: str) -> dict[str, bool | None]:
     found = seller.questions.answer("verify", {"receipt": digest})
     return {check["what"]: check["holds"] for check in found["checks"]}

@@ -1,14 +1,11 @@
 """The network's values as defaults of settings: what is taken, what is left out, and what the operator has set."""
 
 import tomllib
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
-from support.chain_world.world import open_world
+from support.chain_world.voter import Voters
 
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 from openledger_node.config import Config, load_config
@@ -131,12 +128,6 @@ def test_kept_defaults_are_checked_again_when_they_are_read(home: Home) -> None:
 
 
 # ---- from epoch to epoch, on a chain
-
-
-@pytest.fixture
-def voters(tmp_path: Path) -> Iterator[Voters]:
-    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
-        yield open_voters(tmp_path / "voters", world)
 
 
 def joined(home: Home, network: Network) -> Home:

@@ -1,7 +1,5 @@
 """Names of the Datanets that adapters learned from: those on this machine, and those on the chain."""
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ import pytest
 from support.rows import append_event
 
 from openledger_node.home import Home
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.operator.datanet_names import datanet_names, datanets_to_plain
@@ -32,12 +30,6 @@ def learned_from(folder: Path, home: Home, *ids: DatanetId, owner: Address | Non
 
 def register(ledger: Ledger, id_: DatanetId, name: str) -> None:
     append_event(ledger, "DatanetCreated", {"id": id_, "creator": BEN, "name": name})
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as found:
-        yield found
 
 
 @pytest.mark.parametrize("owner", [ADA, None], ids=["owner", "before a wallet"])

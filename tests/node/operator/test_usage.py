@@ -1,26 +1,16 @@
 """What the node did in the last day and week."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
 import pytest
 from support.answered import completion
 from support.rows import job_of
 
 from openledger_node.ledger.jobs import JobState
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.operator.usage import REST, Usage, percent_down, read_usage
 from openledger_protocol.primitives import AdapterId, RequestId
 
 NOW_NS = 1_800_000_000 * 10**9
 HOUR_NS = 3_600 * 10**9
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
-        yield opened
 
 
 def add(

@@ -1,18 +1,10 @@
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.market_world.market import Market, open_market
 
-from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.payments import delivery
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
-        yield opened
 
 
 @pytest.fixture

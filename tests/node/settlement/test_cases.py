@@ -1,12 +1,11 @@
 """Cases on the real contracts: a false receipt costs stake, a wrong challenge its bond, and silence nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.case_world import BOND, FALSE, CaseWorld, open_case_world
+from support.chain_world.case_world import BOND, FALSE, CaseWorld
 from support.chain_world.contract_world import OPEN
 from support.signed import NODE, NODE_KEY, SIGNER, digest
 
@@ -19,12 +18,6 @@ from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.primitives import Wei
 
 STAKE = 100 * OPEN
-
-
-@pytest.fixture
-def cases(tmp_path: Path) -> Iterator[CaseWorld]:
-    with open_case_world(tmp_path) as opened:
-        yield opened
 
 
 def wealth(cases: CaseWorld) -> dict[str, int]:

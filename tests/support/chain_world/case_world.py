@@ -168,7 +168,7 @@ class CaseWorld:
         return opened
 
 
-def challenge_of(row: ReceiptRow, config: Any, *, bond_wei: Wei, answer: str = "Odile keeps it.") -> ChallengeReceipt:
+def challenge_of(row: ReceiptRow, config: Any, *, bond_wei: Wei) -> ChallengeReceipt:
     """What a payer sends to open a case about a receipt."""
     assert row.signature is not None
     challenge = Challenge(
@@ -176,18 +176,17 @@ def challenge_of(row: ReceiptRow, config: Any, *, bond_wei: Wei, answer: str = "
         receipt=row.receipt,
         shares=row.shares,
         node_signature=row.signature,
-        texts=case_texts(opening_of(answer)),
+        texts=case_texts(opening_of("Odile keeps it.")),
     )
     return ChallengeReceipt(digest=row.digest, challenge=challenge, bond_wei=bond_wei)
 
 
 @contextmanager
-def open_case_world(root: Path, client: Any = None, **settings: Any) -> Iterator[CaseWorld]:
-    """A world with a channel; `settings` are those of the deployment."""
+def open_case_world(root: Path) -> Iterator[CaseWorld]:
+    """A world with a channel, whose cases one key judges."""
     recount = FixedRecount()
     options = {"recount": lambda _: recount}
-    settings = {"governor": address_of(JUDGE_KEY), **settings}
-    with open_world(root, client, options=options, **settings) as world:
+    with open_world(root, options=options, governor=address_of(JUDGE_KEY)) as world:
         world.chain.fund(address_of(JUDGE_KEY))
         home, network = Home(root / "payer"), world.payer.network.network
         keys = home.network_keys(network)

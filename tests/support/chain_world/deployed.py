@@ -85,14 +85,15 @@ class DeployedChain:
         return [event for log in logs if (event := interface.decode_log(log))]
 
 
-TOKENS = Path(__file__).parent / "artifacts"
+TOKEN = "BlockingToken"
+TOKEN_FILE = Path(__file__).parent / "artifacts" / f"{TOKEN}.json"
 
 
-def deploy_token(client: Any, name: str = "BlockingToken", *, key: bytes = BANK_KEY) -> Address:
-    """Deploy the token of a stranger, which the account of `key` has all of: one without permits and votes."""
-    artifact = json.loads((TOKENS / f"{name}.json").read_text())
-    interface = ContractInterface(name, artifact["abi"], bytes.fromhex(artifact["bytecode"][2:]))
-    return deploy_contract(client, interface.encode_creation(address_of(key), DEVELOPMENT_SUPPLY_WEI), key=key)
+def deploy_token(client: Any) -> Address:
+    """Deploy the token of a stranger, which the bank has all of: one without permits and votes."""
+    artifact = json.loads(TOKEN_FILE.read_text())
+    interface = ContractInterface(TOKEN, artifact["abi"], bytes.fromhex(artifact["bytecode"][2:]))
+    return deploy_contract(client, interface.encode_creation(BANK, DEVELOPMENT_SUPPLY_WEI))
 
 
 def deploy_contract(client: Any, creation: bytes, *, key: bytes = BANK_KEY) -> Address:

@@ -1,11 +1,15 @@
-"""A world with two nodes for each test, and one of them that sells; a conftest imports these fixtures by name."""
+"""A world with two nodes for each test, and those who sell, dispute and vote in it, for conftests to import."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from openledger_node.models.adapters import Adapter
+
+from .case_world import CaseWorld, open_case_world
 from .seller import Seller, start_seller
+from .voter import SUPPLY_WEI, Voters, open_voters
 from .world import World, open_world
 
 
@@ -19,3 +23,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 async def seller(tmp_path: Path, world: World) -> AsyncIterator[Seller]:
     async with start_seller(tmp_path, world) as opened:
         yield opened
+
+
+@pytest.fixture
+def adapter(seller: Seller) -> Adapter:
+    """An adapter of the seller's, registered on the chain."""
+    made = seller.train()
+    seller.publish(made)
+    return made
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Iterator[CaseWorld]:
+    with open_case_world(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def voters(tmp_path: Path) -> Iterator[Voters]:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
+        yield open_voters(tmp_path / "voters", world)

@@ -69,11 +69,10 @@ class Voters:
         """Wait until voting has ended."""
         self.world.wait(DEVELOPMENT_VOTING.period_s + 1)
 
-    def carry(self, proposal: int = 1, by: tuple[str, ...] = ("ada",)) -> None:
+    def carry(self, proposal: int = 1) -> None:
         """Vote for a proposal, queue it, and execute it."""
         self.begin()
-        for name in by:
-            self.do("gov vote", name, proposal=str(proposal), support="for")
+        self.do("gov vote", proposal=str(proposal), support="for")
         self.end()
         self.do("gov queue", proposal=str(proposal))
         self.world.wait(DEVELOPMENT_VOTING.timelock_s + 1)

@@ -64,15 +64,14 @@ def auditing(
     *,
     one_in: int = 1,
     draw_below: Callable[[int], int] = always,
-    keep_s: float = 0.0,
     case_s: int = CASE_S,
 ) -> Callable[[Ledger], ReceiptAudits]:
-    """Open the audits of a buyer that keeps no texts unless told to."""
+    """Open the audits of a buyer that keeps no texts."""
 
     def open_audits(ledger: Ledger) -> ReceiptAudits:
         return ReceiptAudits(
             ledger=ledger,
-            texts=KeptTexts(ledger, open_seal(root / "net"), keep_s=keep_s, now_ns=Clock()),
+            texts=KeptTexts(ledger, open_seal(root / "net"), keep_s=0, now_ns=Clock()),
             recount=rule or Rule(),  # type: ignore[arg-type]  # it answers as the real one does
             sign=sign_as("authorizer"),
             one_in=one_in,

@@ -51,11 +51,8 @@ class BootstrapNode:
         return [re.sub(r"^[-0-9 :,]{23} ", "", line) for line in self.log_file.read_text().splitlines()]
 
 
-def start_bootstrap(
-    folder: Path, *, network: str, listen: tuple[str, ...], bootstrap: tuple[str, ...] = (), metrics: str = "none"
-) -> BootstrapNode:
+def start_bootstrap(folder: Path, *, network: str, listen: tuple[str, ...], metrics: str = "none") -> BootstrapNode:
     """Start a bootstrap node with the identity in `folder`, and return when it listens."""
     words = ["--network", network, "--metrics", metrics]
-    for flag, addresses in (("--listen", listen), ("--bootstrap", bootstrap)):
-        words += [word for address in addresses for word in (flag, address)]
+    words += [word for address in listen for word in ("--listen", address)]
     return BootstrapNode(folder, words)

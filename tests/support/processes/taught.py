@@ -4,7 +4,7 @@ The fake model writes letters; an answer's words are given to it by the schema t
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -102,7 +102,7 @@ def buy_as_guest(
     return last
 
 
-def teach(run: Callable[..., Any], folder: Path, *, flags: Sequence[str] = FAKED) -> None:
+def teach(run: Callable[..., Any], folder: Path) -> None:
     """Publish a Datanet of rows of several people, and an adapter that learned from it; `run` runs a command."""
     folder.mkdir()
     rows, held_out = folder / "rows.jsonl", folder / "held-out.jsonl"
@@ -115,5 +115,5 @@ def teach(run: Callable[..., Any], folder: Path, *, flags: Sequence[str] = FAKED
     batch = run("datanet", "contribute", "field-notes", str(rows), *accounts, "--yes")
     run("datanet", "approve", "field-notes", batch["digest"])
     run("datanet", "publish", "field-notes")
-    run("factory", "train", "--name", NAME, "--datanet", "field-notes", "--held-out", str(held_out), *flags)
+    run("factory", "train", "--name", NAME, "--datanet", "field-notes", "--held-out", str(held_out), *FAKED)
     run("adapters", "publish", NAME)
