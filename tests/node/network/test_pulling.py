@@ -32,6 +32,7 @@ from openledger_node.datanets.version import (
     write_version,
 )
 from openledger_node.models.adapters import Adapter
+from openledger_node.p2p.adapter_fetch import FetchLimits
 from openledger_node.p2p.adapter_listing import version_path
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import UnavailableError
@@ -168,3 +169,9 @@ async def test_strangers_may_give_their_datanets_the_same_name(swarm: Swarm, ada
     assert fetched.missing_versions == {}
     assert read_version(swarm.ours, "lake", "1") == ours
     assert read_published(swarm.ours, LAKE) == VERSION
+
+
+async def test_a_version_too_large_is_not_taken(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN)
+    fetched = await swarm.fetch(adapter.id, ANN, limits=FetchLimits(version_bytes_max=9))
+    assert "has more than 9 bytes" in fetched.missing_versions[PATH]

@@ -25,6 +25,7 @@ from support.market_world.row_world import (
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
 from openledger_node.datanets.version import DatanetVersion, make_version, read_published_rows
 from openledger_node.errors import NetworkError, NodeError
+from openledger_node.network import row_pull
 from openledger_node.network.row_shelf import NodeShelf
 from openledger_node.p2p.partial import PREFIX
 from openledger_node.p2p.provider import ANSWER_S
@@ -358,6 +359,16 @@ async def test_a_slow_peer_makes_room_for_a_quick_one_and_is_asked_again_if_that
     assert (found["from_peer"], list(found["dropped"])) == (ANN, [BOB])
     assert trio.current_time() - began_s > HURRY_S
     assert sum(not isinstance(each, GetPart) for each in slow) == 2  # two streams
+
+
+async def test_a_pull_has_an_end(
+    world: RowWorld, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_pull, "PULL_S_MAX", 5.0)
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version), silent_at_rows)
+    with pytest.raises(NodeError, match="What has arrived is kept"):
+        await pull(world)
 
 
 async def test_a_damaged_copy_is_not_served(world: RowWorld) -> None:

@@ -62,6 +62,17 @@ def test_an_adapters_files_and_its_datanets_version_are_listed_and_sent(home: Ho
     assert chunk(home, adapter.id, VERSION_PATH) == (home.root / VERSION_PATH).read_bytes()
 
 
+def test_a_file_that_changes_is_listed_anew(home: Home, adapter: Adapter) -> None:
+    server = AdapterServer(home)
+    before = server.answer(GetManifest(id=adapter.id))
+    assert server.answer(GetManifest(id=adapter.id)) is before
+    (adapter.folder / "attribution" / "more").write_bytes(b"x")
+    after = server.answer(GetManifest(id=adapter.id))
+    assert isinstance(before, TransferManifest)
+    assert isinstance(after, TransferManifest)
+    assert len(after.files) == len(before.files) + 1
+
+
 @pytest.mark.parametrize(
     ("path", "index"),
     [

@@ -155,6 +155,18 @@ async def test_subscriptions_of_a_stranger_are_remembered_to_a_limit(nursery: tr
     await until(lambda: ada.peer_id in stranger.connected())
 
 
+async def test_a_neighbour_learns_all_topics_that_are_followed_at_once(nursery: trio.Nursery) -> None:
+    """Announcements wait in a queue of its own size, and the library's is too short."""
+    ada, ben = opener("libp2p")("ada"), opener("libp2p")("ben")
+    for peer in (ada, ben):
+        await nursery.start(peer.run)
+    await ben.connect(ada.addresses[0])
+    await until(lambda: ada._gossip.peer_queues)  # type: ignore[attr-defined]
+    for number in range(200):
+        ada.subscribe(topic(number), lambda *_: True)
+    await until(lambda: len(ben.topics_of_peers().get(ada.peer_id, ())) == 200)
+
+
 def _mesh(peer: Transport, name: str) -> set[object]:
     """The neighbours to which a peer sends a topic's messages."""
     return peer._gossip.router.mesh.get(name, set())  # type: ignore[attr-defined, no-any-return]

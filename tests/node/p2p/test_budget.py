@@ -8,6 +8,8 @@ from openledger_node.p2p.budget import (
     CALLED_MAX,
     EVICT_AFTER_S,
     GROUP_MOST,
+    GROUP_SHARE,
+    HOST_SHARE,
     NEIGHBOUR_STAYS_S,
     NEWCOMERS_AT_ONCE,
     PER_GROUP_MAX,
@@ -101,6 +103,12 @@ def test_neighbours_do_not_push_each_other_off_and_take_turns_slowly() -> None:
     world.now = NEIGHBOUR_STAYS_S
     assert world.come("next", "8.8.8.8")
     assert world.num_from("first") == PER_HOST_MAX - 1
+
+
+def test_a_bootstrap_node_has_more_places_for_one_internet_address() -> None:
+    world = World(inbound_max=256)
+    assert sum(world.come(f"peer {number}", "8.8.8.8") for number in range(50)) == 256 // HOST_SHARE
+    assert sum(world.come(f"other {n}", f"8.8.8.{n}") for n in range(9, 60)) == 256 // GROUP_SHARE - 256 // HOST_SHARE
 
 
 def test_a_bootstrap_node_lets_in_two_of_a_neighbourhood_each_minute_after_a_burst() -> None:
@@ -274,6 +282,17 @@ def test_a_call_is_hung_up_when_it_has_been_idle() -> None:
     world.come("inbound")
     world.now = CALLED_IDLE_S
     assert world.budget.idle_calls() == ["idle"]
+
+
+def test_a_long_answer_is_not_hung_up_while_it_moves() -> None:
+    world = World()
+    for name in ("answering", "stuck"):
+        world.call(name)
+        world.budget.enter_stream(PeerId(name))
+    for minute in range(20):
+        world.now = 60.0 * minute
+        world.budget.note_use(PeerId("answering"))
+    assert world.budget.idle_calls() == ["stuck"]
 
 
 def test_a_barred_peer_comes_back_after_ten_minutes() -> None:

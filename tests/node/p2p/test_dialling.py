@@ -62,6 +62,13 @@ def test_made_up_peer_ids_at_the_endpoint_of_a_peer_that_answers_are_dialled_twi
     assert is_dialled(limits, honest)
 
 
+def test_endpoints_are_remembered_in_bounded_memory() -> None:
+    limits = DialLimits(clock=lambda: 0.0)
+    for number in range(9_000):
+        limits.note(f"/ip4/10.0.{number >> 8}.{number & 255}/tcp/1/p2p/a", has_answered=False)
+    assert len(limits._dials) == 8192
+
+
 class Victim:
     """A socket that counts who knocks, and never answers."""
 

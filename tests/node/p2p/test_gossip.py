@@ -239,7 +239,9 @@ def pruned(topic: str, *, proposed: Transport | None = None, address: str = "") 
     return prefixed(content)
 
 
-async def test_nobody_makes_a_node_dial_by_proposing_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_makes_a_node_dial_by_proposing_a_peer_or_remember_made_up_topics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ada, stranger, ghost = (opener("libp2p")(name) for name in ("ada", "stranger", "ghost"))
     ada.subscribe(OTHER, pass_all)
     dialled = []
@@ -249,9 +251,12 @@ async def test_nobody_makes_a_node_dial_by_proposing_a_peer(monkeypatch: pytest.
 
     monkeypatch.setattr(ada._host, "connect", connect)  # type: ignore[attr-defined]
     async with running(ada, stranger):
-        await send_raw(stranger, ada, pruned(OTHER, proposed=ghost, address="/ip4/9.9.9.9/tcp/80"), pruned(OTHER))
+        made_up = [pruned(f"made up {number}") for number in range(20)]
+        proposed = pruned(OTHER, proposed=ghost, address="/ip4/9.9.9.9/tcp/80")
+        await send_raw(stranger, ada, *made_up, proposed, pruned(OTHER))
         await until(lambda: backed_off(ada, OTHER))
         assert not dialled
+        assert backed_off(ada) == {OTHER}
 
 
 def backed_off(peer: Transport, *topics: str) -> set[str]:

@@ -110,6 +110,19 @@ def test_of_many_providers_a_random_sample_is_kept_and_not_those_who_came_first(
     assert len({frozenset(samples[0]), frozenset(samples[1]), frozenset(first)}) == 3
 
 
+def test_a_peer_that_puts_again_and_again_draws_no_better_lot() -> None:
+    world = World()
+    names = [f"peer {number}" for number in range(60)]
+    for name in names:
+        world.put(name, signed(name, LORA))
+    before = world.providers()
+    for second in range(1, 4):
+        for name in names:
+            world.put(name, signed(name, LORA, issued_s=NOW_S + second))
+    after = {signed(name, LORA, issued_s=NOW_S + 3) for name in names if signed(name, LORA) in before}
+    assert world.providers() == after
+
+
 def test_a_thousand_providers_of_one_neighbourhood_take_four_places() -> None:
     world = World()
     for number in range(200):

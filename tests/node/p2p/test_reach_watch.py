@@ -1,6 +1,6 @@
 """Being reached, on a network within this process: homes, servers, relays, liars, and a clock that jumps."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -60,7 +60,7 @@ class Net:
             await home.connect(point.addresses[0])
         return home
 
-    def watch(self, node: MemoryTransport, **options: object) -> ReachWatch:
+    def watch(self, node: MemoryTransport, *, runs: bool = True, **options: object) -> ReachWatch:
         def known() -> list[KnownPeer]:
             connected = node.connected()
             return [
@@ -75,7 +75,17 @@ class Net:
             ]
 
         given: dict[str, object] = {"points": [each.peer_id for each in self.points], **options}
-        return ReachWatch(node, network=NET, scope=self.scope, known=known, random=Random(1), **given)  # type: ignore[arg-type]
+        watch = ReachWatch(node, network=NET, scope=self.scope, known=known, random=Random(1), **given)  # type: ignore[arg-type]
+        if runs:
+            self.nursery.start_soon(watch.run)
+        return watch
+
+    def keep_relays(self, home: MemoryTransport, points: Sequence[MemoryTransport]) -> RelayKeeper:
+        """Keep a home's relays, first at these bootstrap nodes."""
+        keeper = RelayKeeper(home, points=[each.peer_id for each in points], random=Random(2))
+        keeper.is_wanted = True
+        self.nursery.start_soon(keeper.run)
+        return keeper
 
 
 @asynccontextmanager
@@ -122,7 +132,6 @@ async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(net: Net, 
     home = await net.add_home()
     absent = RouterAnswer(state=RouterState.ABSENT, words="no router")
     watch = net.watch(home, mapper=ScriptedMapper(absent))
-    net.nursery.start_soon(watch.run)
     await trio.sleep(1)
     assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
     await trio.sleep(10)
@@ -132,9 +141,7 @@ async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(net: Net, 
 
 async def test_a_lost_relay_is_replaced_by_the_spare_within_seconds(net: Net, autojump_clock: MockClock) -> None:
     home = await net.add_home()
-    keeper = RelayKeeper(home, points=[each.peer_id for each in net.points], random=Random(2))
-    keeper.is_wanted = True
-    net.nursery.start_soon(keeper.run)
+    keeper = net.keep_relays(home, net.points)
     await trio.sleep(1)
     (spare,) = keeper.spares
     lost = next(each.peer_id for each in net.points if each.peer_id != spare)
@@ -147,9 +154,7 @@ async def test_a_lost_relay_is_replaced_by_the_spare_within_seconds(net: Net, au
 async def test_a_relay_that_stops_to_pass_anything_on_is_replaced_within_minutes(autojump_clock: MockClock) -> None:
     async with a_net(3) as net:
         home = await net.add_home()
-        keeper = RelayKeeper(home, points=[each.peer_id for each in net.points], random=Random(2))
-        keeper.is_wanted = True
-        net.nursery.start_soon(keeper.run)
+        net.keep_relays(home, net.points)
         await trio.sleep(1)
         dead = next(each for each in net.points if any(each.peer_id in address for address in home.relays))
         dead.passes_on = False
@@ -158,13 +163,25 @@ async def test_a_relay_that_stops_to_pass_anything_on_is_replaced_within_minutes
         assert not any(dead.peer_id in address for address in home.relays)
 
 
+async def test_places_are_renewed_at_half_of_their_time_and_given_up_when_not_wanted(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openledger_node.p2p.relays.LOOK_S", 60.0)
+    async with a_net(2) as net:
+        home = await net.add_home()
+        keeper = net.keep_relays(home, ())
+        await trio.sleep(1.5 * 3600)
+        assert len(home.relays) == 2
+        keeper.is_wanted = False
+        await trio.sleep(3700)
+        assert home.relays == ()
+
+
 async def test_a_full_relay_is_asked_again_later(autojump_clock: MockClock) -> None:
     async with a_net(1) as net:
         net.points[0].reservations_max = 0
         home = await net.add_home()
-        keeper = RelayKeeper(home, points=[net.points[0].peer_id], random=Random(2))
-        keeper.is_wanted = True
-        net.nursery.start_soon(keeper.run)
+        net.keep_relays(home, net.points)
         await trio.sleep(1)
         net.points[0].reservations_max = 1
         assert home.relays == ()
@@ -186,9 +203,7 @@ async def test_a_node_with_relays_is_reached_when_all_bootstrap_nodes_are_lost_a
     async with a_net(6) as net:
         home = await net.add_home()
         points = [each.peer_id for each in net.points[:2]]
-        keeper = RelayKeeper(home, points=points, random=Random(2))
-        keeper.is_wanted = True
-        net.nursery.start_soon(keeper.run)
+        net.keep_relays(home, net.points[:2])
         await trio.sleep(1)
         assert sum(point in address for point in points for address in home.relays) == 1
         (other,) = (address for address in home.relays if not any(point in address for point in points))
@@ -202,7 +217,6 @@ async def test_a_node_with_relays_is_reached_when_all_bootstrap_nodes_are_lost_a
 async def test_a_server_is_public_and_takes_no_relay(net: Net, autojump_clock: MockClock) -> None:
     server = await net.add_home(listen=(FORWARDED,), is_home=False)
     watch = net.watch(server)
-    net.nursery.start_soon(watch.run)
     await trio.sleep(5)
     assert (watch.reach.state, watch.reach.addresses) == (ReachState.PUBLIC, (FORWARDED,))
     assert (watch.reach.remedy, server.relays) == ("", ())
@@ -212,7 +226,6 @@ async def test_a_port_that_was_forwarded_by_hand_is_found_and_told(net: Net, aut
     home = await net.add_home()
     net.network.open_at[FORWARDED] = home.peer_id
     watch = net.watch(home)
-    net.nursery.start_soon(watch.run)
     await trio.sleep(5)
     assert watch.reach.state is ReachState.PUBLIC
     assert f"{FORWARDED}/p2p/home" in home.addresses
@@ -222,12 +235,16 @@ async def test_a_port_that_was_forwarded_by_hand_is_found_and_told(net: Net, aut
 async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net, autojump_clock: MockClock) -> None:
     home, mapper = await net.add_home(), ScriptedMapper(MAPS)
     net.network.open_at[FORWARDED] = home.peer_id
-    watch = net.watch(home, mapper=mapper)
+    watch = net.watch(home, runs=False, mapper=mapper)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.run)
         await trio.sleep(5)
         assert watch.reach.state is ReachState.MAPPED
         assert f"{FORWARDED}/p2p/home" in home.addresses
+        assert mapper.num_doubts == 0
+        del net.network.open_at[FORWARDED]  # it is closed later, so the node asks its router
+        await trio.sleep(CHECK_EVERY_S)
+        assert mapper.num_doubts > 0
         nursery.cancel_scope.cancel()
     assert mapper.is_removed
 
@@ -235,7 +252,6 @@ async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net, autoj
 async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(net: Net, autojump_clock: MockClock) -> None:
     home = await net.add_home()
     watch = net.watch(home, mapper=ScriptedMapper(MAPS))
-    net.nursery.start_soon(watch.run)
     await trio.sleep(20)
     assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
     assert watch.reach.remedy.startswith("Your router forwards port 4120, but nobody comes through")
@@ -246,7 +262,6 @@ async def test_an_address_that_dies_is_found_out_and_one_that_comes_to_life_too(
 ) -> None:
     server = await net.add_home(listen=(FORWARDED,), is_home=False)
     watch = net.watch(server)
-    net.nursery.start_soon(watch.run)
     await trio.sleep(5)
     del net.network.open_at[FORWARDED]  # a firewall
     await trio.sleep(CHECK_EVERY_S + 5)
@@ -266,7 +281,6 @@ async def test_the_word_of_one_peer_is_checked_again_when_more_are_there(autojum
         net.points[0].handle(DIALBACK, deny)
         server = await net.add_home(listen=(FORWARDED,), is_home=False)
         watch = net.watch(server)
-        net.nursery.start_soon(watch.run)
         await trio.sleep(5)
         assert watch.reach.state is ReachState.RELAYED
         for n in (2, 3):
@@ -280,7 +294,6 @@ async def test_a_home_is_shown_as_punched_until_its_direct_connection_falls_back
 ) -> None:
     home, other = await net.add_home(can_be_punched=True), await net.add_home("other", can_be_punched=True)
     watch = net.watch(home)
-    net.nursery.start_soon(watch.run)
     await trio.sleep(1)
     await other.connect(home.relays[0])
     await trio.sleep(20)
@@ -303,13 +316,11 @@ async def test_without_relays_the_node_is_unreachable_and_without_peers_nothing_
             point.reservations_max = 0
         home = await net.add_home()
         watch = net.watch(home)
-        net.nursery.start_soon(watch.run)
         await trio.sleep(20)
         assert watch.reach.state is ReachState.UNREACHABLE
         assert watch.reach.remedy.startswith("No connected peer serves as a relay")
     async with a_net(0) as net:
         watch = net.watch(await net.add_home())
-        net.nursery.start_soon(watch.run)
         await trio.sleep(20)
         assert watch.reach.state is ReachState.UNKNOWN
         assert watch.reach.remedy.startswith("No peer is connected")
