@@ -12,7 +12,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from support.go_daemon import GoDaemon, fetch_program, running_daemon
+from go_daemon import GoDaemon, fetch_program, running_daemon
 from support.peers import echo, opener, receive, tune_in, until
 
 from openledger_node.errors import NetworkError

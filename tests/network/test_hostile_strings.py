@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from network.poisoned import poisoned_socket
 from support.hostile_strings import HOSTILE, acting
 from support.peft_folders import write_adapter
-from support.poisoned import poisoned_socket
 from support.processes.nodes import Node, command_json, running_node
 
 from openledger_node.cli.main import main

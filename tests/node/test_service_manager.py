@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.notify_socket import open_notify_socket
+from node.notify_socket import open_notify_socket
 from trio.testing import MockClock
 
 from openledger_node.cli.node import note_step

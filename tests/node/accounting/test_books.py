@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.books import check_text, figures_of_csv, figures_of_json
+from node.accounting.books import check_text, figures_of_csv, figures_of_json
 from support.chain_world.contract_world import OPEN
 from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
 from support.contributors import ADA

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from node.attribution.naive_suffix import naive_scores
 from support.indexes import index_of_tokens
-from support.naive_suffix import naive_scores
 from support.tiers import depth
 
 from openledger_node.attribution.attributor import Exchange

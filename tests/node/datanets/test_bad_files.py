@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.bad_files import BAD_FILES, MIB, BadFile
+from node.datanets.bad_files import BAD_FILES, MIB, BadFile
 
 from openledger_node.datanets.files import read_into
 from openledger_node.datanets.reader import UnreadableFileError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.market_world.advertising import Node, ask, open_node, open_nodes
+from node.market.advertising import Node, ask, open_node, open_nodes
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import (

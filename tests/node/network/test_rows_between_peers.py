@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from support.market_world.adapter_liars import entry_of
-from support.market_world.row_world import (
+from node.network.row_world import (
     ANN,
     BOB,
     CHAIN_ID,
@@ -21,6 +19,8 @@ from support.market_world.row_world import (
     RowWorld,
     open_row_world,
 )
+from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
+from support.market_world.adapter_liars import entry_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
 from openledger_node.datanets.version import DatanetVersion, make_version, read_published_rows

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from node.p2p.raw_gossip import GOSSIPSUB, field, message, prefixed, rpc, varint
 from support.peers import opener
 from support.processes.living_peer import DEAF, ECHO, RAISING, TOPIC, LivingPeer
-from support.raw_gossip import GOSSIPSUB, field, message, prefixed, rpc, varint
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream

@@ -16,10 +16,10 @@ from libp2p.peer.id import ID
 from libp2p.peer.peer_record import PeerRecord
 from libp2p.pubsub.pb.rpc_pb2 import RPC
 from multiaddr import Multiaddr
+from node.p2p.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, prefixed, rpc, score_of, signed
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import seed_of
 from support.peers import DEADLINE_S, drain, echo, opener, receive, seed, start, tune_in, until
-from support.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, prefixed, rpc, score_of, signed
 from trio.testing import wait_all_tasks_blocked
 
 from openledger_node.errors import NetworkError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from support.lan import FakeLan
+from node.p2p.lan import FakeLan
 from trio.testing import MockClock
 
 from openledger_node.p2p.mdns import GROUP, NAMES_MAX, NAMES_PER_HOST_MAX, LanDiscovery, open_multicast

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 import trio
-from support.fake_router import FakeRouter, a_router
+from node.p2p.fake_router import FakeRouter, a_router
 from trio.testing import MockClock
 
 from openledger_node.p2p.port_mapping import ASK_S, LEASE_S, PERMANENT_FILE, SOON_S, PortMapper

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import trio.testing
-from support.indexes import ADA
-from support.market_world.audited import (
+from node.payments.audited import (
     CASE_S,
     LIE,
     RIGHT,
@@ -22,6 +21,7 @@ from support.market_world.audited import (
     verdicts,
     wanted,
 )
+from support.indexes import ADA
 from support.market_world.liars import buy_through, forget, receipt, tamper_with
 from support.market_world.market import open_market
 from support.market_world.terms import NODE, NOW_NS, Clock

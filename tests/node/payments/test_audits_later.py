@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.indexes import BO, LAKE_ID
-from support.market_world.audited import (
+from node.payments.audited import (
     CASE_S,
     LIE,
     RIGHT,
@@ -19,6 +18,7 @@ from support.market_world.audited import (
     verdicts,
     wanted,
 )
+from support.indexes import BO, LAKE_ID
 from support.market_world.liars import Tamper, break_off, buy_through, tamper_with
 from support.market_world.market import Market, open_market
 from support.market_world.terms import DOMAIN, NODE, NOW_S, sign_as, word

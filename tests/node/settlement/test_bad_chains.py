@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from support.chain_world.bad_times import BadTimes, bad_times, plan_of
+from node.settlement.bad_times import BadTimes, bad_times, plan_of
 from support.chain_world.world import OPEN, World
 from support.scripted_chain import read_raw
 from support.tiers import depth

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from support.indexes import ADA, BO, EVE, LAKE_ID
+from support.market_world.requests import purchase
+from support.market_world.terms import NODE, NOW_S, Clock, sign_as, word
 
 from openledger_node.errors import NodeError
 from openledger_node.ledger.ledger import Ledger
@@ -18,10 +21,6 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.payments import Receipt
 from openledger_protocol.primitives import ZERO_ADDRESS, Salt
 from openledger_protocol.wire.inference import Salts
-
-from ..indexes import ADA, BO, EVE, LAKE_ID
-from .requests import purchase
-from .terms import NODE, NOW_S, Clock, sign_as, word
 
 CASE_S = 1_000
 """From a receipt to the end of the time for a case."""

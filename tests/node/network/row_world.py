@@ -9,6 +9,9 @@ from typing import Any
 
 import trio
 import trio.testing
+from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
+from support.provided import id_of
+from support.rows import append_event
 
 from openledger_node.datanets.held import PulledVersion, keep_pulled, rows_file, write_canonical
 from openledger_node.datanets.own import new_datanet
@@ -28,10 +31,6 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.primitives import Address
 from openledger_protocol.wire.rows import RowsMessage, decode, encode
-
-from ..contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from ..provided import id_of
-from ..rows import append_event
 
 NETWORK = "test-net"
 CHAIN_ID = 7

@@ -8,18 +8,9 @@ from math import inf
 from pathlib import Path
 
 import trio
-
-from openledger_node.errors import NetworkError
-from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.market.advertiser import Advertiser, Snapshot
-from openledger_node.market.board import AdTable
-from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_protocol.primitives import Digest
-from openledger_protocol.wire.ads import AdsMessage, decode, encode
-
-from .liars import messages_of
-from .seller import ad_of
-from .terms import (
+from support.market_world.liars import messages_of
+from support.market_world.seller import ad_of
+from support.market_world.terms import (
     ADS,
     BASE,
     NETWORK,
@@ -29,6 +20,14 @@ from .terms import (
     priced,
     seed_of,
 )
+
+from openledger_node.errors import NetworkError
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.market.advertiser import Advertiser, Snapshot
+from openledger_node.market.board import AdTable
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import AdsMessage, decode, encode
 
 
 @dataclass(kw_only=True)

@@ -10,6 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from node.settlement.bad_endpoint import DEEDS, BadEndpoint
+from support.chain_world.world import OPEN, World, open_session, open_world
+from support.contributors import ADA, BEN
+from support.signed import digest
+
 from openledger_node.chain.clients.simulated import GENESIS_S, SEED, SimulatedClient
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
 from openledger_node.chain.dev.embedded import open_chain
@@ -21,11 +26,6 @@ from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
 from openledger_protocol.transactions import REORG_DEPTH_MAX
-
-from ..contributors import ADA, BEN
-from ..signed import digest
-from .bad_endpoint import DEEDS, BadEndpoint
-from .world import OPEN, World, open_session, open_world
 
 WINDOWS: Final = replace(
     DEVELOPMENT_WINDOWS, propose_s=400, redraw_blocks=256, pause_gap_s=400, judge_s=60, unbonding_s=460
