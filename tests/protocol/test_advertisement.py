@@ -68,6 +68,15 @@ def test_it_counts_once_and_no_older_one_counts_after_it() -> None:
             opened(CONTENT, seq_last=seq_last)
 
 
+@pytest.mark.parametrize("lasts_s", [0, -1, 1_201, 10**9])
+def test_it_can_not_be_made_to_last(lasts_s: int) -> None:
+    ad = replace(AD, expires_s=AD.issued_s + lasts_s)
+    with pytest.raises(MalformedError, match=f"good for 1 to 1200 s, not for {lasts_s}"):
+        sign_advertisement(ad, SEED)
+    with pytest.raises(MalformedError, match="good for 1 to 1200 s"):
+        opened(changed("expires_s", max(0, AD.issued_s + lasts_s)))
+
+
 @pytest.mark.parametrize(
     ("key", "network", "peer_id", "wallet"),
     [

@@ -119,6 +119,12 @@ def test_lanes_are_rounded_for_each_adapter_by_itself() -> None:
     assert compute(item(1, 10), item(1, 10, start=10)).protocol_wei == 1
 
 
+def test_an_adapter_that_earned_nothing_has_neither_credit_nor_pot() -> None:
+    record = compute(item(0, 1_000))
+    assert (record.credits, record.pots) == ((), ())
+    assert record.node_share_wei == 900
+
+
 def test_a_skipped_item_is_not_counted_and_has_no_room_on_the_line() -> None:
     items, code = [item(0, 1_000), item(0, 77), item(1, 400), item(1, 5), item(2, 7)], SkipCode.OVER_DEPOSIT
     record = compute(*items, codes=[None, code, None, code, code])

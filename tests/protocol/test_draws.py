@@ -1,5 +1,6 @@
 """Drawn points: they lie where the money lies, and a false part of a list costs more than it gains."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import account, claim_record, digest, digests, uints
@@ -59,6 +60,13 @@ def test_a_point_lies_in_an_entry_of_a_pot_with_money(
             assert 0 <= point.offset < weights[point.pot, point.account]
         else:
             assert point == Point(pot=point.pot, account=NOBODY, offset=0)
+
+
+@pytest.mark.parametrize(("amounts", "drawn"), [((0, 1, 0), {1}), ((1, 1), {0, 1}), ((1, 0, 0, 1), {0, 3})])
+def test_each_wei_belongs_to_one_pot_and_none_to_an_empty_one(amounts: tuple[int, ...], drawn: set[int]) -> None:
+    claim, payouts = record(*((5, amount) for amount in amounts)), entries(0, 5, (ANN, PPM))
+    points = [point for seed in "123456789" for point in drawn_points(digest(seed), claim, payouts, 16)]
+    assert {point.pot for point in points} == drawn
 
 
 @given(st.integers(1, PPM - 1), st.integers(2, 2**100))

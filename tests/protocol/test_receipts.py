@@ -7,7 +7,7 @@ import pytest
 from support.signed import CHANNEL, PAYER_KEY, PAYMENTS, SIGNER, SIGNER_KEY, WORK, account, digest, plain_receipt
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.constants import ISSUED_SKEW_S_MAX, PPM
+from openledger_protocol.constants import ISSUED_SKEW_S_MAX, PPM, RECEIPT_SEQ_MAX
 from openledger_protocol.errors import AttributionError, BadSignatureError, MalformedError, ReceiptRefusedError
 from openledger_protocol.payments import Receipt, Terms, Work, receipt_digest
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
@@ -53,6 +53,7 @@ def test_a_sound_receipt_gives_the_digest_to_countersign() -> None:
         ({"adapter_id": digest("b")}, f"adapter_id {digest('b')} is not {digest('a')}"),
         ({"algo_id": 3}, "algo_id 3 is not 1"),
         ({"seq": 10}, "seq 10 is not over the last one's 10"),
+        ({"seq": RECEIPT_SEQ_MAX + 1}, f"seq {RECEIPT_SEQ_MAX + 1} is over the most, which is {RECEIPT_SEQ_MAX}"),
         ({"amount_wei": 201, "cumulative_wei": 501}, "amount_wei 201 is not 200"),
         ({"amount_wei": 199, "cumulative_wei": 499}, "amount_wei 199 is not 200"),
         ({"cumulative_wei": 499}, "cumulative_wei 499 is not 500"),
