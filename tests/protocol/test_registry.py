@@ -75,7 +75,10 @@ def test_an_adapter_without_an_owner_can_not_be_sold() -> None:
     ("changes", "message"),
     [
         ({"datanets": (LAKE,)}, "sum to 1000000, not \\[600000\\]"),
-        ({"datanets": (LAKE, replace(HILL, weight_ppm=0))}, "whose weights are above 0"),
+        (
+            {"datanets": (replace(LAKE, weight_ppm=1_000_000), replace(HILL, weight_ppm=0))},
+            "whose weights are above 0",
+        ),
         ({"datanets": tuple(datanet(digit, 111_111) for digit in "123456789")}, "must name 1 to 8 Datanets"),
         ({"index_root": None}, "has no attribution index, so nobody's rows could be paid"),
     ],

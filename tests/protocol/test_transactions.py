@@ -18,6 +18,7 @@ from openledger_protocol.transactions import (
     bumped_price,
     day_start_s,
     fee_cap_wei,
+    fee_caps_wei,
     first_price,
     gas_limit_from_estimate,
     is_stuck,
@@ -94,6 +95,15 @@ def test_a_tenth_of_what_is_at_risk_may_be_paid_and_the_plain_cap_where_that_is_
     limits = OutboxLimits(fee_max_wei=Wei(1_000))
     assert fee_cap_wei(replace(INTENT, value_at_risk_wei=Wei(9_999)), limits) == 1_000
     assert fee_cap_wei(replace(INTENT, value_at_risk_wei=Wei(50_000)), limits) == 5_000
+
+
+def test_whatever_is_before_a_transaction_with_a_deadline_may_cost_as_much_as_the_dearest_of_those() -> None:
+    def waiting(id: int, at_risk: int, deadline_s: int | None = 1) -> Transaction:
+        intent = replace(INTENT, value_at_risk_wei=Wei(at_risk), deadline_s=deadline_s)
+        return Transaction(id=id, intent=intent, state="signed")
+
+    rows = [waiting(1, 0), waiting(2, 100), waiting(3, 900), waiting(4, 5_000, None), waiting(5, 0)]
+    assert fee_caps_wei(rows, OutboxLimits(fee_max_wei=Wei(1))) == {1: 90, 2: 90, 3: 90, 4: 500, 5: 1}
 
 
 def test_the_gas_limit_leaves_a_quarter_to_spare_and_no_less_than_new_votes_take() -> None:
