@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from node.accounting.mortal_voter import NETWORK, Goal, open_lives
 from support.chain_world.chain_server import lend
-from support.chain_world.mortal_settlement import NETWORK
-from support.chain_world.mortal_voter import Goal, open_lives
 from support.chain_world.voter import SUPPLY_WEI
 from support.chain_world.world import World, open_world
 from support.lives import DONE, Live

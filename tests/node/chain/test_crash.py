@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from node.chain.mortal_outbox import KEYS, open_lives
 from support.chain_world.chain_server import lend
-from support.chain_world.mortal_outbox import KEYS, open_lives
 from support.lives import DONE, Live
 from support.scripted_chain import ScriptedChain
 from support.tiers import depth

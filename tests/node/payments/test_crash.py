@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from node.payments.mortal_stream import DONE, Live, open_lives
 from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, price
-from support.mortal_stream import DONE, Live, open_lives
 from support.tiers import depth
 
 from openledger_node.ledger.ledger import Ledger, open_ledger

@@ -7,10 +7,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from node.settlement.mortal_cases import Task, open_lives
 from support.chain_world.case_world import BOND, JUDGE_KEY, CaseWorld, challenge_of, open_case_world
 from support.chain_world.chain_server import lend
 from support.chain_world.contract_world import OPEN
-from support.chain_world.mortal_cases import Task, open_lives
 from support.lives import DONE, Live
 from support.tiers import depth
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from node.settlement.mortal_settlement import ADAPTER, open_lives, prepare
 from support.chain_world.chain_server import lend
-from support.chain_world.mortal_settlement import ADAPTER, open_lives, prepare
 from support.chain_world.world import OPEN, World, open_world
 from support.lives import DONE, Live
 from support.tiers import depth

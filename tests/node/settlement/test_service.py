@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.mortal_settlement import ADAPTER, prepare
+from node.settlement.mortal_settlement import ADAPTER, prepare
 from support.chain_world.world import OPEN, World
 from support.contributors import ADA
 from support.signed import AUTHORIZER_KEY, account, digest

@@ -1,9 +1,9 @@
 """A node and a payer, a process each and a socket pair a stream between them; one is killed where it is told to be.
 
-`python -m support.mortal_stream` reads lives, a line each: folder of the two ledgers, the side that dies, a fail
-point (or `*`), and how often it may be passed: the last time ends that process by SIGKILL. It answers with both exit
-codes, node's first, negative where a signal ended the life. The side that lives on sees a stream that breaks. Each
-signature is noted in a file beside the ledgers as it is made, before anybody can have seen it.
+`python -m node.payments.mortal_stream` reads lives, a line each: folder of the two ledgers, the side that dies, a
+fail point (or `*`), and how often it may be passed: the last time ends that process by SIGKILL. It answers with both
+exit codes, node's first, negative where a signal ended the life. The side that lives on sees a stream that breaks.
+Each signature is noted in a file beside the ledgers as it is made, before anybody can have seen it.
 """
 
 import os
@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Literal
 
 import trio
+from support.lives import mortal_at, open_forker
+from support.market_world.requests import purchase
+from support.market_world.seller import open_seller
+from support.market_world.terms import DOMAIN, Clock, draws, peer_id_of, sign_as
 
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import NetworkError
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.payments.payer import open_payer
 from openledger_protocol.errors import ProtocolError
-
-from .lives import mortal_at, open_forker
-from .market_world.requests import purchase
-from .market_world.seller import open_seller
-from .market_world.terms import DOMAIN, Clock, draws, peer_id_of, sign_as
 
 STREAMS = 2
 LIFE_S = 20.0
@@ -40,7 +39,7 @@ Live = Callable[[Path, str, str, int], tuple[int, int]]
 @contextmanager
 def open_lives() -> Iterator[Live]:
     """Start what lives are forked from."""
-    with open_forker("support.mortal_stream") as ask:
+    with open_forker("node.payments.mortal_stream") as ask:
 
         def live(folder: Path, side: str, point: str, count: int) -> tuple[int, int]:
             node, payer = ask(folder, side, point, count).split()

@@ -1,6 +1,6 @@
 """Both sides of a case in processes of their own, on a chain that lives on when they are killed.
 
-`python -m support.chain_world.mortal_cases` reads lives, a line each: a folder, socket of the chain, a fail point (or
+`python -m node.settlement.mortal_cases` reads lives, a line each: a folder, socket of the chain, a fail point (or
 `*`), and how often it may be passed: the last time ends the process by SIGKILL. It answers with the exit code. The
 folder says whose life it is, and what for.
 """
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from support import lives
+from support.chain_world.case_world import FixedRecount
+from support.chain_world.chain_server import RemoteChain
+from support.chain_world.world import open_session
+from support.lives import DONE, STUCK, run_lives
+from support.signed import NODE
+
 from openledger_node.settlement.case_actions import ChallengeReceipt
 from openledger_node.settlement.session import NetworkSession
-
-from .. import lives
-from ..lives import DONE, STUCK, run_lives
-from ..signed import NODE
-from .case_world import FixedRecount
-from .chain_server import RemoteChain
-from .world import open_session
 
 TASK = "task.pickle"
 STEPS_MAX = 200
 
-open_lives = partial(lives.open_lives, "support.chain_world.mortal_cases")
+open_lives = partial(lives.open_lives, "node.settlement.mortal_cases")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A node's money in a process of its own, on a chain that lives on when that process is killed.
 
-`python -m support.chain_world.mortal_settlement` reads lives, a line each: the node's folder, socket of the chain, a
+`python -m node.settlement.mortal_settlement` reads lives, a line each: the node's folder, socket of the chain, a
 fail point (or `*`), and how often it may be passed: the last time ends the process by SIGKILL. It answers with the
 exit code.
 """
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from support import lives
+from support.chain_world.chain_server import RemoteChain
+from support.chain_world.world import World, open_session
+from support.contributors import ADA, BEN
+from support.lives import DONE, STUCK, run_lives
+from support.signed import NODE_KEY, digest
+
 from openledger_node.keystore import key_from_private
 from openledger_protocol.adapter import registered_id
 from openledger_protocol.attribution import Share
-
-from .. import lives
-from ..contributors import ADA, BEN
-from ..lives import DONE, STUCK, run_lives
-from ..signed import NODE_KEY, digest
-from .chain_server import RemoteChain
-from .world import World, open_session
 
 NETWORK = "network.pickle"
 STEPS_MAX = 400
@@ -28,7 +28,7 @@ STEPS_IDLE = 35
 
 MANIFEST = digest("a")
 ADAPTER = registered_id(key_from_private(NODE_KEY).address, MANIFEST)
-open_lives = partial(lives.open_lives, "support.chain_world.mortal_settlement")
+open_lives = partial(lives.open_lives, "node.settlement.mortal_settlement")
 
 
 def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:

@@ -1,6 +1,6 @@
 """A voter in a process of its own, on a chain that lives on when that process is killed.
 
-`python -m support.chain_world.mortal_voter` reads lives, as `mortal_settlement` does. In each life somebody makes one
+`python -m node.accounting.mortal_voter` reads lives, as `mortal_settlement` does. In each life somebody makes one
 proposal, votes, queues and executes it, and runs each command again that was killed. Its goal is in a file.
 """
 
@@ -13,6 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from support import lives
+from support.chain_world.chain_server import RemoteChain
+from support.chain_world.world import open_session
+from support.lives import DONE, STUCK, run_lives
+
 from openledger_node.accounting.proposals import Proposals
 from openledger_node.accounting.voting import VOTING
 from openledger_node.errors import NodeError
@@ -20,16 +25,11 @@ from openledger_node.home import Home
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.governance import ProposalState
 
-from .. import lives
-from ..lives import DONE, STUCK, run_lives
-from .chain_server import RemoteChain
-from .mortal_settlement import NETWORK
-from .world import open_session
-
+NETWORK = "network.pickle"
 GOAL = "goal.pickle"
 STEPS_MAX = 200
 
-open_lives = partial(lives.open_lives, "support.chain_world.mortal_voter")
+open_lives = partial(lives.open_lives, "node.accounting.mortal_voter")
 
 
 @dataclass(frozen=True, kw_only=True)
