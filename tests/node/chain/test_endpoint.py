@@ -237,6 +237,15 @@ def test_an_endpoint_without_old_logs_is_refused_with_the_setting_that_helps(cod
     )
 
 
+def test_an_endpoint_that_tells_another_hash_is_not_believed() -> None:
+    with (
+        serving(answering("0x" + "ab" * 32)) as server,
+        closing(open_client(server.url, timeout_s=1)) as client,
+        pytest.raises(ChainError, match=r"instead of 0x"),
+    ):
+        client.send(RAW)
+
+
 def test_an_error_of_the_endpoints_own_keeps_code_and_data() -> None:
     error = {"code": 3, "message": "execution reverted", "data": "0x1234"}
 

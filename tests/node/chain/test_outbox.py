@@ -224,6 +224,7 @@ def test_a_nonce_that_another_program_took_is_given_up_once_that_is_final(desk: 
     desk.chain.take_nonce(ADA)
     desk.outbox.step()
     assert desk.states() == {"a": "sent", "b": "sent"}
+    assert [desk.row(key).nonce for key in "ab"] == [0, 1]
     desk.settle()
     assert desk.states() == {"a": "final", "b": "final"}
     assert desk.chain.nonces(ADA) == [0, 1, 2]
@@ -573,6 +574,16 @@ def test_nothing_is_sent_to_another_chain(desk: Desk) -> None:
     assert (desk.outbox.state.health, desk.states()) == ("down", {"a": "intended"})
     assert desk.outbox.state.why is not None
     assert "is on chain 1, not 7331" in desk.outbox.state.why
+
+
+def test_an_endpoint_that_took_another_transaction_is_not_believed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk.chain, "send", lambda _: "0x" + "ab" * 32)
+    desk.want("a")
+    desk.outbox.step()
+    assert (desk.outbox.state.health, desk.row("a").state) == ("down", "signed")
+    assert "the hash of another transaction" in (desk.outbox.state.why or "")
 
 
 def test_an_endpoint_that_is_behind_is_waited_for(desk: Desk) -> None:
