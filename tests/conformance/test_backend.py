@@ -128,18 +128,6 @@ def test_tokens_do_not_depend_on_how_a_prompt_is_cut(open_plug: Open) -> None:
     assert generate(backend, mixed_orders(), chunk=7) == generate(backend, mixed_orders())
 
 
-def test_tokens_do_not_depend_on_who_left_before(open_plug: Open) -> None:
-    backend = open_plug()
-    fresh = generate(open_plug(), {"s": (PROMPTS[2], ADAPTERS[0])})
-    for name in ("a", "b", "c"):
-        backend.join(name, ADAPTERS[1])
-    tables = separate_tables("abc")
-    backend.step(tuple(BatchRow(sequence_id=n, token_ids=(1, 2), position=0, blocks=tables[n][:1]) for n in "abc"))
-    backend.leave("a")  # from the middle, so that whoever is last moves
-    used = generate(backend, {"s": (PROMPTS[2], ADAPTERS[0])})
-    assert used == fresh
-
-
 def test_a_sequence_goes_on_unharmed_when_a_neighbour_leaves(open_plug: Open) -> None:
     backend = open_plug()
     alone = generate(backend, {"stays": (PROMPTS[2], ADAPTERS[0])}, count=6)["stays"]
@@ -174,15 +162,6 @@ def test_sampling_follows_the_seed_and_nothing_else(open_plug: Open) -> None:
     first = generate(open_plug(), orders, sampling=warm)
     assert generate(open_plug(), orders, sampling=warm) == first
     assert generate(open_plug(), orders, sampling=replace(warm, seed=2)) != first
-
-
-def test_only_rows_that_ask_for_a_token_draw_one(open_plug: Open) -> None:
-    backend = open_plug()
-    backend.join("more", None)
-    backend.join("last", None)
-    more = BatchRow(sequence_id="more", token_ids=(1, 2), position=0, blocks=(0,))
-    last = BatchRow(sequence_id="last", token_ids=(1, 2), position=0, blocks=(1,), draw=drawing(2))
-    assert set(backend.step((more, last))) == {"last"}
 
 
 def test_an_adapter_that_is_not_loaded_is_refused(open_plug: Open) -> None:
@@ -226,26 +205,6 @@ def test_sequences_that_share_a_prefix_read_the_same_blocks(open_plug: Open) -> 
     shared = {**tables, "b": tables["a"][:2] + tables["b"][2:]}
     later = generate(backend, {name: orders[name] for name in "bc"}, tables=shared, seen={"b": len(prefix)})
     assert first | later == wanted
-
-
-def test_one_long_sequence_beside_short_ones_changes_nothing(open_plug: Open) -> None:
-    backend = open_plug()
-    orders: Orders = {
-        "long": (tuple(n % 200 for n in range(110)), ADAPTERS[0]),
-        "s1": ((4, 5), ADAPTERS[0]),
-        "s2": ((6,), None),
-        "s3": ((9, 9, 9), ADAPTERS[1]),
-    }
-    together = generate(backend, orders)
-    assert together == {name: generate(backend, {name: order})[name] for name, order in orders.items()}
-
-
-def test_many_sequences_of_one_adapter_answer_as_each_alone(open_plug: Open) -> None:
-    backend = open_plug()
-    pairs = [(PROMPTS[0], 0), (PROMPTS[1], 0), (PROMPTS[3], 0), (PROMPTS[4], 0), (PROMPTS[0], 1), (PROMPTS[1], 2)]
-    orders: Orders = {f"s{n}": (prompt, ADAPTERS[which]) for n, (prompt, which) in enumerate(pairs)}
-    together = generate(backend, orders)
-    assert together == {name: generate(backend, {name: order})[name] for name, order in orders.items()}
 
 
 def test_a_real_backend_without_a_base_says_what_to_set() -> None:

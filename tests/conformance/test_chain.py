@@ -12,23 +12,21 @@ from support.chain_world.ways import WAYS, TamedClient, tamed_chain
 from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.contracts import explain_revert, load_contract
 from openledger_node.chain.deployment import Deployment
-from openledger_node.chain.dev.constants import BANK, BANK_KEY
+from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.chain.rpc import RpcError
-from openledger_node.errors import ChainError
 from openledger_protocol.bond import deciders_hash
 from openledger_protocol.chain import ContractCall, Log
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import RevertedError
-from openledger_protocol.primitives import Address, Digest, Wei, check_address, checksum_address
+from openledger_protocol.primitives import Address, Wei, check_address, checksum_address
 from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import GasPrice
 
 COIN = 10**18
 NOBODY = check_address("0x" + "0" * 38 + "99")
 TOKEN = load_contract("OpenToken")
-UNKNOWN = Digest("0x" + "ab" * 32)
 BALANCES_SLOT = 0
 """Of the token: where Solidity keeps its first mapping."""
 
@@ -140,11 +138,6 @@ def pending(client: TamedClient, account: Address) -> int:
     return int(client.ask("eth_getTransactionCount", [account, "pending"]), 16)
 
 
-def test_code_is_where_a_contract_is(client: TamedClient, token: Address, key: bytes) -> None:
-    assert len(client.code(token)) > 1_000
-    assert client.code(NOBODY) == client.code(address_of(key)) == b""
-
-
 # ---- calls
 
 
@@ -176,15 +169,6 @@ def test_a_refusal_comes_with_the_contracts_own_error(client: TamedClient, token
             ask(transfer(token, BANK, 7), sender=NOBODY)
         explained = explain_revert(caught.value)
         assert (explained.name, explained.arguments) == ("ERC20InsufficientBalance", (NOBODY, 0, 7))
-
-
-def test_a_call_to_nobody_returns_nothing(client: TamedClient) -> None:
-    assert client.call(ContractCall(to=NOBODY, data=b"\1\2\3\4")) == b""
-
-
-def test_a_call_at_a_block_that_is_not_there_is_an_error(client: TamedClient, token: Address) -> None:
-    with pytest.raises(ChainError):
-        balance_of(client, token, BANK, client.head().number + 10_000)
 
 
 def test_an_estimate_is_enough_and_not_much_more(client: TamedClient, token: Address) -> None:
@@ -220,12 +204,6 @@ def test_what_is_sent_is_known_and_has_a_receipt_once_it_is_mined(
     assert client.is_known(digest)
 
 
-def test_what_nobody_sent_is_not_known(client: TamedClient) -> None:
-    assert not client.is_known(UNKNOWN)
-    assert client.input_of(UNKNOWN) is None
-    assert client.receipt(UNKNOWN) is None
-
-
 def test_a_refused_transaction_is_mined_and_its_gas_paid(client: TamedClient, token: Address, key: bytes) -> None:
     digest = send_call(client, transfer(token, NOBODY, 1), key=key, gas_limit=100_000)
     client.mine()
@@ -253,12 +231,6 @@ def test_the_input_of_a_transaction_is_what_it_was_sent_with(client: TamedClient
     assert client.input_of(digest) == call.data
     client.mine()
     assert client.input_of(digest) == call.data
-
-
-def test_a_transaction_that_waits_is_known(client: TamedClient, key: bytes) -> None:
-    raw = signed_call(client, ContractCall(to=NOBODY), key=key, nonce=5)
-    client.send(raw)
-    assert refusal(client, raw) == "known"
 
 
 def test_a_nonce_that_is_used_is_too_low(client: TamedClient, key: bytes) -> None:
@@ -292,10 +264,6 @@ def test_more_than_an_account_has_is_not_taken(client: TamedClient, key: bytes) 
 @pytest.mark.parametrize("raw", [b"", b"\2", b"\2\xc0", b"\x7f" + bytes(40), bytes(200)], ids=len)
 def test_what_is_no_transaction_is_not_taken(client: TamedClient, raw: bytes) -> None:
     assert refusal(client, raw) == "other"
-
-
-def test_less_gas_than_the_bytes_alone_need_is_not_taken(client: TamedClient, key: bytes) -> None:
-    assert refusal(client, signed_call(client, ContractCall(to=NOBODY), key=key, gas_limit=20_999)) == "other"
 
 
 def test_more_gas_than_a_block_has_is_not_taken(client: TamedClient, key: bytes) -> None:
@@ -423,8 +391,3 @@ def test_what_makes_no_sense_is_refused_by_name(client: TamedClient, method: str
         client.ask(method, params)
     assert caught.value.code in (-32601, -32602)
     assert caught.value.message
-
-
-def test_the_bank_has_the_coins_of_a_development_chain(client: TamedClient) -> None:
-    assert client.coin_balance(BANK) > 9_000 * COIN
-    assert address_of(BANK_KEY) == BANK

@@ -85,15 +85,6 @@ async def test_the_loss_of_a_relay_is_seen_at_once(open_peer: Open) -> None:
             await ada.connect(place.address)
 
 
-async def test_a_place_can_be_renewed_and_is_one(open_peer: Open) -> None:
-    async with homes(open_peer) as (relay, _, ben, _):
-        first = await ben.reserve(relay.peer_id)
-        again = await ben.reserve(relay.peer_id)
-        assert again.address == first.address
-        assert again.until_s >= first.until_s - 1
-        assert ben.relays == (first.address,)
-
-
 async def test_a_peer_that_serves_no_relay_or_is_not_connected_gives_no_place(open_peer: Open) -> None:
     async with homes(open_peer) as (relay, ada, ben, _):
         plain = open_peer("plain")

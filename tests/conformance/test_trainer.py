@@ -1,6 +1,6 @@
 """What every trainer must do, run over every plug."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -75,19 +75,9 @@ def test_held_out_rows_are_measured_before_and_after(trained: Trained) -> None:
     assert trained.progress[-1].held_out_loss == trained.result.loss_after
 
 
-def test_what_it_learns_carries_over(trained: Trained) -> None:
-    assert trained.result.loss_after < trained.result.loss_before
-
-
 def test_the_same_job_gives_the_same_bytes(
     trained: Trained, trainer: Trainer, tiny_base: Base, tmp_path: Path
 ) -> None:
     again = run(trainer, JOB, tiny_base, tmp_path)
     assert again.digest == trained.digest
     assert again.result == trained.result
-
-
-def test_another_seed_gives_another_adapter(
-    trained: Trained, trainer: Trainer, tiny_base: Base, tmp_path: Path
-) -> None:
-    assert run(trainer, replace(JOB, seed=2), tiny_base, tmp_path).digest != trained.digest

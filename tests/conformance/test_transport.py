@@ -141,24 +141,6 @@ async def test_who_leaves_is_noticed(open_peer: Open) -> None:
 # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_who_connects_is_connected_on_both_sides_and_once(open_peer: Open) -> None:
-    ada, ben = open_peer("ada"), open_peer("ben")
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        assert await ben.connect(ada.addresses[0]) == ada.peer_id
-        await until(lambda: (ada.connected(), ben.connected()) == ((ben.peer_id,), (ada.peer_id,)))
-        nursery.cancel_scope.cancel()
-
-
-async def test_an_address_ends_in_the_peer_that_it_leads_to(open_peer: Open) -> None:
-    ada = open_peer("ada")
-    assert ada.addresses == ()
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
-        assert [address.rpartition("/p2p/")[2] for address in ada.addresses] == [ada.peer_id]
-        nursery.cancel_scope.cancel()
-
-
 async def test_an_address_that_leads_nowhere_or_to_another_peer_is_refused(open_peer: Open) -> None:
     ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
     async with trio.open_nursery() as nursery:
@@ -241,28 +223,6 @@ async def test_who_asks_for_something_while_its_node_leaves_gets_an_answer(open_
             with pytest.raises(NetworkError):
                 await ada.publish(TOPIC, b"too late")
             nursery.cancel_scope.cancel()
-
-
-async def test_much_more_than_any_buffer_arrives_whole_at_a_slow_reader(open_peer: Open) -> None:
-    ada, ben = open_peer("ada"), open_peer("ben")
-    sent, received, may_read = bytes(range(256)) * 12_000, bytearray(), trio.Event()
-
-    async def keep(_: PeerId, stream: trio.abc.Stream) -> None:
-        await may_read.wait()
-        while chunk := await stream.receive_some(50_000):
-            received.extend(chunk)
-
-    ben.handle(ECHO, keep)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        stream = await ada.open_stream(ben.peer_id, ECHO)
-        async with trio.open_nursery() as sending:
-            sending.start_soon(stream.send_all, sent)
-            may_read.set()
-        await stream.aclose()
-        await until(lambda: len(received) >= len(sent))
-        assert received == sent
-        nursery.cancel_scope.cancel()
 
 
 async def test_who_is_cut_short_while_sending_harms_no_other_stream(open_peer: Open) -> None:
@@ -357,14 +317,6 @@ async def test_a_check_that_raises_has_refused(open_peer: Open, caplog: pytest.L
         await ada.publish(TOPIC, b"bread")
         assert (await receive(news)).content == b"bread"
         await until(lambda: "a mistake in a check" in caplog.text)
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_topic_can_be_joined_late(open_peer: Open) -> None:
-    ada, ben = open_peer("ada"), open_peer("ben")
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        await tune_in(ada, TOPIC, ben.subscribe(TOPIC, accept_all))
         nursery.cancel_scope.cancel()
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +63,6 @@ def test_a_small_model_writes_what_the_schema_says(client: openai.OpenAI, temper
     assert 3 <= ship["length_m"] <= 400
 
 
-def test_the_likeliest_token_is_the_one_that_is_taken(client: openai.OpenAI) -> None:
-    choice = client.chat.completions.create(**ASKED, logprobs=True, top_logprobs=20).choices[0]
-    assert choice.logprobs is not None
-    content = choice.logprobs.content or []
-    assert "".join(entry.token for entry in content) == choice.message.content
-    for entry in content:
-        assert entry.top_logprobs[0].token == entry.token
-        assert sum(exp(top.logprob) for top in entry.top_logprobs) <= 1 + 1e-5
-
-
 def test_a_penalty_keeps_an_answer_from_saying_the_same_again(client: openai.OpenAI) -> None:
     asked = {**ASKED, "messages": [{"role": "user", "content": "Say: no no no no no no no no no"}], "max_tokens": 40}
     plain, varied = (
@@ -128,13 +117,6 @@ def test_a_tool_that_must_be_called_is_called_and_its_stream_says_the_same(clien
     assert answer.choices[0].message.content or answer.choices[0].message.tool_calls
 
 
-def test_two_answers_are_those_of_the_seed_and_of_the_next_one(client: openai.OpenAI) -> None:
-    asked: Any = {**ASKED, "temperature": 1, "max_tokens": 12}
-    both = client.chat.completions.create(**asked, seed=5, n=2).choices
-    alone = [client.chat.completions.create(**asked, seed=seed).choices[0] for seed in (5, 6)]
-    assert [each.message.content for each in both] == [each.message.content for each in alone]
-
-
 def test_a_scored_text_has_the_probabilities_with_which_it_was_written(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": DEMO_BASE_NAME, "temperature": 0, "logprobs": 2}
     written = client.completions.create(**asked, prompt="The capital of France is", max_tokens=8).choices[0]
@@ -146,17 +128,6 @@ def test_a_scored_text_has_the_probabilities_with_which_it_was_written(client: o
     assert (scored.logprobs.token_logprobs or [])[-len(said) :] == pytest.approx(said, abs=1e-3)
     assert (scored.logprobs.tokens or [])[-len(said) :] == written.logprobs.tokens
     assert len(other.logprobs.tokens or []) == len(other.logprobs.token_logprobs or [])
-
-
-def test_a_response_streams_to_the_official_client(client: openai.OpenAI) -> None:
-    asked: Any = {"model": DEMO_BASE_NAME, "input": "Name three rivers.", "temperature": 0, "max_output_tokens": 24}
-    with client.responses.stream(**asked) as stream:
-        events = list(stream)
-    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
-    last = events[-1]
-    assert last.type in ("response.completed", "response.incomplete")
-    assert last.response.output_text == "".join(deltas) == client.responses.create(**asked).output_text
-    assert len(deltas) > 3
 
 
 def test_a_message_streams_with_a_call_of_a_tool(node: Node) -> None:

@@ -28,14 +28,6 @@ def shown_by(folder: Path, ids: list[int]) -> list[str]:
     return [answer.push(token_id) for token_id in ids if answer.finish_reason is None]
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_texts_of_many_scripts_come_out_as_they_went_in(demo_base: Path, text: str) -> None:
-    ids = list(tokenizer_in(demo_base).encode(text))
-    pieces = shown_by(demo_base, ids)
-    assert "".join(pieces) == text
-    assert not any(HALF_CHARACTER in piece for piece in pieces)
-
-
 @pytest.fixture(scope="module")
 def whole(demo_base: Path) -> FileTokenizer:
     return FileTokenizer.from_file(str(demo_base / "tokenizer.json"))

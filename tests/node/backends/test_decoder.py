@@ -40,10 +40,6 @@ def pieces_of(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     return [decoder.push(token_id) for token_id in ids]
 
 
-def has_all_but_half_a_character(shown: str, whole: str) -> bool:
-    return whole.startswith(shown) and not whole[len(shown) :].strip(HALF_CHARACTER)
-
-
 @given(text=SOME_TEXT)
 def test_a_text_comes_out_as_it_went_in_and_never_in_halves(of_bytes: Tokenizer, text: str) -> None:
     ids = of_bytes.encode(text).ids
@@ -60,11 +56,6 @@ def bytes_of(tokenizer: Tokenizer, token_id: int) -> bytes:
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]
     return bytes([ord(letter) if ord(letter) < 256 else others[ord(letter) - 256]])
-
-
-@given(ids=st.lists(st.integers(0, 256), max_size=60))
-def test_any_bytes_read_as_they_do_together(of_bytes: Tokenizer, ids: list[int]) -> None:
-    assert has_all_but_half_a_character("".join(pieces_of(of_bytes, ids)), of_bytes.decode(ids))
 
 
 @given(ids=st.lists(st.integers(0, 261), max_size=60))
@@ -107,11 +98,3 @@ def test_a_token_is_spelled_by_its_bytes_whatever_the_tokenizer_is(of_bytes: Tok
         ("€", "€".encode()),
         ("A", b"A"),
     ]
-
-
-def test_a_token_that_is_no_text_has_a_name_and_no_bytes(of_bytes: Tokenizer) -> None:
-    assert BaseTokenizer(of_bytes, None, {}).spell(0) == ("<end>", None)
-
-
-def test_a_token_beyond_the_vocabulary_is_empty(of_bytes: Tokenizer) -> None:
-    assert BaseTokenizer(of_bytes, None, {}).spell(100_000) == ("", b"")

@@ -1,7 +1,6 @@
 """Each family of the decoder against transformers, and its adapters against PEFT, in float32 on tiny random bases."""
 
 import json
-import logging
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -13,11 +12,10 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from support import torch_bases
-from support.tiny import SEEING_TEXT, greedy, make_adapter, make_base, make_seeing_base
-from support.torch_bases import ADAPTER, PROMPT, cpu_settings, generate, load, logits, row, wanted_logits
+from support.tiny import greedy, make_adapter, make_base, make_seeing_base
+from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, row, wanted_logits
 from transformers import AutoModelForCausalLM
 
-from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.torch_lora import decoder
 from openledger_node.engine.memory_plan import adapter_bytes_of
 from openledger_node.errors import ModelError
@@ -161,43 +159,6 @@ def test_an_adapter_of_each_family_equals_peft(
         assert backend._stacks.blob(ADAPTER).size_bytes == adapter_bytes_of(read_config(base), 4, 4), "as planned"
 
 
-HUB: dict[str, dict[str, Any]] = {
-    "llama 3": {"rope_theta": 100.0, "rope_scaling": BASES["llama 3"]["rope_parameters"]},
-    "qwen3 with windows and yarn": {
-        "rope_theta": 100.0,
-        "rope_scaling": {"type": "yarn", "original_max_position_embeddings": 64, "factor": 4.0},
-    },
-    "gemma 2": {"rope_theta": 70.0},
-    "phi 4 mini": {
-        "rope_theta": 100.0,
-        "partial_rotary_factor": 0.67,
-        "rope_scaling": {"type": "longrope", **{name: LONGROPE[name] for name in ("short_factor", "long_factor")}},
-    },
-}
-"""Configs as older transformers wrote them, which most bases on the hub still have."""
-
-
-@pytest.mark.parametrize("name", HUB)
-def test_a_config_of_the_hub_is_read_as_transformers_reads_it(
-    name: str, bases: dict[str, Path], tmp_path: Path
-) -> None:
-    base = tmp_path / "base"
-    shutil.copytree(bases[name], base)
-    config = json.loads((base / "config.json").read_text())
-    newer = {"rope_parameters", "layer_types"}
-    older = {key: value for key, value in config.items() if key not in newer} | HUB[name]
-    (base / "config.json").write_text(json.dumps(older))
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    assert torch.allclose(logits(open_backend(base)), wanted_logits(model), atol=1e-4)
-
-
-def test_the_first_name_of_longrope_is_known(bases: dict[str, Path], tmp_path: Path) -> None:
-    config = json.loads((bases["phi 4 mini"] / "config.json").read_text())
-    config["rope_parameters"]["rope_type"] = "su"  # of Phi-3's first files, which this transformers does not open
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert read_config(tmp_path).rope == read_config(bases["phi 4 mini"]).rope
-
-
 # ---- Gemma 3 with its vision part: the text is served.
 
 
@@ -213,19 +174,6 @@ def test_the_text_part_of_a_base_that_sees_equals_transformers(seeing: Path) -> 
     assert torch.allclose(logits(backend), wanted_logits(model), atol=1e-4)
     assert generate(backend, None, 12) == greedy(model, PROMPT, 12)
     assert backend.profile.end_ids == (0,)
-
-
-def test_its_config_of_the_hub_and_names_of_newer_files_say_the_same(seeing: Path, tmp_path: Path) -> None:
-    config = json.loads((seeing / "config.json").read_text())
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.json").write_text(json.dumps({**config, "text_config": SEEING_TEXT}))
-    tensors = {
-        name.replace("language_model.model.", "model.language_model."): tensor
-        for name, tensor in load_file(seeing / "model.safetensors").items()
-    }
-    save_file(tensors, other / "model.safetensors")
-    assert torch.equal(logits(open_backend(other)), logits(open_backend(seeing)))
 
 
 def test_an_adapter_of_its_language_model_equals_peft_and_one_of_its_eyes_is_refused(
@@ -276,17 +224,6 @@ def test_a_packed_base_is_the_same_and_eight_bits_are_close(
     assert 0 < (narrow - wide).abs().max() < 0.3 * wide.std()  # embedding and head are narrow too
 
 
-@pytest.mark.parametrize("name", ["gemma 2", "phi 3"])
-def test_a_merged_adapter_draws_the_same_tokens(name: str, bases: dict[str, Path], tmp_path: Path) -> None:
-    base = bases[name]
-    folder = make_adapter(base, tmp_path / "a", seed=3, target_modules=targets_of(base))
-    plain, merging = open_backend(base), open_backend(base, merge_after_steps=3)
-    for backend in (plain, merging):
-        load(backend, folder)
-    assert generate(merging, ADAPTER, 12) == generate(plain, ADAPTER, 12)
-    assert merging._merged == ADAPTER
-
-
 # ---- Errors.
 
 
@@ -303,27 +240,3 @@ def test_phi_takes_no_adapter_with_split_names(bases: dict[str, Path], tmp_path:
     folder = make_adapter(other, tmp_path / "adapter", seed=1, target_modules=["q_proj"])
     with pytest.raises(AdapterRefusedError, match="no such linear map"):
         load(open_backend(bases["phi 3"]), folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "named"),
-    [
-        ("mistral with a window", "a sliding window"),
-        ("gemma 2", "norms after attention and MLP"),
-        ("phi 4 mini", "longrope"),
-    ],
-)
-def test_the_compiled_step_leaves_other_families_to_torch_and_says_why(
-    name: str, named: str, bases: dict[str, Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = cpu_settings(bases[name], dtype="auto", context_max=CONTEXT)
-    with caplog.at_level(logging.WARNING):
-        assert open_accelerated(settings) is None
-    assert named in caplog.text
-    assert bases[name].name in caplog.text
-
-
-def test_a_window_that_holds_every_sequence_is_none(bases: dict[str, Path]) -> None:
-    config = read_config(bases["mistral with a window"])
-    assert config.within(WINDOW).variants == ()
-    assert config.within(WINDOW + 1).variants == ("a sliding window",)

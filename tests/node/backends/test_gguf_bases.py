@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
@@ -13,21 +12,17 @@ from support.tiny import greedy, make_adapter, make_base
 from support.torch_bases import (
     ADAPTER,
     PROMPT,
-    cpu_settings,
     generate,
     load,
     logits,
     open_backend,
-    row,
     wanted_logits,
 )
 from transformers import AutoModelForCausalLM
 
-from openledger_node.backends.native import open_accelerated
-from openledger_node.backends.native.packed_base import pack_base
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.backends.torch_lora.loading import load_weights
-from openledger_node.backends.torch_lora.matrices import MatrixParts, size_bytes_of
+from openledger_node.backends.torch_lora.matrices import size_bytes_of
 from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.errors import ModelError
@@ -98,14 +93,6 @@ def test_a_base_in_each_format_equals_transformers(home: Home, tmp_path: Path, t
             assert isinstance(matrix, GroupMatrix)
 
 
-def test_a_group_of_several_formats_keeps_each(home: Home, tmp_path: Path) -> None:
-    folder, wide = made(home, tmp_path, "llama", q4_k_m)
-    check_same(folder, wide, quantisation=AS_STORED)
-    fused = stored_weights(folder).layers[0].maps["qkv"].weight
-    assert isinstance(fused, MatrixParts)
-    assert [part.bits for part in fused.parts if isinstance(part, GroupMatrix)] == [4, 4, 8]
-
-
 @pytest.mark.parametrize("quantisation", ["none", AS_STORED])
 @pytest.mark.parametrize("settings", [{}, {"use_dora": True}], ids=["LoRA", "DoRA"])
 def test_an_adapter_on_a_gguf_base_equals_peft_on_its_numbers(
@@ -135,27 +122,6 @@ def test_the_config_says_how_narrow_the_file_is(home: Home, tmp_path: Path, type
         held = [size_bytes_of(each.weight) for layer in weights.layers for each in layer.maps.values()]
         count = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
         assert sum(held) == pytest.approx(count * config.stored.bits_per_number / 8, rel=1e-3)
-
-
-@pytest.mark.parametrize("quantisation", ["auto", "none"])
-def test_the_compiled_path_serves_a_gguf_file_wide(home: Home, tmp_path: Path, quantisation: str) -> None:
-    if not Path("/proc/cpuinfo").exists() or "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX512-BF16")
-    folder, wide = made(home, tmp_path, "qwen3", q4_k_m)
-    drawn = []
-    for each in (folder, wide):
-        backend = open_accelerated(cpu_settings(each, dtype="auto", quantisation=quantisation))
-        assert backend is not None
-        backend.join("s", None)
-        drawn.append(backend.step((row("s", PROMPT),))["s"])
-    assert drawn[0] == drawn[1]
-
-
-def test_the_compiled_path_packs_the_same_numbers(home: Home, tmp_path: Path) -> None:
-    folder, wide = made(home, tmp_path, "qwen3", q4_k_m)
-    ours, theirs = pack_base(folder, read_config(folder)), pack_base(wide, read_config(wide))
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_format_that_only_llama_cpp_reads_is_refused_before_anything_is_loaded(home: Home, tmp_path: Path) -> None:

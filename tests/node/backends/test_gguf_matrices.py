@@ -9,7 +9,7 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from support.gguf_models import pack
 
-from openledger_node.backends.torch_lora.gguf_matrices import UNPACK, GgufReader
+from openledger_node.backends.torch_lora.gguf_matrices import GgufReader
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.errors import ModelError
 from openledger_node.models.gguf_files.weights import NARROW, open_weights
@@ -47,10 +47,6 @@ def random_rows(type: Type, seed: int) -> np.ndarray:
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(torch.int32)
-
-
-def test_every_format_has_a_layout() -> None:
-    assert set(UNPACK) == set(NARROW)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -98,11 +94,3 @@ def test_other_formats_are_refused_by_name(tmp_path: Path, type: Type) -> None:
     for ask in (read, read.matrix, read.shape):
         with pytest.raises(ModelError, match=f"is quantised as {type.name}, which the backend llamacpp serves"):
             ask(NAME)
-
-
-def test_a_missing_tensor_is_missing(tmp_path: Path) -> None:
-    file = write(tmp_path / "a.gguf", Type.Q8_0, random_rows(Type.Q8_0, 0))
-    read = GgufReader(open_weights(file), torch.float32)
-    for ask in (read, read.matrix, read.shape):
-        with pytest.raises(KeyError):
-            ask("model.layers.1.self_attn.q_proj.weight")

@@ -1,13 +1,10 @@
 """The group-wise layout: what it holds is widened exactly, whole, by rows and on the way to a device."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from support.counted_memory import DEVICE, CountedMemory
 from torch import Tensor
 
-from openledger_node.backends.torch_lora import group_matrix
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix, NestedScales, pack, unpack
 from openledger_node.backends.torch_lora.matrices import Matrix, MatrixParts, product, size_bytes_of, stacked, wide_of
 
@@ -65,17 +62,6 @@ def test_values_are_those_of_the_formula_rounded_once_to_float32(name: str) -> N
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_a_device_that_converts_within_operations_gets_the_same_values(
-    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = replace(CASES[name][0], dtype=dtype)
-    expected = held.wide()
-    monkeypatch.setattr(group_matrix, "CONVERTS_SLOWLY", ())
-    assert torch.equal(held.wide(), expected)
-
-
-@pytest.mark.parametrize("name", CASES)
 def test_rows_are_those_of_the_whole_however_many_are_widened_at_once(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,22 +71,6 @@ def test_rows_are_those_of_the_whole_however_many_are_widened_at_once(
     assert torch.equal(held.rows(slice(2, 7)).wide(), expected.float()[2:7])
     monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 5 * D_IN)
     assert torch.equal(held.wide(), expected.float())
-
-
-def test_narrow_serving_formats_are_the_rounded_values() -> None:
-    for dtype in (torch.bfloat16, torch.float16):
-        exact = matrix(minima=MINIMA).wide()
-        assert torch.equal(matrix(dtype, minima=MINIMA).wide(), exact.to(dtype))
-
-
-def test_every_byte_counts_and_comes_along_to_a_device() -> None:
-    groups = D_OUT * D_IN // GROUP
-    assert matrix(minima=MINIMA).size_bytes == D_OUT * D_IN // 2 + 2 * groups * 2
-    assert matrix(scales=NESTED).size_bytes == D_OUT * D_IN // 2 + groups + 2 * 2 * D_OUT
-    for held, _ in CASES.values():
-        moved = held.to(torch.device("meta"))
-        assert moved.size_bytes == held.size_bytes
-        assert moved.wide().device.type == "meta"
 
 
 def test_columns_that_are_stored_in_another_order_come_back_in_theirs() -> None:

@@ -22,10 +22,8 @@ from support.torch_bases import cpu_settings
 from openledger_node.backends.llamacpp import open_backend
 from openledger_node.backends.llamacpp.backend import LlamaBackend
 from openledger_node.backends.llamacpp.plan import GgufSizes, plan_server
-from openledger_node.backends.llamacpp.server import attach, find_program, reason_in
-from openledger_node.backends.llamacpp.slots import Slots
+from openledger_node.backends.llamacpp.server import find_program
 from openledger_node.engine.backend import (
-    LATER,
     AdapterMustWaitError,
     BackendSettings,
     BatchRow,
@@ -183,15 +181,6 @@ def test_a_grammar_masks_each_token_by_itself(serve: Serve) -> None:
     assert behaviour.completions[0]["logit_bias"] == [[40, 1000.0]]
 
 
-def test_where_a_grammar_allows_most_tokens_the_others_are_banned(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
-    backend.join("s", None)
-    words = np.full(9, 2**32 - 1, dtype=np.uint32)
-    words[0] -= 4  # all but token 2
-    run(backend, PROMPT, allowed=Mask(lambda: words))
-    assert behaviour.completions[0]["logit_bias"] == [[2, -1e9]]
-
-
 def test_penalties_on_the_answer_are_biases_of_one_token(serve: Serve) -> None:
     backend = serve(behaviour := Behaviour())
     backend.join("s", None)
@@ -212,6 +201,7 @@ def test_a_payer_reuses_its_own_prompt_and_no_other_payers(serve: Serve) -> None
     assert [asked["cache_prompt"] for asked in behaviour.completions] == [False, False, True, False]
 
 
+@pytest.mark.process
 def test_a_prompt_is_not_reused_on_another_adapter(own: Serve, tiny: Path) -> None:
     backend = own(batch_max=1)
     for adapter_id in (ONE, OTHER):
@@ -227,45 +217,10 @@ def test_a_prompt_is_not_reused_on_another_adapter(own: Serve, tiny: Path) -> No
     assert seen == [False, False, True, False]
 
 
-def test_a_slot_is_taken_that_holds_the_longest_part_of_the_prompt() -> None:
-    slots = Slots(3, 100)
-    places = [slots.take(("a", None), ids, 10) for ids in ((1, 2, 3), (1, 2, 9, 9), (4,))]
-    for place in places:
-        slots.free(place)
-    found = slots.take(("a", None), (1, 2, 9, 5), 10)
-    assert found is not None
-    assert (found.slot, found.may_reuse) == (1, True)
-    unlike = slots.take(("a", None), (8,), 10)
-    assert unlike is not None
-    assert unlike.slot == 0, "the one that was used least recently"
-
-
-def test_texts_wait_for_room(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(num_slots=2, context=50, holds_after=1, holds_back=False), context_max=40)
-    for name in ("a", "b"):
-        backend.join(name, None)
-    rows = tuple(row(name, PROMPT, sampling=replace(GREEDY, max_tokens=30)) for name in ("a", "b"))
-    while (found := backend.poll(rows))["a"] is LATER:
-        pass
-    assert found["b"] is LATER
-    assert len(behaviour.completions) == 1
-    backend.leave("a")
-    while backend.poll(rows[1:])["b"] is LATER:
-        pass
-    assert len(behaviour.completions) == 2
-
-
-def test_more_rows_than_places_are_all_answered_by_a_step(serve: Serve) -> None:
-    backend = serve(Behaviour(num_slots=1))
-    for name in ("a", "b", "c"):
-        backend.join(name, None)
-    rows = tuple(row(name, PROMPT, sampling=replace(GREEDY, max_tokens=3)) for name in ("a", "b", "c"))
-    assert set(backend.step(rows)) == {"a", "b", "c"}
-
-
 # ---- adapters
 
 
+@pytest.mark.process
 def test_new_adapters_make_the_server_start_again_once_and_before_the_next_sequence(
     own: Serve, tiny: Path, tmp_path: Path
 ) -> None:
@@ -292,18 +247,7 @@ def test_new_adapters_make_the_server_start_again_once_and_before_the_next_seque
     assert "--lora-init-without-apply" in second
 
 
-def test_the_next_engine_starts_the_server_with_the_adapters_of_the_last_one(
-    own: Serve, tiny: Path, tmp_path: Path
-) -> None:
-    for _ in range(2):
-        backend = own()
-        backend.load_adapter(ONE, backend.read_adapter(source_of(tiny, ONE)))
-        backend.join("s", ONE)
-        backend.leave("s")
-        backend.close()
-    assert ["--lora" in words for words in starts(tmp_path)] == [False, True, True]
-
-
+@pytest.mark.process
 def test_an_adapter_with_which_the_server_does_not_start_is_refused_and_the_others_go_on(
     own: Serve, tiny: Path
 ) -> None:
@@ -362,6 +306,7 @@ def test_an_adapter_of_another_base_is_refused(serve: Serve, tmp_path: Path) -> 
 # ---- when it goes wrong
 
 
+@pytest.mark.process
 def test_closing_ends_the_server_soon_even_if_it_would_rather_not(own: Serve, tmp_path: Path) -> None:
     backend = own("--stubborn")
     number = json.loads((tmp_path / "starts").read_text().splitlines()[0])[0]
@@ -392,6 +337,7 @@ def test_the_profile_says_what_is_served(serve: Serve) -> None:
     assert profile.base_bytes > 0
 
 
+@pytest.mark.process
 def test_the_server_is_started_so_that_payers_stay_apart(own: Serve, tmp_path: Path) -> None:
     own("--fit", "off", threads=2)
     (words,) = starts(tmp_path)
@@ -421,11 +367,7 @@ def test_a_server_that_will_not_do_says_what_to_do(
         serve(behaviour, **changes)
 
 
-def test_a_base_of_safetensors_is_refused(settings: BackendSettings, tiny: Path) -> None:
-    with pytest.raises(ModelError, match="serves GGUF files, and hf has none"):
-        open_backend(replace(settings, base_folder=str(tiny / "hf")))
-
-
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -448,22 +390,10 @@ def test_a_torn_file_is_refused_before_a_server_starts(own: Serve, tiny: Path, t
     assert not (tmp_path / "starts").exists()
 
 
+@pytest.mark.process
 def test_a_server_that_ends_while_it_starts_says_why(own: Serve) -> None:
     with pytest.raises(ModelError, match=r"ended while it started: load_model: unable to allocate Vulkan0 buffer$"):
         own("--sulk")
-
-
-def test_a_server_that_does_not_answer_is_named() -> None:
-    with pytest.raises(ModelError, match=r"no llama.cpp server answers at http://127.0.0.1:9: start it"):
-        attach("http://127.0.0.1:9", patience_s=0)
-
-
-def test_the_reason_of_a_log_is_its_last_errors() -> None:
-    assert reason_in(["0.1 I srv: listening", "0.2 E load: unknown model architecture: 'odd'"]) == (
-        "load: unknown model architecture: 'odd'"
-    )
-    assert reason_in(["one", "", "two"]) == "one / two"
-    assert reason_in([]) == "it said nothing"
 
 
 # ---- memory
@@ -491,9 +421,3 @@ def test_context_and_layers_fit_under_the_cap(device: str, cap: int, context: in
     layers = MODEL.num_layers if plan.gpu_layers is None else plan.gpu_layers
     on_device = layers * MODEL.layer_bytes + plan.kv_tokens * MODEL.kv_bytes * layers // MODEL.num_layers
     assert not cap or on_device <= cap
-
-
-def test_a_model_that_does_not_fit_says_by_how_much() -> None:
-    settings = cpu_settings("x", dtype="auto", threads=0, context_max=2048, device_bytes_max=4 * GB)
-    with pytest.raises(ModelError, match=r"takes 5.00 GB, 0.27 for 2048 tokens of context and 0.21 to run.* is 4.00"):
-        plan_server(MODEL, settings)

@@ -19,7 +19,6 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
 from openledger_node.backends.torch_lora.matrices import wide_of
 from openledger_node.backends.torch_lora.narrow_files import BitsandbytesFiles
-from openledger_node.backends.torch_lora.quantised import quantise
 from openledger_node.backends.torch_lora.tensor_files import TensorFiles
 from openledger_node.backends.torch_lora.weights import read_tensors
 from openledger_node.engine import memory_plan
@@ -77,14 +76,6 @@ def test_a_narrow_base_says_what_its_dequantised_twin_says(name: str, tmp_path: 
         assert torch.equal(wide_of(held[f"layers.{layer}.qkv.weight"]), torch.cat(parts))
 
 
-def test_a_cpu_with_enough_memory_serves_a_narrow_base_wide_and_says_so(tmp_path: Path) -> None:
-    narrow, twin = write_checkpoint(tmp_path, FORMATS["awq"])
-    for cache in (None, str(tmp_path / "cache")):
-        backend = open_backend(narrow, cache_folder=cache)
-        assert backend.profile.quantisation == "none"
-        assert run(backend)[0] == twin_of(twin)[0]
-
-
 @pytest.mark.parametrize("name", ["awq", "gptq, desc_act", "nf4, nested"])
 @pytest.mark.parametrize("use_dora", [False, True])
 @pytest.mark.usefixtures("small_memory")
@@ -140,14 +131,6 @@ def test_nf4_is_read_to_the_bit_as_bitsandbytes_reads_it(kind: str, dtype: torch
     files = BitsandbytesFiles(stored, TensorFiles(tmp_path), dtype)
     assert files.shape(kind) == (132, 128)
     assert digest(files.matrix(kind).wide()) == digests()[f"{kind}.{str(dtype).removeprefix('torch.')}"]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nf4_is_quantised_to_the_bit_as_bitsandbytes_quantises_it(dtype: torch.dtype) -> None:
-    weight = load_file(RECORDED / "bitsandbytes_nf4.safetensors")["weight"].to(dtype)
-    found = quantise(weight, "nf4")
-    assert isinstance(found, GroupMatrix)
-    assert digest(found.wide()) == digests()[f"plain.{str(dtype).removeprefix('torch.')}"]
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -231,14 +214,6 @@ def test_a_config_that_says_narrow_over_wide_tensors_is_refused(tmp_path: Path) 
     change_config(base, quantization_config=AWQ.config)
     with pytest.raises(ModelError, match="remove quantization_config"):
         next(read_tensors(base, read_config(base), torch.float32))
-
-
-def test_a_torn_file_is_refused(tmp_path: Path) -> None:
-    narrow, _ = write_checkpoint(tmp_path, AWQ)
-    file = narrow / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="pull the base again"):
-        next(read_tensors(narrow, read_config(narrow), torch.float32))
 
 
 def test_blocks_of_bitsandbytes_that_cross_rows_are_refused(tmp_path: Path) -> None:

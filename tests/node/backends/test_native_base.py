@@ -4,18 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from support.tiny import make_base
 
 from openledger_node.backends.native.packed_base import pack_base
 from openledger_node.backends.native.tensors import Tensors
-from openledger_node.backends.torch_lora.weights import read_tensors
 from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import read_config
-from openledger_node.models.packed_cache import base_stamps
 
 ATTENTION, MLP = r"model\.layers\.0\.self_attn\.", r"model\.layers\.0\.mlp\."
 
@@ -90,71 +86,9 @@ def test_a_tensor_whose_bytes_are_not_its_shape_is_refused(tmp_path: Path) -> No
         Tensors(file).bits("x")
 
 
-def split(base: Path) -> None:
-    """Two files that an index names, where the second has a wrong copy of what the index looks for in the first."""
-    tensors = load_file(base / "model.safetensors")
-    names = sorted(tensors)
-    halves = {"one.safetensors": names[: len(names) // 2], "two.safetensors": names[len(names) // 2 :]}
-    wrong = {name: torch.zeros_like(tensors[name]) for name in halves["one.safetensors"]}
-    save_file({name: tensors[name] for name in halves["one.safetensors"]}, base / "one.safetensors")
-    save_file({**wrong, **{name: tensors[name] for name in halves["two.safetensors"]}}, base / "two.safetensors")
-    index = {"weight_map": {name: file for file, names in halves.items() for name in names}}
-    (base / "model.safetensors.index.json").write_text(json.dumps(index))
-    (base / "model.safetensors").unlink()
-
-
-def stray(base: Path) -> None:
-    """One more file beside the base's own, of the same names."""
-    tensors = load_file(base / "model.safetensors")
-    save_file({name: torch.zeros_like(each) for name, each in tensors.items()}, base / "stray.safetensors")
-
-
-@pytest.mark.parametrize("change", [split, stray])
-def test_tensors_come_from_the_files_that_torch_reads_them_from(change: Any, tmp_path: Path) -> None:
-    base = base_of(tmp_path / "base")
-    config = read_config(base)
-    packed, read = pack_base(base, config), dict(read_tensors(base, config, torch.float32))
-    change(base)
-    again = pack_base(base, config)
-    assert all(np.array_equal(again[name], array) for name, array in packed.items())
-    assert all(torch.equal(read[name], each) for name, each in read_tensors(base, config, torch.float32))
-
-
-def rename(base: Path) -> None:
-    """Weights under a name of their own, and no index."""
-    (base / "model.safetensors").rename(base / "weights.safetensors")
-
-
-def list_too_much(base: Path) -> None:
-    """An index that lists what its file has not, and nobody wants."""
-    split(base)
-    file = base / "model.safetensors.index.json"
-    index = json.loads(file.read_text())
-    index["weight_map"]["model.rotary_emb.inv_freq"] = "one.safetensors"
-    file.write_text(json.dumps(index))
-
-
-@pytest.mark.parametrize("change", [rename, list_too_much])
-def test_a_base_with_all_that_is_wanted_is_packed(change: Any, tmp_path: Path) -> None:
-    base = base_of(tmp_path / "base")
-    packed = pack_base(base, read_config(base))
-    change(base)
-    again = pack_base(base, read_config(base))
-    assert all(np.array_equal(again[name], array) for name, array in packed.items())
-
-
 @pytest.mark.parametrize("index", ["{", "{}", "[]", '{"weight_map": {"x": "no.safetensors"}}'])
 def test_an_index_that_leads_nowhere_is_refused(index: str, tmp_path: Path) -> None:
     base = base_of(tmp_path / "base")
     (base / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ModelError, match=r"are not whole .*: pull the base again"):
         pack_base(base, read_config(base))
-
-
-def test_a_base_whose_index_changed_is_packed_anew(tmp_path: Path) -> None:
-    base = base_of(tmp_path / "base")
-    before = base_stamps(base)
-    split(base)
-    middle = base_stamps(base)
-    (base / "model.safetensors.index.json").write_text("{}")
-    assert len({repr(before), repr(middle), repr(base_stamps(base))}) == 3

@@ -7,18 +7,11 @@ from support.tiny import make_base
 from support.torch_bases import cpu_settings
 
 from openledger_node.backends.native import backend
-from openledger_node.backends.native.backend import is_gpu_build, will_find_gpu
+from openledger_node.backends.native.backend import will_find_gpu
 
 CPU_BUILD = "__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
 CUDA_BUILD = CPU_BUILD.replace("cuda: Optional[str] = None", "cuda: Optional[str] = '12.8'")
 ROCM_BUILD = CPU_BUILD.replace("hip: Optional[str] = None", "hip: Optional[str] = '7.0.2'")
-
-
-@pytest.mark.parametrize(
-    ("build", "expected"), [(CPU_BUILD, False), (CUDA_BUILD, True), (ROCM_BUILD, True), ("", False)]
-)
-def test_a_build_of_torch_says_whether_it_can_use_a_gpu(build: str, expected: bool) -> None:
-    assert is_gpu_build(build) is expected
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import stat
 import subprocess
 import sys
@@ -14,22 +13,18 @@ from support.tiny import make_base
 
 from openledger_node.backends.native import build
 from openledger_node.backends.native import library as library_module
-from openledger_node.models.packed_cache import GRACE_S
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
-pytestmark = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler"),
+]
 
 COPYIST = """#!/bin/sh
 case $1 in --version) echo {version}; exit;; esac
 while [ "$1" != -o ]; do shift; done
 {work}
 cp {library} "$2"
-"""
-SWEEP = """
-[ ! -e {folder}/.build-left ] || exit 1
-touch -d @0 "$(dirname "$2")"
-{python} -c 'from pathlib import Path; from openledger_node.models.packed_cache import clear_leftovers
-clear_leftovers(Path("{folder}"), ".build-*")'
 """
 
 
@@ -115,26 +110,6 @@ def test_a_library_that_was_damaged_is_built_anew(
     assert file.read_bytes().startswith(library.read_bytes())
 
 
-def test_what_was_built_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor)))
-    monkeypatch.setenv("CXX", copyist(tmp_path, library))
-    assert build.open_library(tmp_path / "cache")
-    (file,) = (tmp_path / "cache").iterdir()
-    assert [(each.st_ino, each.st_size) for each in synced] == [(file.stat().st_ino, file.stat().st_size)]
-
-
-def test_another_compiler_or_c_library_makes_another_library(
-    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [name_by(copyist(tmp_path, library, version=version)) for version in ("1", "1", "2")]
-    assert names[0] == names[1] != names[2]
-    monkeypatch.setattr(build.platform, "libc_ver", lambda: ("glibc", "9.9"))
-    assert name_by(copyist(tmp_path, library, version="2")) != names[2]
-
-
 def test_a_change_of_any_file_of_the_source_makes_another_library() -> None:
     source = build.read_source()
     assert len(source) > 10
@@ -153,22 +128,6 @@ def test_a_library_with_other_structures_is_one_clear_warning_and_plain_torch(
         assert build.open_library(tmp_path) is None
     (record,) = caplog.records
     assert "Step takes 56 bytes in the compiled step and 64 in library.py" in record.getMessage()
-
-
-def test_an_interrupted_build_goes_with_the_next_one_which_nobody_else_clears(
-    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = tmp_path / "cache"
-    left, young = cache / ".build-left", cache / ".build-young"
-    for folder in (left, young):
-        folder.mkdir(parents=True)
-        (folder / "engine.cpp").write_text("half")
-    old = left.stat().st_mtime - 2 * GRACE_S
-    os.utime(left, (old, old))
-    sweep = SWEEP.format(python=sys.executable, folder=cache)
-    monkeypatch.setenv("CXX", copyist(tmp_path, library, work=sweep))
-    assert build.open_library(cache)
-    assert (left.exists(), young.exists()) == (False, True)
 
 
 STARVED = """

@@ -10,7 +10,10 @@ from openledger_node.backends.native.library import Library, Linear
 from openledger_node.backends.native.tensors import Bits, Floats, narrow, product_layout, round_up, widen
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
-pytestmark = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler"),
+]
 
 ROWS_MAX, ROWS_BEHIND = 70, 32
 """Tiles of AMX read whole, so there are rows behind the last one."""
@@ -52,14 +55,6 @@ def test_a_product_of_any_number_of_rows_is_the_sum_and_each_row_the_same_bits_a
     assert (np.abs(alone[:, : len(weights)] - exact) <= bound).all()
     for rows in range(2, ROWS_MAX + 1):
         assert np.array_equal(multiply(library, x, rows, weights, threads=1 + rows % 3), alone[:rows])
-
-
-def test_more_rows_than_a_thread_takes_at_once_are_the_same_bits(library: Library) -> None:
-    noise = np.random.default_rng(1)
-    x = narrow(noise.standard_normal((600, 1200)).astype(np.float32))  # more bytes than the second-level cache holds
-    weights = narrow(noise.standard_normal((40, 1200)).astype(np.float32))
-    some = np.concatenate([multiply(library, x[first : first + 50], 50, weights) for first in range(0, 600, 50)])
-    assert np.array_equal(multiply(library, x, 600, weights), some)
 
 
 def test_nothing_is_written_behind_the_last_row(library: Library) -> None:

@@ -11,15 +11,17 @@ from support.tiny import make_adapter, make_base
 from openledger_node.backends.native import build, open_accelerated
 from openledger_node.backends.native.backend import NativeBackend
 from openledger_node.backends.native.library import Linear
-from openledger_node.backends.native.tapping import head_rows, likeliest, log_softmax, tap_places
+from openledger_node.backends.native.tapping import head_rows, likeliest, log_softmax
 from openledger_node.backends.native.tensors import narrow, product_layout, widen
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine import taps as engine_taps
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
-from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
+from openledger_node.engine.taps import Taps, joined_taps
 from openledger_protocol.primitives import AdapterId
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
+pytestmark = pytest.mark.process
+
 needs_step = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
 
 FULL, PART, DORA = AdapterId("0xaa"), AdapterId("0xbb"), AdapterId("0xcc")
@@ -97,8 +99,8 @@ def _below_first(taps: Taps) -> NDArray[np.float32]:
 
 
 @needs_step
-@pytest.mark.parametrize("vocabulary", [1, 15, 31, 32, 33, 47, 48, 49, 512, 5_001])
-@pytest.mark.parametrize("distinct", [1, 7, 10_000])
+@pytest.mark.parametrize("vocabulary", [1, 15, 31, 32, 33, 5_001])
+@pytest.mark.parametrize("distinct", [1, 10_000])
 def test_the_likeliest_tokens_are_those_that_every_backend_finds(
     folder: Path, vocabulary: int, distinct: int
 ) -> None:
@@ -109,18 +111,6 @@ def test_the_likeliest_tokens_are_those_that_every_backend_finds(
     for logits in (drawn, np.sort(drawn), -np.sort(-drawn), np.where(drawn < 0, -np.inf, drawn)):
         for found, expected in zip(likeliest(library, logits), engine_taps.likeliest(logits[None]), strict=True):
             np.testing.assert_array_equal(found, expected)
-
-
-@needs_step
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("places", [slice(0, 5), slice(31, 32), slice(20, 90), slice(None)])
-def test_a_number_that_overflowed_takes_no_place_from_others(folder: Path, bad: float, places: slice) -> None:
-    library = build.open_library(folder / "cache")
-    assert library is not None
-    logits = np.arange(100, dtype=np.float32)
-    logits[places] = bad
-    expected = np.argsort(-logits, kind="stable")[:TOP_TOKENS]  # a NaN comes last
-    np.testing.assert_array_equal(likeliest(library, logits)[0][0], expected)
 
 
 @needs_step
@@ -147,27 +137,11 @@ def test_a_replay_yields_the_bits_of_the_steps_whoever_shared_them(
 
 
 @needs_step
-def test_a_piece_without_a_prompt_is_replayed_behind_its_steps(native: NativeBackend) -> None:
-    native.join("p", FULL)
-    native.step((BatchRow(sequence_id="p", token_ids=PROMPT[:-1], position=0, blocks=(0, 1)),))
-    found = native.replay(row("p", PROMPT[-1:] + ANSWER[:-1], len(PROMPT) - 1), ANSWER)
-    native.leave("p")
-    np.testing.assert_array_equal(found.taps.activations, replayed(native, FULL).activations)
-    assert found.logprobs.shape == (len(ANSWER),)
-
-
-@needs_step
 def test_the_bare_base_has_no_taps(native: NativeBackend) -> None:
     native.join("base", None)
     [drawn] = native.step((row("base", PROMPT, 0),)).values()
     native.leave("base")
     assert drawn.taps is None
-
-
-@needs_step
-def test_rows_of_the_output_head_are_looked_up_as_torch_does(folder: Path, native: NativeBackend) -> None:
-    torch_lora = TorchLoraBackend(settings_of(folder, dtype="bfloat16", acceleration="off"))
-    np.testing.assert_array_equal(native.unembedding([7, 3, 250]), torch_lora.unembedding([7, 3, 250]))
 
 
 def test_a_row_of_the_head_is_found_in_its_tiles() -> None:
@@ -179,7 +153,3 @@ def test_a_row_of_the_head_is_found_in_its_tiles() -> None:
 
 def test_log_probabilities_add_up_to_one_where_exponentials_overflow() -> None:
     assert np.exp(log_softmax(np.array([100, 500, 200, 500], np.float32))).sum() == pytest.approx(1)
-
-
-def test_each_sites_ranks_begin_where_the_last_ones_end() -> None:
-    assert tap_places(np.array([4, 0, 2, 1], np.int32)).tolist() == [0, 4, 4, 6]

@@ -13,20 +13,16 @@ from torch import Tensor
 from openledger_node.backends.torch_lora import backend, batch, decoder, group_matrix, kv_cache, lora, selfcheck
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import (
-    TOLERANCES,
     Case,
     Open,
     TorchEngine,
-    case_like,
     check_device,
     fault_of,
 )
 from openledger_node.engine.backend import BatchRow
 from openledger_node.errors import ModelError
-from openledger_node.models.known_bases import KNOWN_BASES
 
 CPU = torch.device("cpu")
-HALF_TOLERANCES = {dtype: tolerance / 2 for dtype, tolerance in TOLERANCES.items()}
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -42,28 +38,6 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 def test_a_device_that_computes_right_passes_in_every_format(dtype: torch.dtype) -> None:
     check_device(Placement(CPU, dtype))
-
-
-LIKE = {(base.config.head_dim, base.config.variants): base for base in KNOWN_BASES}.values()
-"""One of each kind of heads and family."""
-
-
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
-@pytest.mark.parametrize("quantisation", ["none", "int4"])
-def test_a_case_like_any_base_leaves_room_for_rounding(
-    quantisation: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selfcheck, "TOLERANCES", HALF_TOLERANCES)
-    for base in LIKE:
-        case = case_like(base.config, quantisation)
-        assert not fault_of(TorchEngine, Placement(CPU, dtype), (case,)), base.name
-
-
-def test_a_case_like_a_base_has_its_heads_and_its_variants() -> None:
-    for base in KNOWN_BASES:
-        like = case_like(base.config, "none").config
-        assert like.variants == base.config.variants
-        assert (like.num_heads, like.head_dim) == (base.config.num_heads, base.config.head_dim)
 
 
 def test_another_token_is_a_fault_in_float32_however_near_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,12 @@ from torch import Tensor
 
 from openledger_node.backends.torch_lora import device_memory, quantised
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix
-from openledger_node.backends.torch_lora.loading import host_tensors, load_weights
-from openledger_node.backends.torch_lora.matrices import Matrix, size_bytes_of, wide_of
-from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.weights import MAP_ENDINGS, weights_from
+from openledger_node.backends.torch_lora.loading import host_tensors
+from openledger_node.backends.torch_lora.matrices import size_bytes_of, wide_of
+from openledger_node.backends.torch_lora.weights import weights_from
 from openledger_node.config import InferenceConfig
 from openledger_node.engine.memory_plan import CONTEXT_BYTES, memory_needs
 from openledger_node.models.decoder_config import DecoderConfig, read_config
-from openledger_node.models.stored_format import StoredFormat
 
 GB = 10**9
 
@@ -53,23 +51,6 @@ def test_loading_takes_the_final_size_and_the_largest_matrix_at_most(name: str, 
     assert needs.load_bytes <= 0.7 * GB
 
 
-def test_a_base_that_is_stored_narrow_loads_without_a_wide_matrix() -> None:
-    config = replace(config_of("Llama-3.1-8B"), stored=StoredFormat(method="awq", bits=4, group=128))
-    with CountedMemory() as memory:
-        weights = weights_from(stored_tensors_of(config), config, device=DEVICE, quantisation="stored")
-    needs = memory_needs(config, InferenceConfig(), is_on_gpu=True, number_bytes=2)
-    assert weights.embedding.device.type == "cpu"
-    assert memory.used_bytes == pytest.approx(needs.base_bytes, rel=0.01)
-    assert memory.peak_bytes <= memory.used_bytes + GB // 100
-
-
-@pytest.mark.parametrize("quantisation", ["int4", "nf4"])
-def test_eight_billion_parameters_in_four_bits_load_on_eight_gigabytes(quantisation: str) -> None:
-    settings = replace(InferenceConfig(), quantisation=quantisation)
-    needs = memory_needs(config_of("Llama-3.1-8B"), settings, is_on_gpu=True, number_bytes=2)
-    assert needs.base_bytes + needs.load_bytes < 5.2 * GB  # the test above counts both
-
-
 @pytest.mark.parametrize("quantisation", ["int8", "int4", "nf4"])
 def test_quantised_numbers_do_not_depend_on_the_rows_that_are_taken_at_once(
     quantisation: str, monkeypatch: pytest.MonkeyPatch
@@ -84,17 +65,6 @@ def test_quantised_numbers_do_not_depend_on_the_rows_that_are_taken_at_once(
     assert torch.equal(whole.wide(), pieces.wide())
 
 
-@pytest.mark.parametrize(
-    ("device", "quantisation", "num_packed"), [("cpu", "none", 1), ("cpu", "int8", 0), ("meta", "none", 0)]
-)
-def test_only_a_base_whose_packed_pages_are_its_weights_is_written_a_second_time(
-    tmp_path: Path, device: str, quantisation: str, num_packed: int
-) -> None:
-    base, cache = make_base(tmp_path / "base"), tmp_path / "cache"
-    load_weights(base, read_config(base), Placement(torch.device(device), torch.bfloat16), quantisation, cache)
-    assert len(list(cache.glob("*"))) == num_packed
-
-
 def test_a_streamed_base_is_the_same_as_a_packed_one(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     config = read_config(base)
@@ -103,15 +73,6 @@ def test_a_streamed_base_is_the_same_as_a_packed_one(tmp_path: Path) -> None:
     )
     assert streamed.keys() == packed.keys()
     assert all(torch.equal(wide_of(streamed[name]), wide_of(packed[name])) for name in streamed)
-
-
-def test_memory_that_loading_freed_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = [4 * GB]
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.__setitem__(0, 10 * GB))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 12 * GB))
-    assert device_memory.available_bytes(torch.device("cuda"), 0) == 10 * GB * device_memory.FREE_SHARE
-    assert device_memory.available_bytes(torch.device("cuda"), 3 * GB) == 7 * GB
-    assert device_memory.available_bytes(torch.device("cuda"), 11 * GB) == 2.5 * GB
 
 
 def test_the_owners_cap_is_enforced_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,25 +88,6 @@ def test_the_owners_cap_is_enforced_on_the_card(monkeypatch: pytest.MonkeyPatch)
 def map_numbers(config: DecoderConfig) -> int:
     """Numbers in the linear maps of a layer."""
     return sum(d_in * d_out for d_in, d_out in config.site_dims.values())
-
-
-def stored_tensors_of(config: DecoderConfig) -> Iterator[tuple[str, Matrix]]:
-    """The same with maps as AWQ has them in groups of 128."""
-    for name, tensor in tensors_of(config):
-        if not name.endswith(MAP_ENDINGS):
-            yield name, tensor
-            continue
-        d_out, d_in = tensor.shape
-        yield (
-            name,
-            GroupMatrix(
-                numbers=torch.empty(d_out, d_in // 2, dtype=torch.uint8),
-                scales=torch.empty(d_out, d_in // 128, dtype=torch.float16),
-                zeros=torch.empty(d_out, d_in // 128, dtype=torch.uint8),
-                group=128,
-                dtype=torch.bfloat16,
-            ),
-        )
 
 
 def tensors_of(config: DecoderConfig) -> Iterator[tuple[str, Tensor]]:

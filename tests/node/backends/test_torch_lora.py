@@ -2,29 +2,19 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
 from support.batches import GREEDY
 from support.tiny import greedy, make_adapter, make_base
 from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, row, wanted_logits
 from transformers import AutoModelForCausalLM
 
-from openledger_node.backends.torch_lora import adapter_reader, drawing
-from openledger_node.backends.torch_lora.lora import by_place, plan_decoding
-from openledger_node.engine.backend import Draw, Mask
 from openledger_node.errors import ModelError
-from openledger_node.home import Home
-from openledger_node.models.adapters import add_adapter
-from openledger_node.models.bases import describe_folder
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
-from openledger_node.models.library import list_adapters
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -96,14 +86,6 @@ def test_adapter_of_another_shape_is_refused(tmp_path: Path) -> None:
     folder = make_adapter(other, tmp_path / "adapter", seed=3)
     backend = open_backend(make_base(tmp_path / "base"))
     with pytest.raises(AdapterRefusedError, match="maps"):
-        load(backend, folder)
-
-
-def test_adapter_for_more_layers_is_refused(tmp_path: Path) -> None:
-    deeper = make_base(tmp_path / "deeper", num_hidden_layers=3)
-    folder = make_adapter(deeper, tmp_path / "adapter", seed=3)
-    backend = open_backend(make_base(tmp_path / "base"))
-    with pytest.raises(AdapterRefusedError, match=r"layers\.2"):
         load(backend, folder)
 
 
@@ -183,21 +165,6 @@ def test_rows_with_and_without_dora_share_a_batch(tmp_path: Path) -> None:
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_files_are_read_as_they_are(tmp_path: Path, dtype: torch.dtype) -> None:
-    base = make_base(tmp_path / "base")
-    folder = make_adapter(base, tmp_path / "adapter", seed=3)
-    file = folder / "adapter_model.safetensors"
-    narrow = {key: tensor.to(dtype) for key, tensor in load_file(file).items()}
-    save_file(narrow, file)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=True)
-    backend = open_backend(base)
-    load(backend, folder)
-    wanted = wanted_logits(model)
-    assert torch.allclose(logits(backend, ADAPTER), wanted, atol=1e-4)
-
-
 def test_an_adapter_that_overflows_leaves_nothing_behind_for_whoever_gets_its_blocks(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     backend = open_backend(base)
@@ -211,21 +178,6 @@ def test_an_adapter_that_overflows_leaves_nothing_behind_for_whoever_gets_its_bl
     for position in range(0, 96, 12):  # decodes beside it later, so that the short one is padded
         backend.step((row("long", (7,) * 12, position=position, first=8, draw=None),))
     assert generate(backend, None, 12) == undisturbed
-
-
-def test_a_packed_adapter_that_is_deleted_when_it_is_wanted_is_packed_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = make_base(tmp_path / "base")
-    folder = make_adapter(base, tmp_path / "adapter", seed=1)
-    backend = open_backend(base, cache_folder=str(tmp_path / "cache"))
-    load(backend, folder)
-    undisturbed = generate(backend, ADAPTER, 6)
-    backend.unload_adapter(ADAPTER)
-    monkeypatch.setattr(adapter_reader, "note_use", Path.unlink)  # as another process does that wants the room
-    load(backend, folder)
-    assert generate(backend, ADAPTER, 6) == undisturbed
-    assert len(list((tmp_path / "cache" / "adapters").iterdir())) == 1
 
 
 def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_before(tmp_path: Path) -> None:
@@ -248,28 +200,6 @@ def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_befor
     assert torch.allclose(together, torch.tensor([alone[name] for name in stay]), atol=1e-5)
 
 
-def test_after_a_burst_a_step_reads_the_adapters_in_use_and_no_others(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    backend = open_backend(base, batch_max=16, kv_cache_bytes=1 << 24)
-    names = [f"s{number}" for number in range(16)]
-    ids = {name: AdapterId(f"0x{name}") for name in names}
-    for number, name in enumerate(names):
-        load(backend, make_adapter(base, tmp_path / name, seed=number), ids[name])
-    alone = {name: logits(backend, ids[name]) for name in ("s0", "s1", "s3", "s15")}
-    for name in names:
-        backend.join(name, ids[name])
-    for name in names:
-        if name not in alone:
-            backend.leave(name)
-    rows = [row(name, PROMPT[-1:], position=len(PROMPT) - 1, first=8 * at) for at, name in enumerate(alone)]
-    planned = list(plan_decoding(by_place(rows, backend._stacks), backend._stacks, torch.tensor))
-    assert [(each.start, each.stop) for each in planned] == [(0, 4), (15, 16)]
-    backend.step(tuple(row(name, PROMPT[:-1], first=8 * at, draw=None) for at, name in enumerate(alone)))
-    together = backend.logits(tuple(rows))
-    for number, wanted in enumerate(alone.values()):
-        assert torch.allclose(together[number], wanted, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     "sampling", [GREEDY, SamplingParams(max_tokens=9, seed=1, top_p=0.9)], ids=["greedy", "warm"]
 )
@@ -286,24 +216,6 @@ def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(
     assert {name: each.token for name, each in drawn.items()} == {"calm": alone[0]}
 
 
-def test_a_mask_is_computed_after_the_launch_and_before_the_logits_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a GPU the launch returns at once, and reading the logits waits for it: the mask costs no time between."""
-    backend, seen = open_backend(make_base(tmp_path / "base")), list[str]()
-    launch, read = backend._decoder.logits, drawing._likeliest
-    monkeypatch.setattr(backend._decoder, "logits", lambda *given: seen.append("launch") or launch(*given))
-    monkeypatch.setattr(drawing, "_likeliest", lambda logits: seen.append("read") or read(logits))
-    only_nine = np.zeros(9, dtype=np.uint32)
-    only_nine[0] = 1 << 9
-    mask = Mask(lambda: seen.append("mask") or only_nine)
-    backend.join("s", None)
-    asked = row("s", PROMPT)
-    drawn = backend.step((replace(asked, draw=Draw(sampling=GREEDY, position=len(PROMPT), allowed=mask)),))
-    assert seen == ["launch", "mask", "read"]
-    assert drawn["s"].token == 9
-
-
 def test_likelihoods_are_said_where_they_are_asked_for(tmp_path: Path) -> None:
     backend = open_backend(make_base(tmp_path / "base"))
     wanted = torch.log_softmax(logits(backend, None).double(), dim=0)
@@ -313,25 +225,6 @@ def test_likelihoods_are_said_where_they_are_asked_for(tmp_path: Path) -> None:
     assert drawn.token == int(wanted.argmax())
     assert drawn.logprob == pytest.approx(float(wanted.max()), abs=1e-5)
     assert [token for token, _ in drawn.top] == wanted.topk(2).indices.tolist()
-
-
-def test_the_cache_is_as_large_as_is_set_and_the_context_no_longer_than_that(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    profile = open_backend(base).profile
-    assert profile.num_blocks == 4 * 8
-    small = open_backend(base, kv_cache_bytes=3 * profile.block_bytes).profile
-    assert (small.num_blocks, small.context_max) == (3, 48)
-    with pytest.raises(ModelError, match="kv_cache_bytes"):
-        open_backend(base, kv_cache_bytes=profile.block_bytes - 1)
-
-
-def test_adding_an_adapter_of_another_shape_is_refused_before_it_is_on_the_shelf(tmp_path: Path) -> None:
-    other = make_base(tmp_path / "other", hidden_size=24, head_dim=6)
-    folder = make_adapter(other, tmp_path / "adapter", seed=3)
-    base, home = describe_folder(make_base(tmp_path / "base")), Home(tmp_path / "home")
-    with pytest.raises(AdapterRefusedError, match="maps"):
-        add_adapter(home, folder, base)
-    assert list_adapters(home) == []
 
 
 def test_the_second_start_reads_what_the_first_one_packed_and_answers_alike(tmp_path: Path) -> None:
@@ -378,16 +271,3 @@ def test_tokens_are_the_same_while_an_adapter_is_merged_and_when_it_is_not_any_m
     assert merging._merged is None
     kept = [each.weight for layer in merging._decoder.weights.layers for each in layer.maps.values()]
     assert all(torch.equal(one, other) for one, other in zip(own, kept, strict=True))
-
-
-def test_an_adapter_that_is_unloaded_is_merged_no_more(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    backend = open_backend(base, merge_after_steps=1)
-    load(backend, make_adapter(base, tmp_path / "a", seed=1))
-    generate(backend, ADAPTER, 4)
-    backend.unload_adapter(ADAPTER)
-    load(backend, make_adapter(base, tmp_path / "b", seed=2))
-    found = generate(backend, ADAPTER, 6)
-    fresh = open_backend(base)
-    load(fresh, tmp_path / "b")
-    assert found == generate(fresh, ADAPTER, 6)

@@ -63,27 +63,12 @@ def test_a_row_on_a_narrow_base_does_not_depend_on_its_neighbours(quantisation: 
     assert profile.base_bytes < wide.profile.base_bytes
 
 
-def test_int8_stays_near_the_base_in_full(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    folders = [make_adapter(base, tmp_path / f"a{n}", seed=n) for n in range(2)]
-    wide, narrow = (logits(open_loaded(base, each, folders), ADAPTERS) for each in ("none", "int8"))
-    assert (wide - narrow).abs().mean() < 0.04 * wide.std()
-
-
 @pytest.mark.parametrize("is_tied", [True, False])
 def test_embedding_and_head_are_narrow_too_and_a_tied_one_is_there_once(is_tied: bool, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", tie_word_embeddings=is_tied, hidden_size=256, intermediate_size=512)
     bytes_of = {each: open_backend(base, quantisation=each).profile.base_bytes for each in ("none", "int4")}
     outer = 260 * 256 * (1 if is_tied else 2)
     assert bytes_of["int4"] < outer * 1.1 + (bytes_of["none"] - 4 * outer) / 6
-
-
-def test_narrow_weights_on_a_cpu_say_that_they_are_slow(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    base = make_base(tmp_path / "base")
-    open_backend(base, quantisation="none")
-    assert "slower" not in caplog.text
-    open_backend(base, quantisation="int8")
-    assert 'quantisation to "none"' in caplog.text
 
 
 def test_a_quantisation_that_nobody_knows_is_refused(tmp_path: Path) -> None:

@@ -105,13 +105,6 @@ def test_activations_are_those_of_peft_map_by_map(folder: Path, adapter_id: Adap
     np.testing.assert_allclose(taps.activations, activations_of_peft(folder, adapter_id), atol=1e-4)
 
 
-def test_maps_that_write_into_the_residual_stream_are_marked(folder: Path) -> None:
-    backend = open_tapping(folder)
-    one_layer = [name in ("o_proj", "down_proj") for name in MODULES for _ in range(4)]
-    assert forced(backend, FULL).is_residual.tolist() == 2 * one_layer
-    assert forced(backend, PART).is_residual.tolist() == 2 * [*[False] * 3, *[True] * 3]
-
-
 @pytest.mark.parametrize("adapter_id", [FULL, PART])
 @pytest.mark.parametrize("mates", [0, 3])
 def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
@@ -125,21 +118,6 @@ def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
     np.testing.assert_allclose(replayed.taps.activations, stepped.activations, atol=1e-4)
     np.testing.assert_allclose(replayed.taps.top_logits, stepped.top_logits, atol=1e-4)
     assert (replayed.taps.top_ids[:, 0] == stepped.top_ids[:, 0]).all()
-
-
-def test_a_long_text_is_replayed_in_pieces(folder: Path) -> None:
-    backend = open_tapping(folder)
-    backend.join("whole", FULL)
-    whole = backend.replay(row("whole", PROMPT + ANSWER[:-1], 0, place=0), ANSWER)
-    backend.leave("whole")
-    backend.join("pieces", FULL)
-    backend.step((row("pieces", PROMPT[:10], 0, place=1),))
-    first = backend.replay(row("pieces", PROMPT[10:] + ANSWER[:2], 10, place=1), ANSWER[:3])
-    last = backend.replay(row("pieces", ANSWER[2:-1], len(PROMPT) + 2, place=1), ANSWER[3:])
-    backend.leave("pieces")
-    joined = joined_taps([first.taps, last.taps])
-    np.testing.assert_allclose(joined.activations, whole.taps.activations, atol=1e-4)
-    np.testing.assert_allclose(np.concatenate([first.logprobs, last.logprobs]), whole.logprobs, atol=1e-4)
 
 
 def test_log_probabilities_are_those_of_the_logits(folder: Path) -> None:
@@ -174,9 +152,3 @@ def test_the_bare_base_and_untapped_rows_have_no_taps(folder: Path) -> None:
         row("plain", PROMPT, 0, place=1, draw=drawing(len(PROMPT))),
     )
     assert [drawn.taps for drawn in backend.step(rows).values()] == [None, None]
-
-
-def test_rows_of_the_output_head_are_looked_up(folder: Path) -> None:
-    model = open_causal_lm(folder / "base", torch.float32)
-    head = model.get_output_embeddings().weight.detach().numpy()
-    np.testing.assert_array_equal(open_tapping(folder).unembedding([7, 3, 7]), head[[7, 3, 7]])

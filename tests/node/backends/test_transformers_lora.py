@@ -146,20 +146,6 @@ def test_a_step_that_failed_may_come_again_and_changes_no_token(
     assert generate(backend, names, 4) == undisturbed
 
 
-def test_its_profile_says_what_computes(tmp_path: Path) -> None:
-    profile = open_backend(make_other(tmp_path / "base", GPT2)).profile
-    assert (profile.backend, profile.kernel, profile.num_blocks) == ("torch_lora", "transformers", 0)
-    assert (profile.context_max, profile.vocab_size, profile.end_ids) == (128, 260, (0,))
-
-
-def test_the_log_says_why_a_base_is_slow_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    base = make_other(tmp_path / "base", GPT2)
-    with caplog.at_level("WARNING"):
-        open_backend(base)
-    assert "base is a 'gpt2' model" in caplog.text
-    assert "several times slower" in caplog.text
-
-
 def test_a_module_that_the_base_does_not_have_is_refused_by_its_path(tmp_path: Path) -> None:
     backend = open_backend(make_other(tmp_path / "base", GPT2))
     other = make_base(tmp_path / "llama")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_vllm import END_ID, Behaviour, fake_vllm
+from support.fake_vllm import Behaviour, fake_vllm
 
-from openledger_node.backends.served.client import ServerLostError, reason_of
+from openledger_node.backends.served.client import ServerLostError
 from openledger_node.backends.vllm import open_backend, server
 from openledger_node.backends.vllm.backend import VllmBackend
-from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
+from openledger_node.backends.vllm.server import serve_arguments, start_server
 from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
@@ -149,13 +149,6 @@ def test_each_payer_has_a_cache_of_its_own_under_a_salt_that_nobody_can_guess(se
     assert elsewhere.completions[0]["cache_salt"] != first
 
 
-def test_no_more_is_asked_for_than_the_context_holds(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
-    backend.join("s", None)
-    run(backend, (7,) * 120)
-    assert behaviour.completions[0]["max_tokens"] == 8
-
-
 def test_pieces_of_a_prompt_are_asked_for_together_with_its_last(serve: Serve) -> None:
     backend = serve(behaviour := Behaviour())
     backend.join("s", None)
@@ -170,13 +163,6 @@ def test_the_likeliest_come_first_and_the_drawn_token_is_not_among_them_for_bein
     backend.join("s", None)
     drawn = run(backend, PROMPT, sampling=replace(GREEDY, logprobs=2))
     assert (drawn.logprob, drawn.top) == (-3.0, ((258, -0.5), (259, -1.0)))
-
-
-def test_probabilities_are_not_asked_for_unless_they_are_wanted(serve: Serve) -> None:
-    backend = serve(Behaviour())
-    backend.join("s", None)
-    assert run(backend, PROMPT).logprob is None
-    assert run(backend, PROMPT, sampling=replace(GREEDY, logprobs=0)) != run(backend, PROMPT)
 
 
 # ---- a stream and the steps beside it
@@ -198,13 +184,6 @@ def test_a_sequence_that_lost_its_place_goes_on_as_if_it_had_not(serve: Serve) -
     backend.leave("s")
     backend.join("s", None)
     assert run(backend, (*PROMPT, *whole[:5])).token == whole[5]
-
-
-def test_a_stream_that_is_over_is_followed_by_another_where_more_is_wanted(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(ends_after=2))
-    backend.join("s", None)
-    assert decode(backend, 6).count(END_ID) == 2
-    assert len(behaviour.completions) == 2
 
 
 def test_a_long_prompt_holds_up_no_other_answer(serve: Serve) -> None:
@@ -232,16 +211,6 @@ def test_a_long_prompt_holds_up_no_other_answer(serve: Serve) -> None:
 def row(name: str, ids: tuple[int, ...], position: int = 0) -> BatchRow:
     draw = Draw(sampling=GREEDY, position=position + len(ids))
     return BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw)
-
-
-def test_who_leaves_while_its_first_token_is_awaited_waits_for_nothing(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(slow_above=50))
-    backend.join("long", None)
-    assert backend.poll((row("long", (7,) * 60),)) == {"long": LATER}
-    backend.leave("long")
-    behaviour.released.set()
-    backend.join("short", None)
-    assert backend.step((row("short", PROMPT),))["short"].token
 
 
 def test_who_leaves_stops_the_server(serve: Serve) -> None:
@@ -327,19 +296,6 @@ def test_a_server_that_is_gone_ends_the_engine(settings: BackendSettings) -> Non
 # ---- opening
 
 
-def test_the_profile_is_the_servers_where_it_is_smaller(serve: Serve) -> None:
-    profile = serve(Behaviour(), context_max=10_000).profile
-    assert (profile.context_max, profile.vocab_size, profile.num_blocks) == (256, 260, 0)
-    assert (profile.kernel, profile.base_bytes, profile.end_ids) == ("vllm", 1000, (0,))
-
-
-def test_a_key_is_taken_from_the_environment(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match="VLLM_API_KEY"):
-        serve(Behaviour(key="secret"))
-    monkeypatch.setenv("VLLM_API_KEY", "secret")
-    assert serve(Behaviour(key="secret"))
-
-
 @pytest.mark.parametrize(
     ("behaviour", "changes", "message"),
     [
@@ -355,19 +311,6 @@ def test_a_server_that_will_not_do_says_what_to_do(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         serve(behaviour, **changes)
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here", "http://", "http://here:eight"])
-def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(ModelError, match="write it like http://"):
-        attach(url)
-
-
-def test_a_url_may_end_in_v1_and_a_server_that_does_not_answer_is_named() -> None:
-    with fake_vllm(Behaviour()) as url:
-        assert attach(f"{url}/v1/").ask("GET", "/v1/models").status == 200
-    with pytest.raises(ModelError, match=f"no vLLM server answers at {url}"):
-        attach(url, patience_s=0)
 
 
 # ---- a server of our own
@@ -426,6 +369,7 @@ def wait_for_end(program: Path) -> Iterator[Callable[[], None]]:
     os.close(reading)
 
 
+@pytest.mark.process
 def test_our_own_server_listens_where_only_we_can_go_and_takes_the_operators_arguments_last(
     settings: BackendSettings, base: Path, program: Path, tmp_path: Path, wait_for_end: Callable[[], None]
 ) -> None:
@@ -476,25 +420,7 @@ def test_a_server_reserves_no_more_for_adapters_than_the_card_has_room_for(
     assert taken <= max(slot_bytes, (cap or 0.9 * 24 * GB) - 16_060_000_000)
 
 
-@pytest.mark.parametrize(
-    ("command", "slots"),
-    [("vllm", "16"), ("vllm --tensor-parallel-size 4", "8"), ("vllm -tp 2 --pipeline-parallel-size=2", "8")],
-)
-def test_a_base_on_several_cards_leaves_the_room_of_its_part(
-    settings: BackendSettings, base: Path, command: str, slots: str
-) -> None:
-    (base / "config.json").write_text(json.dumps(LLAMA_8B))
-    os.truncate(base / "model.safetensors", 40_000_000_000)
-    chosen = replace(settings, adapter_rank_max=64, batch_max=16, server_command=command)
-    arguments = serve_arguments(chosen, base, 8192, gpu_bytes=24 * GB)
-    assert arguments[arguments.index("--max-loras") + 1] == slots
-
-
-def test_without_a_known_card_each_row_of_a_batch_has_a_slot(settings: BackendSettings, base: Path) -> None:
-    arguments = serve_arguments(settings, base, 512)
-    assert arguments[arguments.index("--max-loras") + 1] == str(settings.batch_max)
-
-
+@pytest.mark.process
 def test_our_own_server_ends_with_us_even_if_it_would_rather_not(
     settings: BackendSettings, program: Path, wait_for_end: Callable[[], None]
 ) -> None:
@@ -502,6 +428,7 @@ def test_our_own_server_ends_with_us_even_if_it_would_rather_not(
     wait_for_end()
 
 
+@pytest.mark.process
 def test_a_server_that_ends_while_it_starts_is_a_model_error_with_its_reason(
     settings: BackendSettings, program: Path
 ) -> None:
@@ -509,22 +436,14 @@ def test_a_server_that_ends_while_it_starts_is_a_model_error_with_its_reason(
         start_server(replace(settings, server_command=f"{program} --sulk"), Path("base"), None)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", ["no-such-program --flag", " "])
 def test_a_program_that_is_not_there_says_what_to_install(settings: BackendSettings, command: str) -> None:
     with pytest.raises(ModelError, match="install vLLM into an environment of its own"):
         start_server(replace(settings, server_command=command), Path("base"), None)
 
 
-@pytest.mark.usefixtures("wait_for_end")
-def test_a_server_of_ours_that_dies_ends_the_engine(settings: BackendSettings, program: Path, tmp_path: Path) -> None:
-    backend = open_backend(replace(settings, server_command=str(program)))
-    os.kill(int((tmp_path / "seen").read_text().splitlines()[0]), 9)
-    backend.join("s", None)
-    with pytest.raises(ServerLostError):
-        decode(backend, 100)
-    backend.close()
-
-
+@pytest.mark.process
 def test_the_server_ends_when_the_engine_is_killed(program: Path, wait_for_end: Callable[[], None]) -> None:
     engine = (
         "import os, signal\n"
@@ -535,13 +454,3 @@ def test_the_server_ends_when_the_engine_is_killed(program: Path, wait_for_end: 
     ended = subprocess.run([sys.executable, "-c", engine], stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     wait_for_end()
-
-
-def test_the_last_errors_of_a_log_are_its_reason() -> None:
-    assert reason_in(["starting", "ValueError: rank", "RuntimeError: x. See root cause above.", "bye"]) == (
-        "ValueError: rank"
-    )
-    assert reason_in(["one", "", "two"]) == "one / two"
-    assert reason_in([]) == "it said nothing"
-    assert reason_of('{"error": {"message": "Traceback\\n  ValueError: odd"}}') == "ValueError: odd"
-    assert reason_of("plain") == "plain"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.engine.adapter_cache import AdapterCache, percentile, prefetch_plan
+from openledger_node.engine.adapter_cache import AdapterCache, prefetch_plan
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.primitives import AdapterId
 
@@ -117,11 +117,3 @@ def test_what_is_wanted_first_is_read_first_and_nothing_twice() -> None:
     needed = [AdapterSource(id=name, folder="") for name in (A, B, C, D)]
     assert [source.id for source in prefetch_plan(needed, present={B}, num_max=2)] == [A, C]
     assert prefetch_plan(needed, present=(), num_max=-1) == []
-
-
-@pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [((), 0.5, 0.0), ((3.0,), 0.95, 3.0), ((1.0, 2.0, 3.0, 4.0), 0.5, 2.0), ((1.0, 2.0, 3.0, 4.0), 0.95, 4.0)],
-)
-def test_a_percentile_is_one_of_the_values(values: tuple[float, ...], share: float, expected: float) -> None:
-    assert percentile(values, share) == expected

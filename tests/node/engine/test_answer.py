@@ -49,12 +49,6 @@ def test_the_beginning_of_a_stop_string_is_shown_when_the_answer_ends_there() ->
     assert answer.finish_reason == "length"
 
 
-def test_a_held_beginning_is_shown_before_the_end_token() -> None:
-    answer = of_bytes("STOP")
-    assert shown_by(answer, [*b"aST", END]) == "aST"
-    assert answer.finish_reason == "stop"
-
-
 @pytest.mark.parametrize(
     ("stop", "pieces", "shown"),
     [
@@ -90,25 +84,10 @@ def test_an_end_token_as_the_last_allowed_one_is_a_stop() -> None:
     assert answer.finish_reason == "stop"
 
 
-def test_the_last_allowed_token_is_shown_and_ends_the_answer_by_length() -> None:
-    answer = of_bytes(max_tokens=2)
-    assert answer.push(ord("a")) == "a"
-    assert answer.finish_reason is None
-    assert answer.push(ord("b")) == "b"
-    assert answer.finish_reason == "length"
-
-
 def test_a_stop_string_in_the_last_allowed_token_is_a_stop() -> None:
     answer = of_bytes("b", max_tokens=2)
     assert shown_by(answer, b"ab") == "a"
     assert answer.finish_reason == "stop"
-
-
-def test_nothing_is_taken_after_the_end() -> None:
-    answer = of_bytes(max_tokens=1)
-    answer.push(ord("a"))
-    with pytest.raises(AssertionError, match="the answer is over"):
-        answer.push(ord("b"))
 
 
 ALPHABET = "ab🙂é\n"

@@ -13,8 +13,6 @@ from openledger_node.engine.backend import (
     BLOCK_TOKENS,
     USUAL_CONTEXT,
     BackendSettings,
-    BatchRow,
-    Draw,
 )
 from openledger_node.engine.base_fit import UNPLANNED_CONTEXT, context_here
 from openledger_node.engine.budget import ADAPTERS_BESIDE, plan_memory
@@ -24,7 +22,6 @@ from openledger_node.home import Home
 from openledger_node.models.bases import find_base
 from openledger_node.models.known_bases import KNOWN_BASES
 from openledger_node.plugs import load_plug
-from openledger_protocol.inference import SamplingParams
 
 GIB = 1 << 30
 AUTO = InferenceConfig()
@@ -50,12 +47,6 @@ def test_a_longer_context_fits_whole_and_costs_no_adapters(gib: int, on_gpu: boo
             assert before.context <= plan.context <= min(base.config.context_max, AUTO_CONTEXT_MAX)
             assert plan.context <= plan.kv_tokens
             assert plan.num_adapters >= min(before.num_adapters, ADAPTERS_BESIDE)
-
-
-def test_the_demo_base_has_its_whole_context_on_a_small_machine() -> None:
-    plan = plan_memory(DEMO, AUTO, cap_bytes=3 * GIB, on_gpu=False)
-    assert plan.context == DEMO.context_max == 8_192
-    assert sum(AGENT_PROMPTS) < plan.context
 
 
 def test_a_longrope_is_not_stretched_unless_its_owner_asks() -> None:
@@ -125,16 +116,3 @@ def test_two_prompts_of_agents_are_served_by_default(tmp_path: Path) -> None:
     backend = load_plug("backend", options.backend)(options.settings)
     assert backend.profile.context_max == 8_192
     assert backend.profile.num_blocks * BLOCK_TOKENS >= sum(AGENT_PROMPTS)
-    first = 0
-    for number, num_tokens in enumerate(AGENT_PROMPTS):
-        name, num_blocks = str(number), -(-num_tokens // BLOCK_TOKENS)
-        row = BatchRow(
-            sequence_id=name,
-            token_ids=tuple(each % 200 for each in range(num_tokens)),
-            position=0,
-            blocks=tuple(range(first, first + num_blocks)),
-            draw=Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=num_tokens),
-        )
-        first += num_blocks
-        backend.join(name, None)
-        assert backend.step((row,))[name].token >= 0

@@ -16,7 +16,6 @@ from openledger_node.engine.kernel_verdict import KernelVerdict, keep_verdict
 from openledger_node.machine import Machine
 from openledger_node.models.decoder_config import config_from
 from openledger_node.models.known_bases import KNOWN_BASES, KnownBase, known_base
-from openledger_node.operator.base_fits import alternatives, form_text, refusal_text, takes_text
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 GB, GIB = 10**9, 1 << 30
@@ -39,21 +38,6 @@ def write_config(folder: Path, name: str) -> None:
 
 def chosen(base: KnownBase, room: Room) -> Form | None:
     return choose_form(forms_of(base.config, INFERENCE, room), INFERENCE.quantisation)
-
-
-@pytest.mark.parametrize("base", KNOWN_BASES, ids=lambda base: base.name)
-def test_the_sizes_of_a_known_base_make_the_parameters_that_its_card_states(base: KnownBase) -> None:
-    config = base.config
-    maps = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
-    outer = config.vocab_size * config.d_model * (1 if config.is_tied else 2)
-    norms = config.d_model * (2 * config.num_layers + 1)
-    assert maps + outer + norms == pytest.approx(base.num_parameters, rel=0.005)
-
-
-def test_known_bases_are_found_by_both_names_and_not_at_a_pinned_revision() -> None:
-    assert known_base("Qwen/Qwen3-8B") is known_base("Qwen--Qwen3-8B") is not None
-    assert known_base("Qwen/Qwen3-8B@v2") is None
-    assert [base.num_parameters for base in KNOWN_BASES] == sorted(base.num_parameters for base in KNOWN_BASES)
 
 
 @pytest.mark.parametrize(
@@ -230,36 +214,3 @@ def test_the_engine_that_runs_leaves_its_memory_to_the_next_one(
     before = here(monkeypatch, empty, tmp_path, has_kernels=True)
     assert here(monkeypatch, serving, tmp_path, has_kernels=True, held_bytes=12 * GB) == before
     assert here(monkeypatch, serving, tmp_path, has_kernels=True) != before
-
-
-def test_a_base_that_does_not_fit_beside_a_game_is_left_to_the_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_config(tmp_path, "Qwen/Qwen3-8B")
-    card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, taken_bytes=20 * GB, driver="580.1")
-    for found in (card, None):
-        settings, adapter_bytes = here(monkeypatch, found, tmp_path, has_kernels=True)
-        assert (settings.kv_cache_bytes, adapter_bytes) == (0, INFERENCE.adapter_cache_bytes)
-        assert settings.reserve_bytes
-
-
-def test_what_fits_is_said_with_its_context_and_adapters_and_what_does_not_with_what_would() -> None:
-    room = card_room(8)
-    base = known_base("Qwen/Qwen3-8B")
-    assert base is not None
-    wide, *_ = forms_of(base.config, INFERENCE, room)
-    assert form_text(wide, room) == "does not fit: takes 16.0 GB of 7.5"
-    assert form_text(form("int8", 9_087, 1), room) == (
-        "fits with 9,000 tokens of context for all requests together and 1 adapter of rank 16 beside them; "
-        "one request may have up to 2,048"
-    )
-    refusal = refusal_text("acme/large", takes_text([wide, form(FOUR, 0)]), INFERENCE, room)
-    assert refusal.startswith("acme/large does not fit: it takes at least 16.0 GB, 2.0 GB in ")
-    assert ", and your card has 7.5 GB for it. " in refusal
-    assert f"Qwen/Qwen3-8B in {FOUR} and Qwen/Qwen3-4B-Instruct-2507 in {FOUR} would fit" in refusal
-    assert alternatives(INFERENCE, Room(size_bytes=GB // 8, on_gpu=True)) == []
-    assert "no base that this release knows" in refusal_text(
-        "a/b", "1 GB", INFERENCE, Room(size_bytes=9, on_gpu=True)
-    )
-    on_cpu = alternatives(INFERENCE, Room(size_bytes=64 * GB, on_gpu=False))
-    assert on_cpu == ["HuggingFaceTB/SmolLM2-360M-Instruct", DEMO_BASE_NAME]

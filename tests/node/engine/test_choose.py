@@ -104,16 +104,6 @@ def test_another_architecture_needs_llama_cpp(tiny: Path, tmp_path: Path, machin
     assert choose_backend(own, base).backend == "llamacpp"
 
 
-def test_a_quantisation_that_our_engine_does_not_read_needs_llama_cpp(tiny: Path, tmp_path: Path) -> None:
-    base = base_of(
-        tiny,
-        tmp_path / "a.gguf",
-        type_of=lambda name: GGMLQuantizationType.TQ2_0 if "q_proj" in name else GGMLQuantizationType.F32,
-    )
-    choice = choose_backend(InferenceConfig(), base)
-    assert (choice.backend, choice.why) == ("llamacpp", "the node's own engine does not read TQ2_0")
-
-
 def test_an_amd_card_that_torch_cannot_use_gets_llama_cpp(
     tiny: Path, tmp_path: Path, machine: dict[str, Any]
 ) -> None:

@@ -4,10 +4,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from openledger_node.backends import fake, native, torch_lora
+from openledger_node.backends import native, torch_lora
 from openledger_node.engine.child import Child
 from openledger_node.engine.early_child import UNUSED_S, EarlyChild, early_child
 from openledger_node.engine.worker import load_libraries
+
+pytestmark = pytest.mark.process
 
 
 def is_running(child: Child) -> bool:
@@ -23,15 +25,6 @@ async def test_the_early_process_is_handed_out_once() -> None:
     for child in (first, second):
         child.kill()
         await child.close()
-
-
-async def test_a_process_that_nobody_asked_for_ends_with_its_context() -> None:
-    async with early_child(backend="fake", wait_policy="auto", threads=0) as start:
-        assert isinstance(start, EarlyChild)
-        early = start._child
-        assert early is not None
-        assert is_running(early)
-    assert not is_running(early)
 
 
 async def test_a_process_that_is_not_needed_ends_after_a_while(autojump_clock: MockClock) -> None:
@@ -66,7 +59,3 @@ def test_torch_is_loaded_early_only_where_it_will_probably_serve(
     monkeypatch.setattr(native, "will_probably_serve", lambda: is_compiled)
     load_libraries(torch_lora.__name__)
     assert loaded == modules
-
-
-def test_a_backend_without_libraries_of_its_own_loads_nothing_early() -> None:
-    load_libraries(fake.__name__)

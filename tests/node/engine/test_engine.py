@@ -30,10 +30,11 @@ from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.download import pull_base
-from openledger_protocol.errors import MalformedError, RequestTooLongError
+from openledger_protocol.errors import RequestTooLongError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
+pytestmark = pytest.mark.process
 TIMEOUT_S = 30.0
 
 
@@ -90,16 +91,6 @@ async def read_until(outcomes: trio.MemoryReceiveChannel[Outcome | SequenceLost]
         if len(chunks) == count:
             break
     return chunks
-
-
-async def test_many_sequences_are_answered_and_each_as_alone(options: EngineOptions) -> None:
-    names = [f"s{number}" for number in range(20)]
-    async with running(options) as engine:
-        channels = [engine.submit(order(name, text=name.encode())) for name in names]
-        together = [(await read(channel))[:2] for channel in channels]
-        alone = [(await read(engine.submit(order(name, text=name.encode()))))[:2] for name in names]
-    assert together == alone
-    assert engine.num_live == 0
 
 
 async def test_a_killed_engine_is_restarted_and_answers_go_on_as_they_would_have(options: EngineOptions) -> None:
@@ -186,24 +177,6 @@ async def test_what_comes_while_an_engine_is_being_ended_is_for_the_next(
         assert engine.num_restarts == 0
 
 
-async def test_a_pause_kills_the_engine_in_the_middle_of_its_answers_and_a_resume_starts_another(
-    options: EngineOptions,
-) -> None:
-    async with running(options) as engine:
-        runs = engine.submit(order("runs", text=ENDLESS, max_tokens=1_000_000))
-        await read_until(runs, 3)
-        process_id = engine.process_id
-        assert process_id is not None
-        engine.rest()
-        assert (await read(runs))[2] == Finished(sequence_id="runs", reason="cancelled")
-        assert (await read(engine.submit(order("late"))))[2] == Finished(sequence_id="late", reason="cancelled")
-        with trio.fail_after(2):
-            await _until(lambda: not is_alive(process_id))
-        engine.wake()
-        assert isinstance((await read(engine.submit(order("c"))))[2], Finished)
-    assert engine.num_restarts == 0
-
-
 async def test_an_idle_engine_gives_its_memory_back_and_the_next_request_has_another_loaded(
     options: EngineOptions, tmp_path: Path
 ) -> None:
@@ -225,15 +198,6 @@ async def test_who_only_waited_is_not_given_up_with_those_that_ran(options: Engi
             await kill_engine(engine)
         assert (await read(runs))[2] == SequenceLost(sequence_id="runs")
         assert isinstance((await read(waits))[2], Finished)
-
-
-async def test_an_order_that_cannot_be_written_is_its_requesters_trouble_alone(options: EngineOptions) -> None:
-    bad = replace(order("bad"), sampling=SamplingParams(max_tokens=5, seed=1, top_k=10**30))
-    async with running(options) as engine:
-        with pytest.raises(MalformedError):
-            engine.submit(bad)
-        assert engine.num_live == 0
-        assert isinstance((await read(engine.submit(order("good"))))[2], Finished)
 
 
 async def test_a_token_that_the_base_does_not_have_is_refused(options: EngineOptions) -> None:
@@ -261,14 +225,6 @@ async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
         assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
 
 
-async def test_a_backend_that_cannot_open_says_why_and_is_not_tried_again(options: EngineOptions) -> None:
-    engine = Engine(replace(options, backend="torch_lora"))
-    with trio.fail_after(TIMEOUT_S), pytest.RaisesGroup(pytest.RaisesExc(ModelError, match="real base")):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(engine.run)
-    assert engine.num_restarts == 0
-
-
 async def test_a_base_whose_file_was_replaced_is_not_loaded_under_its_old_digest(
     options: EngineOptions, home: Home
 ) -> None:
@@ -282,14 +238,6 @@ async def test_a_base_whose_file_was_replaced_is_not_loaded_under_its_old_digest
     ):
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
-
-
-async def test_the_child_ends_with_its_supervisor(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        process_id = engine.process_id
-        assert process_id is not None
-    with pytest.raises(ProcessLookupError):
-        os.kill(process_id, 0)
 
 
 async def kill_engine(engine: Engine) -> None:
@@ -335,21 +283,6 @@ async def last_beat(engine: Engine) -> Beat:
     engine.unload(AdapterId("0xnever"))
     await _until(lambda: engine.beat is not before)
     return engine.beat
-
-
-async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(
-    options: EngineOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = note_looks(monkeypatch)
-    async with running(options) as engine:
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGSTOP)  # it says nothing until somebody has looked
-        engine._last_event_at_s -= 1000.0  # as if nobody had asked for that long
-        outcomes = engine.submit(order("a"))
-        await _until(lambda: any(seen.has_work for seen in looks))
-        os.kill(engine.process_id, signal.SIGCONT)
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
-    assert engine.num_restarts == 0
 
 
 async def test_an_answer_is_the_same_however_often_it_was_parked(options: EngineOptions) -> None:
@@ -425,44 +358,6 @@ async def test_an_engine_whose_sequences_are_all_parked_is_not_taken_for_frozen(
     assert engine.num_restarts == 0
 
 
-@pytest.mark.process
-async def test_an_engine_that_freezes_while_it_loads_is_started_again(options: EngineOptions) -> None:
-    engine = Engine(replace(options, load_timeout_s=1.0))
-    with trio.fail_after(TIMEOUT_S):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.run)
-            await _until(lambda: engine.process_id is not None)
-            assert engine.process_id is not None
-            os.kill(engine.process_id, signal.SIGSTOP)
-            await _until(lambda: engine.num_restarts == 1)
-            engine._options = options  # the next has all the time that it wants
-            await _until(lambda: engine.state == "ready")
-            assert isinstance((await read(engine.submit(order("a"))))[2], Finished)
-            nursery.cancel_scope.cancel()
-    assert engine.num_restarts == 1
-
-
-@pytest.mark.process
-async def test_an_engine_over_its_memory_is_started_again_and_its_work_goes_on(
-    options: EngineOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    note_looks(monkeypatch)
-    wanted = order("a", text=ENDLESS)
-    async with running(options) as engine:
-        undisturbed = await read(engine.submit(wanted))
-        outcomes = engine.submit(replace(wanted, sequence_id="b", num_allowed=10))
-        first = await read_until(outcomes, 10)
-        killed = engine.process_id
-        engine._options = replace(options, memory_max_bytes=1)  # as if it had grown
-        await _until(lambda: engine.num_restarts == 1)
-        engine._options = options
-        engine.allow("b", wanted.sampling.max_tokens)
-        ids, _, last = await read(outcomes)
-        assert engine.process_id != killed
-    assert [*(token for chunk in first for token in chunk.ids), *ids] == undisturbed[0]
-    assert last == Finished(sequence_id="b", reason="length")
-
-
 async def test_what_can_never_fit_into_the_kv_cache_is_refused_before_it_runs(options: EngineOptions) -> None:
     async with running(
         replace(options, settings=replace(options.settings, kv_cache_bytes=4 * BLOCK_BYTES))
@@ -472,18 +367,6 @@ async def test_what_can_never_fit_into_the_kv_cache_is_refused_before_it_runs(op
     assert isinstance(long[2], Refused)
     assert long[2].code == RequestTooLongError.code
     assert "kv_cache_bytes" in long[2].message
-
-
-async def test_hits_misses_and_loads_are_told(options: EngineOptions, tmp_path: Path) -> None:
-    adapter = source(write_adapter(tmp_path / "aa"))
-    async with running(options) as engine:
-        for name in "abc":
-            assert isinstance((await read(engine.submit(order(name, adapter=adapter))))[2], Finished)
-        await _until(lambda: engine.beat.num_hits == 2)
-        beat = engine.beat
-    assert (beat.num_misses, beat.num_loads, beat.resident) == (1, 1, (adapter.id,))
-    assert 0 < beat.load_ms_median <= beat.load_ms_p95
-    assert beat.adapter_bytes > 0
 
 
 async def test_a_pinned_adapter_is_there_before_anybody_asks_and_in_the_next_engine_too(
@@ -500,7 +383,6 @@ async def test_a_pinned_adapter_is_there_before_anybody_asks_and_in_the_next_eng
         await _until(lambda: engine.num_restarts == 1 and engine.beat.resident == (second.id,))
 
 
-@pytest.mark.process
 async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
     options: EngineOptions, tmp_path: Path
 ) -> None:
@@ -517,7 +399,7 @@ async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
             adapter=sources[number % 4],
             payer=f"p{number % 3}",
         )
-        for number in range(60)
+        for number in range(32)
     ]
     async with running(options) as engine:
         alone = [(await read(engine.submit(one)))[0] for one in orders]
@@ -538,7 +420,7 @@ async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
             for number, one in enumerate(orders):
                 nursery.start_soon(follow, number, engine.submit(one))
             await _until(lambda: len(answers) > 10)
-            for number in range(0, 60, 7):
+            for number in range(0, 32, 7):
                 engine.cancel(f"s{number}")
             assert engine.process_id is not None
             os.kill(engine.process_id, signal.SIGKILL)
@@ -549,4 +431,4 @@ async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
         ids, last = answers[number]
         assert isinstance(last, Finished)
         assert ids == (expected[: len(ids)] if last.reason == "cancelled" else expected)
-    assert sum(last == Finished(sequence_id=f"s{n}", reason="length") for n, (_, last) in answers.items()) >= 51
+    assert sum(last == Finished(sequence_id=f"s{n}", reason="length") for n, (_, last) in answers.items()) >= 27

@@ -95,6 +95,7 @@ async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
     return [outcome async for outcome in outcomes][-1]
 
 
+@pytest.mark.process
 async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_return_is_noticed(
     plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,22 +113,7 @@ async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_retur
     assert "Traceback" in caplog.text, "the log has all of it"
 
 
-async def test_an_assert_on_the_device_costs_a_restart_and_no_answer(
-    plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with running(tmp_path) as engine:
-        plug.fail("step", ASSERT)
-        with caplog.at_level(logging.ERROR):
-            sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
-            outcomes = engine.submit(Submit(sequence_id="a", prompt_ids=(1, 2), sampling=sampling, adapter=None))
-            while engine.num_restarts == 0:  # noqa: ASYNC110  # nothing tells when
-                await trio.sleep(0.01)
-            plug.mend()
-        assert isinstance([outcome async for outcome in outcomes][-1], Finished)
-        assert engine.num_restarts == 1
-    assert "a program on the GPU failed, and the engine was started again" in caplog.text
-
-
+@pytest.mark.process
 async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
     plug: FaultyPlug, tmp_path: Path
 ) -> None:

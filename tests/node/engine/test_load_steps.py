@@ -1,7 +1,6 @@
 """What is said while a base is opened: by the backend, over the engine's socket, and to whoever waits for it."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import trio
@@ -9,20 +8,13 @@ from support.local_engine import SETTINGS, engine_options
 from support.scripted_child import Script
 
 from openledger_node.engine.engine import Engine, EngineOptions
-from openledger_node.engine.load_steps import TELL_INTERVAL_S, WORDS, LoadStep, Phase, tell, told_to
+from openledger_node.engine.load_steps import TELL_INTERVAL_S, LoadStep, tell, told_to
 
 HALF = LoadStep(phase="loading", done=15, total=30)
 
 
 def options(*, load_timeout_s: float = 600.0) -> EngineOptions:
     return engine_options(settings=replace(SETTINGS, batch_max=8, context_max=2048), load_timeout_s=load_timeout_s)
-
-
-def test_every_phase_has_words_and_the_progress_stands_behind_them() -> None:
-    assert set(get_args(Phase)) == set(WORDS)
-    assert HALF.words == "loading the base, 50 %"
-    assert LoadStep(phase="server").words == WORDS["server"]
-    assert LoadStep(phase="loading", done=31, total=30).percent == 100
 
 
 def test_a_phase_is_told_at_once_and_its_progress_a_few_times_a_second() -> None:

@@ -5,8 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 from support.known_bases import SHAPES, config_of
 from support.tiny import make_base
 
@@ -40,17 +38,11 @@ def planned(name: str, quantisation: str, card: int) -> tuple[BackendSettings, i
 CARDS = (8, 12, 16, 24)
 # Tokens of KV cache and adapters of rank 16 on a card of 8, 12, 16 and 24 GB; None: it does not fit.
 TABLE: dict[tuple[str, str], list[tuple[int, int] | None]] = {
-    ("Llama-3.2-3B", "none"): [(2_000, 0), (28_000, 7), (54_000, 14), (114_000, 22)],
-    ("Llama-3.2-3B", "int8"): [(22_000, 5), (48_000, 12), (74_000, 19), (141_000, 22)],
     ("Llama-3.2-3B", "int4"): [(30_000, 7), (56_000, 14), (82_000, 21), (151_000, 22)],
-    ("Qwen3-4B", "none"): [None, (13_000, 3), (33_000, 8), (77_000, 16)],
-    ("Qwen3-4B", "int8"): [(13_000, 3), (33_000, 8), (53_000, 13), (104_000, 16)],
     ("Qwen3-4B", "int4"): [(21_000, 5), (41_000, 10), (61_000, 15), (114_000, 16)],
-    ("Llama-3.1-8B", "none"): [None, None, None, (43_000, 7)],
     ("Llama-3.1-8B", "int8"): [None, (17_000, 3), (40_000, 7), (90_000, 12)],
     ("Llama-3.1-8B", "int4"): [(11_000, 2), (34_000, 5), (57_000, 9), (113_000, 12)],
     ("Llama-3.1-8B", "nf4"): [(12_000, 2), (35_000, 6), (58_000, 10), (113_000, 12)],
-    ("Qwen3-14B", "none"): [None, None, None, None],
     ("Qwen3-14B", "int8"): [None, None, (2_000, 0), (39_000, 5)],
     ("Qwen3-14B", "int4"): [None, (9_000, 1), (28_000, 3), (66_000, 8)],
 }
@@ -90,14 +82,6 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(card: int, name: str, 
     with pytest.raises(ConfigError, match="limits set --vram") as refusal:
         planned(name, quantisation, card)
     assert ("quantisation =" in str(refusal.value)) == (quantisation == "none"), "no advice that is followed already"
-
-
-def test_eight_adapters_and_4096_tokens_fit_beside_8b_in_four_bits_on_a_card_of_8_gib() -> None:
-    cap_bytes = 8 * GIB - GB // 2  # the other half gigabyte is the desktop's
-    for quantisation in ("int4", "nf4"):
-        chosen = replace(INFERENCE, quantisation=quantisation, kv_cache_bytes=4096 * 2 * 32 * 1024 * 2)
-        plan = plan_memory(config_of("Llama-3.1-8B"), chosen, cap_bytes=cap_bytes, on_gpu=True)
-        assert (plan.kv_tokens, plan.num_adapters) == (4096, 8)
 
 
 @pytest.mark.parametrize(("name", "quantisation"), TABLE)
@@ -162,8 +146,9 @@ def test_scores_that_are_capped_are_planned_with_all_heads_and_a_window_with_its
     assert 0.99 < kv_tokens[1] / kv_tokens[0] < 1, "a layer with a window has all its blocks"
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"])
-@pytest.mark.parametrize("quantisation", ["none", "int8", "int4"])
+@pytest.mark.parametrize(
+    ("family", "quantisation"), [("llama", "none"), ("qwen3", "int8"), ("gemma2", "int4"), ("phi3", "int8")]
+)
 def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, family: str, quantisation: str) -> None:
     sizes = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
     base = make_base(tmp_path / "base", model_type=family, **sizes)
@@ -171,14 +156,6 @@ def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, fam
     settings = replace(WANTED, base_folder=str(base), device="cpu", dtype="float32", quantisation=quantisation)
     loaded = TorchLoraBackend(settings).profile.base_bytes
     assert needs_of(base, chosen, on_gpu=False).base_bytes == pytest.approx(loaded, rel=0.05)
-
-
-def test_a_checkpoint_in_float32_counts_as_it_is_loaded(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    wide = needs_of(base, INFERENCE, on_gpu=True)
-    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
-    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    assert needs_of(base, INFERENCE, on_gpu=True) == wide
 
 
 def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -> None:

@@ -91,13 +91,6 @@ def test_the_base_is_asked_once_for_all_adapters(folder: Path) -> None:
     assert backend.num_steps - first <= first - PROBE_TOKENS
 
 
-def test_the_blocks_that_were_borrowed_are_given_back(folder: Path) -> None:
-    pool = BlockPool(8)
-    prober(fake(folder, is_numb=False), pool).check(source_of(folder))
-    assert pool.num_available == 8
-    assert pool.num_idle == 0, "nobody finds a probe's tokens"
-
-
 def test_a_full_cache_puts_the_trial_off_and_changes_nothing(folder: Path) -> None:
     pool = BlockPool(2)
     busy = Table(None)

@@ -136,17 +136,6 @@ def test_what_goes_wrong_in_the_thread_refuses_that_adapter_and_no_other(error: 
     assert bring(made, "good")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")], ids=repr)
-def test_an_adapter_that_finds_no_memory_while_it_is_read_may_come_again(error: Exception) -> None:
-    shelf = Shelf({"a": error})
-    made = residency(shelf)
-    with pytest.raises(UnavailableError, match="try again later"):
-        bring(made, "a")
-    made.read_ahead([])  # nobody waits for it
-    shelf.sizes["a"] = 10
-    assert bring(made, "a")
-
-
 def test_a_refused_adapter_is_read_anew_once_nobody_waits_for_it_any_more() -> None:
     shelf = Shelf({"a": ValueError("torn")})
     made = residency(shelf)
@@ -271,19 +260,6 @@ def test_the_ram_tier_has_a_budget_of_its_own() -> None:
     for name in "aba":
         assert bring(made, name)
     assert shelf.read == ["a", "b", "a"]
-
-
-def test_a_pinned_adapter_is_read_unasked_and_makes_others_leave() -> None:
-    shelf = Shelf({"a": 60, "b": 60})
-    made = residency(shelf)
-    assert bring(made, "a")
-    made.pin(source("b"))
-    made.read_ahead([])
-    wait_read(made.loader)
-    made.collect(())
-    assert shelf.loaded == {"b"}
-    with pytest.raises(AdapterRefusedError):
-        made.ready(source("a"), ()) or bring(made, "a")
 
 
 def test_a_pinned_adapter_that_is_refused_is_pinned_no_more() -> None:

@@ -1,7 +1,6 @@
 """Penalties, masks and probabilities: each as it is defined, and with each other."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,16 +55,6 @@ def test_penalties_leave_the_logits_as_they_were() -> None:
     assert (row == LOGITS).all()
 
 
-@given(output=st.lists(st.integers(0, 4), max_size=9), prompt=st.lists(st.integers(0, 4), max_size=9))
-def test_the_order_in_which_tokens_came_does_not_matter(output: list[int], prompt: list[int]) -> None:
-    penalties = {"frequency_penalty": 0.3, "presence_penalty": 0.2, "repetition_penalty": 1.3}
-    first, second = (
-        penalised(LOGITS, how(output=out, prompt=given, **penalties))
-        for out, given in ((output, prompt), (sorted(output), tuple(sorted(prompt))))
-    )
-    assert list(first) == list(second)
-
-
 @pytest.mark.parametrize("changes", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}, {"temperature": 0}], ids=str)
 @pytest.mark.parametrize("penalty", [1e-38, 1e-40, 1e-300, 5e-324])
 def test_the_smallest_repetition_penalty_repeats_and_makes_no_logit_infinite(
@@ -91,18 +80,6 @@ def test_the_mask_comes_before_the_cuts(changes: dict[str, Any]) -> None:
     assert draw(LOGITS, how(allowed=[0, 3], temperature=1.0, **changes)).token == 0
 
 
-def test_a_mask_over_many_words_allows_what_it_says() -> None:
-    row = np.zeros(100, dtype=np.float32)
-    for token_id in (0, 31, 32, 63, 64, 99):
-        draws = Draw(sampling=how().sampling, position=0, allowed=Mask(partial(words, [token_id], 100)))
-        assert draw(row, draws).token == token_id
-
-
-def test_probabilities_are_computed_only_when_they_are_asked_for() -> None:
-    assert draw(LOGITS, how()).logprob is None
-    assert draw(LOGITS, how()).top == ()
-
-
 def test_probabilities_are_the_models_own_whatever_the_parameters_are() -> None:
     expected = np.log(np.exp(LOGITS.astype(np.float64)) / np.exp(LOGITS.astype(np.float64)).sum())
     drawn = draw(LOGITS, how(logprobs=3, temperature=0.1, frequency_penalty=2, output=[1, 1], allowed=[3, 0]))
@@ -110,16 +87,6 @@ def test_probabilities_are_the_models_own_whatever_the_parameters_are() -> None:
     assert drawn.logprob == pytest.approx(expected[0], abs=1e-6)
     assert [token_id for token_id, _ in drawn.top] == [1, 2, 4]  # of equals the lower id first
     assert [chance for _, chance in drawn.top] == pytest.approx(expected[[1, 2, 4]], abs=1e-6)
-
-
-def test_none_beside_the_token_is_its_own_probability_alone() -> None:
-    drawn = draw(LOGITS, how(logprobs=0))
-    assert drawn.logprob == pytest.approx(-0.6, abs=0.1)
-    assert drawn.top == ()
-
-
-def test_all_there_are_when_more_are_asked_for() -> None:
-    assert len(draw(LOGITS, how(logprobs=20)).top) == 5
 
 
 def test_a_token_that_the_model_rules_out_has_a_number_too() -> None:

@@ -1,7 +1,5 @@
 """The quick sampler against the slow one: the same token, with float64 over the whole vocabulary and a full sort."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,23 +53,6 @@ def test_the_quick_sampler_draws_what_the_slow_one_does(row: Logits, params: Sam
     assert draw(row, Draw(sampling=params, position=position)).token == slow_sample(row, params, position)
 
 
-@given(row=rows, params=samplings)
-def test_the_same_tokens_are_kept(row: Logits, params: SamplingParams) -> None:
-    assert list(kept_ids(row, params)) == sorted(slow_kept(row, params))
-
-
-@pytest.mark.parametrize(
-    "changes", [{}, {"top_k": 50}, {"top_p": 0.9}, {"min_p": 0.05}, {"temperature": 1.7}], ids=str
-)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_vocabulary_of_a_real_model_is_drawn_from_alike(shape: str, changes: dict[str, Any]) -> None:
-    for position in range(12):
-        row = logits_of(shape, 49_152, position)
-        params = SamplingParams(**{"max_tokens": 1, "seed": position, **changes})
-        found = draw(row, Draw(sampling=params, position=position)).token
-        assert found == slow_sample(row, params, position)
-
-
 def test_a_cut_that_float32_can_not_tell_is_made_in_float64() -> None:
     # A thousand equal tokens: each step of top_p is a thousandth, and the sum in float32 errs.
     row = np.zeros(1_000, dtype=np.float32)
@@ -92,10 +73,3 @@ def test_the_highest_draw_of_the_generator_is_finite_noise(monkeypatch: pytest.M
     for low, winner in ((-20.0, 0), (-38.0, 1), (-np.inf, 1)):
         row = np.array([low, 0.0, -3.0], dtype=np.float32)
         assert draw(row, Draw(sampling=params, position=0)).token == winner
-
-
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50), st.integers(0, 2**32))
-def test_no_draw_of_the_generator_is_noise_above_its_bound(raw: list[int], seed: int) -> None:
-    noise = sampler._noise(np.array(raw, dtype=np.uint64))
-    rest = np.maximum(np.array([(2**64 - 1 - word) >> 11 for word in raw], dtype=np.float64), 0.5)
-    assert (noise <= -np.log(rest * 2.0**-53) + 1e-9).all()

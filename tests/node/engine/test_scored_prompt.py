@@ -83,13 +83,6 @@ def test_a_prompt_of_one_token_has_nothing_to_score() -> None:
     assert all(len(chunk.logprobs) == 1 for chunk in chunks)
 
 
-def test_a_scored_prompt_must_fit_the_cache_like_any_other() -> None:
-    small = replace(SETTINGS, kv_cache_bytes=64)
-    _, last = answers_of(SCORED, FakeBackend(small))
-    assert isinstance(last, Refused)
-    assert "KV cache" in last.message
-
-
 def test_a_backend_whose_server_draws_refuses_by_name() -> None:
     _, last = answers_of(SCORED, Server(SETTINGS))
     assert isinstance(last, Refused)

@@ -62,13 +62,6 @@ async def test_it_is_unloaded_after_the_set_time_without_a_request_and_not_befor
         assert (engine.can_answer, engine.num_restarts) == (True, 0)
 
 
-async def test_without_the_setting_it_stays_for_ever(autojump_clock: object) -> None:
-    script = Script()
-    async with running(script, unload_after_s=0) as engine:
-        await trio.sleep(LONG_S)
-        assert (engine.state, script.num_started) == ("ready", 1)
-
-
 async def test_a_long_answer_is_no_idleness(autojump_clock: object) -> None:
     script = Script(answer_s=3 * UNLOAD_AFTER_S)
     async with running(script) as engine:
@@ -122,18 +115,6 @@ async def test_it_says_how_long_a_first_token_takes_by_its_last_load(autojump_cl
         assert (engine.state, engine.ready_in_s(within_s=20.0)) == ("ready", 0.0)
 
 
-async def test_a_load_that_takes_longer_than_the_last_one_promises_nothing_soon(autojump_clock: object) -> None:
-    script = Script(load_s=LOAD_S)
-    async with running(script) as engine:
-        await trio.sleep(UNLOAD_AFTER_S + 5)
-        script.load_s = 10 * LOAD_S
-        engine.load()
-        began_s = trio.current_time()
-        for late_s in (0.0, 1.0, 5.0, 20.0):
-            await trio.sleep_until(began_s + LOAD_S + late_s)
-            assert engine.ready_in_s() == pytest.approx(max(1.0, late_s), abs=0.1)
-
-
 async def test_a_pin_loads_it(autojump_clock: object) -> None:
     script = Script()
     async with running(script) as engine:
@@ -183,18 +164,6 @@ async def test_a_pause_while_it_loads_ends_the_load_and_a_resume_begins_another(
         engine.wake()
         await trio.sleep(LOAD_S + 1)
         assert (engine.state, script.num_started) == ("ready", 3)
-
-
-async def test_an_unloaded_engine_that_is_paused_is_loaded_by_the_resume(autojump_clock: object) -> None:
-    script = Script()
-    async with running(script) as engine:
-        await trio.sleep(UNLOAD_AFTER_S + 5)
-        engine.rest()
-        await trio.testing.wait_all_tasks_blocked()
-        assert (engine.state, engine.can_answer) == ("paused", False)
-        engine.wake()
-        await trio.sleep(LOAD_S + 1)
-        assert engine.state == "ready"
 
 
 # ---- a load that fails

@@ -32,7 +32,6 @@ from openledger_node.engine.frames import (
 )
 from openledger_node.engine.grammar import Grammar
 from openledger_node.engine.stepper import OUT_OF_MEMORY_MAX
-from openledger_node.engine.tokenizer import ByteDecoder
 from openledger_node.engine.worker import RECEIVE_BYTES, Link, Worker
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
@@ -176,33 +175,6 @@ def test_a_sequence_whose_adapter_finds_no_memory_beside_others_is_refused_alone
     assert last["large"].code == UnavailableError.code
 
 
-def test_a_removed_adapter_leaves_once_nothing_runs_on_it(make_adapter_folder: Callable[..., Path]) -> None:
-    source = AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(make_adapter_folder()))
-    seen: list[bool] = []
-
-    class Watched(FakeBackend):
-        is_at_work = False
-
-        def unload_adapter(self, adapter_id: AdapterId) -> None:
-            seen.append(self.is_at_work)
-            super().unload_adapter(adapter_id)
-
-        def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
-            self.is_at_work = True
-            super().join(sequence_id, adapter_id)
-
-        def leave(self, sequence_id: str) -> None:
-            self.is_at_work = False
-            super().leave(sequence_id)
-
-    with working(Watched(SETTINGS)) as (daemon, _):
-        daemon.send(replace(submit("a"), adapter=source), Unload(adapter_id=source.id))
-        assert isinstance(daemon.read_last(1)["a"], Finished)
-        daemon.send(submit("b"))
-        daemon.read_last(1)
-    assert seen == [False]
-
-
 def test_a_removed_adapter_stays_while_a_parked_sequence_needs_it(make_adapter_folder: Callable[..., Path]) -> None:
     source = AdapterSource(id=AdapterId("0x" + "a" * 64), folder=str(make_adapter_folder()))
     unloaded: list[AdapterId] = []
@@ -326,29 +298,6 @@ def test_a_backend_that_schedules_itself_gets_prompts_whole_and_a_late_one_holds
     assert backend.lengths["slow"] == 300 * len(ENDLESS) > OPEN.prefill_tokens_max
 
 
-def test_the_text_of_a_step_is_made_while_the_next_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps, first_text = [threading.Event() for _ in range(5)], threading.Event()
-    push = ByteDecoder.push
-
-    def patient_push(self: ByteDecoder, token_id: int) -> str:
-        if not first_text.is_set():
-            assert steps[1].wait(TIMEOUT_S)  # the second step has begun
-            first_text.set()
-        return push(self, token_id)
-
-    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
-        number = next(index for index, event in enumerate(steps) if not event.is_set())
-        steps[number].set()
-        assert number != 1 or first_text.wait(TIMEOUT_S)  # and does not end before the first one's text is made
-        return run(rows)
-
-    monkeypatch.setattr(ByteDecoder, "push", patient_push)
-    with working(Odd(step)) as (daemon, process):
-        daemon.send(submit("a", max_tokens=4))
-        assert daemon.read_last(1) == {"a": Finished(sequence_id="a", reason="length")}
-    assert isinstance(process.error, EOFError)  # it ended because we left
-
-
 def test_events_keep_their_order_though_texts_are_made_in_another_thread() -> None:
     ours, theirs = socket.socketpair()
     ours.settimeout(TIMEOUT_S)
@@ -372,16 +321,6 @@ def test_events_keep_their_order_though_texts_are_made_in_another_thread() -> No
 def a_step(number: int, *, delay_s: float) -> StepTokens:
     time.sleep(delay_s)
     return StepTokens(sequence_ids=(f"t{number}",), texts=("",), ids=(number,), reasons=(None,))
-
-
-def test_an_event_that_could_not_be_posted_is_reported_by_the_next_send() -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        link = Link(theirs)
-        ours.close()
-        link.post(partial(a_step, 0, delay_s=0))
-        with pytest.raises(BrokenPipeError):
-            link.send(Joined(sequence_ids=("s",)))
 
 
 class OutOfMemoryError(RuntimeError):

@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.bases import (
-    FAKE_BASE,
     Base,
     base_to_json,
     chat_template,
@@ -22,7 +21,6 @@ from openledger_node.models.bases import (
     find_base,
     folder_digest,
     gguf_of,
-    known_tokenizer_digest,
     list_bases,
     read_base,
     tokenizer_digest,
@@ -31,7 +29,6 @@ from openledger_node.models.bases import (
 )
 from openledger_node.models.download import pull_base
 from openledger_protocol.constants import DEMO_BASE_NAME
-from openledger_protocol.errors import MalformedError
 
 VOCABULARY = {"a": 0, "b": 1, "ab": 2, "abb": 3}
 MERGES = [["a", "b"], ["ab", "b"]]
@@ -62,17 +59,6 @@ def quiet(_: object) -> None:
     pass
 
 
-def test_a_folder_of_ones_own_is_named_after_itself(folder: Path) -> None:
-    base = describe_folder(folder)
-    assert (base.name, base.folder, base.digest) == ("mine", folder, folder_digest(folder))
-    assert base.tokenizer_digest == tokenizer_digest(folder)
-    assert base.chat_template_digest is None
-    assert read_base(folder) == base
-    assert known_tokenizer_digest(folder) == base.tokenizer_digest
-    (folder / "base.json").unlink()
-    assert known_tokenizer_digest(folder) is None
-
-
 def test_a_base_is_found_by_its_path_and_by_its_name(home: Home, tmp_path: Path) -> None:
     home.models.mkdir()
     base = describe_folder(write_base(home.models / "mine"))
@@ -80,11 +66,6 @@ def test_a_base_is_found_by_its_path_and_by_its_name(home: Home, tmp_path: Path)
     assert find_base(home, str(home.models / "mine")) == base
     assert list_bases(home) == [base]
     assert base_to_json(base)["folder"] == str(base.folder)
-
-
-def test_the_fake_base_is_always_here(home: Home) -> None:
-    assert find_base(home, "fake") is FAKE_BASE
-    assert list_bases(home) == []
 
 
 @pytest.mark.parametrize(
@@ -137,23 +118,6 @@ def test_a_folder_without_config_or_weights_is_no_base(folder: Path, missing: st
         describe_folder(folder)
 
 
-def test_a_folder_whose_config_is_torn_is_no_base(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "lla')
-    with pytest.raises(ModelError, match=r"config\.json"):
-        describe_folder(folder)
-
-
-def test_a_folder_that_is_not_there_is_no_base(home: Home, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is not a base model"):
-        find_base(home, str(tmp_path / "nowhere"))
-
-
-@pytest.mark.parametrize("name", ["lama", "", "..", "smollm2-135m-instruct"])
-def test_a_base_that_is_not_here_is_refused_with_the_verb_that_brings_it(home: Home, name: str) -> None:
-    with pytest.raises(ModelError, match=f"is not on this machine: run `openledger-node models pull {name}`"):
-        find_base(home, name)
-
-
 def test_a_pull_that_was_cut_off_is_no_base(home: Home) -> None:
     home.models.mkdir()
     write_base(home.models / f".{DEMO_BASE_NAME}.partial")
@@ -176,12 +140,6 @@ def test_a_torn_base_json_is_refused_with_what_to_do(folder: Path, content: str)
     (folder / "base.json").write_text(content)
     with pytest.raises(ModelError, match=r"base\.json .*delete"):
         read_base(folder)
-
-
-def test_both_notations_of_merges_are_the_same_tokenizer(folder: Path) -> None:
-    pairs = tokenizer_digest(folder)
-    write_tokenizer(folder, model={"merges": ["a b", "ab b"]})
-    assert tokenizer_digest(folder) == pairs
 
 
 @pytest.mark.parametrize(
@@ -249,16 +207,6 @@ def test_a_base_of_a_gguf_file_names_the_file(home: Home, gguf_base: Base, tmp_p
     assert base_to_json(gguf_base)["gguf"] == str(gguf_base.gguf)
 
 
-def test_a_gguf_file_in_the_folder_moves_with_it(home: Home) -> None:
-    partial = home.models / ".mine.partial"
-    partial.mkdir(parents=True)
-    (partial / "a.gguf").write_bytes(b"GGUF and weights")
-    (partial / "config.json").write_text("{}")
-    write_base_json(partial, name="mine", digest=file_digest(partial / "a.gguf"), source="x", gguf=partial / "a.gguf")
-    partial.rename(home.models / "mine")
-    assert find_base(home, "mine").gguf == home.models / "mine" / "a.gguf"
-
-
 @pytest.mark.parametrize("by", ["name", "folder"])
 def test_a_base_whose_gguf_file_is_gone_is_listed_and_refused(home: Home, gguf_base: Base, by: str) -> None:
     assert gguf_base.gguf is not None
@@ -277,18 +225,6 @@ def test_a_gguf_file_that_was_replaced_is_refused(home: Home, gguf_base: Base) -
     gguf_base.gguf.write_bytes(b"GGUF and other, longer weights")
     with pytest.raises(ModelError, match="is not the file that mine was made from"):
         find_base(home, "mine")
-
-
-def test_pulling_a_name_that_means_nothing_says_what_would(home: Home) -> None:
-    with pytest.raises(ModelError, match=f"no base is called 'lama': give {DEMO_BASE_NAME} or OWNER/NAME"):
-        pull_base(home, "lama", source=None, report=quiet)
-    assert not home.models.exists()
-
-
-@pytest.mark.parametrize("name", ["owner/", "owner/a b", "owner/..", "../..", "owner/.hidden", "a/b:c"])
-def test_pulling_under_a_name_that_is_none_is_refused_before_any_network(home: Home, name: str) -> None:
-    with pytest.raises(MalformedError, match="not a name"):
-        pull_base(home, name, source=None, report=quiet)
 
 
 def test_pulling_what_is_here_fetches_nothing(home: Home) -> None:

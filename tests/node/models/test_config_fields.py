@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from openledger_node.config import InferenceConfig
-from openledger_node.engine.base_fit import Room, forms_of
 from openledger_node.errors import ModelError
 from openledger_node.models.config_fields import CONFIG_BYTES_MAX, SIZES_MAX
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
@@ -33,11 +31,6 @@ def refusal(folder: Path, content: str) -> str:
     assert len(str(refused.value)) < 400
     assert "choose another base" in str(refused.value) or "pull the base again" in str(refused.value)
     return str(refused.value)
-
-
-def test_the_sound_one_is_read(tmp_path: Path) -> None:
-    config = read_config(written(tmp_path, json.dumps(SOUND)))
-    assert forms_of(config, InferenceConfig(), Room(size_bytes=4 << 30, on_gpu=False))[0].plan
 
 
 @pytest.mark.parametrize("key", SIZES_MAX)

@@ -55,10 +55,6 @@ def llama3_factors(writer: gguf.GGUFWriter) -> None:
     writer.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
 
 
-def other_factors(writer: gguf.GGUFWriter) -> None:
-    writer.add_tensor("rope_freqs.weight", PAIRS.astype(np.float32))
-
-
 def longrope_factors(writer: gguf.GGUFWriter) -> None:
     writer.add_rope_scaling_orig_ctx_len(64)
     writer.add_rope_dimension_count(12)
@@ -125,29 +121,6 @@ def test_a_model_of_each_family_comes_back_whole(home: Home, tmp_path: Path, fil
     ours = open_causal_lm(base.folder, torch.float32)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     assert (logits_of(ours, IDS) - logits_of(theirs, IDS)).abs().max() < 1e-5
-
-
-def test_rope_factors_of_no_published_model_are_kept_one_by_one(home: Home, tmp_path: Path, file: Path) -> None:
-    source = make_base(tmp_path / "source")
-    write_gguf(source, file, add=other_factors)
-    base = describe_gguf(home, file)
-    assert base.folder is not None
-    rope = json.loads((base.folder / "config.json").read_text())["rope_parameters"]
-    assert rope["short_factor"] == rope["long_factor"] == [float(str(np.float32(each))) for each in PAIRS]
-    plain = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    theirs = logits_of(plain, IDS)
-    plain.model.rotary_emb.inv_freq /= torch.from_numpy(PAIRS).float()
-    assert (logits_of(open_causal_lm(base.folder, torch.float32), IDS) - logits_of(plain, IDS)).abs().max() < 1e-5
-    assert (theirs - logits_of(plain, IDS)).abs().max() > 1e-3
-
-
-def test_the_config_is_written_in_the_numbers_that_were_meant(home: Home, tmp_path: Path, file: Path) -> None:
-    write_gguf(make_base(tmp_path / "source", rms_norm_eps=1e-5), file)
-    base = describe_gguf(home, file)
-    assert base.folder is not None
-    config = read_config(base.folder)
-    assert config.norm_eps == 1e-5  # the file has 9.999999747378752e-06
-    assert config.end_ids == (0,)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ import gguf
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GemmaTokenizer, LlamaTokenizer, Qwen2Tokenizer
+from transformers import GemmaTokenizer, LlamaTokenizer
 from transformers.tokenization_utils_base import generate_merges
 
 from openledger_node.errors import ModelError
 from openledger_node.models.gguf_files.describe import write_description
 from openledger_node.models.gguf_files.header import read_header
-from openledger_node.models.gguf_files.splits import SPLITS
 from openledger_node.models.gguf_files.tokenizer import END_TOKENS, GgufTokenizer
 
 TEXTS = [
@@ -126,25 +125,6 @@ def test_tokens_of_gpt2s_kinds_are_those_of_the_library(tmp_path: Path, name: st
     for text in TEXTS:
         assert ids(ours, text) == ids(theirs, text), text
         assert ours.decode(ids(ours, text)) == theirs.decode(ids(theirs, text))
-
-
-def test_tokens_of_qwen2_are_those_of_transformers(tmp_path: Path) -> None:
-    tokens, merges = trained(gpt2_style())
-    ours = opened(byte_level_file(tmp_path / "a.gguf", tokens, merges, "qwen2"), tmp_path / "ours")
-    theirs = Qwen2Tokenizer(vocab={token: id for id, token in enumerate(tokens)}, merges=merges)
-    theirs.add_special_tokens({"additional_special_tokens": SPECIAL})
-    theirs.add_tokens(USER_DEFINED)
-    for text in TEXTS:
-        assert ids(ours, text) == theirs.encode(text, add_special_tokens=False), text
-
-
-@pytest.mark.parametrize("name", SPLITS)
-def test_text_of_every_kind_comes_back_whole(tmp_path: Path, name: str) -> None:
-    tokens, merges = trained(gpt2_style())
-    ours = opened(byte_level_file(tmp_path / "a.gguf", tokens, merges, name), tmp_path / "ours")
-    normalize = normalizers.NFC().normalize_str if SPLITS[name].is_composed else str
-    for text in TEXTS:
-        assert ours.decode(ids(ours, text), skip_special_tokens=False) == normalize(text)
 
 
 @pytest.mark.parametrize(
@@ -259,17 +239,6 @@ def merges_of(scores: dict[str, float]) -> list[tuple[str, str]]:
     return found
 
 
-def test_a_token_of_bytes_is_what_no_piece_spells(tmp_path: Path) -> None:
-    ours = tokenizer_of(sentence_piece_file(tmp_path / "a.gguf", "llama", prefix=False))
-    assert [ours.id_to_token(id) for id in ids(ours, "é")] == ["<0xC3>", "<0xA9>"]
-    assert ours.decode(ids(ours, "é the")) == "é the"
-
-
-def test_phi3_drops_spaces_after_its_marks(tmp_path: Path) -> None:
-    ours = tokenizer_of(sentence_piece_file(tmp_path / "a.gguf", "phi3"))
-    assert ids(ours, "</s>\n the") == ids(ours, "</s>the")
-
-
 # ---- special tokens
 
 
@@ -292,16 +261,6 @@ def test_every_token_that_ends_an_answer_is_named(
     )
     assert "<|endoftext|>" in END_TOKENS
     assert found == {"eos_token_id": [*expected, 1]}
-
-
-def test_the_sampling_that_a_file_recommends_is_kept(tmp_path: Path) -> None:
-    def add(writer: gguf.GGUFWriter) -> None:
-        writer.add_float32("general.sampling.temp", 0.6)
-        writer.add_int32("general.sampling.top_k", -1)
-        writer.add_float32("general.sampling.top_p", 7.0)  # no request could have it
-
-    found = generation_config(tmp_path, add)
-    assert found == {"eos_token_id": [1], "do_sample": True, "temperature": 0.6, "top_k": 0}
 
 
 def generation_config(folder: Path, add_more: Callable[[gguf.GGUFWriter], Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Packed files: whole or absent, and thrown away when they are too many."""
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from openledger_node.models.packed import ALIGNMENT, MAGIC, fill, open_packed, write_packed
+from openledger_node.models.packed import ALIGNMENT, open_packed, write_packed
 from openledger_node.models.packed_cache import (
     GRACE_S,
     PackedEntry,
     choose_leaving,
     claimed,
     clear_leftovers,
-    keep,
-    packed_name,
     stamp,
 )
 
@@ -63,13 +60,6 @@ def test_a_torn_file_counts_as_absent(tmp_path: Path, size: int) -> None:
     assert open_packed(file, key="k") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", MAGIC + bytes(8), MAGIC + b"\xff" * 30])
-def test_a_foreign_file_counts_as_absent(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "a.pack"
-    file.write_bytes(content)
-    assert open_packed(file, key="k") is None
-
-
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     def arrays() -> object:
         yield "a", ARRAYS["wide"]
@@ -78,27 +68,6 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         write_packed(tmp_path / "a.pack", arrays(), key="k", content={})  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-
-
-class Drip(io.RawIOBase):
-    """A stream that gives a few bytes a read, as Linux gives less than 2 GiB."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = io.BytesIO(content)
-
-    def readinto(self, memory: Any) -> int:
-        return self._content.readinto(memoryview(memory)[:3])
-
-
-def test_memory_is_filled_in_as_many_reads_as_it_takes() -> None:
-    memory = bytearray(10)
-    fill(memoryview(memory), Drip(b"0123456789 and more"))
-    assert bytes(memory) == b"0123456789"
-
-
-def test_a_stream_that_ends_early_is_no_content() -> None:
-    with pytest.raises(OSError, match="7 bytes are there, not 10"):
-        fill(memoryview(bytearray(10)), Drip(b"0123456"))
 
 
 def age(path: Path) -> Path:
@@ -134,14 +103,6 @@ def test_those_used_least_lately_go_first_and_the_one_in_use_never() -> None:
     assert choose_leaving(entries, 30, Path("new")) == []
     assert choose_leaving(entries, 15, Path("new")) == [Path("older"), Path("old")]
     assert choose_leaving(entries, 0, Path("older")) == [Path("old"), Path("new")]
-
-
-def test_keeping_a_file_makes_it_the_one_used_last(tmp_path: Path) -> None:
-    file = write(tmp_path / packed_name("k"))
-    before = file.stat().st_mtime_ns
-    keep(file)
-    assert file.exists()
-    assert file.stat().st_mtime_ns >= before
 
 
 def test_another_content_is_another_stamp_even_with_its_time_set_back(tmp_path: Path) -> None:

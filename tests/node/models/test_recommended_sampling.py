@@ -10,11 +10,9 @@ import pytest
 from openledger_node.errors import ModelError
 from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_node.models.decoder_config import end_ids
-from openledger_node.models.known_bases import KNOWN_BASES
 from openledger_node.models.recommended_sampling import recommended_sampling
-from openledger_node.models.sampling_defaults import BOUNDS, NEUTRAL, SamplingDefaults, sampling_of_gguf
+from openledger_node.models.sampling_defaults import NEUTRAL, SamplingDefaults
 from openledger_protocol.constants import DEMO_BASE_NAME
-from openledger_protocol.inference import SamplingParams, check_sampling
 
 DEMO, SMOLLM2 = SamplingDefaults(temperature=0), SamplingDefaults(temperature=0.2, top_p=0.9)
 QWEN3 = SamplingDefaults(temperature=0.6, top_p=0.95, top_k=20)
@@ -107,23 +105,6 @@ def test_a_base_that_states_none_takes_those_of_the_known_base(
     assert recommended_sampling(found) == expected
     (tmp_path / "generation_config.json").write_text('{"temperature": 0.9}')
     assert recommended_sampling(found) == SamplingDefaults(temperature=0.9), "the base's own word comes first"
-
-
-@pytest.mark.parametrize("known", [NEUTRAL, *(known.sampling for known in KNOWN_BASES)], ids=str)
-def test_every_default_is_a_value_that_a_request_may_have(known: SamplingDefaults) -> None:
-    assert check_sampling(SamplingParams(max_tokens=1, seed=0, **known.to_plain()))  # type: ignore[arg-type]
-    assert set(known.to_plain()) == set(BOUNDS)
-
-
-def test_metadata_of_a_gguf_file_becomes_fields_of_the_generation_config() -> None:
-    stated = {
-        "general.sampling.temp": 0.6000000238418579,  # 0.6 as a 32-bit float
-        "general.sampling.top_k": 20,
-        "general.sampling.min_p": float("nan"),
-        "general.sampling.penalty_repeat": "1.1",
-    }
-    assert sampling_of_gguf(stated) == {"do_sample": True, "temperature": 0.6, "top_k": 20}
-    assert sampling_of_gguf({"general.name": "x"}) == {}
 
 
 def test_a_torn_file_stops_the_engine_with_a_clear_error(tmp_path: Path) -> None:

@@ -8,14 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gguf.constants import GGMLQuantizationType
 from support.gguf_stores import LAYER, name_in_ollama, ollama_manifest, put_blob, put_in_ollama, write_gguf
 
 from openledger_node.errors import ModelError
 from openledger_node.models import stores
-from openledger_node.models.gguf_files.config import FAMILIES
-from openledger_node.models.gguf_files.weights import NARROW, PLAIN
-from openledger_node.models.gguf_head import ENGINE_FAMILIES, GgufHead
 from openledger_node.models.stores import StoredModel, find_elsewhere, list_lmstudio, list_ollama, locate
 
 STRANGER = 65_534
@@ -113,24 +109,6 @@ def test_a_listing_says_what_a_model_is_and_what_serves_it(user: Path, gguf: Pat
     assert found[0]["size_bytes"] == gguf.stat().st_size
 
 
-def test_a_listing_goes_by_what_the_engine_reads() -> None:
-    assert set(ENGINE_FAMILIES) == set(FAMILIES)
-    for kind in GGMLQuantizationType:
-        head = GgufHead(architecture="llama", format=kind.name)
-        assert ("torch_lora" in head.backends) == (kind in (*PLAIN, *NARROW)), kind.name
-
-
-def test_one_model_in_two_stores_is_listed_under_both_names(user: Path, gguf: Path) -> None:
-    put_in_ollama(ollama_of(user), "tiny/latest", gguf)
-    target = lmstudio_of(user) / "owner" / "tiny" / gguf.name
-    target.parent.mkdir(parents=True)
-    target.write_bytes(gguf.read_bytes())
-    assert [each["source"] for each in find_elsewhere()[0]] == [
-        "ollama:tiny:latest",
-        f"lmstudio:owner/tiny/{gguf.name}",
-    ]
-
-
 def test_a_file_that_is_no_gguf_hides_no_other(user: Path, gguf: Path) -> None:
     put_in_ollama(ollama_of(user), "tiny/latest", gguf)
     (lmstudio_of(user) / "o" / "n").mkdir(parents=True)
@@ -163,16 +141,6 @@ def test_the_store_that_the_environment_names_goes_first(
     monkeypatch.setenv("OLLAMA_MODELS", str(user / "moved"))
     assert find("ollama:tiny").file == blob
     assert len(list_ollama().models) == 1
-
-
-def test_a_manifest_that_is_a_link_to_its_blob_is_read(user: Path, gguf: Path) -> None:
-    store = ollama_of(user)
-    manifest = ollama_manifest(store, gguf.read_bytes())
-    digest = put_blob(store, json.dumps(manifest).encode())["digest"]
-    file = store / "manifests-v2" / "registry.ollama.ai" / "library" / "tiny" / "latest"
-    file.parent.mkdir(parents=True)
-    file.symlink_to(store / "blobs" / digest.replace(":", "-"))
-    assert find("ollama:tiny").digest == "0x" + manifest["layers"][0]["digest"][7:]
 
 
 @pytest.mark.parametrize("is_reference", [False, True])
@@ -238,41 +206,6 @@ def test_weights_that_are_missing_or_torn_are_pulled_again(user: Path, gguf: Pat
 
 
 # ---- LM Studio
-
-
-def test_a_model_with_one_file_needs_no_file_in_its_name(user: Path) -> None:
-    file = write_gguf(lmstudio_of(user) / "owner" / "name" / "tiny-Q4_0.gguf")
-    (file.parent / "mmproj-model-f16.gguf").write_bytes(b"GGUF")
-    (file.parent / "readme.md").touch()
-    model = find("lmstudio:owner/name")
-    assert (model.source, model.file, model.title) == ("lmstudio:owner/name/tiny-Q4_0.gguf", file, "tiny-Q4_0")
-    write_gguf(file.with_name("tiny-Q8_0.gguf"))
-    with pytest.raises(
-        ModelError, match=r"several files of owner/name: choose one of lmstudio:.*Q4_0.gguf, lmstudio:"
-    ):
-        find("lmstudio:owner/name")
-
-
-def test_the_folder_of_the_settings_is_looked_into_too(user: Path) -> None:
-    (user / ".lmstudio").mkdir()
-    (user / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": str(user / "big disk")}))
-    roots = (user / "big disk", lmstudio_of(user), user / ".cache" / "lm-studio" / "models")
-    for number, root in enumerate(roots):
-        write_gguf(root / "owner" / f"name{number}" / "tiny.gguf")
-    assert len(list_lmstudio().models) == 3
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"downloadsFolder": 7}', "[" * 50_000])
-def test_torn_settings_name_no_folder(user: Path, content: str) -> None:
-    file = write_gguf(lmstudio_of(user) / "owner" / "name" / "tiny.gguf")
-    (user / ".lmstudio" / "settings.json").write_text(content)
-    assert find("lmstudio:owner/name").file == file
-
-
-def test_lm_studios_own_folder_may_be_elsewhere(user: Path) -> None:
-    file = write_gguf(user / "elsewhere" / "models" / "owner" / "name" / "tiny.gguf")
-    (user / ".lmstudio-home-pointer").write_text(f"{user / 'elsewhere'}\n")
-    assert find("lmstudio:owner/name").file == file
 
 
 def test_a_model_in_several_parts_is_refused_with_how_to_join_them(user: Path) -> None:
@@ -344,25 +277,6 @@ def test_a_closed_store_hides_no_open_one(
     assert [*listing.refused] == [str(closed)]
 
 
-def test_lm_studios_folder_that_cannot_be_read_names_the_command(
-    closed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stores, "_lmstudio_folders", lambda: [closed.parents[1] / "lm"])
-    with as_stranger(), pytest.raises(ModelError, match=r"can't be read by this user: `sudo chmod a\+x"):
-        find("lmstudio:owner/name")
-
-
-def test_a_blob_that_cannot_be_read_names_the_command(
-    closed: Path, user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stores, "OLLAMA_FOLDERS", (str(closed),))
-    closed.parents[1].chmod(0o755)
-    for blob in (closed / "blobs").iterdir():
-        blob.chmod(0o600 if os.geteuid() == 0 else 0)
-    with as_stranger(), pytest.raises(ModelError, match=r"can't be read by this user: `sudo chmod -R a\+rX"):
-        find("ollama:tiny")
-
-
 # ---- a file by its path
 
 
@@ -372,14 +286,3 @@ def test_a_file_is_found_by_its_path(user: Path, gguf: Path, monkeypatch: pytest
         model = locate(name)
         assert model is not None
         assert (model.file, model.source, model.title) == (gguf, str(gguf), "Tiny-Q4_K_M")
-
-
-@pytest.mark.parametrize("name", ["/nowhere/tiny.gguf", "tiny.gguf", "./a/b/tiny.gguf", "~/tiny.gguf"])
-def test_a_path_without_a_file_is_refused(user: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="there is no file"):
-        locate(name)
-
-
-@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "owner/name", "owner/name:Q4_K_M", "owner/name/tiny.gguf"])
-def test_other_names_mean_no_file_of_this_machine(user: Path, name: str) -> None:
-    assert locate(name) is None

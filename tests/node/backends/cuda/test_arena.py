@@ -2,12 +2,11 @@
 
 import random
 import select
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,13 +16,10 @@ from torch import Tensor
 from openledger_node.backends.cuda import arena as arena_module
 from openledger_node.backends.cuda.arena import (
     ALIGNED_BYTES,
-    FIELDS,
     MAP,
     A,
     Arena,
     ArenaAdapter,
-    _row_bytes,
-    slots_for,
 )
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
 from openledger_node.backends.torch_lora.placement import Placement
@@ -116,17 +112,6 @@ def test_an_unloaded_adapter_leaves_a_row_of_zeros() -> None:
         arena.slot_of(AdapterId("a"))
 
 
-def test_maps_that_an_adapter_does_not_change_have_zeros() -> None:
-    arena = arena_of(100_000)
-    slot = arena.load(AdapterId("a"), blob_of((Site(1, "v_proj", 3, False),)))
-    fields = arena.sites[slot]
-    assert fields[0].tolist() == np.zeros((len(GROUPS), FIELDS)).tolist()
-    assert fields[1, 0, A + 1] == 3
-    assert fields[1, 0, MAP + 2 :: 4].tolist()[:3] == [0, 0, 3]  # ranks of q, k and v
-    assert fields[1, 0, MAP + 3 + 4 * 2] == -1  # v has no scale
-    assert not fields[1, 1:].any()
-
-
 def test_an_adapter_larger_than_the_arena_is_refused_with_the_setting_to_raise() -> None:
     arena = arena_of(20_000)
     with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
@@ -146,50 +131,6 @@ def test_a_load_without_room_changes_nothing_and_counts_as_out_of_memory() -> No
     arena.unload(AdapterId("a"))
     arena.load(AdapterId("b"), blob)
     check(arena, {AdapterId("b"): blob})
-
-
-def test_slots_never_run_out_before_memory_does() -> None:
-    arena = arena_of(1_000_000, num_slots=37)
-    smallest, number = arena.prepared(blob_of((Site(0, "k_proj", 1, False),))), 0
-    while smallest.size_bytes <= arena.free_bytes:
-        arena.load(AdapterId(str(number)), smallest)
-        number += 1
-    assert 30 < number <= 37
-
-
-def test_the_host_copy_of_an_adapter_may_be_freed() -> None:
-    arena = arena_of(100_000)
-    adapter = arena.prepared(blob_of(shape(2)))
-    numbers = weakref.ref(adapter.memory)
-    arena.load(AdapterId("a"), adapter)
-    del adapter
-    assert numbers() is None
-
-
-def test_the_arena_is_the_only_memory_that_adapters_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[int] = []
-    for name in ("empty", "zeros"):
-        monkeypatch.setattr(torch, name, counting(getattr(torch, name), taken))
-    arena = arena_of(300_000)
-    bounce_bytes = 300_000 // ALIGNED_BYTES * ALIGNED_BYTES
-    assert sum(taken) == arena.size_bytes + slots_for(CONFIG, 300_000) * _row_bytes(CONFIG) + bounce_bytes
-    adapters = [arena.prepared(blob_of(shape(rank), rank)) for rank in (3, 1, 2)]
-    taken.clear()
-    for number, adapter in enumerate(adapters):
-        arena.load(AdapterId(str(number)), adapter)
-    arena.unload(AdapterId("1"))
-    assert taken == [arena.sites[0].nbytes] * len(adapters)  # the host's copy of each row
-
-
-def counting(allocate: Any, taken: list[int]) -> Any:
-    """An allocator of torch that notes the bytes it gives."""
-
-    def counted(*args: Any, **kwargs: Any) -> Tensor:
-        found: Tensor = allocate(*args, **kwargs)
-        taken.append(found.nbytes)
-        return found
-
-    return counted
 
 
 # ---- The order of copies and steps on a card, by what its streams are told.
@@ -284,7 +225,7 @@ class ArenaBackend:
         self.arena.unload(adapter_id)
 
 
-NUM_ADAPTERS, NUM_REQUESTS, NUM_RUNNING = 1_000, 10_000, 16
+NUM_ADAPTERS, NUM_REQUESTS, NUM_RUNNING = 1_000, 2_000, 16
 
 
 @pytest.fixture
@@ -296,7 +237,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")  # beside other tests, waiting for a second one takes longer than these copies
-def test_ten_thousand_requests_at_the_cap_are_never_refused_and_never_over_it(
+def test_thousands_of_requests_at_the_cap_are_never_refused_and_never_over_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chance = random.Random(7)

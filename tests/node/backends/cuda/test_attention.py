@@ -10,12 +10,9 @@ from torch import Tensor
 from openledger_node.backends.cuda.kernels import attention
 from openledger_node.backends.cuda.kernels.attention import (
     QUERY_TOKENS,
-    SPLIT_KEYS_MIN,
     SPLIT_TOKENS,
     Scratch,
     attend,
-    scratch_for,
-    splits_for,
 )
 from openledger_node.backends.cuda.kernels.attention_sizes import GENERATIONS
 from openledger_node.backends.torch_lora.batch import build_batch
@@ -249,13 +246,6 @@ def by_torch_lora(sequences: list[Sequence], shape: Heads) -> Tensor:
     return decoder._mix(0, queries, keys, values, batch, cache).flatten(1)
 
 
-@pytest.mark.parametrize("share", [1, 2, 3, 4, 5, 6, 7, 8, 16])
-def test_any_number_of_heads_may_share_a_key_head(share: int) -> None:
-    shape = Heads(heads=share, kv_heads=1)
-    sequences = sequences_of(((20, 1), (3, 4)), shape)
-    assert error(run(sequences, shape), sequences, shape) < 1e-5
-
-
 @pytest.mark.parametrize(
     ("generation", "head_dim"),
     [
@@ -293,21 +283,3 @@ def test_a_row_has_the_same_bits_for_any_number_of_programs(monkeypatch: pytest.
     many = run(sequences, shape)
     monkeypatch.setattr(attention, "PROGRAMS", 1)
     assert torch.equal(run(sequences, shape), many)
-
-
-@pytest.mark.parametrize(
-    ("context_max", "num_kv_heads", "splits", "split_keys"),
-    [(200, 8, 1, 256), (4096, 8, 16, 256), (8192, 8, 32, 256), (32_768, 8, 32, 1024), (32_768, 2, 128, 256)],
-)
-def test_a_long_row_fills_a_card_and_takes_little_scratch(
-    context_max: int, num_kv_heads: int, splits: int, split_keys: int
-) -> None:
-    assert splits_for(context_max=context_max, num_kv_heads=num_kv_heads) == (splits, split_keys)
-    scratch = scratch_for(
-        sequences=3, context_max=context_max, num_heads=2 * num_kv_heads, num_kv_heads=num_kv_heads, head_dim=4,
-        device="meta",
-    )  # fmt: skip
-    assert scratch.mixed.shape == (SPLIT_TOKENS, 2 * num_kv_heads, splits, 4)
-    assert scratch.sums.shape == (SPLIT_TOKENS, 2 * num_kv_heads, splits)
-    assert splits * split_keys >= context_max
-    assert split_keys % SPLIT_KEYS_MIN == 0

@@ -16,9 +16,7 @@ from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-CPU = torch.device("cpu")
 GREEDY = SamplingParams(max_tokens=1, seed=1, temperature=0)
-CONTEXT = 64
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
@@ -26,10 +24,9 @@ WINDOW = {"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 
 GEMMA = {"query_pre_attn_scalar": 20, "sliding_window": 7}
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {"tie_word_embeddings": True},
-    "llama with biases": {"attention_bias": True, "mlp_bias": True},
+    "llama": {"tie_word_embeddings": True, "mlp_bias": True, "num_hidden_layers": 1},
     "qwen2 with windows": {"model_type": "qwen2", **WINDOW},
-    "qwen3": {"model_type": "qwen3"},
+    "qwen3": {"model_type": "qwen3", "num_hidden_layers": 1},
     "gemma 2": {"model_type": "gemma2", "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, **GEMMA},
     "gemma 3": {
         "model_type": "gemma3_text", **GEMMA, "layer_types": ["sliding_attention", "full_attention"],
@@ -38,7 +35,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "full_attention": {"rope_type": "linear", "rope_theta": 500.0, "factor": 8.0},
         },
     },
-    "phi 3": {"model_type": "phi3"},
+    "phi 3": {"model_type": "phi3", "num_hidden_layers": 1},
 }  # fmt: skip
 
 
@@ -109,14 +106,6 @@ def test_a_quantised_base_has_the_logits_of_plain_torch(quantisation: str, tmp_p
     assert backends[0].profile.quantisation == quantisation
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float16", 0.03), ("bfloat16", 0.2)])
-def test_narrow_formats_are_close_to_float32(dtype: str, error: float, tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base", num_hidden_layers=1, **FAMILIES["gemma 2"])
-    backends = open_both(base, *adapters_for(base, tmp_path), dtype=dtype)
-    found, wanted = logits_of(backends, SEQUENCES, STEPS[1])
-    assert float((found - wanted).abs().max() / wanted.std()) < error
-
-
 KINDS: tuple[dict[str, Any], ...] = (
     {"targets": ALL},
     {"targets": ("q_proj",), "r": 1},
@@ -129,13 +118,10 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_sixteen_adapters_of_sixteen_shapes_in_a_batch_have_the_logits_of_plain_torch(tmp_path: Path) -> None:
+def test_eight_adapters_of_eight_shapes_in_a_batch_have_the_logits_of_plain_torch(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", num_hidden_layers=1)
-    extra = [{**kind, "r": kind.get("r", 4) + 1} for kind in KINDS]
-    folders = [
-        write_adapter(base, tmp_path / f"a{seed}", seed=seed, **kind) for seed, kind in enumerate((*KINDS, *extra))
-    ]
-    backends = open_both(base, *folders, batch_max=17)
+    folders = [write_adapter(base, tmp_path / f"a{seed}", seed=seed, **kind) for seed, kind in enumerate(KINDS)]
+    backends = open_both(base, *folders, batch_max=9)
     sequences: dict[str, str | None] = {"bare": None} | {f"s{n}": f"a{n}" for n in range(len(folders))}
     for _ in range(2):  # the second time in blocks that the first one left full
         found, wanted = logits_of(backends, sequences, dict.fromkeys(sequences, 2), dict.fromkeys(sequences, 1))

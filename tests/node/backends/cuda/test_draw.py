@@ -16,7 +16,6 @@ from support.random_logits import logits_of
 from support.tiers import depth
 from triton.runtime import interpreter
 
-from openledger_node.backends.cuda import draw as drawing
 from openledger_node.backends.cuda.decide import TAIL_TOLERANCE
 from openledger_node.backends.cuda.draw import Drawer
 from openledger_node.backends.cuda.kernels import draw as kernel
@@ -210,20 +209,6 @@ CUTS: list[dict[str, Any]] = [
 ]
 
 
-def test_rows_of_a_usual_model_are_not_read_whole() -> None:
-    logits = np.stack([logits_of("peaked", 700, number) for number in range(len(CUTS))])
-    draws = [random_draw(replace(WARM, seed=seed, **cuts), 700, 7) for seed, cuts in enumerate(CUTS)]
-    assert num_read(logits, draws) == 0
-
-
-def test_a_token_of_a_nucleus_wider_than_the_head_is_mostly_drawn_without_its_row() -> None:
-    cuts: list[dict[str, Any]] = [{"top_p": 0.9}, {"min_p": 0.1}, {"top_k": 600}] * 2
-    logits = np.stack([logits_of("normal", 700, number) / 4 for number in range(len(cuts))])
-    params = [replace(WARM, seed=seed, temperature=1.3, **changes) for seed, changes in enumerate(cuts)]
-    assert min(len(sampler.kept_ids(row, each)) for row, each in zip(logits, params, strict=True)) > 256
-    assert num_read(logits, [Draw(sampling=each, position=1) for each in params]) <= 1
-
-
 def best_by_noise(seed: int, size: int) -> list[int]:
     return [int(token) for token in np.argsort(-sampler.gumbel_noise(seed, 9, size))[:2]]
 
@@ -269,13 +254,6 @@ def test_two_tokens_of_a_tile_with_almost_the_same_score_are_decided_by_the_samp
     assert num_read(logits, [Draw(sampling=WARM, position=9)]) == 0
 
 
-def test_candidates_of_several_tiles_are_decided_without_the_row() -> None:
-    noise = sampler.gumbel_noise(1, 9, 1500)
-    logits = np.full((1, 1500), -30, dtype=np.float32)
-    logits[0, [100, 1400]] = -noise[[100, 1400]]
-    assert num_read(logits, [Draw(sampling=WARM, position=9)]) == 0
-
-
 # ---- Rows and steps.
 
 
@@ -297,31 +275,3 @@ def test_a_row_with_a_logit_that_is_not_finite_draws_nothing() -> None:
     ]
     expected = [draw(row, how) for row, how in zip(logits, draws, strict=True)]
     assert drawn(logits, draws) == [expected[0], None, expected[2], None, None, *expected[5:]]
-
-
-def test_a_stuck_grammar_rules_nothing_out() -> None:
-    logits = logits_of("normal", 300, 5)[None]
-    assert num_read(logits, [Draw(sampling=WARM, position=1, allowed=Mask(lambda: None))]) == 0
-
-
-def test_penalised_tokens_without_room_are_read_with_their_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "LISTED_MAX", 30)
-    drawer = Drawer(CPU, vocab_size=300, rows_max=3)
-    logits = np.stack([logits_of("normal", 300, number) for number in range(3)])
-    params = replace(WARM, presence_penalty=1.0)
-    draws = [Draw(sampling=params, position=1, output_ids=range(count)) for count in (20, 11, 10)]
-    assert drawn(logits, draws, drawer) == [draw(row, how) for row, how in zip(logits, draws, strict=True)]
-    assert (drawer.rows_drawn, drawer.rows_read) == (3, 1)
-
-
-def test_rows_of_logits_beyond_the_batch_are_ignored_and_an_empty_batch_draws_nothing() -> None:
-    logits = np.stack([logits_of("normal", 300, number) for number in range(5)])
-    logits[3:] = np.nan
-    draws = [Draw(sampling=WARM, position=1)] * 2
-    assert drawn(logits, draws) == [draw(row, how) for row, how in zip(logits, draws, strict=False)]
-    assert drawn(logits, []) == []
-
-
-def test_the_buffers_of_64_rows_of_a_large_vocabulary_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "TILE", 4096)
-    assert Drawer(torch.device("meta"), vocab_size=262_144, rows_max=64).size_bytes < 16 << 20

@@ -14,8 +14,7 @@ from support.recorded_launches import RecordedLaunches
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.cuda.decoder import Decoder
-from openledger_node.backends.cuda.graph import Capture, Graphs, Launch, plain
+from openledger_node.backends.cuda.graph import Capture, Graphs, Launch
 from openledger_node.backends.cuda.step import bucket_sizes
 from openledger_node.engine.backend import BatchRow, Draw, Drawn
 from openledger_node.errors import DeviceError
@@ -82,22 +81,6 @@ def test_one_recording_serves_every_mix_of_adapters_rows_and_positions_of_its_bu
     assert capture.num_captures == 1
 
 
-def test_a_recording_would_betray_a_number_that_python_has_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The test above is worth something: what this decoder reads on the host stays as it was when recorded."""
-    right = Decoder.logits
-
-    def stale(self: Decoder, hidden: Tensor, step: Any, cache: Tensor, products: Tensor | None) -> Tensor:
-        positions = torch.tensor(step.positions.tolist(), dtype=torch.int32)
-        step.positions.set_(positions)
-        return right(self, hidden, step, cache, products)
-
-    monkeypatch.setattr(Decoder, "logits", stale)
-    kernels, oracle = open_backends(tmp_path, RecordedLaunches())
-    assert not torch.allclose(logits_of(kernels), logits_of(oracle), atol=1e-4)
-
-
 def test_a_bucket_is_recorded_again_only_without_adapters(tmp_path: Path) -> None:
     capture = RecordedLaunches()
     kernels, oracle = open_backends(tmp_path, capture)
@@ -152,22 +135,6 @@ def test_tapped_steps_of_a_bucket_have_one_recording_and_others_keep_their_own(t
     assert capture.num_captures == 2
 
 
-def test_taps_that_were_handed_out_stay_as_they_are(tmp_path: Path) -> None:
-    """The next step of a graph writes to the same memory."""
-    kernels, _ = open_backends(tmp_path, RecordedLaunches())
-    kernels.join("q1", AdapterId("q"))
-    taps = []
-    for position in range(2):
-        given = each_tapped(row("q1", 5 + position, position=position, block=0), True)
-        found = kernels.step((given,))["q1"].taps
-        assert found is not None
-        taps.append((found, found.activations.copy(), found.top_logits.copy()))
-    (first, numbers, logits), (second, *_) = taps
-    np.testing.assert_array_equal(first.activations, numbers)
-    np.testing.assert_array_equal(first.top_logits, logits)
-    assert not np.allclose(first.activations, second.activations)
-
-
 def test_a_card_that_can_not_record_launches_kernels_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
     sizes = bucket_sizes(2, 1, has_adapters=False)
 
@@ -192,20 +159,3 @@ def test_a_card_that_is_lost_while_recording_is_not_taken_for_one_that_can_not_r
         Graphs(lambda *_: torch.empty(0), lose).hold(
             bucket_sizes(1, 1, has_adapters=False), None, d_model=1, dtype=torch.float32, device=CPU
         )
-
-
-def test_what_a_bucket_is_recorded_with_stores_nothing() -> None:
-    seen: list[Tensor] = []
-    sizes = bucket_sizes(4, 3, has_adapters=True)
-
-    def forward(packed: Tensor, hidden: Tensor, *_: Any) -> Tensor:
-        seen.append(packed.clone())
-        return hidden
-
-    def warm(launch: Launch) -> Launch:
-        launch()
-        return plain(launch)
-
-    Graphs(forward, warm).hold(sizes, None, d_model=1, dtype=torch.float32, device=CPU)
-    assert (seen[0][sizes.places["places"]] == -1).all()
-    assert not seen[0][sizes.places["tiles"]].any()

@@ -15,7 +15,6 @@ from openledger_node.backends.torch_lora.lora import LoraStacks, by_place, plan_
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import CONFIG
 from openledger_node.engine.backend import BatchRow
-from openledger_node.models.adapter_files.layout import RANK_MAX
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_protocol.primitives import AdapterId
 
@@ -135,12 +134,6 @@ def test_every_fused_map_equals_the_oracle(case: str, has_bias: bool) -> None:
     assert both.error(max(site.layer for site in shapes["a"]), group, has_bias=has_bias) < 1e-6
 
 
-def test_the_largest_ranks_that_an_adapter_may_have_equal_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lora, "SPLIT_TOKENS_MAX", 0)
-    sites = tuple(Site(0, module, RANK_MAX, False) for module in ("k_proj", "q_proj", "v_proj"))
-    assert Both({"a": sites}, {"a": 1}, torch.float32, replace(BASE, d_model=16)).error(0, "qkv") < 1e-6
-
-
 def test_rows_without_an_adapter_here_keep_every_bit() -> None:
     both = Both(MIXED, {"one": 1, "elsewhere": 2, "": 4}, torch.bfloat16)
     x, y, bias = both.inputs("o")  # no adapter changes it
@@ -182,10 +175,3 @@ def test_the_low_rank_products_of_a_site_can_be_read(split_tokens_max: int, monk
     found = torch.empty(len(at), RANKS_MAX)
     lora.products(s, x, at, found)
     assert torch.allclose(found[:, :8], x[at] @ a, atol=1e-5)
-
-
-def test_inputs_may_be_columns_of_a_wider_matrix() -> None:
-    both = Both({"a": (Site(0, "o_proj", 4, False),)}, {"a": 3}, torch.float32)
-    x, y, _ = both.inputs("o")
-    wide = torch.cat([torch.full((3, 16), float("nan")), x, torch.full((3, 32), float("nan"))], dim=1)
-    assert torch.equal(both.found(wide[:, 16:-32], y, None, 0, "o"), both.found(x, y, None, 0, "o"))

@@ -1,9 +1,5 @@
 """Products with narrow matrices equal those with the widened ones, for every format, serving format and row count."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import Tensor
@@ -182,21 +178,6 @@ def test_parts_in_several_formats_write_side_by_side_into_part_of_a_wider_result
     assert bool(out[:, -2:].isnan().all())
 
 
-def test_rows_of_a_wider_input_are_read_where_they_are() -> None:
-    held, wider = matrix("AWQ and GPTQ", torch.float16), inputs(4, torch.float16, d_in=D_IN + 16)
-    x = wider[:, 16:]
-    check(multiplied(held, x), x, held.wide())
-
-
-@pytest.mark.parametrize("has_bias", [False, True])
-def test_a_plain_matrix_goes_to_torch_and_has_the_bits_of_its_linear(has_bias: bool) -> None:
-    held, x = torch.randn(D_OUT, D_IN, generator=RANDOM), inputs(3, torch.float32)
-    bias = inputs(1, torch.float32, D_OUT)[0] if has_bias else None
-    out = torch.full((3, D_OUT + 4), torch.nan)
-    narrow.product(x, held, out[:, 2:-2], bias)
-    assert torch.equal(out[:, 2:-2], torch.nn.functional.linear(x, held, bias))
-
-
 UNREADABLE = {
     "groups that fill no word": {"numbers": FOUR_BITS, "scales": floats(D_OUT, D_IN // 4), "group": 4},
     "minima that are stored otherwise": {
@@ -213,11 +194,6 @@ def test_torch_multiplies_where_no_kernel_can(name: str) -> None:
     held, x = GroupMatrix(**UNREADABLE[name], dtype=torch.float16), inputs(3, torch.float16)  # type: ignore[arg-type]
     assert not narrow.is_readable(held)
     check(multiplied(held, x), x, held.wide())
-
-
-def test_torch_multiplies_many_rows_without_tensor_cores() -> None:
-    held, x = matrix("int4", torch.float32), inputs(17, torch.float32)
-    assert torch.equal(multiplied(held, x), matrices.product(x, held))
 
 
 def test_every_case_is_compiled_as_it_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,34 +214,3 @@ def test_every_case_is_compiled_as_it_is_launched(monkeypatch: pytest.MonkeyPatc
     assert launched["IN_FLOAT32"] == narrow.IS_INTERPRETED
     assert (launched.pop("num_warps"), launched.pop("num_stages")) == (case.num_warps, case.num_stages)
     assert launched.items() <= case.constants.items()
-
-
-COMPILE = """
-import re, triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from openledger_node.backends.cuda.kernels import narrow
-from openledger_node.backends.cuda.kernels.targets import TARGETS
-
-target = next(each for each in TARGETS if each.arch == 90)
-for case in narrow.compile_cases():
-    if case.label.startswith(("int4", "int8")) and case.is_for(target):
-        aligned = dict.fromkeys(case.aligned(), [["tt.divisibility", 16]])
-        source = ASTSource(case.kernel, case.signature(target), dict(case.constants), aligned)
-        options = {"num_warps": case.num_warps, "num_stages": case.num_stages}
-        code = triton.compile(source, target=GPUTarget(target.kind, target.arch, target.warp), options=options)
-        sums = set(re.findall(r"instrShape = [^]]*|kWidth = \\d+", code.asm["ttgir"]))
-        print(case.label.split(",")[0], *sorted(sums))
-"""
-
-
-@pytest.mark.process
-def test_every_tile_is_summed_by_the_same_instruction_over_the_same_columns() -> None:
-    """Even on Hopper, which has another instruction for tiles of 64 rows, whose sums have another order."""
-    words = [sys.executable, "-c", COMPILE]
-    lines = subprocess.run(
-        words, env=os.environ | {"TRITON_INTERPRET": "0"}, check=True, capture_output=True, text=True
-    )
-    found = lines.stdout.splitlines()
-    assert len(found) == 2 * len(narrow.TILES["ampere"])
-    assert set(found) == {f"{name} instrShape = [1, 16, 8 kWidth = 4" for name in ("int4", "int8")}

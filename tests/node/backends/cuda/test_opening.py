@@ -1,6 +1,5 @@
 """The GPU path opens only where its kernels are right; else one sentence says why, and torch serves."""
 
-import logging
 import os
 import sys
 from dataclasses import replace
@@ -73,16 +72,6 @@ def test_a_base_of_another_architecture_is_left_to_transformers(
     assert open_accelerated(settings) is None
 
 
-def test_a_machine_without_a_card_is_asked_for_nothing_else(
-    settings: BackendSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(opening, "will_find_gpu", lambda: False)
-    monkeypatch.setattr(opening, "missing_for_kernels", lambda: pytest.fail("there is no card"))
-    with caplog.at_level(logging.WARNING):
-        assert open_accelerated(settings) is None
-    assert caplog.text == ""
-
-
 def test_what_is_missing_is_said_with_its_fix_and_nothing_is_loaded(
     settings: BackendSettings,
     opened: list[Placement],
@@ -93,18 +82,6 @@ def test_what_is_missing_is_said_with_its_fix_and_nothing_is_loaded(
     assert open_accelerated(settings) is None
     assert opened == []
     assert "without the node's own kernels (there is no C compiler), more slowly: install gcc" in caplog.text
-
-
-def test_a_triton_that_can_not_be_loaded_is_one_that_is_missing(
-    settings: BackendSettings,
-    opened: list[Placement],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setitem(sys.modules, "openledger_node.backends.cuda.selfcheck", None)  # an import of it fails
-    assert open_accelerated(settings) is None
-    assert opened == []
-    assert "Triton can't be loaded" in caplog.text
 
 
 def test_a_base_that_does_not_fit_the_card_is_an_error_and_not_a_reason_to_try_torch(

@@ -85,26 +85,6 @@ def test_residual_and_norm_are_those_of_the_decoder(name: str, dtype: torch.dtyp
         assert_same(out, rms_norm(hidden, weight, EPS).to(dtype))
 
 
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
-def test_without_an_addend_the_residual_stays(dtype: torch.dtype) -> None:
-    hidden, weight, out = random(2, 96, dtype=dtype), 1 + random(96, dtype=dtype), torch.empty(2, 96, dtype=dtype)
-    before = hidden.clone()
-    rows.add_norm(hidden, None, out, weight, eps=EPS)
-    assert torch.equal(hidden, before)
-    assert_same(out, rms_norm(hidden, weight, EPS))
-
-
-def test_rows_of_larger_buffers_are_found_by_their_strides() -> None:
-    hidden, added, out = random(4, 200), random(4, 300, seed=1), torch.zeros(4, 400)
-    weight = 1 + random(96)
-    wanted, rest = hidden[:, :96] + added[:, 7:103], hidden[:, 96:].clone()
-    rows.add_norm(hidden[:, :96], added[:, 7:103], out[:, 32:128], weight, eps=EPS)
-    assert torch.equal(hidden, torch.cat([wanted, rest], dim=1))
-    assert_same(out[:, 32:128], rms_norm(wanted, weight, EPS))
-    assert not out[:, :32].any()
-    assert not out[:, 128:].any()
-
-
 # ---- Norms of heads, rotation, and the write to the cache.
 
 

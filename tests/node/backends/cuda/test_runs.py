@@ -2,7 +2,6 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.tiers import depth
 
 from openledger_node.backends.cuda.runs import Book, Move, Run
 
@@ -84,13 +83,3 @@ def test_an_adapter_lies_in_one_run_where_a_gap_holds_it_whole() -> None:
     book.give_back(first)
     (run,), moves = book.take([7, 8])
     assert (run.start, run.size, moves) == (0, 15, [])
-
-
-def test_equal_adapters_take_turns_without_moves() -> None:
-    world = World()
-    for name in range(10):
-        world.load(name, [4, 2])
-    for name in range(10, 10 + depth(light=100, deep=1000)):
-        world.unload(name - 7 if name - 7 in world.adapters else min(world.adapters))
-        world.load(name, [4, 2])
-    assert world.num_moved == 0

@@ -1,20 +1,16 @@
 """The tables of a step: every row is where the kernels look for it, and padding is what they leave out."""
 
 import random
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from openledger_node.backends.cuda.step import (
-    ALIGNED,
     BARE,
-    BUCKETS,
     NOWHERE,
     SEGMENT_ROWS,
     StepLayout,
     bucket_sizes,
-    idle,
     lay_out,
 )
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
@@ -94,35 +90,6 @@ def test_decoding_rows_fill_a_bucket_with_rows_that_do_nothing(num_rows: int, bu
         empty = table[:, first] >= table[:, end]
         assert empty.sum() >= bucket - num_rows
         assert not empty[: 1 if name == "segments" else num_rows].any()
-
-
-def test_rows_of_the_bare_base_alone_have_no_segments_at_all() -> None:
-    step = laid_out(row("x1", 1), row("x2", 1, position=5))
-    assert step.sizes == bucket_sizes(2, WIDTH, has_adapters=False)
-    assert step.sizes.segments == 0
-
-
-def test_more_decoding_rows_than_a_graph_has_are_laid_out_as_they_are() -> None:
-    step = laid_out(*(row(f"a{n}", 1) for n in range(BUCKETS[-1] + 1)))
-    assert not step.is_graphed
-    assert step.sizes.tokens == step.sizes.drawn == BUCKETS[-1] + 1
-
-
-def test_rows_that_draw_nothing_are_not_among_the_drawn() -> None:
-    step = laid_out(row("a1", 1, draws=False), row("b2", 1), row("a3", 4, draws=False))
-    assert [each.sequence_id for each in step.drawn] == ["b2"]
-    assert step.table("drawn_at").tolist() == [0]
-
-
-def test_tables_lie_apart_at_aligned_places_and_an_idle_step_has_none_of_them() -> None:
-    sizes = laid_out(row("a1", 3), row("b2", 1)).sizes
-    places = list(sizes.places.values())
-    assert all(one.stop <= other.start for one, other in pairwise(places))
-    assert all(each.start % ALIGNED == 0 for each in places)
-    still = StepLayout(sizes=sizes, packed=idle(sizes), drawn=(), is_graphed=False)
-    assert (still.table("places") == NOWHERE).all()
-    assert not still.table("tiles").any()
-    assert not still.table("segments").any()
 
 
 def test_any_mix_of_rows_is_laid_out_so_that_every_token_is_in_one_tile_and_one_segment_of_its_adapter() -> None:

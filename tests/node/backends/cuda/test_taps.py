@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from support.batches import GREEDY
 from support.kernel_backends import Both, open_both
 from support.plain_adapter import write_adapter
@@ -27,7 +26,6 @@ from openledger_protocol.signals import check_replay, shares_distance_ppm
 
 pytestmark = pytest.mark.usefixtures("fewer_programs")
 
-CPU = torch.device("cpu")
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WHOLE, PART, DORA, WIDE = AdapterId("whole"), AdapterId("part"), AdapterId("dora"), AdapterId("wide")
 KINDS: dict[AdapterId, dict[str, Any]] = {
@@ -136,7 +134,7 @@ def replayed(backend: TappingBackend, adapter_id: AdapterId, *, seen: int = 0, k
 
 @pytest.mark.parametrize(
     ("adapter_id", "seen", "known"),
-    [*((adapter_id, 0, len(ANSWER)) for adapter_id in KINDS), (PART, 20, 3), (PART, 30, 1)],
+    [(WIDE, 0, len(ANSWER)), (DORA, 20, 3), (PART, 30, 1)],
 )
 def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
     root: Path, adapter_id: AdapterId, seen: int, known: int
@@ -150,13 +148,6 @@ def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
     assert found.logprobs.dtype == np.float32
 
 
-def test_the_bare_base_is_not_replayed(root: Path) -> None:
-    kernels, _ = open_loaded(root)
-    kernels.join("base", None)
-    with pytest.raises(AssertionError, match="bare base"):
-        kernels.replay(row("base", PROMPT, 0), ANSWER[:1])
-
-
 @pytest.mark.parametrize("quantisation", ["int4", "nf4"])
 def test_a_quantised_base_has_the_taps_and_the_head_of_plain_torch(quantisation: str, tmp_path: Path) -> None:
     root = make_root(tmp_path, hidden_size=64, intermediate_size=96, num_hidden_layers=1)
@@ -165,21 +156,6 @@ def test_a_quantised_base_has_the_taps_and_the_head_of_plain_torch(quantisation:
     assert_alike(replayed(kernels, WHOLE, known=3).taps, replayed(oracle, WHOLE, known=3).taps)
     ids = [7, 250, 7]
     np.testing.assert_array_equal(kernels.unembedding(ids), oracle.unembedding(ids))
-
-
-@pytest.mark.parametrize(("dtype", "error"), [("float16", 0.03), ("bfloat16", 0.2)])
-def test_products_of_inputs_that_were_shrunk_have_their_own_size(dtype: str, error: float, tmp_path: Path) -> None:
-    """Gemma's MLP may have any numbers before its norm; in float16 they are divided first, and so are products."""
-    root = make_root(tmp_path, model_type="gemma2", num_hidden_layers=1, query_pre_attn_scalar=20, sliding_window=7)
-    file = root / "base" / "model.safetensors"
-    tensors = {name: 40 * each if "up_proj" in name else each for name, each in load_file(file).items()}
-    save_file(tensors, file, metadata={"format": "pt"})
-    kernels, oracle = open_loaded(root, dtype)
-    found, wanted = (replayed(each, WHOLE, known=3).taps.activations for each in (kernels, oracle))
-    down = slice(-4, None)
-    assert np.abs(wanted[:, down]).max() > 100, "their inputs had to be shrunk"
-    for part in (down, slice(0, -4)):
-        assert np.abs(found[:, part] - wanted[:, part]).max() / wanted[:, part].std() < error
 
 
 @pytest.mark.parametrize("vocab_size", [5, 31, 700, 2048])
@@ -219,10 +195,9 @@ def shares(evidence: np.ndarray[Any, Any]) -> list[Share]:
     return shares_from_signal_scores(DATANET, scores)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_shares_by_poa_v3_are_those_of_plain_torch(dtype: str, root: Path, tmp_path: Path) -> None:
+def test_shares_by_poa_v3_are_those_of_plain_torch(root: Path, tmp_path: Path) -> None:
     """An index that a contributor built without a card pays the same people when a card answers or checks."""
-    kernels, oracle = open_loaded(root, dtype)
+    kernels, oracle = open_loaded(root, "bfloat16")
 
     def taps_of(backend: TappingBackend, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Taps:
         return replayed_taps(backend, PART, prompt, ids)
