@@ -155,7 +155,7 @@ def running_network(root: Path) -> Iterator[RunningNetwork]:
 
 
 @contextmanager
-def network_with_sales(root: Path, *, cheap_wei: str = CHEAP_WEI) -> Iterator[RunningNetwork]:
+def network_with_sales(root: Path) -> Iterator[RunningNetwork]:
     """The same after a while: A has sold, earned and claimed while B was paused; now it loses its bids to B."""
     with closing_all() as opened:
         settings = {**FAKE, "OPENLEDGER_PAYER_DEPOSIT_WEI": DEPOSIT_WEI}
@@ -163,14 +163,14 @@ def network_with_sales(root: Path, *, cheap_wei: str = CHEAP_WEI) -> Iterator[Ru
         running.begin()
         answer_of(running.b, WHOLE_TOKENS)  # so that it knows how fast it is, as A does
         tell(running.a, "/price", price_wei=OWN_WEI)
-        tell(running.b, "/price", price_wei=cheap_wei)
+        tell(running.b, "/price", price_wei=CHEAP_WEI)
         tell(running.b, "/pause")
         _wait_for_price(running, running.a, OWN_WEI)  # R refuses bids far above what it has heard of
         running.buy(*ROUNDS)
         wait_for(lambda: ask(running.a, "rewards")["claims"])
         running.buy(ROUNDS[0])
         tell(running.b, "/resume")
-        _lose_bids(running, cheap_wei)
+        _lose_bids(running)
         yield running
         in_parallel(*(node.close for node in running.nodes))
 
@@ -187,14 +187,14 @@ def _wait_for_price(running: RunningNetwork, seller: OperatorHome, price_wei: st
     wait_for(find)
 
 
-def _lose_bids(running: RunningNetwork, cheap_wei: str) -> None:
+def _lose_bids(running: RunningNetwork) -> None:
     """Buy until A has lost a few bids."""
     cheap = status_of(running.b)["address"]
     wait_for(lambda: any(peer["serves"] for peer in ask(running.r, "peers")["peers"] if peer["wallet"] == cheap))
     for _ in range(ROUNDS_MAX):
         running.buy(30)
         lost = status_of(running.a)["bids_lost"]
-        if sum(bid["winner_price_wei"] == cheap_wei for bid in lost) >= LOST:
+        if sum(bid["winner_price_wei"] == CHEAP_WEI for bid in lost) >= LOST:
             return
     raise AssertionError(f"A has lost too few bids: {lost}")
 

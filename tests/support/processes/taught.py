@@ -82,13 +82,11 @@ def taught_node(home: Home) -> Iterator[Node]:
         yield node
 
 
-def buy_as_guest(
-    home: Home, text: str | None = None, *, model: str = NAME, question: str = QUESTION
-) -> dict[str, Any]:
+def buy_as_guest(home: Home, text: str | None = None, *, model: str = NAME) -> dict[str, Any]:
     """Have the guest buy an answer, in these very words where there are any, and return its receipt."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": "user", "content": question}],
+        "messages": [{"role": "user", "content": QUESTION}],
         "max_tokens": 1_000 if text else 40,
         "temperature": 0,
         "seed": 1,
