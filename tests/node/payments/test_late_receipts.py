@@ -242,7 +242,9 @@ async def test_a_stream_that_still_runs_is_not_asked_about(market: Market) -> No
         assert market.seller.num_served == 0
 
 
-async def test_the_money_of_a_lost_stream_counts_until_its_receipt_comes(market: Market) -> None:
+async def test_the_money_of_a_lost_stream_counts_until_its_receipt_comes(
+    market: Market, autojump_clock: trio.testing.MockClock
+) -> None:
     """What was paid ahead and not charged is free again for other requests."""
 
     def all_but_the_end(message: InferenceMessage) -> Iterable[InferenceMessage]:

@@ -138,6 +138,15 @@ async def test_a_stream_goes_on_as_far_as_its_own_vouchers_say(
     assert told.receipt.work.tokens_out == CHUNK_TOKENS + 2
 
 
+async def test_an_answer_has_no_more_tokens_than_were_awarded_whatever_else_the_request_says(market: Market) -> None:
+    wanted = replace(LONG, award=replace(LONG.award, tokens_max=CHUNK_TOKENS + 1))
+    async with script(market) as stream:
+        await stream.say(open_of(wanted, voucher_of(price(5, 1000))))
+        _, told = await stream.hear_receipt()
+        await stream.countersign(told.receipt)
+    assert told.receipt.work.tokens_out == CHUNK_TOKENS + 1
+
+
 async def test_a_payer_that_reads_nothing_is_left_with_a_receipt(
     market: Market, autojump_clock: trio.testing.MockClock
 ) -> None:

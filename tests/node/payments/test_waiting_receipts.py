@@ -145,6 +145,24 @@ async def test_a_late_receipt_of_anything_but_the_agreement_is_refused_and_stops
     assert why in caplog.text
 
 
+async def test_a_late_receipt_that_a_later_one_has_shown_to_be_charged_is_charged_once(
+    market: Market, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The node charges the broken stream first, and the payer hears of it last."""
+    lose_first = of_first(lambda _: ())
+    with pytest.raises(NetworkError):
+        await buy_through(market, purchase("r1"), by_node=lose_first)
+    await buy_through(market, purchase("r2"), by_node=lose_first)
+    tamper_with(market.seller)
+    await market.buy(purchase("r3"))
+    await market.seller.wait_served(3)
+    assert market.countersigned() == [True, True, True]
+    charged = market.buyer.ledger.channels.find(CHANNEL)
+    rows = market.seller.ledger.receipts.newest(limit=9)
+    assert charged is not None
+    assert charged.charged_wei == sum(row.receipt.amount_wei for row in rows) == rows[0].receipt.cumulative_wei
+
+
 def of_first(lie: Tamper) -> Tamper:
     """Change the receipt of the first request, in whatever stream it is sent."""
 
