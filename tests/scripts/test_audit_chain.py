@@ -1,8 +1,6 @@
 """The script over HTTP: what it prints, how it ends, and what it says when it can't look."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +12,12 @@ import audit_chain
 import pytest
 from audited_economy import Economy, plant
 from support.chain_world.ways import served_chain
-from support.processes.nodes import ROOT
 
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.dev.rpc_methods import RpcMethods
 from openledger_node.chain.dev.rpc_server import RpcServer
 from openledger_node.errors import ChainError, ConfigError
-from openledger_node.network_file import CONTRACTS, Network, write_network
-
-SCRIPT = ROOT / "scripts" / "audit_chain.py"
-USAGE_ERROR = 2
+from openledger_node.network_file import Network, write_network
 
 
 @contextmanager
@@ -72,39 +66,6 @@ class Ran:
         self.stdout, self.stderr = capsys.readouterr()
 
 
-def test_as_a_script_it_prints_one_object(session: Economy, url: str, file: Path) -> None:
-    command = [sys.executable, str(SCRIPT), url, str(file), "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    printed = json.loads(ran.stdout)
-    assert list(printed) == [
-        *("schema", "network", "block", "is_open_token", "holds"),
-        *("lines", "terms", "donations", "faults"),
-    ]
-    assert (printed["schema"], printed["network"]) == ("openledger.audit/1", session.network.network)
-    assert (printed["block"], printed["holds"], printed["faults"]) == (session.client.head().number, True, [])
-    assert all(line["holds"] and line["left_wei"] == line["right_wei"] for line in printed["lines"])
-    assert printed["terms"]["paid_in"] == str(session.paid_in)
-
-
-def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = json.loads(Ran(capsys, url, file, "--json").stdout)
-    ids = [line["id"] for line in printed["lines"]]
-    assert ids[:6] == ["channels", "lanes", "claims", "releases", "credits", "fees"]
-    assert ids[6:10] == ["stakes", "slashes", "adapter-bonds", "contributor-bonds"]
-    assert ids[10:16] == ["case-bonds", "case-credits", "case-balances", "verdicts", "treasury", "supply"]
-    assert ids[16:] == [*(f"tokens.{name}" for name in CONTRACTS if name != "Timelock"), "terms"]
-
-
-def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = Ran(capsys, url, file)
-    assert ran.status == 0
-    rows = [line.split() for line in ran.stdout.splitlines()]
-    assert ["line", "left", "wei", "right", "wei"] in rows
-    assert sum(row[-1:] == ["ok"] for row in rows) == 16 + len(CONTRACTS)
-    assert rows[-1] == ["every", "line", "holds", "to", "the", "wei"]
-
-
 def test_a_planted_wei_ends_it_with_one(
     session: Economy, url: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,23 +91,6 @@ def test_an_endpoint_that_is_down_is_refused(file: Path, capsys: pytest.CaptureF
     check_refused(Ran(capsys, "http://127.0.0.1:9", file), ChainError, "check that it is running")
 
 
-def test_what_an_endpoint_says_can_not_move_the_cursor() -> None:
-    assert audit_chain.one_line("no\nsuch\x1b[2J chain") == "no such [2J chain"
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"schema": "openledger.network/1"}'])
-def test_a_damaged_file_is_refused(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
-) -> None:
-    file = tmp_path / "network.json"
-    file.write_text(content)
-    check_refused(Ran(capsys, url, file), ConfigError, "is not a network.json")
-
-
-def test_a_file_that_is_not_there_is_refused(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check_refused(Ran(capsys, url, tmp_path / "none.json"), ConfigError, "cannot read")
-
-
 def test_contracts_of_other_code_are_refused(
     session: Economy, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,11 +105,6 @@ def test_a_block_that_is_not_there_is_refused(
     url: str, file: Path, capsys: pytest.CaptureFixture[str], number: int, why: str
 ) -> None:
     check_refused(Ran(capsys, url, file, "--block", number), ChainError, why)
-
-
-@pytest.mark.parametrize("words", [(), ("http://127.0.0.1:9",), ("http://127.0.0.1:9", "f", "--block", "-1")])
-def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
-    assert Ran(capsys, *words).status == USAGE_ERROR
 
 
 def check_refused(ran: Ran, error: type[ChainError] | type[ConfigError], why: str) -> None:

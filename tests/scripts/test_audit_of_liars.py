@@ -21,66 +21,32 @@ from openledger_protocol.chain import Log
 from openledger_protocol.primitives import Address
 
 SAID = {
-    "OpenToken": ("Transfer",),
-    "Params": ("ParamsQueued",),
-    "NodeStaking": (
-        "Bonded",
-        "UnbondStarted",
-        "StakeWithdrawn",
-        "PayoutSet",
-        "SignerRevoked",
-        "RewardsNotified",
-        "RewardsPaid",
-        "Slashed",
-        "Held",
-        "RolesWired",
-    ),
-    "DatanetRegistry": (
-        "DatanetCreated",
-        "DatanetOwnerChanged",
-        "BondPosted",
-        "BondLeaving",
-        "BondTakenBack",
-        "BondForfeited",
-    ),
-    "ModelRegistry": ("AdapterRegistered", "BondReclaimed"),
-    "PaymentChannels": (
-        "ChannelOpened",
-        "ToppedUp",
-        "WithdrawStarted",
-        "WithdrawFinished",
-        "Refunded",
-        "Claimed",
-        "Released",
-    ),
-    "AttributionRewards": (
-        "Proposed",
-        "Drawn",
-        "Paused",
-        "Credited",
-        "Finalized",
-        "StakersNotified",
-        "Withdrawn",
-    ),
-    "Disputes": ("Challenged", "Contested", "Judged", "Lapsed", "Credited", "Withdrawn"),
-    "Timelock": ("RoleGranted", "RoleRevoked", "MinDelayChange"),
+    "OpenToken": "Transfer",
+    "Params": "ParamsQueued",
+    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn PayoutSet SignerRevoked RewardsNotified RewardsPaid Slashed "
+    "Held RolesWired",
+    "DatanetRegistry": "DatanetCreated DatanetOwnerChanged BondPosted BondLeaving BondTakenBack BondForfeited",
+    "ModelRegistry": "AdapterRegistered BondReclaimed",
+    "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
+    "AttributionRewards": "Proposed Drawn Paused Credited Finalized StakersNotified Withdrawn",
+    "Disputes": "Challenged Contested Judged Lapsed Credited Withdrawn",
+    "Timelock": "RoleGranted RoleRevoked MinDelayChange",
 }
 """Events without which no line can be right."""
 
-CASES = [(contract, event) for contract, events in SAID.items() for event in events]
-WITHOUT_AMOUNT = {
+CASES = [(contract, event) for contract, events in SAID.items() for event in events.split()]
+WITHOUT_AMOUNT = [
     "ParamsQueued",
     "PayoutSet",
     "DatanetCreated",
     "DatanetOwnerChanged",
     "Finalized",
     "RolesWired",
-    "SignerSet",
     "Contested",
     "Lapsed",
     "RoleGranted",
     "RoleRevoked",
-}
+]
 OTHER_NUMBERS = {
     "Proposed": "readyAt",
     "Drawn": "drawBlock",
@@ -91,8 +57,6 @@ OTHER_NUMBERS = {
     "Judged": "slashed",
     "MinDelayChange": "newDuration",
 }
-
-WHICH = {"first": slice(1), "last": slice(-1, None), "all": slice(None)}
 
 Tell = Callable[[list[Log]], list[Log]]
 
@@ -174,23 +138,17 @@ def of(session: Economy, logs: list[Log], contract: str, event: str) -> list[Log
     return found
 
 
-@pytest.mark.parametrize("which", WHICH)
 @pytest.mark.parametrize(("contract", "event"), CASES)
-def test_an_event_that_is_left_out_is_missed(
-    session: Economy, still: Remembered, contract: str, event: str, which: str
-) -> None:
-    report = audit(Liar(still, without(session, contract, event, WHICH[which])), session.network)
-    assert not report.holds
-    assert report.faults
-
-
-@pytest.mark.parametrize(("contract", "event"), [case for case in CASES if case[1] not in WITHOUT_AMOUNT])
-def test_an_event_that_says_a_wei_more_is_found_out(
+def test_an_event_that_is_left_out_or_says_a_wei_more_is_found_out(
     session: Economy, still: Remembered, contract: str, event: str
 ) -> None:
-    report = audit(Liar(still, with_a_wei_more(session, contract, event)), session.network)
-    assert not report.holds
-    assert report.faults
+    lies = [without(session, contract, event, slice(-1, None))]
+    if event not in WITHOUT_AMOUNT:
+        lies.append(with_a_wei_more(session, contract, event))
+    for lie in lies:
+        report = audit(Liar(still, lie), session.network)
+        assert not report.holds
+        assert report.faults
 
 
 class Bent(Liar):
@@ -218,11 +176,6 @@ def test_a_bit_of_any_value_that_is_told_otherwise_is_found_out(session: Economy
         if audit(Bent(still, session.chain.contracts[str(contract)], place), session.network).holds:
             missed.append(show_key(key))
     assert missed == []
-
-
-def test_an_endpoint_without_a_log_is_found_out(session: Economy) -> None:
-    report = audit(Liar(session.client, lambda _: []), session.network)
-    assert not report.holds
 
 
 def test_a_block_that_is_taken_back_while_it_is_read_is_noticed(session: Economy) -> None:
@@ -255,11 +208,3 @@ def test_an_endpoint_that_gives_few_blocks_at_once_is_asked_for_less(session: Ec
 
     assert audit(Narrow(session.client), session.network).holds
     assert asked[0] > 20 >= asked[-1]
-
-
-def test_an_endpoint_that_gives_no_logs_at_all_is_given_up(session: Economy) -> None:
-    def refuse(_: list[Log]) -> list[Log]:
-        raise ChainError("no logs here")
-
-    with pytest.raises(ChainError, match="no logs here"):
-        audit(Liar(session.client, refuse), session.network)

@@ -1,30 +1,24 @@
 """The audit's own arithmetic: where a value stands, whose code it is, and how a claim divides."""
 
-import json
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from audited_economy import Economy
-from support.chain_world.contract_world import ADAPTERS, PROTOCOL
-from support.processes.nodes import ROOT
+from support.chain_world.contract_world import PROTOCOL
 from support.rows import event_of
 from support.signed import NODE
 
-from openledger_node.audit.chain import OWN_NAMES, PinnedChain, is_code_of, pin_chain
+from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
 from openledger_node.audit.claims import ClaimReader, claim_faults, read_all
 from openledger_node.audit.draws import Draws, redraws_max
 from openledger_node.audit.report import read_fixed
-from openledger_node.audit.splits import ADAPTER_OWNERS, DATANET_OWNERS, check_split
+from openledger_node.audit.splits import check_split
 from openledger_node.audit.staking import Stakes
-from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.contracts import load_contract
-from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
+from openledger_node.network_file import CONTRACTS
 from openledger_protocol.primitives import Wei
 from openledger_protocol.settlement import ClaimRecord
-
-ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
 
 
 @pytest.fixture(scope="module")
@@ -35,30 +29,6 @@ def chain(session: Economy) -> PinnedChain:
 @pytest.fixture(scope="module")
 def reader(chain: PinnedChain) -> ClaimReader:
     return read_all(chain.events(), read_fixed(chain))
-
-
-# ---- where a value stands
-
-
-def test_a_list_of_fixed_length_is_read_where_the_contract_reads_it(chain: PinnedChain) -> None:
-    terms = chain.ask("ModelRegistry", "termsOf", ADAPTERS[1])
-    for index in range(len(terms["datanetIds"])):
-        row = ("ModelRegistry", "_adapters", ADAPTERS[1])
-        assert chain.stored((*row, "weightsPpm", index)) == terms["weightsPpm"][index]
-        assert chain.stored((*row, "datanetIds", index)) == int(terms["datanetIds"][index], 16)
-
-
-def test_a_list_that_grows_is_read_where_the_contract_reads_it(chain: PinnedChain) -> None:
-    assert chain.stored(("Params", "_history")) == 2
-    from_epoch = chain.stored(("Params", "_history", 1, "fromEpoch"))
-    values = chain.ask("Params", "valuesAt", from_epoch)
-    for name in ("protocolPpm", "stakersPpm", "dataPpm", "minDeposit", "adapterBond", "draws", "creditTokensMax"):
-        assert chain.stored(("Params", "_history", 1, name)) == values[name]
-
-
-def test_a_variable_that_is_no_more_is_said_so() -> None:
-    with pytest.raises(AssertionError, match="no variable _gone"):
-        layout_of("Params").place("_gone")
 
 
 # ---- whose code it is
@@ -75,27 +45,7 @@ def test_code_is_ours_but_for_what_the_constructor_wrote(session: Economy, name:
     assert not [other for other in CONTRACTS if other != name and is_code_of(deployed, load_contract(other).bytecode)]
 
 
-# ---- whose event it is
-
-
-def test_no_two_contracts_have_an_event_of_the_same_name() -> None:
-    """But for those that the audit does not read."""
-    names = Counter(
-        OWN_NAMES.get((contract, event["name"]), event["name"])
-        for contract in (*CONTRACTS, WRAPPED_VOTES)
-        for event in json.loads((ARTIFACTS / f"{contract}.json").read_text())["abi"]
-        if event["type"] == "event"
-    )
-    of_votes = {"EIP712DomainChanged", "DelegateChanged", "DelegateVotesChanged"}
-    assert {name for name, times in names.items() if times > 1} == {*of_votes, "RolesWired"}
-
-
 # ---- how a claim divides
-
-
-def test_each_credit_has_its_role(session: Economy, reader: ClaimReader) -> None:
-    split = check_split(widest(session, reader), reader.registry)
-    assert (set(split.roles), split.faults) == ({ADAPTER_OWNERS, DATANET_OWNERS}, ())
 
 
 def widest(session: Economy, reader: ClaimReader) -> ClaimRecord:
@@ -214,21 +164,6 @@ def test_a_list_becomes_final_while_the_hash_of_its_draw_is_known(mined_in: int,
     draws = drawn(100)
     draws.show(mined_in)
     assert (draws.faults == []) is is_known
-
-
-def test_a_list_that_was_never_drawn_is_found_out() -> None:
-    draws = Draws()
-    draws.show(50)
-    assert draws.faults
-
-
-def test_the_draws_of_the_economy_are_the_contracts(session: Economy, reader: ClaimReader) -> None:
-    for claim in reader.claims.values():
-        row = session.chain.read("AttributionRewards", "proposalOf", claim.node, claim.seq)
-        assert (row["drawBlock"], row["redraws"]) == (claim.draws.block, claim.draws.redraws)
-        assert claim.record is not None
-        assert row["redrawsMax"] == (redraws_max(claim.record) if claim.proposed else 0)
-    assert sorted(claim.draws.redraws for claim in reader.claims.values())[-2:] == [1, 2]
 
 
 def test_more_redraws_than_a_nodes_share_covers_are_found_out(reader: ClaimReader) -> None:

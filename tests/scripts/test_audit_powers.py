@@ -1,14 +1,12 @@
 """Who has a power that votes should have is named: over values, cases, the timelock, the treasury."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import Economy, open_economy
-from support.chain_world.contract_world import STRANGER_KEY
 from support.chain_world.deployed import DeployedChain, deployed_chain
-from support.signed import PAYER_KEY, account, digest
+from support.signed import account, digest
 
 from openledger_node.audit.events import EventLog
 from openledger_node.audit.governance import treasury_faults
@@ -16,19 +14,11 @@ from openledger_node.audit.report import audit
 from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.dev import deploy
 from openledger_node.chain.dev.constants import BANK
-from openledger_node.chain.wiring import ADMIN_ROLE, CANCELLER_ROLE, PROPOSER_ROLE
+from openledger_node.chain.wiring import CANCELLER_ROLE, PROPOSER_ROLE
 from openledger_protocol.events import Argument, BlockId, Event
 from openledger_protocol.primitives import ZERO_DIGEST, Address
-from openledger_protocol.signatures import address_of
 
 SOMEBODY, TREASURY = account(0x99), account(0x51)
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Economy]:
-    session = open_economy()
-    yield session
-    session.client.close()
 
 
 def faults_of(chain: DeployedChain) -> list[str]:
@@ -48,14 +38,6 @@ def test_a_deployer_that_is_guardian_of_real_money_is_named(guardian: Address | 
     faults = audit(chain.client, replace(chain.network, network="coast")).faults
     chain.client.close()
     assert faults == (f"{BANK} deployed the contracts and is their guardian, who can pause them",) * is_named
-
-
-def test_values_and_verdicts_in_other_hands_are_named() -> None:
-    chain = deployed_chain(governor=SOMEBODY)
-    timelock = chain.contracts["Timelock"]
-    assert faults_of(chain) == [
-        f"{name}.governor is {SOMEBODY}, and by network.json {timelock}" for name in ("Params", "Disputes")
-    ]
 
 
 def test_a_treasury_in_other_hands_is_named() -> None:
@@ -107,18 +89,6 @@ def test_a_second_account_that_proposes_or_cancels_is_named(
     assert faults_of(chain) == [f"{SOMEBODY} is {name} of the timelock, and only {governor} may be"]
 
 
-def test_a_role_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    role = digest("e")
-
-    def add(honest: Any, deployment: Any, function: str, call: Any) -> None:
-        if function == "renounceRole":
-            honest(deployment, "Timelock", "grantRole", role, SOMEBODY)
-        honest(deployment, *call)
-
-    chain = otherwise(monkeypatch, add)
-    assert faults_of(chain) == [f"{SOMEBODY} is role {role} of the timelock, and nobody may be"]
-
-
 def test_a_governor_that_decides_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def leave_out(honest: Any, deployment: Any, function: str, call: Any) -> None:
         if function != "grantRole":
@@ -129,34 +99,7 @@ def test_a_governor_that_decides_nothing_is_named(monkeypatch: pytest.MonkeyPatc
     assert faults_of(chain) == [f"{governor} is not {name} of the timelock" for name in ("proposer", "canceller")]
 
 
-def test_disputes_that_are_wired_elsewhere_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wire(honest: Any, deployment: Any, function: str, call: Any) -> None:
-        is_it = call[:2] == ("NodeStaking", "wire")
-        honest(deployment, *call[:3], *((SOMEBODY,) if is_it else call[3:]))
-
-    chain = otherwise(monkeypatch, wire)
-    disputes = chain.contracts["Disputes"]
-    assert f"NodeStaking.disputes is {SOMEBODY}, and by network.json {disputes}" in faults_of(chain)
-
-
-def test_no_deployer_can_give_itself_a_role_afterwards(session: Economy) -> None:
-    for role in (ADMIN_ROLE, PROPOSER_ROLE, CANCELLER_ROLE):
-        assert not session.chain.send("Timelock", "grantRole", role, BANK).is_ok
-    assert audit(session.client, session.network).holds
-
-
 # ---- the treasury
-
-
-def test_a_spender_that_votes_approved_may_take_so_much_later(session: Economy) -> None:
-    spender = address_of(STRANGER_KEY)
-    session.must("OpenToken", "transfer", session.treasury, 100, key=PAYER_KEY)
-    session.decide(("OpenToken", "approve", (spender, 60)))
-    session.must("OpenToken", "transferFrom", session.treasury, SOMEBODY, 25, key=STRANGER_KEY)
-    report = audit(session.client, session.network)
-    assert report.holds, report.faults
-    [line] = [line for line in report.lines if line.id == "treasury"]
-    assert line.left == 100
 
 
 def told(name: str, transaction: str, **arguments: Argument) -> Event:

@@ -24,7 +24,7 @@ from openledger_node.audit.contributor_page import render_page
 from openledger_node.chain.contracts import load_contract
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.network_file import keep_network, write_network
+from openledger_node.network_file import write_network
 from openledger_protocol.chain import Log
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address
@@ -96,19 +96,6 @@ def test_credits_in_other_roles_and_withdrawals_are_told_apart(session: Economy,
     assert report.balance_wei == sum(each.amount_wei for each in report.others) - 100
 
 
-def test_an_account_that_nobody_pays_has_nothing(session: Economy, still: Remembered) -> None:
-    report = read_contributor([still], session.network, account(0xABC))
-    assert report.holds
-    assert (report.awards, report.others, report.withdrawals, report.balance_wei) == ((), (), (), 0)
-
-
-def test_days_datanets_and_adapters_sum_to_the_totals(report: ContributorReport) -> None:
-    found = contributor_to_json(report)
-    for rows in (found["days"], found["datanets"], found["adapters"]):
-        assert sum(int(row["final_wei"]) for row in rows) == int(found["final_wei"])
-    assert sum(int(row["pending_wei"]) for row in found["datanets"]) == int(found["pending_wei"]) > 0
-
-
 # ---- endpoints that lie
 
 
@@ -139,21 +126,6 @@ def test_a_payout_list_with_another_weight_is_not_the_one_on_the_chain(session: 
     assert any("payout list hashes to" in fault for fault in faults)
 
 
-def test_a_record_with_a_wei_more_is_not_the_one_on_the_chain(session: Economy, still: Remembered) -> None:
-    def richer(logs: list[Log]) -> list[Log]:
-        def is_listed(log: Log) -> bool:
-            return int(log.topics[2], 16) == 3  # the claim in review
-
-        changed = next(log for log in of(session, logs, "PaymentChannels", "Claimed") if is_listed(log))
-        data = bytearray(changed.data)
-        data[-1] ^= 1  # the amount of its last pot
-        return [replace(log, data=bytes(data)) if log is changed else log for log in logs]
-
-    liar: Any = Liar(still, richer)
-    faults = read_contributor([liar], session.network, PAID).faults
-    assert any("record hashes to" in fault for fault in faults)
-
-
 @pytest.mark.parametrize("zeros", [slice(-64, -32), slice(-192, -160)], ids=["no gross", "no pots"])
 def test_a_record_that_divides_nothing_is_a_fault_and_no_crash(
     session: Economy, still: Remembered, zeros: slice
@@ -176,12 +148,6 @@ def test_two_endpoints_that_differ_are_found_out(session: Economy, still: Rememb
     liar: Any = Liar(still, with_a_wei_more(session, "AttributionRewards", "Withdrawn"))
     with pytest.raises(ChainError, match=r"different histories .* withdrawals"):
         read_contributor([still, liar], session.network, OWNER)
-
-
-def test_two_endpoints_that_agree_are_counted(session: Economy, still: Remembered, report: ContributorReport) -> None:
-    both = read_contributor([still, Remembered(session.client)], session.network, PAID)
-    assert both == report
-    assert both.num_endpoints == 2
 
 
 class Forgetful:
@@ -245,21 +211,6 @@ def test_a_contributor_needs_an_address_and_a_network_alone(run: Run, file: str,
     }
 
 
-def test_a_network_that_is_known_here_has_a_name(run: Run, home: Home, session: Economy, url: str) -> None:
-    keep_network(home, replace(session.network, rpc=(url,)))
-    ran = run("contributor", "show", PAID, "--network", session.network.network)
-    assert ran.status == 0, ran.stderr
-    assert "payout lists and the balance agree with the chain, as 1 endpoint told it" in ran.stdout
-    assert "review ends" in ran.stdout
-
-
-@pytest.mark.parametrize("by", ["day", "datanet", "adapter", "claim"])
-def test_rows_are_grouped(run: Run, file: str, by: str) -> None:
-    ran = run("contributor", "show", PAID, "--network", file, "--by", by)
-    assert ran.status == 0, ran.stderr
-    assert "harbour" in ran.stdout or by in ("day", "adapter")
-
-
 def test_the_csv_has_a_row_for_each_payout(run: Run, file: str, report: ContributorReport) -> None:
     ran = run("contributor", "show", PAID, "--network", file, "--csv")
     rows = list(csv.DictReader(StringIO(ran.stdout)))
@@ -269,32 +220,15 @@ def test_the_csv_has_a_row_for_each_payout(run: Run, file: str, report: Contribu
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (["0x12"], 2, "not an address"),
         ([PAID], 3, "name one with --network FILE"),
         ([PAID, "--network", "harbour-1"], 3, "no network 'harbour-1' is known here (none is)"),
-        ([PAID, "--network", "{file}", "--rpc", "ftp://a"], 2, "must begin with http:// or https://"),
         ([PAID, "--network", "{file}", "--rpc", "http://127.0.0.1:9"], 5, "does not answer"),
-        ([PAID, "--network", "{file}", "--csv", "--json"], 2, "either --csv or --json"),
     ],
 )
 def test_a_slip_is_explained(run: Run, file: str, words: list[str], code: int, why: str) -> None:
     ran = run("contributor", *[word.format(file=file) for word in words])
     assert ran.status == code
     assert why in ran.stderr
-
-
-def test_a_network_without_the_lists_ends_with_an_error_code(
-    run: Run, file: str, session: Economy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from openledger_node.chain.rpc_client import RpcClient
-
-    tell = without(session, "AttributionRewards", "Proposed", slice(None))
-    honest = RpcClient.logs
-    monkeypatch.setattr(RpcClient, "logs", lambda *arguments: tell(honest(*arguments)))
-    ran = run("contributor", PAID, "--network", file)
-    assert ran.status == 1
-    assert "not proven" in ran.stderr
-    assert "failed over 1 endpoint" in ran.stdout
 
 
 # ---- the page; test_contributor_page.py opens it in a browser
@@ -321,12 +255,3 @@ def test_the_page_loads_nothing_and_asks_one_endpoint(session: Economy) -> None:
 def test_a_network_cannot_put_markup_into_the_page(session: Economy) -> None:
     token = replace(session.network.token, symbol="</script><b>")
     assert "<b>" not in render_page(replace(session.network, token=token, rpc=('http://a"><b>',)))
-
-
-def test_the_page_is_written_once(run: Run, session: Economy, tmp_path: Path) -> None:
-    network, out = tmp_path / "network.json", tmp_path / "earnings.html"
-    write_network(network, session.network)
-    words = ("contributor", "page", "--network", str(network), "--out", str(out))
-    assert run(*words).status == 0
-    assert out.read_text() == render_page(session.network)
-    assert "exists already" in " ".join(run(*words).stderr.split())
