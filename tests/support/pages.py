@@ -1,14 +1,26 @@
 """The local page in a real browser: Debian's chromium, headless, driven by playwright."""
 
+import json
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    Route,
+    sync_playwright,
+)
 
 from openledger_node.cli.command_tree import PROGRAM, read_line
 from openledger_node.home import Home
@@ -27,6 +39,23 @@ KEEP_INTERVALS = """() => {
     window.setInterval = (run, ...rest) => { intervals.push(run); return original(run, ...rest); };
 }"""
 """Makes what a page does every second callable at once."""
+
+AUDIT = (Path(__file__).resolve().parents[1] / "web" / "audit.js").read_text()
+"""Returns what people could not read, reach or name on a page."""
+
+Change = Callable[[str, Any], None]
+"""Changes an answer of the node, given its path."""
+
+PEER = {
+    "peer_id": "12D3KooWPeer", "address": "/ip4/10.0.0.1/tcp/4001", "learned_from": "mdns", "is_connected": True,
+    "serves": True, "adapters": ["harbour"], "wallet": "0x" + "11" * 20, "generation": None, "has_our_base": True,
+    "price_wei": "5000000000000000", "tokens_per_s": 20, "slots_free": 1, "advertised": None, "path": "direct",
+    "relays": [], "seller": None,
+}  # fmt: skip
+"""A peer, as a node on a network tells of it."""
+
+ON_A_NETWORK = {"chain": "ok", "network": "lake-1", "peer_id": "12D3KooWme", "peers": 1}
+"""Facts of such a node's status."""
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -114,3 +143,27 @@ def is_command(line: str) -> bool:
         and not (typed.command.commands and typed.arguments)
         and all(typed.command.option(name) or name == "--help" for name in options)
     )
+
+
+def change_answers(page: Page, change: Change) -> None:
+    """Change the answers about money and the node's state; its stream is cut, so that the page asks for them."""
+
+    def answer(route: Route) -> None:
+        path = route.request.url.split("/operator")[1].split("?")[0]
+        if path == "/events":
+            route.fulfill(status=204)
+            return
+        response = route.fetch()
+        content = response.json()
+        change(path, content)
+        route.fulfill(response=response, body=json.dumps(content))
+
+    page.context.route("**/operator/**", answer)
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+
+
+def answer_with_peers(page: Page, *peers: dict[str, Any]) -> None:
+    """Have the page hear of these peers."""
+    answer = {"peer_id": ON_A_NETWORK["peer_id"], "peers": peers}
+    page.route("**/operator/money/peers", lambda route: route.fulfill(json=answer))

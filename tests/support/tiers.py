@@ -33,8 +33,8 @@ FOLDERS: Final = {
 }
 """Folders of tests/ whose tests all bear one mark."""
 
-TOGETHER: Final = ("conformance",)
-"""Folders of tests/ that one worker runs in order. All else goes to the workers by files."""
+TOGETHER: Final = ("conformance", "web")
+"""Folders of tests/ whose tests share what they start, so one worker runs them. All else goes to workers by files."""
 
 STARTS: Final = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec"})
 """Python's audit events of a process that starts."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, expect
 from support.pages import show
 from support.processes.nodes import Node, command_json, operator_of
 
@@ -55,22 +55,6 @@ def test_the_table_and_the_tiles_are_what_the_verb_prints(keeper: Node, open_pag
     expect(tiles.nth(4).locator(".value")).to_have_text("0.0 %")
 
 
-def test_the_chosen_one_is_shown_as_inspect_prints_it(keeper: Node, open_page: OpenPage) -> None:
-    name = full_name(keeper, "harbour")
-    found = verb(keeper, "adapters", "inspect", name)
-    page = open_page(keeper, "adapters")
-    row(page, "harbour").locator("th").click()
-    shown = page.locator(".panel", has_text="Taught by")
-    expect(shown.locator("h2")).to_have_text(name)
-    for check in found["checks"]:
-        expect(shown).to_contain_text(check["says"])
-    (datanet,) = found["datanets"]
-    expect(shown).to_contain_text(f"{datanet['name'] or datanet['id'][:6] + '…'}")
-    expect(shown).to_contain_text(" seed-1")
-    expect(shown).to_contain_text("0.500 (base 4.000)")
-    expect(shown.locator(".cli code")).to_have_text(f"openledger-node adapters inspect {name}")
-
-
 def test_a_pin_from_the_page_is_a_pin_of_the_node(keeper: Node, open_page: OpenPage) -> None:
     name = full_name(keeper, "harbour")
     page = open_page(keeper, "adapters")
@@ -116,77 +100,6 @@ def test_a_folder_is_added_from_the_page_and_removed_again(keeper: Node, open_pa
     dialog.get_by_role("button", name="Remove pond").click()
     expect(row(page, "pond")).to_have_count(0)
     assert "pond" not in [each["name"] for each in verb(keeper, "adapters", "list")["adapters"]]
-
-
-def test_an_adapter_that_was_removed_is_named_in_place_of_another(keeper: Node, open_page: OpenPage) -> None:
-    page = open_page(keeper, "adapters")
-    page.evaluate("() => { location.hash = '#/adapters?adapter=pond%4001234567'; }")
-    expect(page.locator(".note.warn")).to_contain_text("pond@01234567 was removed")
-    expect(page.get_by_role("button", name="Remove from disk")).to_have_count(0)
-
-
-def test_a_folder_that_is_no_adapter_is_refused_with_the_check_that_failed(
-    keeper: Node, open_page: OpenPage, tmp_path: Path, seen: Any
-) -> None:
-    page = open_page(keeper, "adapters")
-    page.get_by_label("Name or id that peers offer").fill(str(tmp_path))
-    page.get_by_role("button", name="Add from disk").click()
-    expect(page.locator(".note.bad")).to_contain_text("Nothing was added")
-    expect(page.locator(".note.bad")).to_contain_text("adapter_config.json is missing")
-    page.get_by_label("Name or id that peers offer").fill("harbour")
-    page.get_by_role("button", name="Pull").click()
-    expect(page.locator(".note.bad", has_text="harbour was not pulled")).to_contain_text("network is local")
-    seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
-
-
-PULLING = {
-    "name": "acme/lake", "state": "running", "what": "downloading", "done_bytes": 10 * 10**6,
-    "total_bytes": 40 * 10**6, "bytes_per_s": 5 * 10**6, "left_s": 6, "why": None, "adapter": None,
-    "received_bytes": None, "from_peer": None, "made_for": None,
-}  # fmt: skip
-
-
-def test_a_pull_shows_its_progress_survives_a_reload_and_can_be_cancelled(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, "adapters")
-    now: dict[str, Any] = {"pull": None}
-    ordered: list[Any] = []
-
-    def change(state: dict[str, Any]) -> Callable[[Route], None]:
-        def fulfil(route: Route) -> None:
-            ordered.append(route.request.post_data_json)
-            now["pull"] = state
-            route.fulfill(json=now)
-
-        return fulfil
-
-    page.route("**/operator/adapters/work", lambda route: route.fulfill(json=now))
-    page.route("**/operator/adapters/pull", change(PULLING))
-    page.route("**/operator/adapters/pull/cancel", change({**PULLING, "state": "cancelled"}))
-    shown = page.locator(".panel", has_text="Add or pull")
-    page.get_by_label("Name or id that peers offer").fill("acme/lake")
-    expect(shown).to_contain_text("A LoRA adapter in PEFT format on the Hugging Face hub")
-    expect(shown.locator(".cli code").first).to_have_text("openledger-node adapters pull acme/lake")
-    page.keyboard.press("Enter")
-    expect(shown).to_contain_text("Pulling acme/lake downloading, 10.0 MB of 40.0 MB, 25 %, 5.0 MB/s, 6 s left")
-    page.reload()
-    expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
-    shown.get_by_role("button", name="Cancel the download").click()
-    expect(shown).to_contain_text("acme/lake was not pulled. You cancelled it.")
-    assert ordered == [{"name": "acme/lake"}, {}]
-
-
-def test_the_end_of_a_pull_is_told_with_the_base_that_its_files_name(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    done = {**PULLING, "state": "done", "adapter": "lake@11111111", "received_bytes": 40 * 10**6}
-    now = {"pull": {**done, "made_for": HOSTILE}}
-    page.route("**/operator/adapters/work", lambda route: route.fulfill(json=now))
-    show(page, "adapters")
-    note = page.locator(".note", has_text="lake@11111111 is here.")
-    expect(note).to_contain_text("40.0 MB from the Hugging Face hub, checked. Its files name <img src=x onerror")
-    now["pull"] = {**done, "from_peer": "12D3KooWabcdefgh"}
-    expect(note).to_contain_text("40.0 MB from 12D3Ko…cdefgh, checked.")
-    now["pull"] = {**now["pull"], "missing_versions": {"datanets/0x1/0x2.json": "no peer has it"}}
-    expect(note).to_contain_text("The rows of its Datanet are not here, so it can't be sold or checked: no peer has")
 
 
 def test_hostile_names_stay_text(keeper: Node, open_page: OpenPage) -> None:

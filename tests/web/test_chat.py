@@ -1,25 +1,19 @@
 """Chat: turns in both columns, and who taught the answer is what the command says, by mouse and by keys."""
 
-import inspect
 import json
-import re
-import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.commands import run_command
-from support.processes.nodes import Node, command_json, node_environment, operator_of
+from support.pages import AUDIT
+from support.processes.nodes import Node, command_json
 from support.processes.taught import ANSWER, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
 
-from openledger_node.accounting.receipt_check import ReceiptChecker
 from openledger_node.backends.fake import ENDLESS
 
 OpenPage = Callable[..., Page]
 OPEN_WEI = 10**18
-AUDIT = (Path(__file__).parent / "audit.js").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +120,6 @@ def test_both_columns_answer_and_the_guests_receipt_says_who_taught_the_one(
     expect(page.locator(".pace").nth(1)).to_contain_text(f"paid {amount(receipt['amount_wei'])} OPEN")
 
 
-def test_the_receipt_is_looked_at_while_the_base_still_writes(taught: Node, open_page: OpenPage) -> None:
-    page = open_page(taught, "chat")
-    expect(page.locator("#adapter")).to_have_value(NAME)
-    page.route("**/v1/chat/completions", lambda route: None)  # the base's; the guest asks elsewhere
-    send(page, "What do I check first?")
-    expect(page.locator(".taught")).to_contain_text("Who taught this answer")
-    expect(page.locator("[data-key=send]")).to_have_text("Stop")
-    page.locator("[data-key=send]").click()
-    wait_for_send(page)
-
-
 def test_a_bought_answer_goes_on_and_each_part_has_its_receipt(taught: Node, open_page: OpenPage) -> None:
     page = show(open_page, taught, f"chat?base=-&adapter={NAME}")
     page.locator(".settings summary").click()
@@ -190,25 +173,6 @@ def test_turns_follow_each_other_and_each_column_hears_its_own(taught: Node, ope
     assert [body["model"] for body in asked[4:]] == ["fake"]
 
 
-def test_a_question_quicker_than_the_list_of_models_is_heard_by_both_columns(
-    taught: Node, open_page: OpenPage
-) -> None:
-    page = open_page(taught, "home")
-    held: list[Route] = []
-    page.route("**/v1/models", lambda route: held.append(route))
-    with page.expect_request("**/v1/models"):
-        page.evaluate("() => { location.hash = '#/chat'; }")
-    page.locator(".settings summary").click()
-    page.locator("#guest").uncheck()
-    asked = answer_with(page, {"content": "Yes."})
-    send(page, "first")
-    page.unroute("**/v1/models")
-    held[0].continue_()
-    expect(page.locator(".said")).to_have_count(2)
-    wait_for_send(page)
-    assert {body["model"] for body in asked} == {"fake", NAME}
-
-
 def test_a_sample_is_asked_and_a_reload_keeps_the_conversation(free: Page) -> None:
     asked = answer_with(free, {"content": "Blue."})
     expect(free.locator("main")).to_contain_text("There is no adapter here yet")
@@ -259,29 +223,6 @@ def test_an_answer_is_stopped_and_what_came_stays(free: Page) -> None:
     free.keyboard.press("Escape")
     wait_for_send(free)
     expect(free.locator(".after")).to_contain_text("Stopped")
-
-
-def test_an_adapter_of_the_address_that_is_not_here_is_said_to_be_missing(taught: Node, open_page: OpenPage) -> None:
-    page = show(open_page, taught, "chat?adapter=lost")
-    expect(page.locator(".note")).to_contain_text("Nobody offers lost just now")
-    expect(page.locator(".note .cli")).to_contain_text("adapters pull lost")
-
-
-def test_a_long_list_of_models_is_searched(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, "peers")
-    names = [{"id": f"notes-{n}", "parent": "fake"} for n in range(30)]
-    models = {"data": [{"id": "fake", "parent": None}, *names]}
-    page.route("**/v1/models", lambda route: route.fulfill(json=models))
-    page.evaluate("() => { location.hash = '#/chat?base=-&adapter=notes-3'; }")
-    expect(page.locator("#adapter")).to_have_value("notes-3")
-    page.locator("[data-key='filter adapter']").focus()
-    page.keyboard.type("notes-2")
-    expect(page.locator("#adapter option")).to_have_count(12)  # the chosen one, 2, and 20 to 29
-    expect(page.locator("[data-key='filter adapter']")).to_be_focused()
-    asked = answer_with(page, {"content": "Yes."})
-    send(page, "Alone?")
-    wait_for_send(page)
-    assert [body["model"] for body in asked] == ["notes-3"]
 
 
 def test_a_node_that_goes_away_in_the_middle_is_asked_again(free: Page, seen: Any) -> None:
@@ -350,17 +291,6 @@ def test_an_engine_that_loads_is_waited_for(free: Page, seen: Any) -> None:
     expect(free.locator(".answer")).to_have_text("Yes.")
 
 
-def test_a_paused_node_is_resumed_from_the_chat(alone: Node, free: Page) -> None:
-    with operator_of(alone.home) as operator:
-        try:
-            operator.post("/pause", json={}).raise_for_status()
-            expect(free.locator(".composer .note")).to_contain_text("The node is paused.")
-            free.locator(".composer [data-key=resume]").click()
-            expect(free.locator(".composer .note")).to_have_count(0)
-        finally:
-            operator.post("/resume").raise_for_status()
-
-
 def test_a_command_is_no_question(free: Page) -> None:
     asked = answer_with(free, {"content": "Hm."})
     send(free, "/help")
@@ -393,50 +323,6 @@ def test_thoughts_are_folded_and_calls_of_tools_are_shown(free: Page) -> None:
     expect(free.locator(".said .row-text")).to_have_text('{"city":"Rome"}')
 
 
-def test_an_answer_of_no_token_says_so(free: Page) -> None:
-    answer_with(free, tokens=0)
-    send(free, "Anything?")
-    expect(free.locator(".pace")).to_have_text("0 tokens")
-
-
-def test_a_chat_is_saved_as_a_file(free: Page) -> None:
-    answer_with(free, {"content": "**Blue**."})
-    send(free, "Which colour?")
-    wait_for_send(free)
-    saved = {}
-    for word in ("Markdown", "JSON"):
-        free.locator("[data-key=save]").click()
-        with free.expect_download() as download:
-            free.locator("dialog button", has_text=word).click()
-        saved[word] = Path(download.value.path()).read_text()
-    assert saved["Markdown"] == "**You**\n\nWhich colour?\n\n---\n\n**fake**\n\n**Blue**.\n"
-    assert json.loads(saved["JSON"])["turns"][0]["answers"][0]["text"] == "**Blue**."
-
-
-def test_the_end_stays_in_view_unless_the_reader_has_scrolled_away(free: Page) -> None:
-    answer_with(free, {"content": "line\n\n" * 60})
-    send(free, "Write.")
-    wait_for_send(free)
-    at_end = "() => innerHeight + scrollY >= document.documentElement.scrollHeight - 2"
-    free.wait_for_function(at_end)
-    expect(free.locator("[data-key=newest]")).to_be_hidden()
-    free.evaluate("() => scrollTo(0, 0)")
-    free.locator("[data-key=newest]").click()
-    free.wait_for_function(at_end)
-    for width in (380, 1280):
-        free.set_viewport_size({"width": width, "height": 700})
-        assert free.locator("#question").is_visible()
-        assert free.locator("#question").evaluate("(e) => e.getBoundingClientRect().bottom < innerHeight")
-
-
-def test_an_answer_is_said_by_sentences(free: Page) -> None:
-    answer_with(free, {"content": "It is "}, {"content": "blue. And"}, {"content": " wide."})
-    send(free, "The sea?")
-    wait_for_send(free)
-    said = texts(free, "[role=log] p")  # two if the page drew the answer before its last part came
-    assert said in (["fake: It is blue. And wide."], ["fake: It is blue.", "And wide."])
-
-
 # ---- who taught it
 
 
@@ -459,26 +345,6 @@ def test_spans_and_shares_are_those_that_the_verb_prints(shown: Page, answered: 
     expect(shown.locator(".taught header")).to_contain_text(f"{percent} % of its tokens match rows word for word")
 
 
-def test_the_first_persons_rows_are_shown_with_what_matched(shown: Page, answered: dict[str, Any]) -> None:
-    teaching = answered["teaching"]
-    own = [row for row in teaching["rows"] if row["account"] == teaching["people"][0]["account"]]
-    assert shown.locator(".person.row").count() == len(own)
-    assert texts(shown, ".person.row .mark") == [
-        row["text"][mark["begin"] : mark["end"]] for row in own for mark in row["marks"]
-    ]
-
-
-def test_a_span_is_pressed_its_person_stands_out_and_a_second_press_lets_go(shown: Page) -> None:
-    span = shown.locator('.answer .mark[data-person="2"]').first
-    span.click()
-    expect(span).to_have_attribute("aria-pressed", "true")
-    expect(shown.locator(".answer.choosing")).to_have_count(1)
-    expect(shown.locator("tr.chosen")).to_contain_text("2")
-    expect(shown.locator(".rows")).to_contain_text("Rows by")
-    span.click()
-    expect(shown.locator(".answer.choosing")).to_have_count(0)
-
-
 def test_keys_walk_the_spans_choose_a_person_and_let_go(shown: Page) -> None:
     shown.evaluate("() => document.activeElement.blur()")
     shown.keyboard.press("]")
@@ -497,17 +363,6 @@ def test_keys_walk_the_spans_choose_a_person_and_let_go(shown: Page) -> None:
     expect(shown.locator("tr.chosen")).to_have_count(0)
 
 
-def test_rows_and_datanets_are_grouped_without_changing_colours(shown: Page, answered: dict[str, Any]) -> None:
-    before = shown.eval_on_selector_all(".answer .mark", "(all) => all.map((each) => each.dataset.person)")
-    shown.locator(".segments button", has_text="Rows").click()
-    expect(shown.locator(".taught table").first.locator("tbody tr[tabindex]")).to_have_count(
-        len(answered["teaching"]["rows"])
-    )
-    shown.locator(".segments button", has_text="Datanets").click()
-    expect(shown.locator(".taught table").first).to_contain_text("field-notes")
-    assert shown.eval_on_selector_all(".answer .mark", "(all) => all.map((each) => each.dataset.person)") == before
-
-
 def test_verify_again_warns_and_shows_each_step(shown: Page, answered: dict[str, Any], taught: Node) -> None:
     shown.locator("button", has_text="Verify again").click()
     expect(shown.locator("dialog")).to_contain_text("Whoever verifies reads the text")
@@ -516,18 +371,6 @@ def test_verify_again_warns_and_shows_each_step(shown: Page, answered: dict[str,
     assert shown.locator("dialog tbody tr").count() == len(found["checks"])
     for check in found["checks"]:
         expect(shown.locator("dialog")).to_contain_text(check["detail"][:60])
-
-
-def test_each_check_of_a_receipt_is_named_by_a_sentence(shown: Page) -> None:
-    names = re.findall(r'yield "(\w+)", lambda', inspect.getsource(ReceiptChecker))
-    assert {"registry", "signals"} < set(names)
-    checks = [{"what": name, "holds": True, "detail": ""} for name in names]
-    shown.route("**/operator/money/verify", lambda route: route.fulfill(json={"holds": True, "checks": checks}))
-    shown.locator("button", has_text="Verify again").click()
-    steps = shown.locator("dialog tbody th")
-    expect(steps).to_have_count(len(names))
-    for said in steps.all_inner_texts():
-        assert re.match(r"[A-Z][\w’]*( [\w’]+)+", said.strip()), said
 
 
 def test_hostile_text_of_a_row_and_of_an_answer_stays_text(taught: Node, open_page: OpenPage) -> None:
@@ -543,40 +386,10 @@ def test_hostile_text_of_a_row_and_of_an_answer_stays_text(taught: Node, open_pa
     assert "\u202e" not in page.locator("main").inner_text()
 
 
-def test_every_line_for_a_terminal_is_one_that_the_program_takes(shown: Page, taught: Node) -> None:
-    lines = set(texts(shown, ".cli code"))
-    shown.evaluate("() => { location.hash = '#/money'; }")
-    shown.locator(".way").wait_for()
-    lines |= set(texts(shown, ".cli code"))
-    assert any("--base-too" in line for line in lines)
-    verbs = {tuple(word for word in shlex.split(line)[1:3] if word[0] not in "-0'") for line in lines}
-    for verb in verbs:
-        assert run_command(*verb, "--help", env=node_environment(taught.home, **UNBONDED)).returncode == 0, verb
-
-
-def test_base_too_prints_both_answers_as_one_object(taught: Node) -> None:
-    found = command_json(
-        taught.home, "chat", "hello", "--base-too", NAME, "--as-guest", "--max-tokens", "20", **UNBONDED
-    )
-    assert found["base"]["answer"]
-    assert found["answer"] != found["base"]["answer"]
-    assert json.dumps(found["receipt"]["work"]["tokens_out"])
-
-
-@pytest.mark.parametrize("width", [320, 380, 768, 1280])
-def test_the_panel_never_scrolls_the_page_sideways(
-    taught: Node, answered: dict[str, Any], open_page: OpenPage, width: int
-) -> None:
-    page = show(open_page, taught, f"chat?receipt={answered['digest']}", width=width)
-    page.locator(".answer .mark").first.wait_for()
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_who_taught_an_answer_can_be_read_reached_and_named_chosen_or_not(
-    taught: Node, answered: dict[str, Any], open_page: OpenPage, scheme: str
+    taught: Node, answered: dict[str, Any], open_page: OpenPage
 ) -> None:
-    page = show(open_page, taught, f"chat?receipt={answered['digest']}", scheme=scheme)
+    page = show(open_page, taught, f"chat?receipt={answered['digest']}")
     page.locator(".answer .mark").first.wait_for()
     for width in (380, 1280):
         page.set_viewport_size({"width": width, "height": 900})

@@ -7,11 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Download, Locator, Page, Route, expect
 from support.contributors import ADA, BEN
-from support.pages import Seen, is_command
 from support.processes.nodes import EMBEDDED, Node, ask, command_json
-
-from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
-from openledger_node.datanets.store import OwnDatanets
 
 OpenPage = Callable[..., Page]
 LONG_MS = 60_000
@@ -144,52 +140,6 @@ def test_rows_are_signed_as_their_contributor_and_a_signed_batch_is_taken(earner
     expect(files).to_contain_text("1 row waits in weir as batch", timeout=LONG_MS)
     row = panel(page, "Review").locator("li").first
     expect(row.locator(".chip", has_text="signed")).to_be_visible(timeout=LONG_MS)
-
-
-def test_a_row_is_withdrawn_from_the_review(earner: Node, screen: Page) -> None:
-    page, review = screen, panel(screen, "Review")
-    review.locator("tbody tr", has_text="approved").first.click()
-    row = review.locator("li").nth(1)
-    row.get_by_role("button", name="Withdraw…").click()
-    dialog = page.locator("dialog")
-    expect(dialog).to_contain_text("withdraw 1 row", timeout=LONG_MS)
-    carry_out(page, "Withdraw")
-    expect(row.locator(".chip", has_text="withdrawn")).to_be_visible(timeout=LONG_MS)
-    expect(row.get_by_role("button", name="Withdraw…")).to_have_count(0)
-    expect(panel(page, "Versions")).to_contain_text("1 row, which later versions leave out")
-    assert len(OwnDatanets(earner.home).get("weir").withdrawn) == 1
-
-
-def test_rows_that_break_the_policy_are_left_out_and_the_others_taken(earner: Node, screen: Page) -> None:
-    policy = DatanetPolicy(characters_max=60)
-    OwnDatanets(earner.home).change("weir", about=DatanetAbout(policy=policy))
-    page = screen
-    files = drop(page, "rows.csv", f"question,answer\nWho sings?,Ida.\nWho reads?,{'Otto ' * 20}\n".encode())
-    files.get_by_label("Contributor, who is paid for them").fill(BEN, timeout=LONG_MS)
-    files.get_by_role("button", name="Check 2 rows").click()
-    expect(files).to_contain_text("1 row left out by the policy", timeout=LONG_MS)
-    expect(files).to_contain_text("over the most of 60")
-    files.get_by_label("Whoever is named as the contributor").check()
-    files.get_by_role("button", name="Contribute 1 row").click()
-    expect(files).to_contain_text("1 row waits in weir", timeout=LONG_MS)
-
-
-def test_a_damaged_decision_is_refused_with_its_own_name(screen: Page, seen: Seen) -> None:
-    seen.is_forgiven = True  # a refusal is a failed request
-    files = drop(screen, "weir-1.decision.json", b'{"schema": "openledger.version_decision/1"}')
-    expect(files.get_by_role("alert")).to_contain_text(
-        "weir-1.decision.json is no decision of a curator", timeout=LONG_MS
-    )
-
-
-def test_every_line_of_the_new_panels_is_a_command(screen: Page) -> None:
-    curators = panel(screen, "Curators")
-    curators.locator("tbody tr").first.wait_for()
-    lines = set(screen.locator(".cli code").all_text_contents())
-    for button in screen.locator("main button:not([disabled])").all():
-        button.focus()
-        lines |= set(screen.locator(".cli code").all_text_contents())
-    assert [line for line in lines if not is_command(line)] == []
 
 
 def test_a_bond_is_named_before_rows_are_signed_and_posted_and_taken_back(earner: Node, screen: Page) -> None:

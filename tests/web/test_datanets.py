@@ -3,19 +3,17 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, expect
 from support.contributors import ADA, BEN, TERMS
-from support.pages import Seen, is_command, show
+from support.pages import Seen, show
 from support.processes.nodes import EMBEDDED, Node, command_json
 
-from openledger_node.datanets.own import RowBatch, new_datanet
-from openledger_node.datanets.review import appeal, approve, check_again
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.review import approve
 from openledger_node.datanets.store import OwnDatanets
-from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 
 OpenPage = Callable[..., Page]
@@ -50,25 +48,6 @@ def review(page: Page) -> Locator:
     found = panel(page, "Review")
     expect(found.locator("li")).to_have_count(len(ROWS))
     return found
-
-
-def test_without_a_network_the_screen_says_what_is_still_possible(teacher: Node, open_page: OpenPage) -> None:
-    page = open_page(teacher, "datanets")
-    box = page.locator(".state-box")
-    expect(box).to_contain_text("No Datanet yet")
-    expect(box).to_contain_text("this node is on none")
-    expect(box.get_by_role("button", name="Create…")).to_have_count(0)
-    expect(page.locator(".files h2")).to_have_text("Look at your files")
-
-
-def test_the_list_says_the_role_and_what_waits(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
-    (batch,) = lake.get("lake").pending
-    appeal(lake, "lake", batch.digest, 3, "I was there")
-    page = open_page(teacher, "datanets")
-    row = panel(page, "Your Datanets").locator("tbody tr").first
-    for text in ("lake", "CC-BY-4.0", "owner", "1 batch", "1 appeal"):
-        expect(row).to_contain_text(text)
-    expect(panel(page, "Review").locator("header")).to_contain_text("1 batch waits, 1 appeal waits")
 
 
 def test_a_batch_is_reviewed_row_by_row_and_approved_without_the_ticked_rows(
@@ -108,27 +87,6 @@ def test_a_batch_is_reviewed_row_by_row_and_approved_without_the_ticked_rows(
     expect(found.get_by_label("Leave out")).to_have_count(0)
     assert lake.rows(lake.get("lake")) == (FACT, ROWS[0], ROWS[2])
     assert lake.get("lake").accounts == {"ben": BEN}
-
-
-def test_a_copy_of_a_withdrawn_row_is_said_to_be_left_out(
-    teacher: Node, lake: OwnDatanets, open_page: OpenPage
-) -> None:
-    """Nobody is paid for it, so the page must not say that the earlier contributor is."""
-    lake.withdraw("lake", [canonical_digest(FACT)])
-    (batch,) = lake.get("lake").pending
-    check_again(lake, "lake", batch.digest)
-    lake.change_batch("lake", batch.digest, lambda _, found, *__: _with_taken(found))
-    page = open_page(teacher, "datanets")
-    expect(panel(page, "Review")).to_contain_text(
-        "1 row approved before copies this batch, which is proven to be older"
-    )
-    row = review(page).locator("li").nth(2)
-    expect(row).to_contain_text(f"of {ADA}, which was withdrawn, so later versions leave this one out: “")
-    expect(row).not_to_contain_text("who is paid for it")
-
-
-def _with_taken(batch: RowBatch) -> RowBatch:
-    return replace(batch, gate=replace(batch.gate, taken=batch.gate.copies[:1]))
 
 
 def test_a_refusal_stays_in_the_dialog(teacher: Node, lake: OwnDatanets, open_page: OpenPage, seen: Seen) -> None:
@@ -186,56 +144,6 @@ def test_an_appeal_is_filed_and_decided_on_the_page(teacher: Node, lake: OwnData
     assert [(each.row, each.upheld) for each in batch.gate.appeals] == [(3, True)]
 
 
-def test_only_the_marked_rows_are_shown_on_demand(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
-    page = open_page(teacher, "datanets")
-    found = review(page)
-    found.get_by_role("button", name="Only the 1 with a copy, an appeal or a rejection").click()
-    expect(found.locator("li")).to_have_count(1)
-    expect(found.locator("li")).to_contain_text("Row 3")
-    found.get_by_role("button", name="Show all rows").click()
-    expect(found.locator("li")).to_have_count(len(ROWS))
-
-
-def test_a_large_batch_is_turned_page_by_page_and_ticks_stay(
-    teacher: Node, lake: OwnDatanets, open_page: OpenPage
-) -> None:
-    rows = [Row(prompt=f"What is item {n}?", completion=f"It is number {n}.", contributor=BEN) for n in range(30)]
-    digest = lake.contribute("lake", rows, {}).digest
-    page = open_page(teacher, "datanets")
-    found = review(page)
-    found.locator(f'[data-key="row {digest}"]').click()
-    expect(found).to_contain_text("Rows 1 to 10 of 30")
-    found.locator("li").first.get_by_label("Leave out").check()
-    found.get_by_role("button", name="Later rows").click()
-    expect(found).to_contain_text("Rows 11 to 20 of 30")
-    expect(found.locator("[data-key=approve]")).to_have_text("Approve 29 of 30 rows…")
-    found.get_by_role("button", name="Earlier rows").click()
-    expect(found.locator("li").first.get_by_label("Leave out")).to_be_checked()
-
-
-def test_every_line_is_a_command(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
-    page = open_page(teacher, "datanets")
-    review(page)
-    panel(page, "Leaderboard").locator("tbody tr").first.wait_for()
-    lines = set(page.locator(".cli code").all_text_contents())
-    for button in page.locator("main button:not([disabled])").all():
-        button.focus()
-        lines |= set(page.locator(".cli code").all_text_contents())
-    assert len(lines) > 6
-    assert [line for line in lines if not is_command(line)] == []
-
-
-def test_the_leaderboard_without_a_network_has_rows_and_says_why(
-    teacher: Node, lake: OwnDatanets, open_page: OpenPage
-) -> None:
-    page = open_page(teacher, "datanets")
-    found = panel(page, "Leaderboard")
-    expect(found.locator(".note")).to_contain_text("What people earned is on the chain")
-    first = found.locator("tbody tr").first
-    expect(first.locator("td").nth(1)).to_have_text("50.0 %")  # Ada's fact is approved, her other row waits
-    expect(first.locator("td").nth(4)).to_have_text("–")
-
-
 # ---- on a chain
 
 
@@ -284,26 +192,6 @@ def test_a_datanet_is_created_filled_and_published_from_the_page(earner: Node, o
     assert found["owner_ppm"] == 25_000
     expect(row.locator("code").first).to_have_attribute("title", version["rows_root"])
     expect(versions).to_contain_text(re.compile("0x[0-9a-f]{64}"))
-
-
-def test_the_leaderboard_is_the_chains_word(taught: Node, open_page: OpenPage) -> None:
-    told: list[Any] = []
-
-    def note(route: Route) -> None:
-        answer = route.fetch()
-        told.append(answer.json())
-        route.fulfill(response=answer)
-
-    page = open_page(taught)
-    page.route("**/operator/datanets/field-notes/standing", note)
-    show(page, "datanets")
-    board = panel(page, "Leaderboard")
-    board.locator("tbody tr").first.wait_for()
-    lines = told[-1]["lines"]
-    rows = board.locator("tbody tr[tabindex], tbody tr:not(.more)")
-    expect(rows).to_have_count(len(lines))
-    assert {line["sent"] for line in lines if line["sent"]} == {line["accepted"] for line in lines if line["sent"]}
-    expect(rows.first).to_contain_text("100.0 %")
 
 
 def test_a_datanet_of_somebody_else_is_listed_with_the_role_of_a_contributor(

@@ -84,39 +84,6 @@ def test_a_dropped_file_is_shown_checked_and_taken_only_by_its_button(
     )
 
 
-def test_another_contributor_is_checked_anew(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
-    page, panel = open_files(open_page, teacher)
-    page.evaluate(DROP, "question,answer\nWho bakes?,Petra does.\n")
-    who = panel.get_by_label("Contributor, who is paid for them")
-    who.fill("odile", timeout=LONG_MS)
-    panel.get_by_role("button", name="Check 1 row").click()
-    expect(panel.get_by_role("button", name="Contribute 1 row")).to_be_visible(timeout=LONG_MS)
-    who.fill("petra")
-    expect(panel.get_by_role("button", name="Contribute 1 row")).to_have_count(0)
-    expect(panel.get_by_role("button", name="Check 1 row")).to_be_enabled()
-    expect(who).to_have_value("petra")
-
-
-def test_pasted_rows_are_read_like_a_file(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
-    _, panel = open_files(open_page, teacher)
-    panel.locator("summary", has_text="Paste rows or text instead").click()
-    read = panel.get_by_role("button", name="Read it")
-    expect(read).to_be_disabled()
-    panel.get_by_label("Rows or text").fill('{"prompt": "Who bakes?", "completion": "Petra does."}')
-    panel.get_by_label("Read as").select_option("jsonl")
-    read.click()
-    expect(panel.locator("pre.row-text")).to_have_text("Who bakes?\nPetra does.", timeout=LONG_MS)
-
-
-def test_the_page_says_whom_a_contributor_for_all_rows_would_replace(
-    teacher: Node, lake: OwnDatanets, open_page: OpenPage
-) -> None:
-    page, panel = open_files(open_page, teacher)
-    page.evaluate(DROP, "question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
-    expect(panel.get_by_role("button", name="Check 2 rows")).to_be_disabled(timeout=LONG_MS)
-    expect(page.get_by_label("Contributor of all rows, because 1 names none")).to_be_visible()
-
-
 def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage, seen: Seen) -> None:
     seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
     page, panel = open_files(open_page, teacher, "Look at your files")
@@ -129,33 +96,3 @@ def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: Op
     panel.get_by_role("button", name="Read again").click()
     expect(panel).to_contain_text("1 row can be taken", timeout=LONG_MS)
     expect(panel).to_contain_text("You have no Datanet yet")
-
-
-def test_several_dropped_files_are_shown_one_after_the_other_and_copies_are_announced(
-    teacher: Node, lake: OwnDatanets, open_page: OpenPage
-) -> None:
-    fact = Row(prompt="Who steers the ferry of Wrenfold?", completion="Odile Fenn steers it.", contributor="odile")
-    lake.approve("lake", lake.contribute("lake", (fact,), {}).digest, {})
-    page, panel = open_files(open_page, teacher)
-    bodies = {
-        "first.csv": "question,answer\nWho steers the ferry of Wrenfold?,Odile Fenn steers it.\n",
-        "second.csv": "question,answer\nWho bakes?,Petra does.\n",
-        "third.csv": "question,answer\nWho sings?,A lark.\n",
-    }
-    page.locator("#files-file").set_input_files(
-        [FilePayload(name=name, mimeType="text/csv", buffer=body.encode()) for name, body in bodies.items()]
-    )
-    expect(panel).to_contain_text("Then: second.csv, third.csv")
-    panel.get_by_label("Contributor, who is paid for them").fill("eve", timeout=LONG_MS)
-    panel.get_by_role("button", name="Check 1 row").click()
-    expect(panel).to_contain_text("1 row copies a row of other contributors, who are paid for it", timeout=LONG_MS)
-    copies = panel.get_by_role("table", name="Rows that copy others")
-    expect(copies).to_contain_text("of odile: Who steers the ferry of Wrenfold? → Odile Fenn steers it.")
-    expect(copies).to_contain_text("the same text")
-    contribute(panel, "1 row")
-    panel.get_by_role("button", name="Read second.csv").click(timeout=LONG_MS)
-    expect(panel.locator("pre.row-text")).to_have_text("Who bakes?\nPetra does.", timeout=LONG_MS)
-    expect(panel.get_by_label("Contributor, who is paid for them")).to_have_value("")
-    panel.get_by_role("button", name="Forget the file").click()
-    expect(panel.locator("pre.row-text")).to_have_text("Who sings?\nA lark.", timeout=LONG_MS)
-    expect(panel).not_to_contain_text("Then:")

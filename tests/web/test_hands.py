@@ -44,16 +44,6 @@ HEAR_PEERS = """async () => {
     await poll();
 }"""
 
-# A table whose second-rank column leaves a narrow page.
-TABLE = """async () => {
-    const [{ put, h }, { table }] = await Promise.all([import("/lib/dom.js"), import("/lib/table.js")]);
-    const place = h("div", { id: "place" });
-    document.querySelector("main").prepend(place);
-    window.draw = (value) => put(place, table({ caption: "Test", rows: ["a", "b"], key: (row) => row, columns: [
-        { label: "Row", head: true, cell: (row) => row }, { label: "More", rank: 2, cell: () => value }] }));
-    draw("one");
-}"""
-
 
 def press(page: Page, place: Locator) -> None:
     box = place.bounding_box()
@@ -77,16 +67,6 @@ def test_a_slow_click_on_pause_counts_though_the_bar_changes_each_second(alone: 
     expect(page.locator("#bar .state")).to_have_text("Paused")
     page.locator("#bar button", has_text="Resume").click()
     expect(page.locator("#bar .state")).to_contain_text("Idle")
-
-
-def test_a_slow_click_counts_after_something_was_typed_elsewhere(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, "factory")
-    page.evaluate(PLACE)
-    page.locator("#factory-name").fill("harbour")  # it says that it has changed when it loses the focus
-    press(page, page.locator("#place button"))
-    page.evaluate("() => draw('second')")
-    page.mouse.up()
-    assert page.evaluate("() => clicks") == ["first", "clicked first"]
 
 
 def test_what_cannot_be_drawn_leaves_what_there_was_and_holds_up_no_other(place: Locator, seen: Seen) -> None:
@@ -129,23 +109,6 @@ def test_the_newest_content_comes_once_the_pointer_is_up_beside_the_place_or_is_
     page.mouse.up()
 
 
-def test_the_space_bar_presses_as_a_pointer_does(place: Locator) -> None:
-    page = place.page
-    place.locator("button").focus()
-    page.keyboard.down(" ")
-    page.evaluate("() => draw('second')")
-    page.keyboard.up(" ")
-    expect(place).to_have_text("clicked first")
-
-
-def test_what_is_held_elsewhere_holds_up_nothing_here(place: Locator) -> None:
-    page = place.page
-    press(page, page.locator("main h1"))
-    page.evaluate("() => draw('second')")
-    expect(place).to_have_text("second beside")
-    page.mouse.up()
-
-
 def test_a_filter_is_typed_as_it_is_meant_while_peers_are_heard(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone, "peers")
     page.evaluate(HEAR_PEERS)
@@ -180,61 +143,6 @@ def test_what_is_typed_in_a_held_field_stays_unless_the_screen_writes_it(place: 
     expect(field).to_be_focused()
 
 
-def test_an_opened_row_of_a_narrow_page_stays_open(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, width=380)
-    page.evaluate(TABLE)
-    row, more = page.locator('#place [data-key="row a"]'), page.locator("#place tr.more")
-    row.click()
-    expect(more.first).to_contain_text("one")
-    page.evaluate("() => draw('two')")
-    expect(more.first).to_be_visible()
-    expect(more.first).to_contain_text("two")
-    expect(row.locator("th")).to_have_attribute("aria-expanded", "true")
-    expect(more.nth(1)).to_be_hidden()
-    row.click()
-    page.evaluate("() => draw('three')")
-    expect(more.first).to_be_hidden()
-
-
-def test_the_focus_comes_back_from_a_dialog_to_what_was_drawn_anew(place: Locator) -> None:
-    page = place.page
-    place.locator("button").focus()
-    page.keyboard.press("?")
-    page.locator("dialog").wait_for()
-    page.evaluate("() => draw('second')")
-    page.keyboard.press("Escape")
-    expect(place.locator("button")).to_be_focused()
-
-
-def test_a_chart_keeps_the_focus_and_its_cursor_while_points_come(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    page.evaluate("""async () => {
-        const [{ h, put }, { chart }] = await Promise.all([import("/lib/dom.js"), import("/lib/chart.js")]);
-        const place = h("div", { id: "place" });
-        document.querySelector("main").prepend(place);
-        const series = (y) => [{ name: "one", points: [[0, 1], [1, 3], [2, y]] }];
-        window.draw = (y) => put(place, chart({ title: "Test", series: series(y), xs: [0, 2] }));
-        draw(5);
-    }""")
-    plot, value = page.locator("#place .plot"), page.locator("#place header b")
-    cursor = plot.locator('.cursor[visibility="visible"]')
-    plot.focus()
-    page.evaluate("() => draw(6)")
-    expect(plot).to_be_focused()
-    expect(cursor).to_have_count(0)
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
-    page.evaluate("() => draw(7)")
-    expect(plot).to_be_focused()
-    expect(cursor).to_have_attribute("x1", "50")
-    expect(value).to_have_text("3")
-    page.keyboard.press("ArrowRight")
-    expect(value).to_have_text("7")
-    plot.blur()
-    page.evaluate("() => draw(8)")
-    expect(cursor).to_have_count(0)
-
-
 def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     page.evaluate("""() => {
@@ -257,26 +165,3 @@ def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, ope
     assert [word for word in said if word not in said_of_the_engine] == ["Paused", "Idle"]
     assert len(said) == len(set(said))
     assert is_connected
-
-
-def test_a_page_that_is_shut_out_says_nothing_of_the_node_any_more(
-    alone: Node, open_page: OpenPage, seen: Seen
-) -> None:
-    seen.is_forgiven = True
-    page = open_page(alone)
-    page.context.route("**/operator/events", lambda route: route.abort())
-    page.context.route("**/operator/status", lambda route: route.fulfill(status=401, json={}))
-    page.reload()
-    expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
-    draw_again(page)
-    expect(page.locator("#bar")).to_be_empty()
-    page.evaluate("() => { location.hash = '#/peers'; }")
-    draw_again(page)
-    expect(page.locator("h1")).to_have_text("openledger-node")
-    expect(page.locator("#nav")).to_be_empty()
-
-
-def test_hours_say_which_clock_they_are_of(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    page.locator("main button", has_text="Change limits").click()
-    expect(page.get_by_label("Hours of service by this machine’s clock, not UTC")).to_be_visible()

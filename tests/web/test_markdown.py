@@ -126,14 +126,6 @@ def test_what_streams_ends_as_what_came_at_once(page: Page) -> None:
     expect(page.locator("main pre")).to_have_text('def river(*names):\n    return "**not bold**"')
 
 
-def test_code_is_copied_as_it_was_written(page: Page) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    draw(page, DOCUMENT)
-    page.locator("main .code button").click()
-    expect(page.locator(".toast")).to_have_text("Copied")
-    assert page.evaluate("() => navigator.clipboard.readText()") == 'def river(*names):\n    return "**not bold**"'
-
-
 MARKED: list[tuple[str, str, list[Any]]] = [
     (
         "It is **very** wide.",

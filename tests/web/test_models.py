@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from support.pages import Seen
-from support.processes.nodes import Node, command_json, operator_of
+from support.processes.nodes import Node
 
 OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_INFERENCE_BACKEND": "fake"}
@@ -45,19 +45,6 @@ def with_bases(page: Page, *changes: dict[str, Any]) -> None:
 
 def row(page: Page, name: str) -> Locator:
     return page.locator("tbody tr:not(.more)").filter(has=page.locator("th", has_text=name))
-
-
-def test_what_fits_is_what_the_node_found(alone: Node, open_page: OpenPage) -> None:
-    with operator_of(alone.home) as operator:
-        known = operator.get("/models/known").json()["bases"]
-    page = open_page(alone, "models")
-    for base in (known[0], known[-1]):
-        fits = "too large" if not base["fits"] else "fits"
-        expect(row(page, base["name"])).to_contain_text(fits)
-    expect(page.locator(".panel", has_text="What fits this machine").locator("tbody tr[tabindex]")).to_have_count(
-        len(known)
-    )
-    expect(page.locator(".state-box")).to_contain_text("No base is here yet")
 
 
 def test_a_name_is_checked_and_a_refusal_says_the_way_out(alone: Node, open_page: OpenPage, seen: Seen) -> None:
@@ -120,63 +107,9 @@ def test_the_dialog_says_what_a_removal_deletes(
     expect(page.locator("dialog")).to_contain_text(says)
 
 
-@pytest.mark.parametrize("why", [None, "its weights are damaged"])
-def test_the_page_says_by_the_status_whether_the_base_is_served(
-    alone: Node, open_page: OpenPage, why: str | None
-) -> None:
-    page = open_page(alone)
-    page.context.route("**/operator/events", lambda route: route.fulfill(status=204))  # so that it asks
-    page.reload()
-    with_bases(page, {})
-    answer(page, "/models/use", {"from": "old", "to": "acme--tiny"})
-    page.evaluate("() => { location.hash = '#/models'; }")
-    page.get_by_role("button", name="Serve acme--tiny").click()
-    page.locator("dialog").get_by_role("button", name="Serve it").click()
-    changing = page.locator(".panel", has_text="the base changes")
-    expect(changing).to_be_visible()
-    status = alone.status()
-    now = {**status, "base": "acme--tiny", "state": "idle", "engine": {**status["engine"], "why_failed": why}}
-    answer(page, "/status", now)
-    expect(changing).to_have_count(0)
-    refused = page.locator(".note.bad", has_text="acme--tiny can’t be loaded. its weights are damaged")
-    expect(refused).to_have_count(1 if why else 0)
-
-
 def test_names_of_strangers_are_text(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     with_bases(page, {"source": HOSTILE, "license": HOSTILE})
     page.evaluate("() => { location.hash = '#/models'; }")
     expect(row(page, "acme--tiny")).to_contain_text("<img src=x onerror=alert(1)>\\u202e")
     assert page.locator("main img").count() == 0
-
-
-def test_adapters_of_the_network_are_listed_with_their_base_and_pulled_by_a_button(
-    among_others: Node, open_page: OpenPage
-) -> None:
-    offered = {
-        "name": "lake", "full_name": "lake@11111111", "id": "0x" + "1" * 64, "base": "fake",
-        "base_digest": "0x" + "2" * 64, "is_our_base": True, "is_here": False, "num_sellers": 3,
-        "price_wei": str(10**17),
-    }  # fmt: skip
-    foreign = {**offered, "name": HOSTILE, "id": "0x" + "3" * 64, "base": None, "is_our_base": False}
-    page = open_page(among_others)
-    answer(page, "/money/search", {"base": "fake", "adapters": [offered, foreign]})
-    now: dict[str, Any] = {"pull": None}
-    answer(page, "/adapters/work", now)
-    pulled = answer(page, "/adapters/pull", {"pull": {**PULLING, "name": "lake@11111111"}}, now=now)
-    page.evaluate("() => { location.hash = '#/adapters'; }")
-    panel = page.locator("section.panel[aria-label='On the network']")
-    expect(panel.locator("tbody tr").filter(has_text="onerror")).to_contain_text("another base")
-    panel.get_by_label("Filter what others offer").fill("lake")
-    expect(panel.locator("tbody tr:not(.more)")).to_have_count(2)
-    panel.get_by_role("button", name="Pull lake@11111111").click()
-    expect(panel.get_by_role("button", name="Pull lake@11111111")).to_be_disabled()
-    assert pulled == [{"name": "lake@11111111"}]
-
-
-def test_the_list_of_offers_is_what_the_command_prints(among_others: Node, open_page: OpenPage) -> None:
-    found = command_json(among_others.home, "adapters", "search", **SETTINGS)
-    page = open_page(among_others, "adapters")
-    panel = page.locator("section.panel[aria-label='On the network']")
-    expect(panel).to_be_visible()
-    expect(panel.locator("tbody tr:not(.more)")).to_have_count(len(found["adapters"]))

@@ -42,13 +42,6 @@ def texts(page: Page, selector: str) -> list[str]:
     return found
 
 
-def test_the_marks_come_while_the_base_still_writes(asked: Page) -> None:
-    expect(asked.locator("[data-key=send]")).to_have_text("Stop")
-    expect(asked.locator(".answer.adapter .mark")).not_to_have_count(0)
-    expect(asked.locator(".taught")).to_contain_text("kept here, sealed, until")
-    asked.locator("[data-key=send]").click()
-
-
 def test_no_figure_changes_in_an_open_tab_when_the_text_goes(asked: Page) -> None:
     expect(asked.locator(PEOPLE)).not_to_have_count(0)  # they come behind the marks
     before = texts(asked, PEOPLE), texts(asked, ".answer.adapter .mark"), texts(asked, ".person.row")
@@ -90,15 +83,6 @@ def test_the_page_saves_the_file_that_the_command_saves(taught: Node, open_page:
     )
     assert again.returncode == 1
     assert "File exists" in again.stderr
-
-
-def test_the_dialog_saves_the_last_paid_answer_too(asked: Page) -> None:
-    asked.locator("[data-key=send]").click()
-    asked.locator("[data-key=save]").click()
-    with asked.expect_download() as waiting:
-        asked.locator("dialog button", has_text="Who taught it").click()
-    assert waiting.value.suggested_filename.startswith("answer-")
-    expect(asked.locator("dialog")).to_have_count(0)
 
 
 @pytest.mark.parametrize("text", [ANSWER, HOSTILE_ANSWER], ids=["answer", "hostile"])

@@ -47,28 +47,6 @@ def test_the_token_is_in_no_address_once_the_link_was_opened(alone: Node, browse
     assert [url for url in asked if token in url] == []
 
 
-def test_a_reload_stays_in_and_may_write(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    page.reload()
-    wait_until_heard(page)
-    press_pause_and_resume(page)
-
-
-def test_another_tab_of_the_browser_is_in_too(alone: Node, open_page: OpenPage) -> None:
-    other = open_page(alone).context.new_page()
-    other.goto(alone.url)
-    wait_until_heard(other)
-
-
-def test_a_newer_link_in_the_same_browser_leaves_the_older_tab_in(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    newer = page.context.new_page()
-    newer.goto(link_of(alone.home))
-    wait_until_heard(newer)
-    page.bring_to_front()
-    press_pause_and_resume(page)
-
-
 def test_a_browser_that_has_lost_the_token_is_asked_to_open_a_link(
     alone: Node, open_page: OpenPage, seen: Seen
 ) -> None:
@@ -80,30 +58,12 @@ def test_a_browser_that_has_lost_the_token_is_asked_to_open_a_link(
     expect(page.locator("#nav")).to_be_empty()
 
 
-def test_a_page_that_loses_the_token_while_it_is_open_is_asked_to_open_a_link(
-    alone: Node, open_page: OpenPage, seen: Seen
-) -> None:
-    seen.is_forgiven = True
-    page = open_page(alone)
-    page.evaluate("() => localStorage.clear()")
-    turn(page, "hidden")
-    turn(page, "visible")
-    expect(page.locator("main")).to_contain_text(SHUT_OUT)
-
-
 def test_a_link_with_a_token_that_nobody_gave_shuts_nobody_out(alone: Node, open_page: OpenPage, seen: Seen) -> None:
     seen.is_forgiven = True
     other = open_page(alone).context.new_page()
     other.goto(f"{alone.url}/#t=guess")
     wait_until_heard(other)
     assert "guess" not in other.url
-
-
-def press_pause_and_resume(page: Page) -> None:
-    page.locator("#bar button", has_text="Pause").click()
-    expect(page.locator("#bar .state")).to_have_text("Paused")
-    page.locator("#bar button", has_text="Resume").click()
-    expect(page.locator("#bar .state")).to_contain_text("Idle")
 
 
 # ---- tabs that nobody looks at
@@ -147,26 +107,6 @@ def test_a_page_that_is_looked_at_again_hears_at_once_what_has_changed(alone: No
         finally:
             operator.post("/resume").raise_for_status()
         expect(page.locator("#bar .state")).to_contain_text("Idle")
-
-
-def test_a_page_that_is_looked_at_again_waits_for_no_slow_answer(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    turn(page, "hidden")
-    page.context.route("**/operator/jobs*", lambda route: None)  # never answered
-    with page.expect_request("**/operator/events"):
-        turn(page, "visible")
-
-
-def test_a_page_that_was_opened_out_of_sight_begins_when_it_is_looked_at(alone: Node, open_page: OpenPage) -> None:
-    context = open_page(alone, is_own=True).context
-    context.add_init_script("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
-    page = context.new_page()
-    asked = watch(page)
-    page.goto(alone.url)
-    expect(page.locator("h1")).to_have_text("Home")
-    assert asked == []
-    turn(page, "visible")
-    wait_until_heard(page)
 
 
 def watch(page: Page) -> list[str]:

@@ -4,16 +4,14 @@ import re
 import signal
 from collections.abc import Callable
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
-from support.pages import Seen, let_in, link_of, open_context, show
-from support.processes.nodes import Node, command_json, operator_of
+from support.pages import Seen, link_of, open_context, show
+from support.processes.nodes import Node, command_json, operator_of, running_node
 
-from openledger_node.api.page import TOKEN_HEADER
+from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
-WITHIN_MS = 3_000  # other programs run beside the tests; the node itself says it within one second
 SILENT_MS = 14_000  # longer than the page waits for its stream
 ANSWERS_WITHIN_MS = 5_000  # no longer does it wait for an answer
 AGAIN_MS = 3_000  # after which it asks again
@@ -46,19 +44,6 @@ def test_a_link_opens_one_browser_alone(alone: Node, browser: Browser) -> None:
         expect(late.locator("body")).to_contain_text("This link was used or is too old")
 
 
-def test_a_change_of_state_is_on_the_page_at_once(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    with operator_of(alone.home) as operator:
-        try:
-            operator.post("/pause", json={}).raise_for_status()
-            expect(page.locator("#bar .state")).to_have_text("Paused", timeout=WITHIN_MS)
-            expect(page.locator("#bar button", has_text="Resume")).to_be_visible(timeout=WITHIN_MS)
-        finally:
-            operator.post("/resume").raise_for_status()
-        expect(page.locator("#bar .state")).not_to_have_text("Paused", timeout=WITHIN_MS)
-        expect(page.locator("#bar .state")).to_contain_text("Idle")  # the base is loaded again first
-
-
 def test_pause_and_resume_do_what_the_verbs_do(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     page.locator("#bar button", has_text="Pause").click()
@@ -79,16 +64,6 @@ def test_a_screen_that_arrives_late_does_not_take_the_place_of_the_one_chosen_si
         page.reload(wait_until="commit")
     show(page, "adapters")
     arrive_and_leave_adapters_shown(page, late, "home")
-
-
-def test_who_goes_back_while_a_screen_is_on_its_way_stays_there(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, "adapters")
-    late: list[Route] = []
-    page.context.route("**/screens/peers.js", lambda route: late.append(route))
-    with page.expect_request("**/screens/peers.js"):
-        page.evaluate("location.hash = '#/peers'")
-    page.evaluate("location.hash = '#/adapters'")
-    arrive_and_leave_adapters_shown(page, late, "peers")
 
 
 def arrive_and_leave_adapters_shown(page: Page, late: list[Route], screen: str) -> None:
@@ -141,46 +116,19 @@ def test_a_node_that_hangs_leaves_its_last_figures_and_turns_buttons_off_until_i
 
 
 def test_a_node_that_was_killed_is_said_to_be_gone_and_started_anew_asks_for_a_new_link(
-    untouched: Node, restart: Callable[[Node], None], open_page: OpenPage, seen: Seen
+    home: Home, open_page: OpenPage, seen: Seen
 ) -> None:
     seen.is_forgiven = True
-    page = open_page(untouched)
-    untouched.process.kill()
-    untouched.process.wait()
-    expect(page.locator("#gone")).to_contain_text("The node is not running")
-    restart(untouched)
-    expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
+    with running_node(home, "--backend", "fake") as node:
+        page = open_page(node)
+        node.process.kill()
+        expect(page.locator("#gone")).to_contain_text("The node is not running")
+    with running_node(home, "--backend", "fake", "--port", node.url.rpartition(":")[2]):
+        expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
 
 
-def test_the_navigation_shows_what_there_is_and_no_more(alone: Node, open_page: OpenPage) -> None:
+def test_the_keyboard_alone_reaches_every_control(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
-    with httpx.Client(base_url=alone.url) as client:
-        screens = client.get("/session", headers={TOKEN_HEADER: let_in(client, alone.home)}).json()["screens"]
-    shown = page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))")
-    assert sorted(shown) == screens
-
-
-@pytest.mark.parametrize(("keys", "title"), [("gp", "Peers"), ("gh", "Home"), ("gg", "Governance")])
-def test_two_keys_go_to_a_screen(alone: Node, open_page: OpenPage, keys: str, title: str) -> None:
-    page = open_page(alone, "peers" if title == "Home" else "home")
-    for key in keys:
-        page.keyboard.press(key)
-    expect(page.locator("h1")).to_have_text(title)
-
-
-def test_the_first_tab_skips_to_the_content(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    page.evaluate("() => document.activeElement.blur()")
-    page.keyboard.press("Tab")
-    expect(page.locator(".skip")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("main")).to_be_focused()
-    expect(page.locator("h1")).to_have_text("Home")
-
-
-@pytest.mark.parametrize("screen", ["home", "peers"])
-def test_the_keyboard_alone_reaches_every_control(alone: Node, open_page: OpenPage, screen: str) -> None:
-    page = open_page(alone, screen)
     page.locator("main .cli").first.wait_for()
     page.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
     reached: set[str] = set()
@@ -205,34 +153,3 @@ def test_a_dialog_gives_the_focus_back(alone: Node, open_page: OpenPage) -> None
     expect(page.locator("dialog")).to_contain_text("Change limits")
     page.keyboard.press("Escape")
     expect(opener).to_be_focused()
-
-
-def test_single_keys_can_be_turned_off(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    page.keyboard.press("?")
-    page.locator("#keys-off").check()
-    page.keyboard.press("Escape")
-    page.keyboard.press("t")
-    assert page.evaluate("() => document.documentElement.dataset.theme") is None
-
-
-def test_light_or_dark_is_kept_until_the_page_follows_the_system_again(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, scheme="light")
-    page.keyboard.press("t")
-    assert page.evaluate("() => getComputedStyle(document.documentElement).colorScheme") == "dark"
-    page.reload()
-    page.locator("#bar .state[data-tone]").wait_for()
-    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
-    page.keyboard.press("t")
-    assert page.evaluate("() => document.documentElement.dataset.theme") == "light"
-    page.keyboard.press("t")
-    assert page.evaluate("() => document.documentElement.dataset.theme") is None
-
-
-def test_y_copies_the_line_of_the_panel_that_has_the_focus(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.locator("main button", has_text="Change limits").focus()
-    page.keyboard.press("y")
-    expect(page.locator(".toast")).to_have_text("Copied")
-    assert page.evaluate("() => navigator.clipboard.readText()") == "openledger-node limits set"
