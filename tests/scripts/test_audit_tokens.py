@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import WRAPPED_WEI, Economy, plant, run_economy
+from audited_economy import Economy, plant, run_economy
 from support.chain_world.deployed import send_call
 from support.processes.nodes import ROOT
 from support.signed import PAYER, PAYER_KEY
