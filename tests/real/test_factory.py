@@ -5,9 +5,9 @@ from pathlib import Path
 
 import openai
 import pytest
+from real.trained import SEED, trained_home
 from support.indexes import ACCOUNTS, LAKE_ID
 from support.processes.nodes import command_json, running_node
-from support.trained import SEED, trained_home
 
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.index import open_adapter_index

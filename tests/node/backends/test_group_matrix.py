@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.counted_memory import DEVICE, CountedMemory
+from node.backends.counted_memory import DEVICE, CountedMemory
 from torch import Tensor
 
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix, NestedScales, pack, unpack

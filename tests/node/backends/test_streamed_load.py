@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.counted_memory import DEVICE, CountedMemory
+from node.backends.counted_memory import DEVICE, CountedMemory
 from support.known_bases import config_of
 from support.tiers import depth
 from support.tiny import make_base

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from jinja2 import TemplateError
-from support.chat_templates import OTHERS, TEMPLATES
+from node.engine.chat_templates import OTHERS, TEMPLATES
 from tokenizers import Tokenizer, models
 
 from openledger_node.engine import chat_template

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from node.engine.hostile_configs import HOSTILE_CONFIGS
+from node.engine.hostile_files import HOSTILE_FILES, A, B, Case, header
 from safetensors import SafetensorError, safe_open
-from support.hostile_configs import HOSTILE_CONFIGS
-from support.hostile_files import HOSTILE_FILES, A, B, Case, header
 from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, write_adapter, write_config, write_manifest
 
 from openledger_node.engine import load_gate as gate_module
@@ -40,8 +40,8 @@ TABLE_IN_LITTLE_MEMORY = """
 import resource, sys, tempfile
 from pathlib import Path
 import numpy
-from support.hostile_configs import HOSTILE_CONFIGS
-from support.hostile_files import HOSTILE_FILES
+from node.engine.hostile_configs import HOSTILE_CONFIGS
+from node.engine.hostile_files import HOSTILE_FILES
 from openledger_node.home import Home
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.chat_templates import TEMPLATES as TEMPLATES_WITH_TOOLS
+from node.engine.chat_templates import TEMPLATES as TEMPLATES_WITH_TOOLS
 from support.tiny import make_tokenizer
 from tokenizers import Tokenizer as FileTokenizer
 from transformers import AutoTokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.chat_templates import OTHERS, TEMPLATES
+from node.engine.chat_templates import OTHERS, TEMPLATES
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from openledger_node.engine.grammar import Grammar, Grammars, open_grammars

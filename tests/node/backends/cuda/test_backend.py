@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.kernel_backends import Both, open_both
+from node.backends.cuda.kernel_backends import Both, open_both
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 from torch import Tensor

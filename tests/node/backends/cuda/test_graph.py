@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.kernel_backends import Both, open_both
+from node.backends.cuda.kernel_backends import Both, open_both
+from node.backends.cuda.recorded_launches import RecordedLaunches
 from support.plain_adapter import write_adapter
-from support.recorded_launches import RecordedLaunches
 from support.tiny import make_base
 from torch import Tensor
 

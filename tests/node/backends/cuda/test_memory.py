@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.counted_memory import DEVICE, CountedMemory
+from node.backends.counted_memory import DEVICE, CountedMemory
 from support.known_bases import SHAPES, config_of
 from torch import Tensor
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from node.backends.cuda.kernel_backends import Both, open_both
 from support.batches import GREEDY
-from support.kernel_backends import Both, open_both
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 

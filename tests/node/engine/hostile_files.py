@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from .peft_folders import (
+from support.peft_folders import (
     CONFIG_FILE,
     D_IN,
     RANK,

@@ -13,8 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from openledger_node.home import Home
 from support.processes.nodes import ROOT, TEST_HOME, command_json
+
+from openledger_node.home import Home
 
 SEED = 2
 NAME = "lake"

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from node.engine.hostile_files import MAGNITUDE, A, B, Case, Write, config, config_text, header, one_pair
 from safetensors.numpy import save_file
+from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, Tensors, entry, pair, write_adapter, write_manifest
 
 from openledger_node.models.adapter_files.layout import RANK_MAX
-
-from .hostile_files import MAGNITUDE, A, B, Case, Write, config, config_text, header, one_pair
-from .peft_folders import CONFIG_FILE, WEIGHTS_FILE, Tensors, entry, pair, write_adapter, write_manifest
 
 MANIFEST_FILE = "adapter.json"
 

@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.batches import load, source_of
+from support.torch_bases import cpu_settings
 
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.graph import Capture
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_protocol.primitives import AdapterId
-
-from .batches import load, source_of
-from .torch_bases import cpu_settings
 
 CPU = torch.device("cpu")
 Both = tuple[CudaBackend, TorchLoraBackend]
