@@ -15,6 +15,7 @@ from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.attribution import RowScore, check_shares
 from openledger_protocol.constants import COSINE_ONE, PPM
 from openledger_protocol.datanet import Row
+from openledger_protocol.division import apportion
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 ALGO_IDS = {"suffix-v1": 1, "size-v0": 4, "uniform-v0": 5, "poa-v3": 7}
@@ -104,3 +105,15 @@ def test_a_cluster_is_paid_once_by_its_best_row(attributor: Attributor) -> None:
 def test_without_evidence_all_goes_to_the_treasury(attributor: Attributor, scores: tuple[RowScore, ...]) -> None:
     [share] = attributor.share(LAKE_ID, scores)
     assert (share.account, share.ppm) == (ZERO_ADDRESS, PPM)
+
+
+def test_the_order_of_the_rows_changes_nothing(attributor: Attributor) -> None:
+    assert attributor.share(LAKE_ID, SCORES) == attributor.share(LAKE_ID, SCORES[::-1])
+
+
+def test_weights_divide_as_shares_do(attributor: Attributor) -> None:
+    best = [SCORES[0], *SCORES[2:]]
+    ppm_of = {share.account: share.ppm for share in attributor.share(LAKE_ID, best)}
+    weights = attributor.weights([row.score for row in best])
+    whole = {name: sum(w for w, row in zip(weights, best, strict=True) if row.account == name) for name in ppm_of}
+    assert ppm_of == dict(zip(whole, apportion(PPM, list(whole.values())), strict=True))

@@ -14,7 +14,11 @@ from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_ba
 from transformers import AutoModelForCausalLM
 
 from openledger_node.errors import ModelError
+from openledger_node.home import Home
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import describe_folder
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
+from openledger_node.models.library import list_adapters
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -271,3 +275,20 @@ def test_tokens_are_the_same_while_an_adapter_is_merged_and_when_it_is_not_any_m
     assert merging._merged is None
     kept = [each.weight for layer in merging._decoder.weights.layers for each in layer.maps.values()]
     assert all(torch.equal(one, other) for one, other in zip(own, kept, strict=True))
+
+
+def test_adapter_for_more_layers_is_refused(tmp_path: Path) -> None:
+    deeper = make_base(tmp_path / "deeper", num_hidden_layers=3)
+    folder = make_adapter(deeper, tmp_path / "adapter", seed=3)
+    backend = open_backend(make_base(tmp_path / "base"))
+    with pytest.raises(AdapterRefusedError, match=r"layers\.2"):
+        load(backend, folder)
+
+
+def test_adding_an_adapter_of_another_shape_is_refused_before_it_is_on_the_shelf(tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other", hidden_size=24, head_dim=6)
+    folder = make_adapter(other, tmp_path / "adapter", seed=3)
+    base, home = describe_folder(make_base(tmp_path / "base")), Home(tmp_path / "home")
+    with pytest.raises(AdapterRefusedError, match="maps"):
+        add_adapter(home, folder, base)
+    assert list_adapters(home) == []

@@ -30,7 +30,7 @@ from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.download import pull_base
-from openledger_protocol.errors import RequestTooLongError
+from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -432,3 +432,12 @@ async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
         assert isinstance(last, Finished)
         assert ids == (expected[: len(ids)] if last.reason == "cancelled" else expected)
     assert sum(last == Finished(sequence_id=f"s{n}", reason="length") for n, (_, last) in answers.items()) >= 27
+
+
+async def test_an_order_that_cannot_be_written_is_its_requesters_trouble_alone(options: EngineOptions) -> None:
+    bad = replace(order("bad"), sampling=SamplingParams(max_tokens=5, seed=1, top_k=10**30))
+    async with running(options) as engine:
+        with pytest.raises(MalformedError):
+            engine.submit(bad)
+        assert engine.num_live == 0
+        assert isinstance((await read(engine.submit(order("good"))))[2], Finished)
