@@ -8,9 +8,11 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +20,6 @@ from support.canary import files_with
 from support.processes.network import (
     RunningNetwork,
     ask,
-    in_parallel,
-    kill_with_children,
     node_of,
     running_network,
     status_of,
@@ -30,7 +30,7 @@ from support.processes.replies import Reply
 from support.tiers import depth
 
 from openledger_node.audit.report import audit
-from openledger_node.demo.processes import OperatorHome
+from openledger_node.demo.processes import OperatorHome, Process
 from openledger_node.home import Home as NodeHome
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
@@ -52,6 +52,22 @@ Streams at one node share a ceiling that is a chunk above each of them, and one 
 Streams that an earlier kill broke leave as much again, until the node has shown their receipts on the next stream.
 What a node had sent and charged when its stream broke, another gives once more.
 """
+
+
+def kill_with_children(process: Process) -> None:
+    """Kill a process that works in a child of its own, the child first."""
+    threads = Path(f"/proc/{process.process_id}/task").glob("*/children")
+    for child in [int(child) for thread in threads for child in thread.read_text().split()]:
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.close()
+
+
+def in_parallel(*calls: Callable[[], object]) -> None:
+    """Call all at once."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from node.accounting.books import check_text, figures_of_csv, figures_of_json
+from node.accounting.one_wallet import ODD, OneWallet, open_one_wallet
 from support.chain_world.contract_world import OPEN
-from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
 from support.contributors import ADA
 
 from openledger_node.accounting.earnings import EarningsReports

@@ -3,18 +3,15 @@
 Nodes are asked over their control sockets, since a command takes a second.
 """
 
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import OperatorHome, Process, closing_all
+from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_node.demo.town import COMMON, Say, Town
 from openledger_node.home import Home
 from openledger_node.network_file import join_network
@@ -38,12 +35,6 @@ FINAL_BLOCKS = 4
 
 WHOLE_TOKENS = 7_000
 """More than any request of a test asks for; the fake answers the same every time."""
-
-OWN_WEI, CHEAP_WEI = str(14 * 10**16), str(2 * 10**16)
-"""The prices of A and of B for 1,000 tokens in and 1,000 out; B is not much faster."""
-
-ROUNDS = (40, 120, 80, 60)
-LOST, ROUNDS_MAX = 5, 40
 
 
 @dataclass(kw_only=True)
@@ -154,51 +145,6 @@ def running_network(root: Path) -> Iterator[RunningNetwork]:
         yield running
 
 
-@contextmanager
-def network_with_sales(root: Path) -> Iterator[RunningNetwork]:
-    """The same after a while: A has sold, earned and claimed while B was paused; now it loses its bids to B."""
-    with closing_all() as opened:
-        settings = {**FAKE, "OPENLEDGER_PAYER_DEPOSIT_WEI": DEPOSIT_WEI}
-        running = RunningNetwork(root=root, opened=opened, settings=settings)
-        running.begin()
-        answer_of(running.b, WHOLE_TOKENS)  # so that it knows how fast it is, as A does
-        tell(running.a, "/price", price_wei=OWN_WEI)
-        tell(running.b, "/price", price_wei=CHEAP_WEI)
-        tell(running.b, "/pause")
-        _wait_for_price(running, running.a, OWN_WEI)  # R refuses bids far above what it has heard of
-        running.buy(*ROUNDS)
-        wait_for(lambda: ask(running.a, "rewards")["claims"])
-        running.buy(ROUNDS[0])
-        tell(running.b, "/resume")
-        _lose_bids(running)
-        yield running
-        in_parallel(*(node.close for node in running.nodes))
-
-
-def _wait_for_price(running: RunningNetwork, seller: OperatorHome, price_wei: str) -> None:
-    """Wait until R has heard of a seller's price."""
-    wallet = status_of(seller)["address"]
-
-    def find() -> bool:
-        return any(
-            (peer["wallet"], peer["price_wei"]) == (wallet, price_wei) for peer in ask(running.r, "peers")["peers"]
-        )
-
-    wait_for(find)
-
-
-def _lose_bids(running: RunningNetwork) -> None:
-    """Buy until A has lost a few bids."""
-    cheap = status_of(running.b)["address"]
-    wait_for(lambda: any(peer["serves"] for peer in ask(running.r, "peers")["peers"] if peer["wallet"] == cheap))
-    for _ in range(ROUNDS_MAX):
-        running.buy(30)
-        lost = status_of(running.a)["bids_lost"]
-        if sum(bid["winner_price_wei"] == CHEAP_WEI for bid in lost) >= LOST:
-            return
-    raise AssertionError(f"A has lost too few bids: {lost}")
-
-
 # ---- one of its nodes
 
 
@@ -239,22 +185,6 @@ def answer_of(node: OperatorHome, max_tokens: int) -> str:
     reply.read(node_of(node))
     assert reply.error is None, reply.error
     return reply.text
-
-
-def kill_with_children(process: Process) -> None:
-    """Kill a process that works in a child of its own, the child first."""
-    threads = Path(f"/proc/{process.process_id}/task").glob("*/children")
-    for child in [int(child) for thread in threads for child in thread.read_text().split()]:
-        os.kill(child, signal.SIGKILL)
-    process.kill()
-    process.close()
-
-
-def in_parallel(*calls: Callable[[], object]) -> None:
-    """Call all at once."""
-    with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(call) for call in calls]:
-            done.result()
 
 
 def _peer_id(node: OperatorHome) -> str:

@@ -12,6 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from support.answered import completion
+from support.chain_world.contract_world import OPEN
+from support.chain_world.world import World, open_world
+from support.contributors import ADA, TREASURY
+from support.rows import job_of
+from support.signed import WORK, digest
+
 from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
@@ -33,17 +40,9 @@ from openledger_protocol.primitives import (
     Address,
     ChannelId,
     DatanetId,
-    Digest,
     RequestId,
     Wei,
 )
-
-from ..answered import completion
-from ..contributors import ADA, TREASURY
-from ..rows import job_of
-from ..signed import WORK, digest
-from .contract_world import OPEN
-from .world import World, open_world
 
 MANIFEST = digest("9")
 
@@ -161,19 +160,6 @@ class OneWallet:
             if event.name == name and arguments.items() <= event.arguments.items()
         )
 
-    def gas_wei(self) -> int:
-        """The fees of every transaction that the wallet and its hot keys have in a block, by the chain's endpoint."""
-        client, accounts = self.world.chain.client, self.world.node.accounts
-        own = {account.lower() for account in (accounts.wallet, accounts.signer, accounts.authorizer)}
-        hashes = [
-            sent["hash"]
-            for number in range(client.head().number + 1)
-            for sent in client.ask("eth_getBlockByNumber", [hex(number), True])["transactions"]
-            if sent["from"].lower() in own
-        ]
-        receipts = [client.receipt(Digest(each)) for each in hashes]
-        return sum(each.gas_used * each.gas_price_wei for each in receipts)
-
     def shares(self) -> tuple[Share, ...]:
         """A third is the wallet's own, and a quarter matched no row."""
         parts = {self.wallet: 333_333, ADA: 416_667, ZERO_ADDRESS: 250_000}
@@ -212,12 +198,12 @@ class OneWallet:
 
 
 @contextmanager
-def open_one_wallet(root: Path, client: Any = None) -> Iterator[OneWallet]:
+def open_one_wallet(root: Path) -> Iterator[OneWallet]:
     """Bond both nodes, register the wallet's Datanet and adapter, and open a channel in each direction.
 
     The channels are opened in each world anew, because a copied ledger signs on no earlier ones.
     """
-    with open_world(root, client, begin=_begin) as world:
+    with open_world(root, begin=_begin) as world:
         wallet = world.node.accounts.wallet
         yield OneWallet(
             world=world,
