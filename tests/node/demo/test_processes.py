@@ -8,6 +8,8 @@ import pytest
 from openledger_node.demo import processes
 from openledger_node.demo.processes import DemoError, OperatorHome, wait_for
 
+pytestmark = pytest.mark.process
+
 
 def test_a_verb_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(DemoError, match=r"^A: `openledger-node adapters inspect nobody` failed: .*nobody"):

@@ -17,7 +17,6 @@ import httpx
 import pytest
 import trio
 
-from openledger_node.chain.delivery import TOO_FEW_COINS
 from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.home import Home
 from openledger_node.operator.alerts import journal as journals
@@ -31,7 +30,6 @@ from openledger_node.operator.alerts.causes import (
     CauseWatch,
 )
 from openledger_node.operator.alerts.delivery import (
-    Receiver,
     deliver,
     draw_secret,
     keep_token,
@@ -45,8 +43,7 @@ from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, 
 from openledger_node.operator.alerts.trial import trial_alert
 from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.p2p.reachability import ReachState
-from openledger_node.settlement.session import NetworkSession
-from openledger_node.upkeep_tables import ALERT_EVENTS, AlertsConfig, read_muted, read_upkeep_url
+from openledger_node.upkeep_tables import AlertsConfig, read_upkeep_url
 
 ROOT = Path(__file__).resolve().parents[3]
 HOOK = AlertsConfig(webhook_url="https://hooks.example/secret-path")
@@ -82,28 +79,18 @@ def test_a_cause_makes_one_alert_after_its_time_and_one_when_it_is_over(
     looks = [(float(at_s), seen) for at_s in range(0, 5_000, 10)]
     end = [(5_000.0, FINE), (5_000.0 + CLEAR_S - 1, FINE), (5_000.0 + CLEAR_S, FINE)]
     assert judge(*looks, *end) == [(after_s, cause, "begins"), (5_000.0 + CLEAR_S, cause, "over")]
-
-
-@pytest.mark.parametrize(("cause", "sign", "after_s"), CAUSES)
-def test_what_lasts_shorter_makes_no_alert(cause: str, sign: dict[str, Any], after_s: float) -> None:
     if after_s:
-        seen = replace(FINE, **sign)
-        assert judge((0.0, seen), (after_s - 1, seen), (after_s, FINE), (after_s + 1, seen)) == []
+        assert judge((0.0, seen), (after_s - 1, seen), (after_s, FINE), (after_s + 1, seen)) == [], "it was shorter"
 
 
-def test_a_cause_that_comes_and_goes_makes_one_alert() -> None:
-    failed = replace(FINE, is_engine_failed=True)
-    looks = [(float(at_s), failed if at_s % 100 else FINE) for at_s in range(1, 4_000, 50)]
-    assert judge(*looks) == [(1.0, "engine", "begins")]
-
-
-def test_a_cause_that_was_open_before_a_restart_makes_no_second_alert() -> None:
-    lost = replace(FINE, is_chain_lost=True)
+def test_what_was_open_or_comes_and_goes_or_is_unknown_makes_no_second_alert() -> None:
+    failed, lost, unknown = replace(FINE, is_engine_failed=True), replace(FINE, is_chain_lost=True), AlertSigns()
+    flapping = [(float(at_s), failed if at_s % 100 else FINE) for at_s in range(1, 4_000, 50)]
+    assert judge(*flapping) == [(1.0, "engine", "begins")]
+    rooms = [DiskRoom(free_bytes=int((4.9 + at_s % 3 / 2) * GIB), size_bytes=100 * GIB) for at_s in range(5_000)]
+    wavering = [(float(at_s), replace(FINE, disk=room)) for at_s, room in enumerate(rooms)]
+    assert judge(*wavering) == [(0.0, "disk", "begins")]
     assert judge((0.0, lost), (700.0, lost), open_causes={"chain"}) == []
-
-
-def test_the_unknown_changes_nothing() -> None:
-    unknown = AlertSigns()
     looks = [(float(at_s), unknown) for at_s in range(0, 5_000, 100)]
     assert judge(*looks, open_causes={"engine", "chain", "peers", "disk", "gas"}) == []
 
@@ -112,27 +99,6 @@ def test_a_second_claim_in_trouble_makes_an_alert_of_its_own() -> None:
     one, two = replace(FINE, counts={"claims": 1}), replace(FINE, counts={"claims": 2})
     found = judge((0.0, one), (60.0, one), (100.0, two), (160.0, two), (200.0, one), (400.0, one))
     assert found == [(60.0, "claims", "begins"), (160.0, "claims 2", "begins"), (400.0, "claims 2", "over")]
-
-
-def test_a_disk_at_its_limit_does_not_flap() -> None:
-    rooms = [DiskRoom(free_bytes=int((4.9 + at_s % 3 / 2) * GIB), size_bytes=100 * GIB) for at_s in range(5_000)]
-    looks = [(float(at_s), replace(FINE, disk=room)) for at_s, room in enumerate(rooms)]
-    assert judge(*looks) == [(0.0, "disk", "begins")]
-
-
-def test_alerts_of_money_are_counted_by_kind() -> None:
-    def with_alerts(*alerts: str) -> SimpleNamespace:
-        return SimpleNamespace(alerts=alerts)
-
-    session = SimpleNamespace(
-        outbox=with_alerts(f"claim 1: 0x00 {TOO_FEW_COINS}: send some to it", "claim 2: the endpoint rejects it"),
-        settlement=with_alerts("claim 3 can't continue"),
-        case_keeper=with_alerts("a case against this node"),
-        overclaims=with_alerts("0x01 has claimed"),
-        wrong_shares=with_alerts("0x02 named wrong shares"),
-    )
-    counts = NetworkSession.alert_counts.fget  # type: ignore[attr-defined]
-    assert counts(session) == {"gas": 1, "claims": 3, "sellers": 2}
 
 
 def parts(*, chain: str | None, engine: str = "ready", failure: object = None, devnet: object = None) -> Any:
@@ -186,9 +152,7 @@ def test_an_urgent_alert_waits_before_all_others_and_takes_the_place_of_one(home
     assert journal.num_dropped == 3
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"schema": "openledger.alerts/9"}', '{"schema": 1, "open": 1}', "\xff"]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "openledger.alerts/9"}', "\xff"])
 def test_a_damaged_journal_is_begun_anew(home: Home, text: str) -> None:
     (home.root / "alerts.json").write_bytes(text.encode("latin-1"))
     journal = open_journal(home)
@@ -347,14 +311,6 @@ def failed() -> AlertSigns:
     return replace(FINE, is_engine_failed=True)
 
 
-async def test_without_a_receiver_nothing_is_watched_or_written(home: Home, autojump_clock: object) -> None:
-    def never() -> AlertSigns:
-        raise AssertionError
-
-    await AlertService(home, AlertsConfig(), never).run()
-    assert list(home.root.iterdir()) == []
-
-
 async def test_an_alert_waits_through_a_loss_of_the_network_and_a_restart_and_comes_once(
     home: Home, autojump_clock: object
 ) -> None:
@@ -409,12 +365,6 @@ async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
     assert len(set(inbox.ids)) == len(inbox.ids)
 
 
-async def test_a_muted_event_makes_no_alert(home: Home, autojump_clock: object) -> None:
-    inbox = Inbox()
-    await live(service(home, inbox, failed, replace(HOOK, muted="disk, engine")), 1_000.0)
-    assert inbox.got == []
-
-
 async def test_a_receiver_gets_only_so_many_in_an_hour_and_the_others_later(
     home: Home, autojump_clock: object
 ) -> None:
@@ -426,27 +376,6 @@ async def test_a_receiver_gets_only_so_many_in_an_hour_and_the_others_later(
     assert len(inbox.got) == PER_HOUR_MAX
     await live(service(home, inbox, fine), 3_700.0)
     assert len(inbox.got) == PER_HOUR_MAX + 5
-
-
-async def test_a_clock_that_was_set_back_holds_no_alert_up(home: Home, autojump_clock: object) -> None:
-    journal, inbox = open_journal(home), Inbox()
-    for _ in range(PER_HOUR_MAX):
-        alert = new_alert("engine", "begins", now_s=1)
-        journal.put("webhook", alert)
-        journal.note_sent("webhook", alert, now_s=1_900_000_000)
-    journal.save()
-    await live(service(home, inbox, failed), 30.0)
-    assert inbox.got == [("engine", "begins")]
-
-
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "ftp://127.0.0.1"])
-async def test_a_proxy_that_can_not_be_used_fails_the_delivery_and_not_the_node(
-    home: Home, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    monkeypatch.setenv("ALL_PROXY", proxy)
-    receiver = Receiver(name="ntfy", url="https://ntfy.example/topic", secret=None)
-    with pytest.raises(NetworkError, match=r"set HTTPS_PROXY and ALL_PROXY to a URL that begins with http://"):
-        await deliver(receiver, new_alert("engine", "begins", now_s=1), node_name="", now_s=lambda: 1.0)
 
 
 async def test_a_receiver_that_fails_is_asked_less_and_less_often(home: Home, autojump_clock: object) -> None:
@@ -464,19 +393,6 @@ async def test_a_receiver_that_fails_is_asked_less_and_less_often(home: Home, au
     assert len(asked) < 20
 
 
-async def test_one_receiver_that_is_away_does_not_hold_up_the_other(home: Home, autojump_clock: object) -> None:
-    got: list[str] = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        got.append(request.url.host)
-        return httpx.Response(503 if request.url.host == "hooks.example" else 200)
-
-    both = replace(HOOK, ntfy_url="https://ntfy.example/attic-17")
-    alerts = AlertService(home, both, failed, transport=httpx.MockTransport(handle))
-    await live(alerts, 100.0)
-    assert got.count("ntfy.example") == 1
-
-
 async def test_a_bad_secret_ends_the_alerts_and_not_the_node(
     home: Home, caplog: pytest.LogCaptureFixture, autojump_clock: object
 ) -> None:
@@ -487,16 +403,26 @@ async def test_a_bad_secret_ends_the_alerts_and_not_the_node(
     assert "chmod 600" in caplog.text
 
 
-async def test_no_log_line_has_a_url_or_a_secret(
+async def test_only_a_receiver_that_answers_gets_alerts_and_none_that_are_muted_and_no_secret_is_logged(
     home: Home, caplog: pytest.LogCaptureFixture, autojump_clock: object
 ) -> None:
+    got: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        got.append(request.url.host)
+        return httpx.Response(503 if request.url.host == "hooks.example" else 200)
+
     caplog.set_level(logging.INFO, logger="openledger_node")
-    inbox = Inbox()
-    inbox.refuses = True
-    await live(service(home, inbox, failed), 1_000.0)
-    assert "hooks.example can't be reached" in caplog.text
-    assert "secret-path" not in caplog.text
-    assert load_secret(home) not in caplog.text
+    both = replace(HOOK, ntfy_url="https://ntfy.example/attic-17")
+    muted = replace(both, muted="disk, engine")
+    for config in (AlertsConfig(), muted):
+        await live(AlertService(home, config, failed, transport=httpx.MockTransport(handle)), 100.0)
+        assert got == []
+    open_journal(home).file.unlink()
+    await live(AlertService(home, both, failed, transport=httpx.MockTransport(handle)), 100.0)
+    assert got.count("ntfy.example") == 1
+    assert "hooks.example" in caplog.text
+    assert not any(secret in caplog.text for secret in ("secret-path", "attic-17", load_secret(home)))
 
 
 # ---- settings and docs
@@ -507,10 +433,6 @@ async def test_no_log_line_has_a_url_or_a_secret(
     [
         ("ntfy.sh/topic", "not a URL"),
         ("https://", "not a URL"),
-        ("https://[::1", "not a URL"),
-        ("https://a.example:99999/", "not a URL"),
-        ("https://a.example/a b", "not a URL"),
-        ("https://ex\u00e4mple.org/", "not a URL"),
         ("ftp://a.example/", "https://"),
         ("http://a.example/", "not encrypted"),
         ("http://127.0.0.1.a.example/", "not encrypted"),
@@ -522,25 +444,5 @@ def test_a_url_that_is_not_safe_is_refused(url: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as raised:
         read_upkeep_url(url)
     assert "me:word" not in str(raised.value)
-
-
-@pytest.mark.parametrize("url", ["", "https://a.example/x?y=z", "http://127.0.0.1:8000/x", "http://[::1]:8000/"])
-def test_a_url_that_is_safe_is_taken(url: str) -> None:
-    assert read_upkeep_url(url) == url
-
-
-def test_muted_events_are_checked_by_name() -> None:
-    assert read_muted(" disk,gas ,") == {"disk", "gas"}
-    with pytest.raises(ConfigError, match="'disc' is no event: the events are restarted, engine"):
-        read_muted("disc")
-
-
-def test_each_event_has_a_text_and_the_page_of_alerts_has_them_all() -> None:
-    assert tuple(TEXTS) == ALERT_EVENTS
-    page = (ROOT / "docs" / "how-to" / "run-unattended.md").read_text(encoding="utf-8")
-    for event, (begins, over) in TEXTS.items():
-        assert f"| `{event}` | {begins} | {over}".rstrip() in page
-
-
-def test_a_receiver_is_named_by_its_host() -> None:
-    assert Receiver(name="ntfy", url="https://ntfy.example:8443/x", secret=None).host == "ntfy.example:8443"
+    for safe in ("", "https://a.example/x?y=z", "http://127.0.0.1:8000/x", "http://[::1]:8000/"):
+        assert read_upkeep_url(safe) == safe

@@ -5,7 +5,6 @@ import os
 import random
 import resource
 import signal
-import sqlite3
 import sys
 import tarfile
 import threading
@@ -99,16 +98,10 @@ def test_a_restored_node_has_all_but_what_the_backup_says_is_left_out(home: Home
     assert [each["path"] for each in restored["left_out"]] == ["models", "adapters", "devnet"]
     modes = {each.stat().st_mode & 0o777 for each in empty.root.rglob("*") if each.is_file()}
     assert modes == {0o600}
-    with closing(open_ledger(empty.ledger(NETWORK))) as ledger:
-        assert [channel.channel_id for channel in ledger.channels.all()] == [CHANNEL]
-
-
-def test_a_restored_ledger_has_a_new_generation_before_its_first_use(home: Home, file: Path, empty: Home) -> None:
-    restored = restore_backup(empty, file, PASSWORD)
     assert restored["generations"] == {NETWORK: generation(empty)}
-    assert generation(empty) != generation(home)
+    assert generation(empty) != generation(home), "its ledger may be older than what the node has signed since"
     with closing(open_ledger(empty.ledger(NETWORK))) as ledger:
-        assert [channel.is_retired for channel in ledger.channels.all()] == [True]
+        assert [(each.channel_id, each.is_retired) for each in ledger.channels.all()] == [(CHANNEL, True)]
         assert restored["generations"] == {NETWORK: ledger.generations.current.generation}, "it is drawn once"
 
 
@@ -157,40 +150,22 @@ def test_a_backup_of_a_working_ledger_is_of_one_moment(home: Home, empty: Home, 
 # ---- refusals
 
 
-def test_a_backup_replaces_no_file_unless_it_is_told_to(home: Home, file: Path) -> None:
+def test_a_backup_that_fails_or_is_not_told_to_replace_leaves_the_old_one_in_place(
+    home: Home, file: Path, empty: Home, tmp_path: Path
+) -> None:
     before = file.read_bytes()
     with pytest.raises(ConfigError, match="exists already: choose another name, or replace it with --force"):
         write_backup(home, file, PASSWORD)
-    assert file.read_bytes() == before
-    write_backup(home, file, "another password", may_replace=True)
-    assert file.read_bytes() != before
-
-
-def test_a_backup_that_fails_leaves_nothing_and_the_old_one_in_place(home: Home, file: Path) -> None:
-    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="is not a folder: create it"):
+        write_backup(home, tmp_path / "usb" / "b", PASSWORD)
+    with pytest.raises(ConfigError, match="there is nothing to back up"):
+        write_backup(empty, file, PASSWORD, may_replace=True)
     home.ledger(NETWORK).write_bytes(b"this is no database" * 1000)
     with pytest.raises(NodeError, match="is damaged"):
         write_backup(home, file, PASSWORD, may_replace=True)
     assert file.read_bytes() == before
     assert [each.name for each in file.parent.glob("*.partial")] == []
     assert list(home.root.glob(".backup-*")) == []
-
-
-def test_a_backup_makes_no_folder(home: Home, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a folder: create it"):
-        write_backup(home, tmp_path / "usb" / "b", PASSWORD)
-    assert not (tmp_path / "usb").exists()
-
-
-def test_an_empty_data_directory_is_not_backed_up(empty: Home, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is nothing to back up"):
-        write_backup(empty, tmp_path / "b", PASSWORD)
-
-
-def test_a_wrong_password_restores_nothing(file: Path, empty: Home) -> None:
-    with pytest.raises(KeyFileError, match="the password does not open"):
-        restore_backup(empty, file, "wrong horse")
-    assert list(empty.root.iterdir()) == []
 
 
 def flip(file: Path, at: int) -> None:
@@ -213,14 +188,12 @@ def swap_chunks(file: Path) -> None:
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "another file": lambda file: file.write_bytes(b"PK" * 100),
     "empty": lambda file: file.write_bytes(b""),
-    "a bit of the magic": lambda file: flip(file, 3),
     "a bit of the salt": lambda file: flip(file, 25),
     "a bit of the first chunk": lambda file: flip(file, 60),
     "a bit in the middle": lambda file: flip(file, 100_000),
     "the last bit": lambda file: flip(file, -1),
     "torn": lambda file: cut(file, 100_000),
     "torn between two chunks": lambda file: cut(file, HEAD_BYTES + CHUNK_BYTES + TAG_BYTES),
-    "without its last byte": lambda file: cut(file, -1),
     "with a byte more": lambda file: file.write_bytes(file.read_bytes() + b"x"),
     "with chunks in another order": swap_chunks,
 }
@@ -233,6 +206,12 @@ def test_a_damaged_backup_restores_nothing(home: Home, empty: Home, tmp_path: Pa
     DAMAGES[damage](file)
     with pytest.raises(NodeError, match=r"backup|password"):
         restore_backup(empty, file, PASSWORD)
+    assert list(empty.root.iterdir()) == []
+
+
+def test_a_wrong_password_restores_nothing(file: Path, empty: Home) -> None:
+    with pytest.raises(KeyFileError, match="the password does not open"):
+        restore_backup(empty, file, "wrong horse")
     assert list(empty.root.iterdir()) == []
 
 
@@ -337,6 +316,7 @@ def is_killed(act: Callable[[], object], step: int) -> bool:
     return status == signal.SIGKILL
 
 
+@pytest.mark.process
 def test_a_backup_that_is_killed_at_any_step_leaves_the_old_file_or_a_whole_new_one(
     home: Home, file: Path, tmp_path: Path
 ) -> None:
@@ -352,6 +332,7 @@ def test_a_backup_that_is_killed_at_any_step_leaves_the_old_file_or_a_whole_new_
     assert step > 10
 
 
+@pytest.mark.process
 def test_a_restore_that_is_killed_at_any_step_is_finished_by_the_next(file: Path, tmp_path: Path) -> None:
     num_begun = 0
     for step in count(1):
@@ -376,6 +357,7 @@ def assert_restored(home: Home) -> None:
     assert found == {name: text.encode() for name, text in FILES.items()}
 
 
+@pytest.mark.process
 def test_an_interrupted_restore_is_not_finished_with_another_backup(home: Home, file: Path, empty: Home) -> None:
     for step in count(1):
         assert is_killed(lambda: restore_backup(empty, file, PASSWORD), step)
@@ -385,9 +367,3 @@ def test_an_interrupted_restore_is_not_finished_with_another_backup(home: Home, 
     with pytest.raises(ConfigError, match="a restore of another backup was interrupted here"):
         restore_backup(empty, other, PASSWORD)
     restore_backup(empty, file, PASSWORD)
-
-
-def test_a_copy_of_the_ledger_is_a_sound_database(home: Home, file: Path, empty: Home) -> None:
-    restore_backup(empty, file, PASSWORD)
-    with closing(sqlite3.connect(empty.ledger(NETWORK))) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

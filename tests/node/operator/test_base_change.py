@@ -31,22 +31,21 @@ def home(home: Home) -> Home:
     return home
 
 
-def test_a_base_that_is_here_and_fits_changes_one_setting(home: Home) -> None:
-    assert settings_for(home, SERVED, "tiny-b") == {"inference.base": "tiny-b"}
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "says"),
-    [
-        ("tiny-a", ConfigError, "tiny-a is the base that is served already"),
-        ("nowhere", ModelError, "run `openledger-node models pull nowhere`"),
-    ],
-)
-def test_a_base_that_is_served_or_not_here_is_refused(
-    home: Home, name: str, kind: type[NodeError], says: str
+def test_a_base_that_is_here_and_fits_changes_one_setting_and_another_is_refused(
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(kind, match=says):
-        settings_for(home, SERVED, name)
+    assert settings_for(home, SERVED, "tiny-b") == {"inference.base": "tiny-b"}
+    with pytest.raises(ConfigError, match="tiny-a is the base that is served already"):
+        settings_for(home, SERVED, "tiny-a")
+    with pytest.raises(ModelError, match="run `openledger-node models pull nowhere`"):
+        settings_for(home, SERVED, "nowhere")
+    with pytest.raises(NodeError, match="fit"):
+        settings_for(home, replace(SERVED, limits=LimitsConfig(ram_bytes=1000, vram_bytes=1000)), "tiny-b")
+    (home.models / "tiny-b" / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"tokenizer\.json"):
+        settings_for(home, SERVED, "tiny-b")
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "tiny-a")
+    assert overridden() == "OPENLEDGER_INFERENCE_BASE is set and overrides node.toml at the next start"
 
 
 def test_a_base_whose_weights_are_torn_is_refused(home: Home) -> None:
@@ -54,23 +53,6 @@ def test_a_base_whose_weights_are_torn_is_refused(home: Home) -> None:
     weights.write_bytes(weights.read_bytes()[:2000])
     with pytest.raises(ModelError, match=r"model\.safetensors is not as it was when tiny-b was described"):
         settings_for(home, SERVED, "tiny-b")
-
-
-def test_a_base_without_a_tokenizer_is_refused(home: Home) -> None:
-    (home.models / "tiny-b" / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match=r"tokenizer\.json"):
-        settings_for(home, SERVED, "tiny-b")
-
-
-def test_a_base_that_does_not_fit_within_the_limits_is_refused(home: Home) -> None:
-    tight = replace(SERVED, limits=LimitsConfig(ram_bytes=1000, vram_bytes=1000))
-    with pytest.raises(NodeError, match="fit"):
-        settings_for(home, tight, "tiny-b")
-
-
-def test_a_variable_that_would_override_the_change_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "tiny-a")
-    assert overridden() == "OPENLEDGER_INFERENCE_BASE is set and overrides node.toml at the next start"
 
 
 def test_a_training_refuses_the_change(home: Home) -> None:

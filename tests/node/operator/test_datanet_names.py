@@ -60,15 +60,8 @@ def test_a_datanet_of_somebody_else_has_the_name_of_the_chain(
     plain = datanets_to_plain(adapter.manifest, names)
     assert plain is not None
     assert [each["name"] for each in plain] == [names[theirs], None]
-
-
-def test_an_adapter_that_states_none_has_none(home: Home, make_adapter_folder: Any) -> None:
-    adapter = add_adapter(home, make_adapter_folder(), FAKE_BASE)
-    assert datanet_names(home, None, [adapter]) == {}
-    assert datanets_to_plain(adapter.manifest, {}) is None
-
-
-def test_a_shipped_sample_has_its_name(home: Home, make_adapter_folder: Any) -> None:
+    assert datanets_to_plain(replace(adapter.manifest, datanets=None), names) is None
     harbour = datanet_id(ZERO_ADDRESS, "harbour")
-    adapter = learned_from(make_adapter_folder(), home, harbour, owner=None)
-    assert datanet_names(home, None, [adapter]) == {harbour: "harbour"}
+    sample = replace(adapter.manifest.datanets[0], id=harbour)  # type: ignore[index]
+    shipped = replace(adapter, manifest=replace(adapter.manifest, datanets=(sample,), owner=None))
+    assert datanet_names(home, None, [shipped]) == {harbour: "harbour"}

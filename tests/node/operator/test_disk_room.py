@@ -7,7 +7,7 @@ import pytest
 
 from openledger_node.node_events import EventKind
 from openledger_node.operator.alerts.causes import AlertSigns, CauseWatch
-from openledger_node.operator.disk_room import GIB, DiskRoom, low_mark_bytes, read_disk_room
+from openledger_node.operator.disk_room import GIB, DiskRoom, low_mark_bytes
 from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
 from openledger_node.upkeep_tables import AlertsConfig
 
@@ -17,7 +17,7 @@ def test_a_disk_is_low_at_a_twentieth_but_not_for_want_of_hundreds_of_gib(size_g
     assert low_mark_bytes(size_gib * GIB) == pytest.approx(mark_gib * GIB)
 
 
-@pytest.mark.parametrize("size_gib", [4, 10, 100, 4_000])
+@pytest.mark.parametrize("size_gib", [10, 4_000])
 def test_the_event_and_the_alert_begin_at_the_same_free_byte(size_gib: int) -> None:
     mark = low_mark_bytes(size_gib * GIB)
     for free_bytes, is_low in ((mark, False), (mark - 1, True)):
@@ -28,16 +28,6 @@ def test_the_event_and_the_alert_begin_at_the_same_free_byte(size_gib: int) -> N
         changes = CauseWatch(AlertsConfig(), set()).judge(AlertSigns(disk=room), LOOK_S)
         assert [kind for kind, _ in events] == [EventKind.DISK_LOW] * is_low
         assert [each.cause for each in changes] == ["disk"] * is_low
-
-
-def test_the_room_is_of_what_this_user_may_write(tmp_path: Path) -> None:
-    room = read_disk_room(tmp_path)
-    assert room is not None
-    assert 0 < room.free_bytes < room.size_bytes
-
-
-def test_a_folder_that_is_gone_has_no_known_room(tmp_path: Path) -> None:
-    assert read_disk_room(tmp_path / "gone") is None
 
 
 def _note(events: list[tuple[EventKind, str]], kind: EventKind, text: str) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from openledger_node.node_clock import ClockReading
 from openledger_node.node_events import EventKind
-from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
 
 CHAIN = SeenTroubles(chain="no endpoint answers")
@@ -58,14 +57,6 @@ def test_a_chain_that_comes_and_goes_is_one_trouble() -> None:
     assert week.kinds == [EventKind.CHAIN_LOST]
 
 
-def test_short_failures_are_none() -> None:
-    week = Week()
-    for _ in range(100):
-        week.live(CHAIN, 60.0)
-        week.live(WELL, 10.0)
-    assert week.told == []
-
-
 def test_a_sleep_is_told_and_is_no_trouble_of_chain_or_peers() -> None:
     week = Week()
     trouble = SeenTroubles(chain="no endpoint answers", peers="no peer is connected")
@@ -74,25 +65,6 @@ def test_a_sleep_is_told_and_is_no_trouble_of_chain_or_peers() -> None:
     week.live(trouble, 60.0)  # the network takes a moment to come back
     week.live(WELL, HOUR_S)
     assert week.told == [(EventKind.SUSPENDED, "the machine slept for 8.0 h; the node goes on")]
-
-
-def test_a_set_clock_is_told_and_times_no_trouble() -> None:
-    week = Week()
-    week.live(CHAIN, 60.0)
-    week.set_s = 10 * HOUR_S
-    week.live(CHAIN, 30.0)
-    week.live(WELL, HOUR_S)
-    assert week.kinds == [EventKind.CLOCK_CHANGED]
-
-
-def test_a_disk_around_its_mark_is_told_once() -> None:
-    week = Week()
-    size_bytes = 100 * GIB
-    for free_gib in (6.0, 4.9, 5.1, 4.9, 5.5, 4.8):
-        week.live(SeenTroubles(disk=DiskRoom(free_bytes=int(free_gib * GIB), size_bytes=size_bytes)), 60.0)
-    assert week.kinds == [EventKind.DISK_LOW]
-    week.live(SeenTroubles(disk=DiskRoom(free_bytes=7 * GIB, size_bytes=size_bytes)), 60.0)
-    assert week.kinds == [EventKind.DISK_LOW, EventKind.DISK_FREE]
 
 
 def test_an_adapter_is_told_at_its_first_load_and_not_at_each() -> None:

@@ -10,6 +10,8 @@ import pytest
 from openledger_node.operator import pause
 from openledger_node.operator.pause import find_gpu_program, is_ours, programs_from_xml
 
+pytestmark = pytest.mark.process
+
 GAME, DESKTOP = (4_000_007, "/opt/game", "3072 MiB"), (4_000_008, "/usr/lib/Xorg", "200 MiB")
 
 Driver = Callable[[str], None]
@@ -68,7 +70,6 @@ def test_a_game_is_named_with_its_memory(driver: Driver, proc: Path) -> None:
         pytest.param([(os.getpid(), "python", "9000 MiB")], id="this process"),
         pytest.param([(77, "game", "9000 MiB")], id="a process of a container's host"),
         pytest.param([(GAME[0], "game", "N/A")], id="an unknown amount"),
-        pytest.param([], id="nobody"),
     ],
 )
 def test_only_a_large_program_of_others_counts(
@@ -85,11 +86,8 @@ def test_a_driver_that_does_not_answer_pauses_nothing(
     monkeypatch.setattr(pause, "TIMEOUT_S", 0.2 if "sleep" in script else 5.0)
     driver(script)
     assert find_gpu_program(proc) is None
-
-
-def test_a_machine_without_a_driver_has_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert find_gpu_program() is None
+    assert find_gpu_program(proc) is None, "there is no driver"
 
 
 def test_names_of_windows_are_cut_too() -> None:

@@ -129,22 +129,25 @@ async def test_what_runs_has_its_grace_and_no_more(
         assert trio.current_time() - began_s == pytest.approx(grace_s, abs=0.1)
 
 
-async def test_what_is_finished_sooner_ends_the_wait(node: Node, autojump_clock: object) -> None:
-    node.serving.idle = trio.Event()
-    async with node.running() as desk:
-        desk.pause(grace="drain")
-        await trio.sleep(20)
-        assert not node.engine.is_resting
-        node.serving.idle.set()
-        await until(lambda: node.engine.is_resting, 0.1)
-
-
-async def test_a_pause_in_a_hurry_shortens_one_that_waits(node: Node, autojump_clock: object) -> None:
+async def test_a_pause_that_waits_ends_by_a_resume_by_the_last_answer_or_by_one_in_a_hurry(
+    node: Node, autojump_clock: object
+) -> None:
     node.serving.idle = trio.Event()
     async with node.running() as desk:
         desk.pause(grace="drain")
         await trio.sleep(5)
+        desk.resume()
+        await trio.sleep(60)
+        assert not node.engine.is_resting
+        desk.pause(grace="drain")
+        await trio.sleep(5)
         desk.pause(grace="none")
+        await until(lambda: node.engine.is_resting, 0.1)
+        desk.resume()
+        desk.pause(grace="drain")
+        await trio.sleep(20)
+        assert not node.engine.is_resting
+        node.serving.idle.set()
         await until(lambda: node.engine.is_resting, 0.1)
 
 
@@ -167,16 +170,6 @@ async def test_a_look_for_other_programs_that_hangs_holds_up_no_pause(node: Node
             is_over.set()
     finally:
         is_over.set()
-
-
-async def test_a_resume_in_the_grace_lets_what_runs_run(node: Node, autojump_clock: object) -> None:
-    node.serving.idle = trio.Event()
-    async with node.running() as desk:
-        desk.pause(grace="drain")
-        await trio.sleep(5)
-        desk.resume()
-        await trio.sleep(60)
-        assert not node.engine.is_resting
 
 
 async def test_a_pause_outlives_the_daemon_until_it_is_resumed(node: Node, autojump_clock: object) -> None:
@@ -202,9 +195,12 @@ async def test_a_pause_until_a_moment_ends_by_itself(node: Node, autojump_clock:
 async def test_a_game_pauses_within_two_seconds_and_its_end_goes_on_after_the_quiet(
     node: Node, autojump_clock: object
 ) -> None:
-    node.limits = replace(node.limits, pause_when_busy=True)
+    node.serving.idle = trio.Event()  # whatever runs
     async with node.running() as desk:
         node.seen = GAME
+        await trio.sleep(10)
+        assert desk.current is None, "its owner has not asked for that"
+        node.limits = replace(node.limits, pause_when_busy=True)
         await until(lambda: desk.current is not None, 2)
         assert desk.current is not None
         assert (desk.current.by, desk.current.why) == (
@@ -236,21 +232,6 @@ async def test_a_resume_overrules_a_game_until_the_next_one(node: Node, autojump
         await trio.sleep(QUIET_S + 5)
         node.seen = GAME
         await until(lambda: desk.current is not None, 2)
-
-
-async def test_a_game_has_the_memory_within_two_seconds_whatever_runs(node: Node, autojump_clock: object) -> None:
-    node.limits = replace(node.limits, pause_when_busy=True)
-    node.serving.idle = trio.Event()
-    async with node.running():
-        node.seen = GAME
-        await until(lambda: node.engine.is_resting, 2)
-
-
-async def test_nobody_is_looked_for_where_the_owner_has_not_asked(node: Node, autojump_clock: object) -> None:
-    node.seen = GAME
-    async with node.running() as desk:
-        await trio.sleep(10)
-        assert desk.current is None
 
 
 async def test_hours_pause_and_go_on_and_an_owner_overrules_them_until_they_change(
@@ -303,16 +284,9 @@ async def test_a_resume_that_can_not_forget_its_pause_says_that_the_next_start_i
         with pytest.raises(DiskError):
             desk.resume()
         assert node.serving.paused is None
-
-
-async def test_a_pause_whose_time_is_over_on_a_full_disk_ends_and_ends_no_node(
-    node: Node, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with node.running() as desk:
         desk.pause(until_s=node.now_s + 10)
-        monkeypatch.setattr(Path, "unlink", _disk_full)
         node.now_s += 11
-        await until(lambda: desk.current is None, 2)
+        await until(lambda: desk.current is None, 2)  # one whose time is over ends, and ends no node
 
 
 def _disk_full(*_: object, **__: object) -> None:

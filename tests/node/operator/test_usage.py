@@ -1,13 +1,15 @@
 """What the node did in the last day and week."""
 
+from dataclasses import replace
+
 import pytest
 from support.answered import completion
 from support.rows import job_of
 
 from openledger_node.ledger.jobs import JobState
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.operator.usage import REST, Usage, percent_down, read_usage
-from openledger_protocol.primitives import AdapterId, RequestId
+from openledger_node.operator.usage import REST, Usage, percent_down, read_usage, usage_of
+from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
 
 NOW_NS = 1_800_000_000 * 10**9
 HOUR_NS = 3_600 * 10**9
@@ -55,14 +57,6 @@ def test_a_day_and_a_week_are_summed_over_all_their_jobs(ledger: Ledger) -> None
     assert (usage["week"]["tokens_out"], usage["week"]["adapter_tokens_out"]) == (100, 85)
 
 
-def test_more_than_a_thousand_jobs_are_all_counted(ledger: Ledger) -> None:
-    with ledger.transaction():
-        for number in range(1_200):
-            job = job_of(f"many {number}", received_ns=NOW_NS - number, state="failed")
-            ledger.jobs.start(job)
-    assert read_usage(ledger, now_ns=NOW_NS)["day"]["jobs"] == 1_200
-
-
 def test_where_nothing_was_asked_there_is_no_percentage(ledger: Ledger) -> None:
     for usage in read_usage(ledger, now_ns=NOW_NS).values():
         assert (usage.pop("answered_percent"), usage.pop("adapter_percent")) == (None, None)
@@ -85,3 +79,15 @@ def test_sums_are_made_anew_when_they_have_rested_for_a_multiple_of_what_they_to
     add(ledger, 1)
     assert desk.read()["day"]["jobs"] == 0
     assert desk.read()["day"]["jobs"] == 1
+
+
+def test_calls_of_an_adapter_are_counted_by_hour_for_a_day_and_what_was_paid_is_summed() -> None:
+    job = job_of("0x01", received_ns=NOW_NS - 1, adapter_id=AdapterId("0xaa"), adapter_name="lake", state="completed")
+    early = replace(job, request_id=RequestId("0x02"), received_ns=NOW_NS - 23 * HOUR_NS - 1)
+    bare = replace(job, request_id=RequestId("0x03"), adapter_id=None)
+    old = replace(job, request_id=RequestId("0x04"), received_ns=NOW_NS - 25 * HOUR_NS)
+    paid = {RequestId("0x01"): (Digest("0x0a"), Wei(5)), RequestId("0x02"): (Digest("0x0b"), Wei(7))}
+    found = usage_of([job, early, bare, old], paid, now_ns=NOW_NS)
+    assert found.keys() == {"0xaa"}
+    assert (found["0xaa"]["calls"], found["0xaa"]["earned_wei"]) == (2, "12")
+    assert [n for n, calls in enumerate(found["0xaa"]["by_hour"]) if calls] == [0, 23]
