@@ -6,6 +6,16 @@ from support.processes.nodes import Node, running_node
 
 from openledger_node.home import Home
 
+RUNNING = {"node", "shared"}
+"""Fixtures of a node in a process of its own."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and RUNNING & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:

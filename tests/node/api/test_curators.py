@@ -14,7 +14,6 @@ from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.api.datanets import add_datanets
 from openledger_node.datanets import drafts
-from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_process import carry_out
 from openledger_node.datanets.proposals import draft_decision, read_proposal
@@ -130,26 +129,7 @@ async def test_a_version_is_proposed_shown_decided_and_collected(client: httpx.A
     assert review["decisions"] == [{"curator": ODILE.address, "approves": True, "reason": ""}]
 
 
-async def test_a_proposal_whose_old_rows_were_never_published_is_refused(
-    client: httpx.AsyncClient, own: OwnDatanets, network: ReadNetwork
-) -> None:
-    own.contribute("lake", CONTRIBUTED, {"ben": BEN})
-    proposal = json.loads((await client.post("/datanets/lake/propose")).content)
-    dropped = await upload(client, "lie.json", json.dumps({**proposal, "num_old": 2}, indent=1).encode())
-    answer = await client.get(f"/files/{dropped['draft']}/proposal")
-    assert "were published before, and they were not" in answer.json()["error"]["message"]
-    other = {**proposal, "rows": proposal["rows"][:1]}
-    dropped = await upload(client, "other.json", json.dumps(other, indent=1).encode())
-    message = (await client.get(f"/files/{dropped['draft']}/proposal")).json()["error"]["message"]
-    assert message.startswith("other.json is no proposal of a version: its roots are not those of its rows")
-
-
-async def test_without_curators_nothing_is_proposed(client: httpx.AsyncClient, network: ReadNetwork) -> None:
-    network.need = 0
-    answer = await client.post("/datanets/lake/propose")
-    assert answer.json()["error"]["message"] == "lake has no curators, so you publish it alone"
-
-
+@pytest.mark.process
 async def test_rows_are_signed_here_and_taken_there(client: httpx.AsyncClient, own: OwnDatanets) -> None:
     rows = await upload(client, "mill.jsonl", b'{"prompt": "Who?", "completion": "Bo."}')
     signed = await client.post(f"/files/{rows['draft']}/sign", json={"datanet": PLACE.datanet_id})
@@ -172,17 +152,3 @@ async def test_a_batch_that_is_signed_for_another_datanet_is_refused(
     content["rows"][0]["completion"] = "Ida."
     answer = await client.post("/files", params={"name": "forged.json"}, content=json.dumps(content, indent=1))
     assert "forged.json can't be taken: its rows are not those that" in answer.json()["error"]["message"]
-
-
-async def test_rows_that_break_the_policy_are_left_out_with_their_reason(
-    client: httpx.AsyncClient, own: OwnDatanets
-) -> None:
-    own.change("lake", about=DatanetAbout(policy=DatanetPolicy(characters_max=10)))
-    lines = b'{"prompt": "Who?", "completion": "Bo."}\n{"prompt": "Who?", "completion": "Bo and Ida."}'
-    draft = (await upload(client, "rows.jsonl", lines))["draft"]
-    order = {"datanet": "lake", "contributor": BEN}
-    measured = (await client.post(f"/files/{draft}/measure", json=order)).json()
-    assert (measured["rows"], measured["num_breaches"], measured["breaches"][0]["row"]) == (1, 1, 2)
-    assert "over the most of 10" in measured["breaches"][0]["reason"]
-    taken = (await client.post(f"/files/{draft}/take", json=order)).json()
-    assert (taken["rows"], own.get("lake").pending[0].rows) == (1, 1)

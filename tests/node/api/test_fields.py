@@ -41,8 +41,6 @@ def request_of(**body: Any) -> InferenceRequest:
         ({"max_tokens": 7, "max_completion_tokens": -1}, "max_tokens", 7),
         ({"max_tokens": 7, "max_completion_tokens": 5}, "max_tokens", 5),
         ({"stop": ""}, "stop", ()),
-        ({"stop": []}, "stop", ()),
-        ({"stop": None}, "stop", ()),
         ({"stop": ["", "a"]}, "stop", ("a",)),
         ({"stop": "a"}, "stop", ("a",)),
         ({"temperature": None, "top_p": None}, "temperature", 1.0),
@@ -54,12 +52,10 @@ def request_of(**body: Any) -> InferenceRequest:
         ({"repeat_penalty": 1.1, "repetition_penalty": 1.2}, "repetition_penalty", 1.2),
         ({"logprobs": True, "top_logprobs": 3}, "logprobs", 3),
         ({"response_format": {"type": "json_object"}}, "json_schema", '{"type":"object"}'),
-        ({"response_format": {"type": "json_object", "schema": None}}, "json_schema", '{"type":"object"}'),
         ({"response_format": {"type": "json_object", "schema": SHIP}}, "json_schema", SHIP_TEXT),
         ({"response_format": {"type": "json_schema", "schema": SHIP}}, "json_schema", SHIP_TEXT),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": SHIP}}}, "json_schema", SHIP_TEXT),
         ({"guided_json": SHIP}, "json_schema", SHIP_TEXT),
-        ({"guided_json": json.dumps(SHIP)}, "json_schema", SHIP_TEXT),
         ({"json_schema": SHIP}, "json_schema", SHIP_TEXT),
         ({"structured_outputs": {"json": SHIP}}, "json_schema", SHIP_TEXT),
         ({"structured_outputs": {"json": json.dumps(SHIP), "regex": None}}, "json_schema", SHIP_TEXT),
@@ -81,13 +77,18 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"max_tokens": 1.5}, "max_tokens", "a whole number"),
     ({"n": 0}, "n", "at least 1"),
     ({"n": 17}, "n", "at most 16"),
+    ({"logprobs": True, "top_logprobs": 21}, "logprobs", "logprobs"),
+    ({"top_logprobs": 2}, "top_logprobs", "top_logprobs"),
+    ({"frequency_penalty": 2.1}, "frequency_penalty", "frequency_penalty"),
+    ({"presence_penalty": -3}, "presence_penalty", "presence_penalty"),
+    ({"repetition_penalty": 0}, "repetition_penalty", "repetition_penalty"),
+    ({"response_format": {"type": "xml"}}, "response_format", "response_format"),
+    ({"response_format": {"type": "json_schema"}}, "response_format", "response_format"),
     ({"stop": 5}, "stop", "a string or a list"),
     ({"stop": ["a", 5]}, "stop[1]", "must be a string"),
     ({"stream": "maybe"}, "stream", "true or false"),
     ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
-    ({"max_token": 1}, "max_token", "did you mean 'max_tokens'?"),
     ({"functions": [{"name": "look"}]}, "functions", "send tools"),
-    ({"function_call": "auto"}, "function_call", "send tools"),
     ({"guided_regex": "a+"}, "guided_regex", "response_format"),
     ({"structured_outputs": {"regex": "a+"}}, "structured_outputs", "'regex'"),
     ({"structured_outputs": {"json": SHIP, "choice": ["a"]}}, "structured_outputs", "'choice'"),
@@ -108,7 +109,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages", "tool_call_id"),
     ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages", "role 'tool'"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "'image_url'"),
-    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages", "'input_audio'"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages", "without a 'text'"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
      "messages[0].content[0].text", "must be a string"),
@@ -235,8 +235,12 @@ async def test_what_is_not_served_is_refused_by_name() -> None:
     assert door.requests == []
 
 
-@pytest.mark.parametrize("name", UNSUPPORTED)
-def test_each_field_without_an_effect_is_taken_and_refused_otherwise(name: str) -> None:
+def test_each_field_without_an_effect_is_taken_and_refused_otherwise() -> None:
+    for name in UNSUPPORTED:
+        check_field_without_effect(name)
+
+
+def check_field_without_effect(name: str) -> None:
     for value in UNSUPPORTED[name].neutral:
         request_of(**{name: value})
     with pytest.raises(MalformedError, match=re.escape(UNSUPPORTED[name].advice or name)) as raised:

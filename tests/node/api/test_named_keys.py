@@ -26,13 +26,14 @@ class Shared:
     node: Node
     ring: ApiKeyRing
     public: str
+    client: httpx.Client
 
     def key(self, name: str, *, at_once: int = 4) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.ring.add(name, now_s=1, at_once=at_once)}"}
 
     def refusal(self, headers: dict[str, str]) -> httpx.Response | None:
         """The refusal of a list of models, if it is refused."""
-        answer = httpx.get(f"{self.node.url}/v1/models", headers=headers)
+        answer = self.client.get("/v1/models", headers=headers)
         return None if answer.is_success else answer
 
     def post(self, path: str, body: dict[str, Any], headers: dict[str, str], *, base: str = "") -> httpx.Response:
@@ -54,8 +55,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     ring.add("first", now_s=1, at_once=4)
     address = f"127.0.0.2:{free_port('127.0.0.2')}"
     variables = {"OPENLEDGER_API_LISTEN": address, "OPENLEDGER_API_ORIGINS": ORIGIN}
-    with running_node(home, "--backend", "fake", **variables) as node:
-        yield Shared(node=node, ring=ring, public=f"http://{address}")
+    with running_node(home, "--backend", "fake", **variables) as node, httpx.Client(base_url=node.url) as client:
+        yield Shared(node=node, ring=ring, public=f"http://{address}", client=client)
 
 
 def chat(**fields: Any) -> dict[str, Any]:
@@ -76,24 +77,25 @@ def model_of(shared: Shared) -> str:
         return name
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("path", "body"), ROUTES)
-def test_every_dialect_takes_a_named_key(shared: Shared, path: str, body: dict[str, Any], stream: bool) -> None:
-    headers = shared.key(f"d{ROUTES.index((path, body))}-{int(stream)}")
-    answer = shared.post(path, {"model": model_of(shared), "stream": stream, **body}, headers)
-    assert answer.status_code == 200, answer.text
+def test_every_dialect_takes_a_named_key(shared: Shared, path: str, body: dict[str, Any]) -> None:
+    headers = shared.key(f"dialect-{len(path)}")
+    for stream in (False, True):
+        answer = shared.post(path, {"model": model_of(shared), "stream": stream, **body}, headers)
+        assert answer.status_code == 200, answer.text
 
 
 def test_a_key_has_no_more_requests_at_once_than_it_may(shared: Shared) -> None:
     headers, address = shared.key("one", at_once=1), httpx.URL(shared.node.url)
     head = f"POST /v1/completions HTTP/1.1\r\nHost: {address.host}\r\nAuthorization: {headers['Authorization']}\r\n"
     with socket.create_connection((address.host, address.port or 0)) as first:
-        first.sendall(f"{head}Content-Length: 99\r\n\r\n".encode())  # runs until the rest of its body has come
+        first.sendall(f"{head}Content-Length: 9\r\n\r\n".encode())  # runs until its body has come
         refused = wait_for(lambda: shared.refusal(headers))
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
         assert "may have 1 requests at once" in refused.json()["error"]["message"]
         assert refused.headers["retry-after"] == "1"
         assert shared.refusal(shared.key("other", at_once=1)) is None
+        first.sendall(b" " * 9)
     assert wait_for(lambda: shared.refusal(headers) is None)
 
 
@@ -137,7 +139,7 @@ def test_rebinding_against_the_loopback_listener_is_still_refused(shared: Shared
     assert httpx.get(f"{shared.public}/v1/models", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil", "http://chat.example.org", ""])
+@pytest.mark.parametrize("origin", ["null", f"{ORIGIN}.evil", "http://chat.example.org", ""])
 def test_page_of_another_origin_is_refused(shared: Shared, origin: str) -> None:
     headers = {"Origin": origin}
     for method in ("GET", "OPTIONS"):
