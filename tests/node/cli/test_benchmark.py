@@ -30,6 +30,7 @@ def test_more_tokens_than_the_context_are_refused(run: Run) -> None:
     assert "[inference] context_max allows 2048" in ran.stderr
 
 
+@pytest.mark.process
 def test_machines_read_every_figure_and_people_a_table_and_a_verdict(run: Run, home: Home) -> None:
     found = run(*SHORT, "--json").json
     assert found["schema"] == "openledger.benchmark/1"

@@ -111,6 +111,7 @@ def test_a_wrong_word_is_refused_with_what_to_do(
     assert ran.status == status
 
 
+@pytest.mark.process
 def test_an_adapter_learns_from_a_published_version_and_names_it(
     run: Run, lake: OwnDatanets, rows: str, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

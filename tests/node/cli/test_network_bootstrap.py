@@ -81,6 +81,7 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("words", "status", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_it_cannot_begin_with_is_told(
     run: Run, tmp_path: Path, words: list[str], status: int, message: str
