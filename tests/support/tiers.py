@@ -73,5 +73,4 @@ class ProcessGuard:
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self._item is not None and event in STARTS:
-            return
             raise RuntimeError(f"this test starts a process ({arguments[0]!s}): mark it `process`")
