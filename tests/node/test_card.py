@@ -57,6 +57,7 @@ def test_what_other_programs_and_the_driver_use_is_taken_and_the_nodes_own_engin
     assert card_from_xml(xml(hidden)).taken_bytes == 5200 * MIB
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "text", ["", "<nvidia_smi_log/>", "<nvidia_smi_log><gpu/></nvidia_smi_log>", "NVIDIA-SMI has failed", xml()[:300]]
 )
@@ -74,6 +75,7 @@ def test_a_driver_that_says_something_else_is_a_card_without_an_answer(
     assert (trouble.found, "`nvidia-smi`" in trouble.fix) == ("an NVIDIA GPU whose driver does not answer", True)
 
 
+@pytest.mark.process
 def test_a_driver_that_answers_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\ncat <<'END'\n{xml()}\nEND\n")

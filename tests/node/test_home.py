@@ -117,6 +117,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_asking_never_keeps_a_daemon_from_starting(home: Home) -> None:
     # Who asks holds the lock for an instant: with a single try, one start in eight would be refused.
     claim_home(home).close()
@@ -139,6 +140,7 @@ def test_a_second_claim_is_refused_and_names_the_process_that_holds_it(home: Hom
         claim_home(home)
 
 
+@pytest.mark.process
 def test_a_second_daemon_ends_with_exit_code_3_and_says_what_to_do(home: Home) -> None:
     command = [sys.executable, "-m", "openledger_node", "start", "--backend", "fake", "--port", "0", "--no-hello"]
     with claim_home(home):
@@ -150,6 +152,7 @@ def test_a_second_daemon_ends_with_exit_code_3_and_says_what_to_do(home: Home) -
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.process
 def test_the_lock_goes_with_a_killed_process(home: Home) -> None:
     command = [sys.executable, "-c", HOLD, str(home.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:

@@ -54,6 +54,7 @@ def test_an_empty_key_lets_nobody_in(home: Home, content: str) -> None:
         load_api_key(home)
 
 
+@pytest.mark.process
 def test_a_write_that_was_cut_off_leaves_no_key_and_the_next_start_draws_a_whole_one(home: Home) -> None:
     run = subprocess.run([sys.executable, "-c", FULL_DISK, str(home.root)], capture_output=True, check=False)
     assert run.returncode != 0

@@ -425,6 +425,7 @@ def test_a_damaged_hot_key_is_not_replaced(home: Home) -> None:
     assert (home.keys / "signer.json").read_text() == "{"
 
 
+@pytest.mark.process
 def test_processes_that_start_at_once_agree_on_one_set_of_keys(home: Home) -> None:
     command = [sys.executable, "-c", CREATE, str(home.root)]
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]

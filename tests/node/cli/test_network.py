@@ -278,10 +278,11 @@ def test_a_network_that_does_not_fit_its_chain_is_not_joined(
     if addresses := changes.get("contracts"):
         changes = {"contracts": {**json.loads(network_file.read_text())["contracts"], **addresses}}
     change(network_file, **changes)
+    before = sorted(home.root.rglob("*"))
     ran = run("network", "join", str(network_file), "--yes")
     assert (ran.status, ran.stdout) == (status, "")
     assert message in ran.stderr
-    assert list(home.root.iterdir()) == []
+    assert sorted(home.root.rglob("*")) == before
 
 
 @pytest.fixture

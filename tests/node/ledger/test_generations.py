@@ -52,6 +52,7 @@ def test_a_ledger_that_was_moved_keeps_its_generation(file: Path) -> None:
     assert use(moved / file.name) == before
 
 
+@pytest.mark.process
 def test_a_killed_writer_keeps_its_generation(file: Path) -> None:
     before = use(file)
     child = os.fork()
@@ -203,6 +204,7 @@ def test_a_generation_that_can_not_be_stored_is_not_used(file: Path) -> None:
     assert use(file) == before.generation
 
 
+@pytest.mark.process
 def test_a_reader_that_ends_does_not_take_the_writers_log_away(file: Path) -> None:
     """It would, if this process lost its locks by a look at the file; then the newest commits would be gone."""
     with closing(open_ledger(file)) as ledger:

@@ -58,6 +58,7 @@ def test_only_the_owner_can_read_the_file(file: Path, ledger: Ledger) -> None:
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("num_lines", [1, 2, 41])
 def test_a_killed_writer_loses_no_row_whose_commit_returned(file: Path, num_lines: int) -> None:
     command = [sys.executable, "-c", WRITER, str(file)]
@@ -171,6 +172,7 @@ except ConfigError as error:
 """
 
 
+@pytest.mark.process
 def test_a_full_disk_is_not_called_damage(file: Path) -> None:
     # Only SQLITE_CORRUPT and SQLITE_NOTADB mean damage, whatever the extended code in the upper bytes.
     told = subprocess.check_output([sys.executable, "-c", FULL_DISK, str(file)], text=True)

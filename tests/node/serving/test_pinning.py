@@ -22,6 +22,8 @@ from openledger_node.operator.adapter_library import LibraryService
 from openledger_node.serving.pinning import AdapterPins
 from openledger_protocol.primitives import Digest
 
+pytestmark = pytest.mark.process
+
 TIMEOUT_S = 30.0
 BUDGET_BYTES = 1 << 20
 

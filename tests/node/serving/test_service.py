@@ -33,6 +33,8 @@ from openledger_protocol.errors import AdapterRefusedError, OverloadedError, Una
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import Digest, RequestId
 
+pytestmark = pytest.mark.process
+
 QUEUE_MAX = 3
 TIMEOUT_S = 30.0
 
