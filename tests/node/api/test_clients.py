@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.processes.nodes import ROOT, Node
+from support.processes.nodes import ROOT, Node, wait_for
 
 REQUESTS = json.loads((ROOT / "tests" / "support" / "client_requests.json").read_text())["requests"]
 MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]
@@ -131,6 +131,7 @@ def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(node: Node) ->
             ask_on()
         for stream in streams:
             stream.close()
+    wait_for(lambda: node.status()["requests"] == {"running": 0, "waiting": 0})  # the next test needs the queue
     assert raised.value.code == "rate_limit_exceeded"
     wait = raised.value.response.headers["Retry-After"]
     assert wait.isascii()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.processes.nodes import Node
+from support.processes.nodes import Node, wait_for
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]
 
@@ -118,7 +118,11 @@ def test_a_client_that_leaves_is_recorded_and_the_others_go_on(node: Node) -> No
     (job,) = (job for job in node.jobs() if job["request_id"] == request_id)
     assert request_id not in before
     assert job["state"] in ("running", "completed")
-    _wait_until_recorded(node, request_id)
+    (ended,) = wait_for(
+        lambda: [job for job in node.jobs() if job["request_id"] == request_id and job["state"] == "completed"]
+    )
+    assert ended["finish_reason"] == "cancelled"
+    assert 0 < ended["tokens_out"] < 2000
 
 
 def test_no_prompt_reaches_the_home(node: Node) -> None:
@@ -129,16 +133,6 @@ def test_no_prompt_reaches_the_home(node: Node) -> None:
     assert found == []
 
 
-def _wait_until_recorded(node: Node, request_id: str) -> None:
-    for _ in range(50):
-        (job,) = (job for job in node.jobs() if job["request_id"] == request_id)
-        if job["state"] == "completed":
-            assert job["finish_reason"] == "cancelled"
-            assert 0 < job["tokens_out"] < 2000
-            return
-    raise AssertionError(f"still {job['state']}")
-
-
 def test_a_streaming_client_that_leaves_while_it_waits_gives_its_place_back(node: Node) -> None:
     """It has no token yet, so no failed write tells: the hang-up itself must."""
     endless = [{"role": "user", "content": "on and on..."}]
@@ -146,8 +140,4 @@ def test_a_streaming_client_that_leaves_while_it_waits_gives_its_place_back(node
     connection = http.client.HTTPConnection(node.url.removeprefix("http://"))
     with contextlib.closing(connection):  # it is asked, and nobody waits for the answer
         connection.request("POST", "/v1/chat/completions", body, {**node.headers, "Content-Type": "application/json"})
-    for _ in range(100):
-        requests = node.status()["requests"]
-        if requests == {"running": 0, "waiting": 0}:
-            return
-    raise AssertionError(requests)
+    wait_for(lambda: node.status()["requests"] == {"running": 0, "waiting": 0})
