@@ -91,7 +91,7 @@ def conformance() -> dict[str, list[str]]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    path, _, name = report.nodeid.partition("::")
+    path, _, name = report.nodeid.partition("@")[0].partition("::")
     is_verdict = report.when == "call" or report.outcome != "passed"
     if "conformance/" in path and "[" in name and is_verdict:
         socket, case = Path(path).stem.removeprefix("test_"), name.partition("[")[2].rstrip("]")
@@ -112,7 +112,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put what takes longest first, and the test that looks at what ran last; leave out what is too deep."""
     mark_by_folder(items)
-    items.sort(key=lambda item: (item.path.parent.name != "checks", item.path.name == "test_plugs_ran.py"))
+    items.sort(
+        key=lambda item: (item.path.parent.name not in ("checks", "web"), item.path.name == "test_plugs_ran.py")
+    )
     left_out = [item for item in items if item.get_closest_marker("deep") and not IS_DEEP]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

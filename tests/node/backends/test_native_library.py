@@ -37,6 +37,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that outlives its test: the loader knows an opened library by its file's number, which a file that is
+    deleted gives to the next.
+    """
+    return tmp_path_factory.mktemp("built")
+
+
 def copyist(folder: Path, library: Path, *, version: str = "1", work: str = "") -> str:
     """A compiler that knows the result already."""
     file = folder / "copyist"

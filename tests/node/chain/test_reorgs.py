@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from eth_hash.auto import keccak
@@ -87,9 +86,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedChain]:
 
 
 @pytest.fixture
-def shop(chain: DeployedChain, ledger: Ledger, tmp_path: Path) -> Shop:
+def shop(chain: DeployedChain, ledger: Ledger, request: pytest.FixtureRequest) -> Shop:
     """Payers whose money no reorg of these tests takes away, and nothing wanted yet."""
-    keys = {address_of(key): key for key in (keccak(f"{tmp_path} {number}".encode()) for number in range(3))}
+    keys = {address_of(key): key for key in (keccak(f"{request.node.name} {number}".encode()) for number in range(3))}
     receiver, *payers = keys
     for payer in payers:
         chain.fund(payer, open_wei=10**9)
