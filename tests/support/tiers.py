@@ -26,9 +26,12 @@ FOLDERS: Final = {
     "capabilities": "capability",
     "checks": CHECK,
     "conformance": "process",
+    "gpu": "process",
+    "llamacpp": "process",
     "network": "process",
     "real": "model",
     "scripts": "process",
+    "vllm": "process",
     "web": "browser",
 }
 """Folders of tests/ whose tests all bear one mark."""
