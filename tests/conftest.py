@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio.testing
@@ -22,6 +22,9 @@ from openledger_node import keystore_v3
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.plugs import PLUGS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning would slow the other workers
 
@@ -74,6 +77,15 @@ def make_adapter_folder(tmp_path: Path) -> Callable[..., Path]:
         return write_adapter(tmp_path / "source" / name, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """One for all tests of a worker: playwright refuses a second in the same process."""
+    from support.pages import open_browser
+
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from audited_economy import Economy, open_economy
 from playwright.sync_api import Browser, Page, expect
 from support.chain_world.contract_world import OPEN, OWNER_KEYS
-from support.pages import CHROMIUM, Seen, open_browser
+from support.pages import CHROMIUM, Seen
 from support.signed import account
 
 from openledger_node.audit.contributor import read_contributor
@@ -97,12 +97,6 @@ def served_site(session: Economy) -> Iterator[Site]:
 def site(session: Economy) -> Iterator[Site]:
     with served_site(session) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @dataclass

@@ -26,6 +26,12 @@ def processor_s() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
+def read_budgets(tier: str) -> Mapping[str, float]:
+    """Return a tier's seconds by folder."""
+    budgets: dict[str, float] = tomllib.loads(BUDGETS.read_text())[tier]
+    return budgets
+
+
 def folder_of(nodeid: str) -> str:
     """Return the folder of a test as budgets name it: `protocol`, or `node/chain`."""
     words = nodeid.partition("::")[0].split("/")[1:-1]
@@ -36,7 +42,7 @@ class Budget:
     """A pytest plugin: counts in each worker, and prints in the process that started them."""
 
     def __init__(self, tier: str | None) -> None:
-        self._budgets: Mapping[str, float] = tomllib.loads(BUDGETS.read_text())[tier] if tier else {}
+        self._budgets: Mapping[str, float] = read_budgets(tier) if tier else {}
         self._seconds: Seconds = Counter()
         self._slowest: Seconds = Counter()
         self._skipped: Counter[str] = Counter()

@@ -36,7 +36,7 @@ FOLDERS: Final = {
 }
 """Folders of tests/ whose tests all bear one mark."""
 
-TOGETHER: Final = ("conformance", "web")
+TOGETHER: Final = ("conformance",)
 """Folders of tests/ whose tests share what they start, so one worker runs them. All else goes to workers by files."""
 
 STARTS: Final = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec"})

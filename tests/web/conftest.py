@@ -1,6 +1,7 @@
 """A browser, nodes on the fake engine, and pages that must complain of nothing and ask nobody elsewhere.
 
-A new test takes one of these nodes. All tests here run in one worker, so that each node is started once:
+A new test takes one of these nodes. Those of the earner run in one worker and the others in another, so that each
+node is started once:
 
     alone    no network, no adapter; a test that pauses it or changes its limits puts that back
     trainer  no network; two adapters trained here, one of them asked once
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from support.pages import CHROMIUM, KEEP_INTERVALS, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context
+from support.pages import CHROMIUM, KEEP_INTERVALS, LOOPBACK, TIMEOUT_MS, Seen, enter, open_context
 from support.processes.nodes import EMBEDDED, Node, ask, command_json, operator_of, running_node, wait_for
 from support.processes.taught import buy_as_guest, taught_node
 
@@ -30,10 +31,14 @@ ADAPTERS = ("lake", "harbour")
 expect.set_options(timeout=TIMEOUT_MS)  # other programs run beside the tests
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if CHROMIUM is None and Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip("NOT TESTED: the page, for want of chromium"))
+        if isinstance(item, pytest.Function) and Path(__file__).parent in item.path.parents:
+            is_earners = "earner" in item.fixturenames or "[earner" in item.name
+            item.add_marker(pytest.mark.xdist_group("web-earner" if is_earners else "web"))
+            if CHROMIUM is None:
+                item.add_marker(pytest.mark.skip("NOT TESTED: the page, for want of chromium"))
 
 
 # ---- nodes
@@ -100,12 +105,6 @@ def teacher(trainer: Node) -> Iterator[Node]:
 
 
 # ---- pages
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture
