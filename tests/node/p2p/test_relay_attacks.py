@@ -17,6 +17,7 @@ from support.peers import LOOPBACK, echo, seed, until
 from openledger_node.errors import NetworkError
 from openledger_node.p2p import budget, relay_places
 from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.tally import TrafficTally
 from openledger_node.p2p.transport import Path, PeerId
 from openledger_node.p2p.transports.libp2p import circuit, open_transport, punch, relay_client, relay_service
 from openledger_node.p2p.transports.libp2p.circuit import HOP, STOP, read_message, write_message
@@ -191,21 +192,50 @@ async def test_a_circuit_is_slow_and_ends_with_its_time(monkeypatch: pytest.Monk
         assert num_bytes < 100_000 * lasted_s + 20_000
 
 
-async def test_a_circuit_over_which_nothing_passes_ends_and_one_in_use_does_not(
+async def test_a_circuit_over_which_nothing_passes_ends_and_gives_its_place_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay_service, "CIRCUIT_IDLE_S", 1.0)
+    monkeypatch.setattr(relay_service, "CIRCUIT_IDLE_S", 2.0)
     async with a_relay("ada", "ben") as (relay, ada, ben):
         await ada.connect((await ben.reserve(relay.peer_id)).address)
-        messages, began_s = MessageStream(await ada.open_stream(ben.peer_id, ECHO)), trio.current_time()
-        while trio.current_time() - began_s < 2.0:
-            await messages.send({"text": "x"})
-            await messages.receive()
-            await trio.sleep(0.1)
-        assert ada.path_to(ben.peer_id) is Path.RELAYED
         await until(lambda: ada.path_to(ben.peer_id) is None)
         await until(lambda: not relay._relay_places.num_circuits())  # type: ignore[union-attr]
         assert ben.relays  # the place itself stays
+
+
+class PlainStream:
+    """A stream of the library, over one in memory."""
+
+    muxed_stream = None
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def read(self, num_bytes: int) -> bytes:
+        return bytes(await self._stream.receive_some(num_bytes))
+
+    async def write(self, content: bytes) -> None:
+        await self._stream.send_all(content)
+
+
+async def test_a_circuit_in_use_does_not_end_for_idleness(autojump_clock: trio.testing.MockClock) -> None:
+    (ada, one), (other, ben) = trio.testing.memory_stream_pair(), trio.testing.memory_stream_pair()
+    sides: list[Any] = [PlainStream(one), PlainStream(other)]
+    ended = trio.Event()
+
+    async def relayed() -> None:
+        await relay_service.join(*sides, relay_service.SharedPace(0), TrafficTally())
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relayed)
+        for sender, receiver in ((ada, ben), (ben, ada), (ada, ben)):
+            await trio.sleep(relay_service.CIRCUIT_IDLE_S - 1)
+            await sender.send_all(b"x")
+            assert await receiver.receive_some() == b"x"
+        last_s = trio.current_time()
+        await ended.wait()
+        assert trio.current_time() - last_s == pytest.approx(relay_service.CIRCUIT_IDLE_S)
 
 
 async def test_all_circuits_of_a_relay_together_pass_what_its_owner_allows(
