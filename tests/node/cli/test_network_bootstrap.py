@@ -2,6 +2,7 @@
 
 import json
 import signal
+import logging
 import socket
 from pathlib import Path
 from urllib.request import urlopen
@@ -91,6 +92,15 @@ def test_what_it_cannot_begin_with_is_told(
     assert message in ran.stderr
 
 
+@pytest.fixture
+def own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command does to the log of this process ends with the test."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for logger in (logging.getLogger(), logging.getLogger("openledger_node")):
+        monkeypatch.setattr(logger, "level", logger.level)
+
+
+@pytest.mark.usefixtures("own_log")
 def test_a_taken_port_for_metrics_names_the_option(run: Run, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = ["--network", NET, "--listen", LISTEN[0], "--metrics", f"127.0.0.1:{taken.getsockname()[1]}"]
