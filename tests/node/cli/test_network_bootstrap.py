@@ -1,8 +1,8 @@
 """`network bootstrap`: as a process with its signals, metrics and identity, and what it refuses to begin with."""
 
 import json
-import signal
 import logging
+import signal
 import socket
 from pathlib import Path
 from urllib.request import urlopen
@@ -21,6 +21,14 @@ from openledger_node.p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
 NET = "test-net"
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 PEER = "12D3KooWAJwj2wh9tZBVjUpgBNpqwPzNRyyiq6oSccwJAUgsspBY"
+
+
+@pytest.fixture(autouse=True)
+def own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command does to the log of this process ends with the test."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for logger in (logging.getLogger(), logging.getLogger("openledger_node")):
+        monkeypatch.setattr(logger, "level", logger.level)
 
 
 def metrics_of(node: BootstrapNode) -> dict[str, float]:
@@ -92,15 +100,6 @@ def test_what_it_cannot_begin_with_is_told(
     assert message in ran.stderr
 
 
-@pytest.fixture
-def own_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command does to the log of this process ends with the test."""
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    for logger in (logging.getLogger(), logging.getLogger("openledger_node")):
-        monkeypatch.setattr(logger, "level", logger.level)
-
-
-@pytest.mark.usefixtures("own_log")
 def test_a_taken_port_for_metrics_names_the_option(run: Run, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = ["--network", NET, "--listen", LISTEN[0], "--metrics", f"127.0.0.1:{taken.getsockname()[1]}"]
