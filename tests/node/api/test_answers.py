@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from node.api.scripted_door import LetIn, ScriptedDoor
 from support.apis import open_api
-from support.scripted_door import LetIn, ScriptedDoor
 
 from openledger_node.api.answer_schemas import ChatCompletion, TextCompletion
 from openledger_node.api.chat import request_from_chat
@@ -15,7 +15,7 @@ from openledger_node.api.exchange import AnswerExchange
 from openledger_node.api.schemas import ChatBody
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.models.sampling_defaults import NEUTRAL
-from openledger_protocol.errors import EngineFailedError, OverloadedError
+from openledger_protocol.errors import OverloadedError
 
 ASKED: Any = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "seed": 7}
 
@@ -55,11 +55,10 @@ async def test_n_answers_are_streamed_with_their_index_under_one_id(path: str) -
     assert last["usage"]["total_tokens"] == 14
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_of_n_answers_all_are_let_in_or_none(stream: bool) -> None:
+async def test_of_n_answers_all_are_let_in_or_none() -> None:
     door = ScriptedDoor()
     door.refuse_after(2, OverloadedError("full"))
-    assert (await ask(door, n=3, stream=stream)).status_code == 429
+    assert (await ask(door, n=3)).status_code == 429
     assert (len(door.requests), door.num_released) == (2, 2)
 
 
@@ -116,22 +115,6 @@ async def test_probabilities_are_kept_for_whole_answers_alone(is_collected: bool
     else:
         assert [part async for part in exchange.parts()]
         assert not exchange._logprobs
-
-
-async def test_a_failure_of_one_answer_is_the_requests() -> None:
-    response = await ask(ScriptedDoor(failure=EngineFailedError("it died")), n=2)
-    assert response.status_code == 503
-    assert response.headers["retry-after"] == "2"
-
-
-async def test_probabilities_come_with_the_piece_that_they_are_of() -> None:
-    response = await ask(ScriptedDoor(), stream=True, logprobs=True)
-    choices = [event["choices"][0] for event in events_of(response)]
-    said = [(choice["delta"]["content"], choice["logprobs"]["content"]) for choice in choices if choice["logprobs"]]
-    assert [(text, [entry["token"] for entry in content]) for text, content in said] == [
-        ("Hello", ["Hello"]),
-        (" sea", [" sea"]),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -199,10 +182,12 @@ async def test_a_streamed_call_has_its_name_first_and_then_its_arguments() -> No
     assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_an_answer_of_calls_alone_has_no_content() -> None:
+async def test_an_answer_of_calls_alone_has_no_content_and_one_that_is_cut_off_ends_by_its_length() -> None:
     (choice,) = (await ask(ScriptedDoor(CALLS[-1:]), tools=TOOLS)).json()["choices"]
     assert choice["message"]["content"] is None
     assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == ["go"]
+    door = ScriptedDoor(CALLS[:12], style=REASONS, finish_reason="length")
+    assert (await ask(door, tools=TOOLS)).json()["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("more", [{}, {"tools": TOOLS, "tool_choice": "none"}], ids=["no tools", "none"])
@@ -212,18 +197,16 @@ async def test_without_tools_a_call_is_text(more: Any) -> None:
     assert choice["message"]["content"] == CALLS[-1]
 
 
-async def test_a_call_that_is_cut_off_ends_by_its_length() -> None:
-    door = ScriptedDoor(CALLS[:12], style=REASONS, finish_reason="length")
-    (choice,) = (await ask(door, tools=TOOLS)).json()["choices"]
-    assert choice["finish_reason"] == "length"
-
-
 async def test_a_raw_text_is_continued_as_it_is() -> None:
     (choice,) = (await ask(ScriptedDoor(CALLS, style=REASONS), "/v1/completions", prompt="Hi")).json()["choices"]
     assert choice["text"] == "".join(CALLS)
 
 
-async def test_probabilities_come_with_every_kind_of_part_and_while_text_is_held_back() -> None:
-    response = await ask(ScriptedDoor(CALLS, style=REASONS), tools=TOOLS, stream=True, logprobs=True)
-    said = [event["choices"][0]["logprobs"] for event in events_of(response)]
-    assert [entry["token"] for piece in said if piece for entry in piece["content"]] == [*CALLS]
+async def test_probabilities_come_with_their_piece_whatever_its_kind_and_while_text_is_held_back() -> None:
+    plain = events_of(await ask(ScriptedDoor(), stream=True, logprobs=True))
+    said = [(event["choices"][0]["delta"].get("content"), event["choices"][0]["logprobs"]) for event in plain]
+    pieces = [(text, entry["token"]) for text, listed in said if listed for entry in listed["content"]]
+    assert pieces == [("Hello", "Hello"), (" sea", " sea")]
+    held = events_of(await ask(ScriptedDoor(CALLS, style=REASONS), tools=TOOLS, stream=True, logprobs=True))
+    listed = [event["choices"][0]["logprobs"] for event in held]
+    assert [entry["token"] for piece in listed if piece for entry in piece["content"]] == [*CALLS]

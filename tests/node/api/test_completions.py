@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from node.api.scripted_door import ScriptedDoor
 from support.processes.nodes import Node
-from support.scripted_door import ScriptedDoor
 
 from openledger_node.api.completions import CHOICES_MAX, Echo, requests_from_completion, with_echo
 from openledger_node.api.logprobs import CompletionLogprobs
@@ -49,33 +49,23 @@ def streamed(node: Node, **body: Any) -> list[dict[str, Any]]:
     return [added[index] for index in sorted(added)]
 
 
-def test_a_list_of_prompts_is_answered_in_its_order(node: Node) -> None:
+def test_texts_and_token_ids_are_answered_in_their_order(node: Node) -> None:
     alone = [choices(node, prompt=text)[0]["text"] for text in TEXTS]
-    assert [choice["text"] for choice in choices(node, prompt=TEXTS)] == alone
-    assert [choice["text"] for choice in streamed(node, prompt=TEXTS)] == alone
-
-
-def test_prompts_may_be_token_ids(node: Node) -> None:
-    alone = [choices(node, prompt=text)[0]["text"] for text in TEXTS]
-    assert [choice["text"] for choice in choices(node, prompt=IDS)] == alone
+    for prompt in (TEXTS, IDS):
+        assert [choice["text"] for choice in choices(node, prompt=prompt)] == alone
+        assert [choice["text"] for choice in streamed(node, prompt=prompt)] == alone
     assert choices(node, prompt=IDS[0])[0]["text"] == alone[0]
-    asked: dict[str, Any] = {"temperature": 1, "seed": 3}
-    by_prompt = [choices(node, prompt=text, n=2, **asked) for text in TEXTS]
-    texts = [choice["text"] for found in by_prompt for choice in found]
-    assert [choice["text"] for choice in choices(node, prompt=TEXTS, n=2, **asked)] == texts
+    asked: dict[str, Any] = {"temperature": 1, "seed": 3, "n": 2}
+    texts = [choice["text"] for text in TEXTS for choice in choices(node, prompt=text, **asked)]
+    assert [choice["text"] for choice in choices(node, prompt=TEXTS, **asked)] == texts
 
 
 @pytest.mark.parametrize("prompt", [TEXTS, IDS])
-def test_echo_begins_with_the_prompt(node: Node, prompt: Any) -> None:
-    plain = [choice["text"] for choice in choices(node, prompt=TEXTS)]
-    expected = [text + answer for text, answer in zip(TEXTS, plain, strict=True)]
-    assert [choice["text"] for choice in choices(node, prompt=prompt, echo=True)] == expected
-    assert [choice["text"] for choice in streamed(node, prompt=prompt, echo=True)] == expected
-
-
-@pytest.mark.parametrize("prompt", [TEXTS, IDS])
-def test_echo_with_logprobs_scores_the_prompt(node: Node, prompt: Any) -> None:
+def test_echo_begins_with_the_prompt_and_scores_it_with_logprobs(node: Node, prompt: Any) -> None:
     plain = choices(node, prompt=TEXTS, logprobs=1)
+    assert [choice["text"] for choice in streamed(node, prompt=prompt, echo=True)] == [
+        text + answer["text"] for text, answer in zip(TEXTS, plain, strict=True)
+    ]
     whole = choices(node, prompt=prompt, logprobs=1, echo=True)
     for choice, text, answer in zip(whole, TEXTS, plain, strict=True):
         listed = choice["logprobs"]

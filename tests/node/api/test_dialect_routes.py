@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from node.api.scripted_door import ScriptedDoor
 from support.answered import request
 from support.apis import KEY, open_api
-from support.scripted_door import ScriptedDoor
 
 from openledger_node.api.exchange import AnswerExchange
 from openledger_node.engine.chat_template import ChatStyle
@@ -32,7 +32,13 @@ CALL = ['<tool_call>{"name": "weather", ', '"arguments": {"place": "Øst"}}', "<
 
 async def ask(door: ScriptedDoor, path: str, **body: Any) -> httpx.Response:
     async with open_api(door=door) as api, api.client() as client:
-        return await client.post(path, headers={"Authorization": f"Bearer {KEY}"}, json={**BODIES[path], **body})
+        return await client.post(path, headers=api.key, json={**BODIES[path], **body})
+
+
+async def count(door: ScriptedDoor, **body: Any) -> httpx.Response:
+    async with open_api(door=door) as api, api.client() as client:
+        headers = {"x-api-key": KEY}
+        return await client.post(f"{MESSAGES}/count_tokens", headers=headers, json={**BODIES[MESSAGES], **body})
 
 
 def events_of(response: httpx.Response) -> list[dict[str, Any]]:
@@ -41,62 +47,39 @@ def events_of(response: httpx.Response) -> list[dict[str, Any]]:
 
 
 async def test_a_message_says_the_same_whole_and_streamed() -> None:
-    whole = (await ask(ScriptedDoor(), MESSAGES)).json()
-    assert whole["content"] == [{"type": "text", "text": "Hello sea"}]
-    assert (whole["stop_reason"], whole["usage"]["input_tokens"], whole["usage"]["output_tokens"]) == (
-        "end_turn",
-        5,
-        2,
-    )
-    events = events_of(await ask(ScriptedDoor(), MESSAGES, stream=True))
+    whole = (await ask(ScriptedDoor(CALL), MESSAGES, tools=[TOOLS[MESSAGES]])).json()
+    assert whole["content"][0]["input"] == {"place": "Øst"}
+    assert (whole["stop_reason"], whole["usage"]["input_tokens"]) == ("tool_use", 5)
+    events = events_of(await ask(ScriptedDoor(CALL), MESSAGES, tools=[TOOLS[MESSAGES]], stream=True))
     assert events[0]["message"]["usage"]["input_tokens"] == 5
-    deltas = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
-    assert deltas == ["Hello", " sea"]
-    assert events[-2]["delta"]["stop_reason"] == "end_turn"
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    assert json.loads("".join(delta["partial_json"] for delta in deltas)) == {"place": "Øst"}
+    assert events[-2]["delta"]["stop_reason"] == "tool_use"
 
 
 async def test_a_response_says_the_same_whole_and_streamed() -> None:
-    whole = (await ask(ScriptedDoor(), RESPONSES, store=True)).json()
+    whole = (await ask(ScriptedDoor(CALL), RESPONSES, tools=[TOOLS[RESPONSES]], store=True)).json()
     assert (whole["status"], whole["store"]) == ("completed", False)
-    assert whole["output"][0]["content"][0]["text"] == "Hello sea"
-    events = events_of(await ask(ScriptedDoor(), RESPONSES, stream=True))
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert events[-1]["response"]["output"][0]["content"] == whole["output"][0]["content"]
+    streamed = events_of(await ask(ScriptedDoor(CALL), RESPONSES, tools=[TOOLS[RESPONSES]], stream=True))
+    for (item,) in (whole["output"], streamed[-1]["response"]["output"]):
+        found = (item["type"], item["name"], json.loads(item["arguments"]))
+        assert found == ("function_call", "weather", {"place": "Øst"})
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_both_tell_of_a_call(stream: bool) -> None:
-    answers = {}
-    for path in BODIES:
-        response = await ask(ScriptedDoor(CALL), path, tools=[TOOLS[path]], stream=stream)
-        answers[path] = events_of(response) if stream else [response.json()]
-    response, message = answers[RESPONSES][-1], answers[MESSAGES]
-    (item,) = (response["response"] if stream else response)["output"]
-    assert (item["type"], item["name"], json.loads(item["arguments"])) == (
-        "function_call",
-        "weather",
-        {"place": "Øst"},
-    )
-    if stream:
-        deltas = [event["delta"] for event in message if event["type"] == "content_block_delta"]
-        assert json.loads("".join(delta["partial_json"] for delta in deltas)) == {"place": "Øst"}
-        assert message[-2]["delta"]["stop_reason"] == "tool_use"
-    else:
-        assert message[0]["content"][0]["input"] == {"place": "Øst"}
-        assert message[0]["stop_reason"] == "tool_use"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_full_queue_is_said_in_the_form_of_the_dialect(stream: bool) -> None:
+async def test_a_refusal_has_the_form_of_the_dialect() -> None:
     forms = {}
     for path in BODIES:
         door = ScriptedDoor()
         door.refuse_after(0, OverloadedError("full"))
-        response = await ask(door, path, stream=stream)
+        response = await ask(door, path, stream=True)
         assert (response.status_code, response.headers["retry-after"]) == (429, "2")
         forms[path] = response.json()
     assert forms[MESSAGES] == {"type": "error", "error": {"type": "rate_limit_error", "message": "full"}}
     assert forms[RESPONSES]["error"]["code"] == "rate_limit_exceeded"
+    message = await ask(ScriptedDoor(), MESSAGES, max_tokens="many")
+    assert (message.status_code, message.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "max_tokens" in message.json()["error"]["message"]
+    assert (await ask(ScriptedDoor(), RESPONSES, input=5)).json()["error"]["param"].startswith("input")
 
 
 async def test_a_failure_before_the_first_token_has_its_status_and_a_later_one_is_the_last_event() -> None:
@@ -110,18 +93,10 @@ async def test_a_failure_before_the_first_token_has_its_status_and_a_later_one_i
         assert "[DONE]" not in late.text
 
 
-async def test_a_body_of_the_wrong_form_is_refused_in_the_form_of_the_dialect() -> None:
-    message = await ask(ScriptedDoor(), MESSAGES, max_tokens="many")
-    assert (message.status_code, message.json()["error"]["type"]) == (400, "invalid_request_error")
-    assert "max_tokens" in message.json()["error"]["message"]
-    response = await ask(ScriptedDoor(), RESPONSES, input=5)
-    assert response.json()["error"]["param"].startswith("input")
-
-
 async def test_depth_at_the_bound_of_the_parser_is_refused_in_words() -> None:
     """The parser takes a little more depth than a place that writes the value again."""
     async with open_api(door=ScriptedDoor()) as api, api.client() as client:
-        for depth in (150, *range(900, 1_000, 6)):
+        for depth in (150, *range(900, 1_000, 12)):
             deep = f'{{"x":{"[" * depth}{"]" * depth}}}'
             for path, field in ((MESSAGES, "input_schema"), (RESPONSES, "parameters"), (RESPONSES, "other")):
                 tools = json.dumps([{**TOOLS[path], field: 0}]).replace(f'"{field}": 0', f'"{field}": {deep}')
@@ -131,24 +106,17 @@ async def test_depth_at_the_bound_of_the_parser_is_refused_in_words() -> None:
                 assert response.status_code in (200, 400), (path, field, depth)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("path", BODIES)
-async def test_a_mistake_of_ours_has_the_form_of_the_dialect(
-    path: str, stream: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_mistake_of_ours_has_the_form_of_the_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*values: Any) -> None:
         raise KeyError("x")
 
     monkeypatch.setattr(AnswerExchange, "read", fail)
-    response = await ask(ScriptedDoor(), path, stream=stream)
-    last = events_of(response)[-1] if stream else response.json()
-    if path == MESSAGES:
-        assert (last["type"], last["error"]["type"]) == ("error", "overloaded_error" if stream else "api_error")
-    elif stream:
-        assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "server_error")
-    else:
-        assert last["error"]["code"] == "internal_error"
-    assert stream or response.status_code == 500
+    message, response = [await ask(ScriptedDoor(), path) for path in BODIES]
+    assert (message.status_code, message.json()["error"]["type"]) == (500, "api_error")
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    message_end, response_end = [events_of(await ask(ScriptedDoor(), path, stream=True))[-1] for path in BODIES]
+    assert (message_end["type"], message_end["error"]["type"]) == ("error", "overloaded_error")
+    assert response_end["response"]["error"]["code"] == "server_error"
 
 
 async def test_a_count_that_fails_ends_the_answer_that_was_begun() -> None:
@@ -176,19 +144,18 @@ async def test_a_count_that_fails_ends_the_answer_that_was_begun() -> None:
 async def test_a_count_is_bounded_by_the_context_and_places_by_who_answers() -> None:
     asked: list[int] = []
 
-    class Serving:
-        queue_max = 3
-        tokenizer = ByteTokenizer()
-
-        async def find_model(self, name: str) -> ServedModel:
-            return ServedModel(name=name, parent=None, created_s=1, context_max=77)
-
     class Counting(ByteTokenizer):
         def render(self, *values: Any, tokens_max: int = 0) -> tuple[int, ...]:
             asked.append(tokens_max)
             return super().render(*values, tokens_max=tokens_max)
 
-    Serving.tokenizer = Counting()
+    class Serving:
+        queue_max = 3
+        tokenizer = Counting()
+
+        async def find_model(self, name: str) -> ServedModel:
+            return ServedModel(name=name, parent=None, created_s=1, context_max=77)
+
     router = Router(Serving(), Any, lambda: None, is_serving=True)  # type: ignore[arg-type]
     assert await router.prompt_ids(request())
     assert asked == [77]
@@ -197,25 +164,14 @@ async def test_a_count_is_bounded_by_the_context_and_places_by_who_answers() -> 
     assert (router.places_max(here), router.places_max(remote)) == (3, REMOTE_MAX)
 
 
-@pytest.mark.parametrize(("kind", "status", "wishes"), [("disabled", 200, [False]), ([], 400, [])])
-async def test_a_count_has_the_wish_of_its_answer(kind: Any, status: int, wishes: list[bool]) -> None:
+async def test_tokens_are_counted_without_an_answer_and_with_its_wish() -> None:
     class Noting(ScriptedDoor):
         async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
-            found.append(request.thinking)
-            return (1,)
+            wishes.append(request.thinking)
+            return await super().prompt_ids(request)
 
-    found: list[bool | None] = []
+    wishes: list[bool | None] = []
     door = Noting(style=ChatStyle(can_reason=True, can_switch=True, default_thinking=True))
-    async with open_api(door=door) as api, api.client() as client:
-        body = {**BODIES[MESSAGES], "thinking": {"type": kind}}
-        counted = await client.post(f"{MESSAGES}/count_tokens", headers={"x-api-key": KEY}, json=body)
-    assert (counted.status_code, found) == (status, wishes)
-
-
-async def test_tokens_are_counted_without_an_answer() -> None:
-    door = ScriptedDoor()
-    async with open_api(door=door) as api, api.client() as client:
-        body = {name: value for name, value in BODIES[MESSAGES].items() if name != "max_tokens"}
-        counted = await client.post(f"{MESSAGES}/count_tokens", headers={"x-api-key": KEY}, json=body)
-    assert counted.json() == {"input_tokens": 5}
-    assert door.requests == []
+    counted = await count(door, thinking={"type": "disabled"}, max_tokens=None)
+    assert (counted.json(), wishes, door.requests) == ({"input_tokens": 5}, [False], [])
+    assert (await count(door, thinking={"type": []})).status_code == 400

@@ -17,7 +17,6 @@ from openledger_node.api.events import (
     READERS_MAX,
     EventStream,
     Topic,
-    is_news,
     point_of,
 )
 
@@ -64,7 +63,7 @@ async def test_a_change_is_told_and_what_stays_is_not(autojump_clock: MockClock)
         nursery.cancel_scope.cancel()
 
 
-async def test_who_comes_later_hears_at_once_how_it_is(autojump_clock: MockClock) -> None:
+async def test_a_page_that_comes_later_hears_at_once_how_it_is(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         stream = await run(Node(), nursery)
         async with aclosing(await stream.read()) as first:
@@ -75,18 +74,12 @@ async def test_who_comes_later_hears_at_once_how_it_is(autojump_clock: MockClock
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_is_asked_for_a_page_that_nobody_looks_at(autojump_clock: MockClock) -> None:
+async def test_without_a_page_only_the_engines_points_are_kept_for_an_hour(autojump_clock: MockClock) -> None:
     node = Node()
     async with trio.open_nursery() as nursery:
-        await run(node, nursery)
+        stream = await run(node, nursery)
         await trio.sleep(3 * POINT_EVERY_S - 1)
-        assert node.asked == 3, "the engine's points alone are kept"
-        nursery.cancel_scope.cancel()
-
-
-async def test_an_hour_of_points_is_kept(autojump_clock: MockClock) -> None:
-    async with trio.open_nursery() as nursery:
-        stream = await run(Node(), nursery)
+        assert node.asked == 3
         await trio.sleep(POINT_EVERY_S * (POINTS_MAX + 5))
         assert len(stream.points) == POINTS_MAX
         nursery.cancel_scope.cancel()
@@ -128,19 +121,6 @@ async def test_only_so_many_pages_follow(autojump_clock: MockClock) -> None:
         async with aclosing(await stream.read()) as late:
             await next_of(late)
         nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "expected"),
-    [
-        (None, {"state": "idle"}, True),
-        ({"state": "idle", "uptime_s": 1}, {"state": "idle", "uptime_s": 2}, False),
-        ({"state": "idle"}, {"state": "paused"}, True),
-        ([1], [1], False),
-    ],
-)
-def test_only_what_differs_is_news(before: Any, now: Any, expected: bool) -> None:
-    assert is_news(before, now) is expected
 
 
 def test_a_point_says_none_where_a_status_says_nothing() -> None:

@@ -5,17 +5,17 @@ import re
 from typing import Any
 
 import pytest
+from node.api.scripted_door import ScriptedDoor
 from pydantic import BaseModel, ValidationError
 from support.apis import open_api
-from support.scripted_door import ScriptedDoor
 
 from openledger_node.api import request_fields
 from openledger_node.api.chat import request_from_chat
 from openledger_node.api.completions import prompts_of
 from openledger_node.api.dialects.messages_request import MessagesBody
 from openledger_node.api.dialects.responses_request import ResponsesBody
-from openledger_node.api.request_fields import DEFAULT_MAX_TOKENS, HARMLESS, UNSUPPORTED, json_schema
-from openledger_node.api.schemas import ChatBody, CompletionBody, RequestBody
+from openledger_node.api.request_fields import DEFAULT_MAX_TOKENS, HARMLESS, UNSUPPORTED
+from openledger_node.api.schemas import ChatBody, CompletionBody
 from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest
@@ -37,16 +37,13 @@ def request_of(**body: Any) -> InferenceRequest:
     [
         ({}, "max_tokens", DEFAULT_MAX_TOKENS),
         ({"max_tokens": 0}, "max_tokens", DEFAULT_MAX_TOKENS),
-        ({"max_tokens": -1, "max_completion_tokens": None}, "max_tokens", DEFAULT_MAX_TOKENS),
         ({"max_tokens": 7, "max_completion_tokens": -1}, "max_tokens", 7),
         ({"max_tokens": 7, "max_completion_tokens": 5}, "max_tokens", 5),
         ({"stop": ""}, "stop", ()),
         ({"stop": ["", "a"]}, "stop", ("a",)),
-        ({"stop": "a"}, "stop", ("a",)),
         ({"temperature": None, "top_p": None}, "temperature", 1.0),
         ({"top_k": -1}, "top_k", 0),
         ({"top_p": 0}, "top_k", 1),
-        ({"top_p": 0.0}, "top_p", 1.0),
         ({"seed": -1}, "seed", (1 << 64) - 1),
         ({"repeat_penalty": 1.1}, "repetition_penalty", 1.1),
         ({"repeat_penalty": 1.1, "repetition_penalty": 1.2}, "repetition_penalty", 1.2),
@@ -60,7 +57,6 @@ def request_of(**body: Any) -> InferenceRequest:
         ({"structured_outputs": {"json": SHIP}}, "json_schema", SHIP_TEXT),
         ({"structured_outputs": {"json": json.dumps(SHIP), "regex": None}}, "json_schema", SHIP_TEXT),
         ({"structured_outputs": {"json_object": True}}, "json_schema", '{"type":"object"}'),
-        ({"structured_outputs": {"json": None}}, "json_schema", None),
     ],
     ids=str,
 )
@@ -74,24 +70,19 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"temperature": "hot"}, "temperature", "must be a number"),
     ({"temperature": 3}, "temperature", "from 0 to 2"),
     ({"max_tokens": -5}, "max_tokens", "at least -1"),
-    ({"max_tokens": 1.5}, "max_tokens", "a whole number"),
     ({"n": 0}, "n", "at least 1"),
     ({"n": 17}, "n", "at most 16"),
     ({"logprobs": True, "top_logprobs": 21}, "logprobs", "logprobs"),
     ({"top_logprobs": 2}, "top_logprobs", "top_logprobs"),
     ({"frequency_penalty": 2.1}, "frequency_penalty", "frequency_penalty"),
-    ({"presence_penalty": -3}, "presence_penalty", "presence_penalty"),
     ({"repetition_penalty": 0}, "repetition_penalty", "repetition_penalty"),
     ({"response_format": {"type": "xml"}}, "response_format", "response_format"),
-    ({"response_format": {"type": "json_schema"}}, "response_format", "response_format"),
     ({"stop": 5}, "stop", "a string or a list"),
     ({"stop": ["a", 5]}, "stop[1]", "must be a string"),
-    ({"stream": "maybe"}, "stream", "true or false"),
     ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
     ({"functions": [{"name": "look"}]}, "functions", "send tools"),
     ({"guided_regex": "a+"}, "guided_regex", "response_format"),
     ({"structured_outputs": {"regex": "a+"}}, "structured_outputs", "'regex'"),
-    ({"structured_outputs": {"json": SHIP, "choice": ["a"]}}, "structured_outputs", "'choice'"),
     ({"guided_json": "{"}, "guided_json", "JSON schema"),
     ({"guided_json": SHIP, "response_format": {"type": "json_object"}}, "response_format", "one of them"),
     ({"response_format": {"type": "json_object", "schema": "x"}}, "response_format", "json_schema"),
@@ -112,7 +103,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages", "without a 'text'"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
      "messages[0].content[0].text", "must be a string"),
-    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "a string or a list"),
     ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages", "tool_calls"),
     ({"messages": [*MESSAGES, {"role": "assistant", "content": "So", "partial": True}]}, "messages", "'partial'"),
 ]  # fmt: skip
@@ -125,13 +115,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         ({"reasoning_effort": "high"}, None),
         ({"reasoning_effort": "none"}, False),
         ({"reasoning": {"effort": "minimal"}}, False),
-        ({"reasoning": {"effort": "low", "summary": "auto"}}, None),
         ({"reasoning": {"enabled": True}}, True),
         ({"thinking": {"type": "disabled"}}, False),
         ({"thinking": {"type": "enabled", "budget_tokens": 1_024}}, True),
         ({"think": False, "reasoning_effort": "low"}, False),
         ({"enable_thinking": True}, True),
-        ({"chat_template_kwargs": {}}, None),
         ({"chat_template_kwargs": {"enable_thinking": False}}, False),
         ({"chat_template_kwargs": {"enable_thinking": False, "thinking": False}, "think": False}, False),
     ],
@@ -174,16 +162,11 @@ def test_the_first_wrong_item_of_a_prompt_is_named(prompt: Any, name: str) -> No
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        (ChatBody, {"messages": [5] * 1_000}),
-        (ChatBody, {"messages": [{"role": "user", "content": [5] * 1_000}]}),
         (ChatBody, {"messages": MESSAGES, "tools": [5] * 1_000}),
-        (ChatBody, {"messages": MESSAGES, "stop": [5] * 1_000}),
+        (ChatBody, {"messages": [{"role": "user", "content": [5] * 1_000}]}),
         (CompletionBody, {"prompt": "a", "stop": [5] * 1_000}),
-        (MessagesBody, {"max_tokens": 1, "messages": [5] * 1_000}),
-        (MessagesBody, {"max_tokens": 1, "messages": MESSAGES, "stop_sequences": [5] * 1_000}),
         (MessagesBody, {"max_tokens": 1, "messages": MESSAGES, "system": [5] * 1_000}),
         (ResponsesBody, {"input": [5] * 1_000}),
-        (ResponsesBody, {"input": "a", "tools": [5] * 1_000}),
     ],
 )
 def test_a_long_list_is_read_up_to_its_first_wrong_item(kind: type[BaseModel], body: Any) -> None:
@@ -210,15 +193,8 @@ def test_few_unknown_names_are_compared_and_all_that_are_not_served_are_refused(
 
 
 def test_null_is_not_given() -> None:
-    body = ChatBody.model_validate(
-        {
-            "model": "m",
-            "messages": MESSAGES,
-            "continue_final_message": None,
-            "stream": None,
-            "stream_options": {"include_usage": None},
-        }
-    )
+    null = {"continue_final_message": None, "stream": None, "stream_options": {"include_usage": None}}
+    body = ChatBody.model_validate({"model": "m", "messages": MESSAGES, **null})
     assert not body.has_usage
     assert request_from_chat(body, seed=1, defaults=NEUTRAL).prefix == ""
 
@@ -235,12 +211,8 @@ async def test_what_is_not_served_is_refused_by_name() -> None:
     assert door.requests == []
 
 
-def test_each_field_without_an_effect_is_taken_and_refused_otherwise() -> None:
-    for name in UNSUPPORTED:
-        check_field_without_effect(name)
-
-
-def check_field_without_effect(name: str) -> None:
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_a_field_without_an_effect_is_taken_and_refused_otherwise(name: str) -> None:
     for value in UNSUPPORTED[name].neutral:
         request_of(**{name: value})
     with pytest.raises(MalformedError, match=re.escape(UNSUPPORTED[name].advice or name)) as raised:
@@ -252,10 +224,6 @@ def test_what_is_harmless_or_of_tomorrow_is_ignored() -> None:
     extra = {name: {"odd": 1} for name in HARMLESS} | {"a_field_of_tomorrow": 1}
     assert request_of(**extra).sampling == request_of().sampling
     assert not {*HARMLESS} & {*UNSUPPORTED, *ChatBody.model_fields, *CompletionBody.model_fields}
-
-
-def test_one_wish_for_a_schema_is_enough() -> None:
-    assert json_schema(RequestBody(model="m", response_format={"type": "text"}, guided_json=SHIP)) == SHIP_TEXT
 
 
 @pytest.mark.parametrize(
@@ -299,12 +267,10 @@ def test_tools_and_the_choice_among_them(choice: Any, read: tuple[str, str]) -> 
 
 def test_allowed_tools_leave_the_others_out() -> None:
     go = {"type": "function", "function": {"name": "go"}}
-    listed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "go"}}]}
-    allowed = {"type": "allowed_tools", "allowed_tools": listed}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [go]}}
     tooling = request_of(tools=[TOOL, go], tool_choice=allowed).tooling
     assert tooling is not None
-    assert [tool.name for tool in tooling.tools] == ["go"]
-    assert tooling.choice == "required"
+    assert ([tool.name for tool in tooling.tools], tooling.choice) == (["go"], "required")
 
 
 @pytest.mark.parametrize(

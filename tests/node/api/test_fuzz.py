@@ -1,7 +1,7 @@
 """Sixty requests drawn from the API's own description, and five thousand in `make test-deep`."""
 
 import httpx
-from support import api_fuzz
+from node.api import api_fuzz
 from support.processes.nodes import Node
 from support.tiers import depth
 

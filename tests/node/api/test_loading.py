@@ -26,7 +26,7 @@ class Client:
 
     async def receive(self) -> dict[str, str]:
         await trio.sleep_forever()
-        return {}
+        raise AssertionError
 
 
 async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:

@@ -1,4 +1,4 @@
-"""The official client against a real node on the fake backend, and the refusals in OpenAI's form."""
+"""The official client against a real node on the fake backend: answers, schemas, clients that leave."""
 
 import contextlib
 import http.client
@@ -12,6 +12,18 @@ import pytest
 from support.processes.nodes import Node, wait_for
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]
+ENDLESS: Any = [{"role": "user", "content": "on and on..."}]
+ASKED: Any = {"model": "fake", "messages": ENDLESS, "max_tokens": 24, "temperature": 0}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string", "maxLength": 20},
+        "age": {"type": "integer", "minimum": 3, "maximum": 120},
+        "kind": {"enum": ["cat", "dog"]},
+    },
+    "required": ["reason", "age", "kind"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +38,8 @@ def post(node: Node, path: str = "/v1/chat/completions", **body: Any) -> httpx.R
 
 
 def test_chat_whole_and_streamed_say_the_same(client: openai.OpenAI) -> None:
-    asked: Any = {"model": "fake", "messages": MESSAGES, "max_tokens": 50, "temperature": 0}
+    asked: Any = {**ASKED, "max_tokens": 50}
+    assert [client.models.retrieve(model.id).id for model in client.models.list()] == ["fake"]
     whole = client.chat.completions.create(**asked)
     events = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     streamed = "".join(event.choices[0].delta.content or "" for event in events if event.choices)
@@ -38,21 +51,6 @@ def test_chat_whole_and_streamed_say_the_same(client: openai.OpenAI) -> None:
     assert len({event.id for event in events}) == 1
 
 
-def test_completions_whole_and_streamed_say_the_same(client: openai.OpenAI) -> None:
-    asked: Any = {"model": "fake", "prompt": "Once upon a time", "max_tokens": 50, "temperature": 0}
-    whole = client.completions.create(**asked)
-    events = list(client.completions.create(**asked, stream=True))
-    assert whole.choices[0].text == "".join(event.choices[0].text for event in events)
-    assert events[-1].choices[0].finish_reason == whole.choices[0].finish_reason
-
-
-def test_usage_counts_prompt_and_delivered_tokens(client: openai.OpenAI) -> None:
-    answer = client.completions.create(model="fake", prompt="abcde...", max_tokens=12, temperature=0)
-    assert answer.usage is not None
-    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (8, 12, 20)
-    assert answer.choices[0].finish_reason == "length"
-
-
 def test_seed_repeats_an_answer_and_its_absence_does_not(client: openai.OpenAI) -> None:
     def ask(seed: int | None) -> str:
         asked: Any = {"model": "fake", "messages": MESSAGES, "max_tokens": 30, "temperature": 1}
@@ -62,16 +60,6 @@ def test_seed_repeats_an_answer_and_its_absence_does_not(client: openai.OpenAI) 
     assert ask(5) == ask(5)
     assert ask(-5) == ask(-5)
     assert ask(None) != ask(None)
-
-
-def test_a_stop_string_ends_the_answer_before_itself(client: openai.OpenAI) -> None:
-    endless = [{"role": "user", "content": "on and on..."}]
-    asked: Any = {"model": "fake", "messages": endless, "max_tokens": 200, "temperature": 0}
-    text = client.chat.completions.create(**asked).choices[0].message.content or ""
-    stop = text[10:13]
-    stopped = client.chat.completions.create(**asked, stop=[stop]).choices[0]
-    assert stopped.message.content == text[: text.index(stop)]
-    assert stopped.finish_reason == "stop"
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -99,15 +87,8 @@ def test_an_answer_goes_on_where_it_was_cut_off(node: Node) -> None:
     assert half + ask(messages=begun, max_tokens=25, continue_final_message=True) == whole
 
 
-def test_models_lists_the_base_and_finds_it_by_name(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["fake"]
-    assert client.models.retrieve("fake").id == "fake"
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("nobody")
-
-
 def test_a_client_that_leaves_is_recorded_and_the_others_go_on(node: Node) -> None:
-    body = {"model": "fake", "messages": [{"role": "user", "content": "on and on..."}], "max_tokens": 2000}
+    body = {"model": "fake", "messages": ENDLESS, "max_tokens": 2000}
     before = {job["request_id"] for job in node.jobs()}
     with node.client() as client:
         with client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
@@ -135,9 +116,66 @@ def test_no_prompt_reaches_the_home(node: Node) -> None:
 
 def test_a_streaming_client_that_leaves_while_it_waits_gives_its_place_back(node: Node) -> None:
     """It has no token yet, so no failed write tells: the hang-up itself must."""
-    endless = [{"role": "user", "content": "on and on..."}]
-    body = json.dumps({"model": "fake", "messages": endless, "max_tokens": 2000, "stream": True})
+    body = json.dumps({"model": "fake", "messages": ENDLESS, "max_tokens": 2000, "stream": True})
     connection = http.client.HTTPConnection(node.url.removeprefix("http://"))
     with contextlib.closing(connection):  # it is asked, and nobody waits for the answer
         connection.request("POST", "/v1/chat/completions", body, {**node.headers, "Content-Type": "application/json"})
     wait_for(lambda: node.status()["requests"] == {"running": 0, "waiting": 0})
+
+
+def test_chat_says_how_likely_each_token_was(client: openai.OpenAI) -> None:
+    choice = client.chat.completions.create(**ASKED, logprobs=True, top_logprobs=3).choices[0]
+    assert choice.logprobs is not None
+    content = choice.logprobs.content or []
+    assert "".join(entry.token for entry in content) == choice.message.content
+    assert b"".join(bytes(entry.bytes or []) for entry in content).decode() == choice.message.content
+    for entry in content:
+        assert entry.logprob <= 0
+        assert len(entry.top_logprobs) == 3
+        chances = [top.logprob for top in entry.top_logprobs]
+        assert chances == sorted(chances, reverse=True)
+    events = client.chat.completions.create(**ASKED, logprobs=True, top_logprobs=3, stream=True)
+    said = [event.choices[0].logprobs for event in events]
+    assert [entry for piece in said if piece for entry in piece.content or []] == content
+
+
+def test_completions_say_so_in_lists_side_by_side(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "fake", "prompt": "Once...", "max_tokens": 20, "temperature": 0, "logprobs": 2}
+    choice = client.completions.create(**asked).choices[0]
+    assert choice.logprobs is not None
+    tokens, offsets = choice.logprobs.tokens or [], choice.logprobs.text_offset or []
+    assert "".join(tokens) == choice.text
+    assert [
+        choice.text[offset : offset + len(token)] for token, offset in zip(tokens, offsets, strict=True)
+    ] == tokens
+    for token, chance, top in zip(
+        tokens, choice.logprobs.token_logprobs or [], choice.logprobs.top_logprobs or [], strict=True
+    ):
+        assert top[token] == chance
+        assert 2 <= len(top) <= 3
+    pieces = [event.choices[0].logprobs for event in client.completions.create(**asked, stream=True)]
+    assert [place for piece in pieces if piece for place in piece.text_offset or []] == offsets
+
+
+def test_an_answer_fits_the_schema(client: openai.OpenAI) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "animal", "schema": SCHEMA, "strict": True}}
+    asked: Any = {**ASKED, "max_tokens": 200, "response_format": form}
+    answer = client.chat.completions.create(**asked)
+    text = answer.choices[0].message.content or ""
+    events = client.chat.completions.create(**asked, stream=True)
+    assert text == "".join(event.choices[0].delta.content or "" for event in events)
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == len(text.encode()), "what is billed is the text"
+    found = json.loads(text)
+    assert list(found) == ["reason", "age", "kind"], "in the schema's order, not the alphabet's"
+    assert len(found["reason"]) <= 20
+    assert 3 <= found["age"] <= 120
+    assert found["kind"] in ("cat", "dog")
+    refused: Any = {"type": "json_schema", "json_schema": {"name": "nothing", "schema": {"not": {}}}}
+    with pytest.raises(openai.BadRequestError, match="not"):
+        client.chat.completions.create(**ASKED, response_format=refused)
+    whole = client.chat.completions.create(
+        **{**asked, "max_tokens": 2_000, "response_format": {"type": "json_object"}}
+    )
+    assert (whole.choices[0].message.content or "").startswith("{")

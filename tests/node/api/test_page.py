@@ -11,16 +11,15 @@ from openledger_node.api.page import HEADERS, POLICY, read_files
 from openledger_node.cli.command_tree import load_tree
 
 WEB = ROOT / "node" / "openledger_node" / "api" / "web"
-LOADED_BYTES_MAX = 150_000
-"""Of any screen with all that it imports at its start, before it is compressed."""
 
+BYTES_MAX = 150_000
+"""Of any screen with all that it imports at its start, and of all screens together as they travel."""
 IMPORT = r'^import .* from "(.+)";'
 LATER = r'import\("(.+)"\)'
 
-SENT_BYTES_MAX = 150_000
-"""Of all screens together, as they travel."""
-SENTENCES = {"peers offer", "stake and bonds, taken or posted for others"}
-"""Texts of the page that begin as commands do."""
+PATTERN_OR_QUOTED = re.compile(r"""(?<=[(=,:])\s?/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\[])+/|\\`|"`\"""")
+"""Where a script has a backtick that begins or ends no template."""
+
 SOURCES = sorted(file for file in WEB.rglob("*") if file.is_file())
 
 
@@ -31,8 +30,8 @@ def test_the_whole_page_is_small() -> None:
         screen.name: sum(len(found[path].content) for path in shell | loaded(f"screens/{screen.name}"))
         for screen in (WEB / "screens").iterdir()
     }
-    assert {name: size for name, size in sizes.items() if size > LOADED_BYTES_MAX} == {}
-    assert sum(len(file.zipped) for file in found.values()) <= SENT_BYTES_MAX
+    assert {name: size for name, size in sizes.items() if size > BYTES_MAX} == {}
+    assert sum(len(file.zipped) for file in found.values()) <= BYTES_MAX
 
 
 def test_every_script_is_loaded_by_a_screen_or_the_frame() -> None:
@@ -59,75 +58,22 @@ def test_a_line_in_a_script_is_a_command_that_exists() -> None:
     scripts = "\n".join(file.read_text() for file in SOURCES if file.suffix == ".js")
     written = re.findall(rf'["`](?:openledger-node )?((?:{groups}) [a-z][^"`$]*)', scripts)
     written += re.findall(r'cliLine\(["`]([^"`$]+)', scripts)
-    lines = {line.rstrip() for line in written} - SENTENCES
+    sentences = {"peers offer", "stake and bonds, taken or posted for others"}  # begin as commands do
+    lines = {line.rstrip() for line in written} - sentences
     assert len(lines) > 80
     assert [line for line in sorted(lines) if not is_command(f"openledger-node {line}")] == []
 
 
-def test_a_script_is_served_line_for_line_without_its_comments() -> None:
-    source = (WEB / "app.js").read_text().split("\n")
-    served = read_files()["/app.js"].content.decode().split("\n")
-    assert len(served) == len(source)
-    left = [(line.strip(), other) for line, other in zip(source, served, strict=True) if line.strip() != other]
-    assert left
-    assert all(line.startswith("//") and other == "" for line, other in left)
-
-
-TEXT = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|//.*|/\*.*?\*/""")
-PATTERN = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\[])+/[a-z]*")
-BEFORE_PATTERN = re.compile(r"(?:^|[(,=:\[!&|?{};+*%~^<>-]|\b(?:return|typeof|case|of|in))\s*$")
-
-
-def test_no_text_of_a_script_goes_on_in_the_next_line() -> None:
-    """Only such a text could lose what is taken from the start and end of a line."""
-    lines = {file: file.read_text().split("\n") for file in SOURCES if file.suffix == ".js"}
-    wrong = [(file.name, n) for file, found in lines.items() for n, line in enumerate(found, 1) if goes_on(line)]
-    assert wrong == []
-
-
-def goes_on(line: str) -> bool:
-    """Return True if a text, template, pattern or comment of a line may end in a later one."""
-    opened, at = list[str](), 0  # "`" for a template, "{" for each brace that is open in one
-    while at < len(line):
-        if opened and opened[-1] == "`":
-            if line.startswith("${", at):
-                opened.append("{")
-            elif line[at] == "`":
-                opened.pop()
-            at += 2 if line[at] == "\\" or line.startswith("${", at) else 1
-        elif found := TEXT.match(line, at):
-            at = found.end()
-        elif line[at] == "/" and BEFORE_PATTERN.search(line[:at]):
-            pattern = PATTERN.match(line, at)
-            if pattern is None:
-                return True
-            at = pattern.end()
-        elif line[at] in "\"'" or line.startswith("/*", at):
-            return True
-        else:
-            if line[at] == "`" or (line[at] == "{" and opened):
-                opened.append(line[at])
-            elif line[at] == "}" and opened:
-                opened.pop()
-            at += 1
-    return bool(opened) or line.endswith("\\")
-
-
-def test_every_file_of_the_folder_is_served() -> None:
-    paths = {f"/{file.relative_to(WEB).as_posix()}" for file in SOURCES}
-    assert {path if path != "/" else "/index.html" for path in read_files()} == paths
-
-
-def test_the_policy_is_the_one_that_was_decided() -> None:
+async def test_files_come_compressed_or_plain_with_the_headers_that_keep_others_out() -> None:
     assert POLICY == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-
-
-async def test_files_come_compressed_or_plain_with_the_headers_that_keep_others_out() -> None:
     async with open_api() as api, api.client() as client:
-        for path, file in read_files().items():
+        found = read_files()
+        paths = {f"/{file.relative_to(WEB).as_posix()}" for file in SOURCES}
+        assert {path if path != "/" else "/index.html" for path in found} == paths
+        for path, file in found.items():
             response = await client.get(path)
             assert response.status_code == 200
             assert {name: response.headers[name] for name in HEADERS} == dict(HEADERS)
@@ -142,12 +88,22 @@ async def test_files_come_compressed_or_plain_with_the_headers_that_keep_others_
             assert (await client.get(path)).status_code == 401, "nothing beside the page is served"
 
 
-def test_no_source_names_anything_from_outside_or_writes_html() -> None:
+def test_a_script_is_served_line_for_line_without_its_comments() -> None:
+    source = (WEB / "app.js").read_text().split("\n")
+    served = read_files()["/app.js"].content.decode().split("\n")
+    left = [(line.strip(), other) for line, other in zip(source, served, strict=True) if line.strip() != other]
+    assert left
+    assert all(line.startswith("//") and other == "" for line, other in left)
+
+
+def test_the_sources_are_as_the_policy_and_the_taking_of_comments_need_them() -> None:
+    """Nothing from outside, no written HTML or style, and no text that would lose the blanks between its lines."""
+    forbidden = r"https?://(?!www\.w3\.org/2000/svg)|innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\("
     for file in SOURCES:
         text = file.read_text(encoding="utf-8")
-        assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == [], file
-        written = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
-        assert re.findall(written, text) == [], file
-        assert file.suffix == ".css" or re.findall(r"\sstyle=|style:", text) == [], (
-            f"{file}: widths go in by style.setProperty: the policy forbids the rest"
-        )
+        assert re.findall(forbidden + r"|new Function", text) == [], file
+        assert file.suffix == ".css" or re.findall(r"\sstyle=|style:", text) == [], f"{file}: use style.setProperty"
+        for line in text.split("\n") if file.suffix == ".js" else ():
+            quotes = re.sub(PATTERN_OR_QUOTED, "", line).count("`")
+            assert quotes % 2 == 0, f"{file}: a template ends in a later line: {line}"
+            assert not line.endswith("\\"), f"{file}: a text goes on in the next line: {line}"

@@ -50,7 +50,7 @@ def stream_of(*all_answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerStrea
     )
 
 
-@pytest.mark.parametrize("text", ["a", ' "quoted"\\', "\n\r\u2028", "🙂☃", "\0text\0", "text", "\x7f\x1b", "\ud800"])
+@pytest.mark.parametrize("text", ["a", ' "quoted"\\', "\n\r\u2028", "🙂☃", "\0\x7f\x1b", "\ud800"])
 def test_a_rendered_event_is_what_json_would_write(text: str) -> None:
     _, answers = open_channel(REQUEST)
     for writer in (
@@ -153,14 +153,6 @@ def test_tokens_that_are_there_go_in_one_write_with_the_end() -> None:
     assert events_of(sent)[-1]["usage"]["total_tokens"] == 7
 
 
-def test_a_failure_in_the_middle_is_the_last_event_and_there_is_no_done() -> None:
-    sent, _ = trio.run(stream, [chunk("a"), Failure(error=EngineFailedError("it died"))])
-    first, last = events_of(sent)
-    assert first["choices"][0]["text"] == "a"
-    assert last["error"]["code"] == "engine_failed"
-    assert b"[DONE]" not in sent[-1]["body"]
-
-
 def test_a_client_that_leaves_closes_the_answer() -> None:
     sent, (ours,) = trio.run(partial(stream, [chunk("a")], receive=left))
     assert not any(message.get("more_body") is False for message in sent)
@@ -200,9 +192,9 @@ def test_several_answers_are_told_apart_by_their_index_and_end_together() -> Non
     assert [message["more_body"] for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
 
 
-def test_of_several_answers_one_that_fails_is_said_last() -> None:
+def test_a_failure_of_one_of_several_answers_is_the_last_event_and_there_is_no_done() -> None:
     sent, _ = trio.run(stream, [chunk("a"), Failure(error=EngineFailedError("it died"))], [chunk("x"), LAST])
-    events = events_of(sent)
-    assert {one["choices"][0]["text"] for one in events[:-1]} == {"a", "x", ""}
-    assert events[-1]["error"]["code"] == "engine_failed"
+    *events, last = events_of(sent)
+    assert {one["choices"][0]["text"] for one in events} == {"a", "x", ""}
+    assert last["error"]["code"] == "engine_failed"
     assert b"[DONE]" not in b"".join(message.get("body", b"") for message in sent)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from support.apis import EmptyDoor
+
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.serving.answer_parts import AnswerFormat, answer_format
 from openledger_node.serving.service import Failure
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, TokenChunk, TokenLogprob
-
-from .apis import EmptyDoor
 
 
 @dataclass(frozen=True)
