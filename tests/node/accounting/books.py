@@ -1,4 +1,4 @@
-"""The figures of a wallet's books as each output shows them, by the names of `OneWallet.figures`."""
+"""The figures of a wallet's books as each output shows them, by one set of names."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake")
 BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.BONDS)
 """Lines that are in no balance of AttributionRewards."""
 
-LOCKED = {"staked": "stake", "adapter bonds": "adapters", "bonds": "contributors", "channel deposits": "channels"}
+LOCKED = {"staked": "stake", "adapter bonds": "adapters", "channel deposits": "channels"}
 
 
 def figures_of_json(found: dict[str, Any]) -> dict[str, int]:
@@ -27,7 +27,6 @@ def figures_of_json(found: dict[str, Any]) -> dict[str, int]:
     return {
         **{line: lines[line] for line in LINES},
         "spent": int(found["spent_wei"]),
-        "lost": int(found["lost_wei"]),
         "withdrawn": int(found["withdrawn_wei"]),
         "balance": int(found["balance_wei"]),
         **{name: locked[what] for name, what in LOCKED.items()},
@@ -49,12 +48,10 @@ def figures_of_csv(text: str) -> dict[str, int]:
     return {
         **{line: sums[line] for line in LINES},
         "spent": -sums["answer"],
-        "lost": -sums["slashed"] - sums["forfeited"] - sums["bond_for_others"],
         "withdrawn": withdrawn,
         "balance": credited - withdrawn,
         "staked": -sums["stake_added"] - sums["stake_returned"],
         "adapter bonds": -sums["adapter_bond"] - sums["adapter_bond_returned"],
-        "bonds": -sums["contributor_bond"] - sums["contributor_bond_returned"] + sums["forfeited"],
         "channel deposits": -sums["channel_deposit"] - sums["channel_returned"] + sums["answer"],
         "gas": -sum(int(row["coin_wei"]) for row in rows),
     }

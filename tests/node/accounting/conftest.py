@@ -8,7 +8,6 @@ from support.chain_world.datanet_owner import DatanetOwner, open_owner
 from support.chain_world.fixtures import adapter, cases, seller, voters, world
 from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import World, open_world
-from support.contributors import TERMS
 
 from openledger_node.home import Home
 
@@ -23,9 +22,7 @@ def owner(tmp_path: Path, world: World) -> DatanetOwner:
 @pytest.fixture
 def lake_owner(owner: DatanetOwner) -> DatanetOwner:
     """The owner of the Datanet lake, who has published a version."""
-    owner.do("datanet create", datanet="lake", **TERMS)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
+    owner.publish()
     return owner
 
 

@@ -1,36 +1,26 @@
 """A wallet in every role: node, adapter owner, Datanet owner and treasury, contributor, staker, payer and relay.
 
-A second node sells the wallet's adapter, too: to the wallet itself. So the wallet earns in claims of both nodes. The
-wallet posts a bond at the second node's Datanet and loses a part of it. Each node sends a withdrawal for a fee: the
-wallet one of Ada's, and the second node one of the wallet's.
+A second node sells the wallet's adapter, too: to the wallet itself. So the wallet earns in claims of both nodes.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from support.answered import completion
 from support.chain_world.contract_world import OPEN
 from support.chain_world.world import World, open_world
-from support.contributors import ADA, TREASURY
-from support.rows import job_of
-from support.signed import WORK, digest
+from support.contributors import ADA
+from support.signed import digest
 
-from openledger_node.chain.bonds import ContributorBonds
-from openledger_node.ledger.receipts import ReceiptRow
-from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
-from openledger_node.settlement.bond_actions import ForfeitBond, PostBond
+from openledger_node.settlement.actions import CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.adapter import registered_id
 from openledger_protocol.attribution import Share
-from openledger_protocol.bond import reason_hash
-from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import (
@@ -40,7 +30,6 @@ from openledger_protocol.primitives import (
     Address,
     ChannelId,
     DatanetId,
-    RequestId,
     Wei,
 )
 
@@ -50,8 +39,6 @@ ODD: Final = 123_456_789_012_345_677
 """An amount that no share divides."""
 
 WITHDRAWN_WEI: Final = Wei(9)
-BOND_WEI, FORFEITED_WEI = Wei(ODD), Wei(ODD // 3)
-ROYALTY_PPM: Final = 100_000
 
 
 @dataclass(kw_only=True)
@@ -68,13 +55,13 @@ class OneWallet:
     def wallet(self) -> Address:
         return self.world.node.accounts.wallet
 
-    def sell(self, amount_wei: int, *, is_base: bool = False, **flags: bool) -> ReceiptRow:
+    def sell(self, amount_wei: int, *, is_base: bool = False) -> None:
         """An answer of the wallet's node, which the other one pays."""
-        return self._answer(self.world.node, self.world.payer, self.sold, amount_wei, is_base=is_base, **flags)
+        self._answer(self.world.node, self.world.payer, self.sold, amount_wei, is_base=is_base)
 
-    def buy(self, amount_wei: int, *, is_base: bool = False) -> ReceiptRow:
+    def buy(self, amount_wei: int, *, is_base: bool = False) -> None:
         """An answer of the other node, which the wallet pays."""
-        return self._answer(self.world.payer, self.world.node, self.bought, amount_wei, is_base=is_base)
+        self._answer(self.world.payer, self.world.node, self.bought, amount_wei, is_base=is_base)
 
     def settle(self) -> None:
         """Settle until no node has anything that is not final."""
@@ -82,42 +69,13 @@ class OneWallet:
         self.world.run(lambda: all(_is_settled(side) for side in sides))
 
     def live(self) -> None:
-        """Earn and spend in every role, settle, take some of the credits, and lose a part of a bond."""
+        """Earn and spend in every role, settle, and take some of the credits."""
         self.sell(ODD), self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
         self.settle()
         self.world.act(WithdrawRewards(amount_wei=WITHDRAWN_WEI, to=self.wallet))
         self.world.act(TakeStakerRewards())
         events = self.world.node.ledger.events
         self.world.run(lambda: events.find("RewardsPaid") and not self.world.node.ledger.outbox.unfinished())
-        self.lose_bond()
-
-    def lose_bond(self) -> None:
-        """Post a bond at the other node's Datanet, which forfeits a part of it for a batch that the wallet signed."""
-        node, payer = self.world.node, self.world.payer
-        terms = {"treasury": TREASURY, "owner_ppm": 0, "licence": "CC-BY-4.0"}
-        self._do(CreateDatanet(name="pond", **terms), payer)  # type: ignore[arg-type]
-        deciders = ContributorBonds(node.deployment).deciders(self.pond)
-        self._do(PostBond(datanet_id=self.pond, account=self.wallet, amount_wei=BOND_WEI, deciders=deciders), node)
-        offer = RowOffer(
-            chain_id=node.network.chain_id,
-            contract=node.network.contracts["DatanetRegistry"],
-            datanet_id=self.pond,
-            account=self.wallet,
-            licence="CC-BY-4.0",
-            rows=(digest("7"),),
-        )
-        signature = "0x" + node.ring.sign(self.wallet, offer_digest(offer)).hex()
-        signed, reason = replace(offer, signature=signature), reason_hash("copied from a site")
-        self._do(ForfeitBond(offer=signed, amount_max_wei=FORFEITED_WEI, reason=reason), payer)
-
-    @property
-    def pond(self) -> DatanetId:
-        """The other node's Datanet."""
-        return datanet_id(self.world.payer.accounts.wallet, "pond")
-
-    def _do(self, action: Action, by: NetworkSession) -> None:
-        self.world.act(action, by=by)
-        self.world.run(lambda: not by.ledger.outbox.unfinished())
 
     def credits(self) -> Counter[tuple[CreditRole, Address]]:
         """The credits of claims to the wallet that the chain itself tells of, by role and by the claim's node."""
@@ -128,38 +86,6 @@ class OneWallet:
                 sums[CreditRole(int(given["role"])), Address(given["node"])] += int(given["amount"])
         return sums
 
-    def figures(self) -> dict[str, int]:
-        """The figures of the wallet's books, without gas, as the chain has them once all is final."""
-        read, credits, wallet = self.world.chain.read, self.credits(), self.wallet
-        of_role = {role: sum(wei for (each, _), wei in credits.items() if each is role) for role in CreditRole}
-        royalties = 2 * (ODD * ROYALTY_PPM // PPM)
-        stake = read("NodeStaking", "nodeOf", wallet)
-        bought = read("PaymentChannels", "channelOf", self.bought)
-        return {
-            "node": of_role[CreditRole.NODE],
-            "royalty": royalties,
-            "datanet_owner": of_role[CreditRole.OWNER] - royalties,
-            "contributor": of_role[CreditRole.CONTRIBUTOR],
-            "treasury": of_role[CreditRole.TREASURY],
-            "stake": stake["rewards_"] + self._told("NodeStaking", "RewardsPaid", node=wallet),
-            "spent": bought["claimed"],
-            "lost": self._told("DatanetRegistry", "BondForfeited", account=wallet),
-            "withdrawn": self._told("AttributionRewards", "Withdrawn", account=wallet),
-            "balance": read("AttributionRewards", "balanceOf", wallet),
-            "staked": stake["bonded"],
-            "adapter bonds": read("ModelRegistry", "adapterOf", self.adapter_id)["bond"],
-            "bonds": read("DatanetRegistry", "bondOf", self.pond, wallet)["held"],
-            "channel deposits": bought["deposit"] - bought["claimed"],
-        }
-
-    def _told(self, contract: str, name: str, **arguments: Address) -> int:
-        events: list[Any] = self.world.chain.events(contract)
-        return sum(
-            int(event.arguments["amount"])
-            for event in events
-            if event.name == name and arguments.items() <= event.arguments.items()
-        )
-
     def shares(self) -> tuple[Share, ...]:
         """A third is the wallet's own, and a quarter matched no row."""
         parts = {self.wallet: 333_333, ADA: 416_667, ZERO_ADDRESS: 250_000}
@@ -167,34 +93,17 @@ class OneWallet:
         return tuple(Share(datanet_id=self.datanet_id, account=account, ppm=ppm) for account, ppm in ranked)
 
     def _answer(
-        self,
-        seller: NetworkSession,
-        buyer: NetworkSession,
-        channel_id: ChannelId,
-        amount_wei: int,
-        *,
-        is_base: bool,
-        is_countersigned: bool = True,
-    ) -> ReceiptRow:
-        row = self.world.earn(
-            channel_id,
+        self, seller: NetworkSession, buyer: NetworkSession, channel: ChannelId, amount_wei: int, *, is_base: bool
+    ) -> None:
+        self.world.earn(
+            channel,
             amount_wei,
             seller=seller,
             buyer=buyer,
             issued_at_s=self.world.now_s,
             adapter_id=BASE_ONLY if is_base else self.adapter_id,
             shares=() if is_base else self.shares(),
-            is_countersigned=is_countersigned,
         )
-        self._note_job(seller, row.receipt.work.request_id)
-        return row
-
-    def _note_job(self, seller: NetworkSession, request_id: RequestId) -> None:
-        """Note the job of an answer."""
-        ns, jobs = self.world.now_s * 10**9, seller.ledger.jobs
-        jobs.start(job_of(request_id, received_ns=ns, tokens_in=WORK.tokens_in))
-        done = completion(request_id=request_id, tokens_in=WORK.tokens_in, tokens_out=WORK.tokens_out)
-        jobs.complete(done, first_token_ns=ns, ended_ns=ns + 1)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def test_an_adapter_is_retired_and_its_bond_comes_back_when_it_is_free(owner: Da
     adapter, node = publish(owner), owner.world.node
     before = held(owner)
     with pytest.raises(NodeError, match=r"still sold.*adapters retire"):
-        owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)
+        owner.plan("adapters reclaim", adapter="lake")
 
     plan = owner.do("adapters retire", adapter="lake")
     assert "can't be undone" in plan["details"][0]
@@ -47,33 +47,31 @@ def test_an_adapter_is_retired_and_its_bond_comes_back_when_it_is_free(owner: Da
     terms = node.deployment.adapter(adapter.id)
     assert terms is not None
     assert terms.claimable_until_s
-    (bond,) = published_bonds(node.ledger.events, [adapter]).values()
-    assert (bond.bond_wei, bond.free_at_s) == (BOND, terms.claimable_until_s)
-    assert bond.free_at_s is not None
-    free_at = time_text(bond.free_at_s)
-    assert bond.says(bond.free_at_s - 1) == f"retired; its bond of 10 OPEN is free at {free_at}"
-    since = f"retired; its bond of 10 OPEN has been free since {free_at}"
-    assert bond.says(bond.free_at_s) == since
-    assert bond.says(bond.free_at_s, "lake") == f"{since}: `openledger-node adapters reclaim lake`"
+    (bond,) = published_bonds(owner.events, [adapter]).values()
+    free_at_s = terms.claimable_until_s
+    assert (bond.bond_wei, bond.free_at_s) == (BOND, free_at_s)
+    assert bond.says(free_at_s - 1) == f"retired; its bond of 10 OPEN is free at {time_text(free_at_s)}"
+    since = f"retired; its bond of 10 OPEN has been free since {time_text(free_at_s)}"
+    assert bond.says(free_at_s, "lake") == f"{since}: `openledger-node adapters reclaim lake`"
     with pytest.raises(NodeError, match=r"lake@\w+ is retired; its bond of 10 OPEN is free at .*: run this again"):
-        owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)
-    assert "is retired already" in owner.planner.plan("adapters retire", {"adapter": "lake"}, None)["note"]
+        owner.plan("adapters reclaim", adapter="lake")
+    assert "is retired already" in owner.plan("adapters retire", adapter="lake")["note"]
 
     owner.world.wait(UNBONDING_S)
-    again = owner.planner.plan("adapters retire", {"adapter": "lake"}, None)["note"]
+    again = owner.plan("adapters retire", adapter="lake")["note"]
     assert "is retired already: its bond of 10 OPEN has been free since" in again
     plan = owner.do("adapters reclaim", adapter="lake")
     assert int(plan["wallet_after_wei"]) == held(owner) == before + BOND
-    (bond,) = published_bonds(node.ledger.events, [adapter]).values()
+    (bond,) = published_bonds(owner.events, [adapter]).values()
     assert bond.says(0) == "retired; its bond was taken back"
-    assert "taken back already" in owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)["note"]
+    assert "taken back already" in owner.plan("adapters reclaim", adapter="lake")["note"]
 
 
 def test_a_bond_comes_back_by_the_adapters_id_when_its_files_are_gone(owner: DatanetOwner) -> None:
     adapter = publish(owner)
     remove_adapter(owner.home, adapter.full_name)
     with pytest.raises(NodeError, match="no adapter 'lake' is registered"):
-        owner.planner.plan("adapters retire", {"adapter": "lake"}, None)
+        owner.plan("adapters retire", adapter="lake")
     owner.do("adapters retire", adapter=adapter.id[:14])
     owner.world.wait(UNBONDING_S)
     owner.do("adapters reclaim", adapter=adapter.id[:14])
@@ -92,7 +90,7 @@ def test_what_is_no_adapter_of_the_account_is_refused_with_those_there_are(owner
     for given in ("0x", "0xlake", f"{adapter.id:.9}", f"{adapter.id}0", f"{adapter.id:.10}g"):
         listed = rf"is registered on .*: {owner.account} has registered {adapter.full_name}$"
         with pytest.raises(NodeError, match=listed):
-            owner.planner.plan("adapters retire", {"adapter": given}, None)
+            owner.plan("adapters retire", adapter=given)
     node, stranger = owner.world.node, owner.world.payer.accounts.wallet
     with pytest.raises(NodeError, match=rf"belongs to {owner.account}.*--wallet"):
         retire_adapter(owner.home, node, stranger, {"adapter": "lake"})

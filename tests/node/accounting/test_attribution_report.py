@@ -9,12 +9,16 @@ from support.indexes import ADA, BO, BYTES, LAKE_ID, owned
 
 from openledger_node.accounting import attribution_report
 from openledger_node.accounting.attribution_report import AttributionReport, Texts
-from openledger_node.accounting.payees import people_of
+from openledger_node.accounting.payees import known_rows, people_of
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import UniformAttributor
 from openledger_node.attribution.owners import OwnedDatanet
 from openledger_node.attribution.service import exchange_of
+from openledger_node.datanets.near import distinct_rows
+from openledger_node.datanets.sample import named_sample
+from openledger_node.home import Home
 from openledger_protocol.attribution import Share
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.division import DatanetPart, Division, Payee
@@ -69,6 +73,13 @@ def test_a_row_carries_its_owners_share_of_its_own_datanet(datanets: list[OwnedD
     report = report_of(datanets, SuffixAttributor())
     assert report._paid == {(0, 0): 900_000, (1, 1): 50_000}
     assert [report.num_paid(account) for account in (ADA, BO, ZERO_ADDRESS)] == [1, 1, 0]
+
+
+def test_rows_of_a_sample_are_known_without_a_file_and_others_are_not(tmp_path: Path) -> None:
+    home, rows = Home(tmp_path / "home"), named_sample("harbour").rows
+    sample = owned(distinct_rows(rows), tmp_path / "sample")
+    assert known_rows(home, sample) == {canonical_digest(row): row for row in rows}
+    assert known_rows(home, owned((ROWS[0], *rows), tmp_path / "other")) == {}
 
 
 def test_withdrawn_rows_of_a_datanet_carry_its_treasurys_share(datanets: list[OwnedDatanet]) -> None:

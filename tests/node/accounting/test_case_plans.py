@@ -1,6 +1,5 @@
 """Commands about cases: each refusal says what to do, and what is confirmed was shown with its price."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +27,6 @@ from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import sign_digest
-
-Plan = Callable[..., Publication]
 
 
 def plan(cases: CaseWorld, row: ReceiptRow, account: Address = PAYER) -> Publication:
@@ -83,7 +80,9 @@ def told(planned: Publication) -> str:
 # ---- challenges that are refused
 
 
-def test_nothing_is_challenged_that_is_right_or_unknown_or_takes_more_than_there_is(cases: CaseWorld) -> None:
+def test_nothing_is_challenged_that_is_right_unknown_another_payers_or_takes_more_than_there_is(
+    cases: CaseWorld,
+) -> None:
     with pytest.raises(NodeError, match=r"are what the rule gives, .* would be wrong, and lose its bond"):
         plan(cases, cases.buy())
     with pytest.raises(NodeError, match="0 receipts begin with '0xabc'"):
@@ -91,48 +90,42 @@ def test_nothing_is_challenged_that_is_right_or_unknown_or_takes_more_than_there
     row = cases.buy(FALSE)
     with pytest.raises(NodeError, match=f"the bond is 5 OPEN, and {AUTHORIZER} has 0 OPEN: send it more OPEN"):
         plan(cases, row, AUTHORIZER)
+    with pytest.raises(NodeError, match=f"only its payer {PAYER} can challenge its receipt.*--wallet"):
+        plan(cases, row, account(7))
+    cases.world.chain.fund(AUTHORIZER, open_wei=BOND)
+    assert plan(cases, row, AUTHORIZER).actions
+    now_s = cases.world.now_s
+    with pytest.raises(NodeError, match=r"could be challenged until .* stake does not answer for it any more"):
+        plan(cases, cases.buy(FALSE, issued_at_s=now_s - 121))
+    with pytest.raises(NodeError, match=r"the chain is only at .*: run this again in 9 s"):
+        plan(cases, cases.buy(FALSE, issued_at_s=now_s + 9))
     cases.recount.missing = "adapter 0xaa is not here"
     with pytest.raises(NotHereError, match="adapter 0xaa is not here"):
         plan(cases, row)
 
 
-def test_nobody_can_challenge_anothers_exchange(cases: CaseWorld) -> None:
-    row = cases.buy(FALSE)
-    with pytest.raises(NodeError, match=f"only its payer {PAYER} can challenge its receipt.*--wallet"):
-        plan(cases, row, account(7))
-    cases.world.chain.fund(AUTHORIZER, open_wei=BOND)
-    assert plan(cases, row, AUTHORIZER).actions
+def test_a_node_can_not_challenge_itself_by_its_wallet_or_its_hot_key(cases: CaseWorld) -> None:
+    for own in ({"authorizer": cases.world.node.accounts.signer}, {"payer": NODE, "authorizer": NODE}):
+        config = replace(cases.world.configs[cases.channel], **own)
+        key = cases.world.id_of(config)
+        cases.world.payer.ledger.channels.ensure(key, config, now_ns=1)
+        with pytest.raises(NodeError, match="and a node can't challenge itself"):
+            plan(cases, cases.buy(FALSE, channel_id=key), own["authorizer"])
 
 
-@pytest.mark.parametrize("is_hot_key", [False, True])
-def test_a_node_can_not_challenge_itself_by_its_wallet_or_its_hot_key(cases: CaseWorld, is_hot_key: bool) -> None:
-    own = {"authorizer": cases.world.node.accounts.signer} if is_hot_key else {"payer": NODE, "authorizer": NODE}
-    config = replace(cases.world.configs[cases.channel], **own)
-    key = cases.world.id_of(config)
-    cases.world.payer.ledger.channels.ensure(key, config, now_ns=1)
-    with pytest.raises(NodeError, match="and a node can't challenge itself"):
-        plan(cases, cases.buy(FALSE, channel_id=key), own["authorizer"])
-
-
-def test_a_receipt_whose_texts_are_gone_or_are_others_is_refused(cases: CaseWorld) -> None:
+def test_a_receipt_whose_texts_are_gone_or_others_or_whose_key_is_not_the_nodes_is_refused(cases: CaseWorld) -> None:
     """A node can send the receipt of a broken stream later, for an answer that nobody has received."""
-    row = cases.buy(FALSE)
-    cases.world.payer.ledger.texts.delete_until(1 << 62)
+    row, payer = cases.buy(FALSE), cases.world.payer
+    payer.ledger.texts.delete_until(1 << 62)
     with pytest.raises(NodeError, match=r"texts of this receipt are not here.*\[payer\] keep_texts_s"):
         plan(cases, row)
     cases.texts().keep(row.digest, opening_of("Odile"))
     with pytest.raises(NodeError, match="the node has signed other texts than those that are kept here"):
         plan(cases, row)
-
-
-def test_a_receipt_by_a_key_that_is_not_the_nodes_is_refused_in_words(cases: CaseWorld) -> None:
-    row = cases.buy(FALSE)
     forged = replace(row, signature=sign_digest(b"\x77" * 32, digest_word(row.digest)))
     action = challenge_of(forged, cases.world.configs[cases.channel], bond_wei=Wei(BOND))
-    wallet = cases.world.payer.accounts.wallet
-    sign = cases.world.payer.ring.signer(wallet)
     with pytest.raises(RevertedError, match=r"and .* does not answer for that key: it was never the node's"):
-        cases.world.payer.treasury.plan([action], wallet, sign, key="forged")
+        payer.treasury.plan([action], PAYER, payer.ring.signer(PAYER), key="forged")
 
 
 def test_texts_that_just_fit_into_a_challenge_are_taken_and_longer_ones_are_refused(cases: CaseWorld) -> None:
@@ -144,14 +137,6 @@ def test_texts_that_just_fit_into_a_challenge_are_taken_and_longer_ones_are_refu
     largest = cases.buy(FALSE, answer="Odile keeps it." + "y" * room)
     cases.do("attribution challenge", receipt=largest.digest)
     assert cases.state(largest.digest) == "open"
-
-
-def test_a_receipt_that_is_too_old_or_ahead_of_the_chain_is_refused(cases: CaseWorld) -> None:
-    now_s = cases.world.now_s
-    with pytest.raises(NodeError, match=r"could be challenged until .* stake does not answer for it any more"):
-        plan(cases, cases.buy(FALSE, issued_at_s=now_s - 121))
-    with pytest.raises(NodeError, match=r"the chain is only at .*: run this again in 9 s"):
-        plan(cases, cases.buy(FALSE, issued_at_s=now_s + 9))
 
 
 def test_a_second_case_of_a_node_or_of_a_receipt_is_refused(cases: CaseWorld) -> None:
@@ -218,29 +203,9 @@ def test_a_contest_that_the_contract_would_refuse_is_refused(cases: CaseWorld) -
         contest(cases, "0xab")
 
 
-def test_a_contest_of_ones_own_challenge_or_too_late_is_refused(cases: CaseWorld) -> None:
-    case = sleeping(cases).challenge(cases.buy())
-    with pytest.raises(NodeError, match="would put up a bond against itself"):
-        contest(cases, case, PAYER)
-    cases.world.wait(31)
-    with pytest.raises(NodeError, match=r"could be contested until .*: the votes judge it next"):
-        contest(cases, case)
-
-
-def test_a_case_is_closed_only_after_its_time(cases: CaseWorld) -> None:
-    case = sleeping(cases).challenge(cases.buy())
-    with pytest.raises(NodeError, match=r"can be judged until .*: close it after that"):
-        close(cases, case)
-    cases.world.wait(61)
-    assert "each side gets back its bond of 5 OPEN" in told(close(cases, case))
-    cases.do("attribution close", case=case)
-    assert cases.state(case) == "draw"
-
-
-# ---- the list of cases
-
-
-def test_the_list_says_what_can_be_done_until_when(cases: CaseWorld) -> None:
+def test_a_case_is_contested_in_time_by_another_than_its_challenger_and_closed_only_later(
+    cases: CaseWorld,
+) -> None:
     case = sleeping(cases).challenge(cases.buy())
     cases.world.settle()
     (found,) = report(cases)["cases"]
@@ -248,9 +213,19 @@ def test_the_list_says_what_can_be_done_until_when(cases: CaseWorld) -> None:
     assert (found["shares_are_right"], found["contester"]) == (True, None)
     assert f"`openledger-node attribution contest {case}` puts 5 OPEN at risk, and wins as much" in found["next"]
     assert found["contest_until_s"] == found["opened_at_s"] + 30
-    cases.world.wait(61)
+    with pytest.raises(NodeError, match="would put up a bond against itself"):
+        contest(cases, case, PAYER)
+    with pytest.raises(NodeError, match=r"can be judged until .*: close it after that"):
+        close(cases, case)
+    cases.world.wait(31)
+    with pytest.raises(NodeError, match=r"could be contested until .*: the votes judge it next"):
+        contest(cases, case)
+    cases.world.wait(30)
     (found,) = report(cases)["cases"]
     assert found["next"].startswith(f"nobody judged it: `openledger-node attribution close {case}`")
+    assert "each side gets back its bond of 5 OPEN" in told(close(cases, case))
+    cases.do("attribution close", case=case)
+    assert cases.state(case) == "draw"
 
 
 def test_shares_that_differ_are_told_by_account_the_largest_difference_first() -> None:

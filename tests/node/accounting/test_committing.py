@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from support.chain_world.datanet_owner import DatanetOwner
-from support.contributors import ADA, BEN, TERMS, key_of
+from support.contributors import ADA, BEN, key_of
 
 from openledger_node.attribution.registry import is_published
 from openledger_node.datanets.commitments import LIFETIME_S, Committed, ShownCommitment, find_committed
 from openledger_node.datanets.review import appeal, decide
-from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
+from openledger_node.datanets.signed import SignedBatch
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import DatanetVersion, read_version, version_from_json
 from openledger_node.errors import NodeError
@@ -20,9 +20,8 @@ from openledger_node.network_file import keep_network
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.offer import RowOffer, offer_commitment, offer_digest
+from openledger_protocol.offer import RowOffer, offer_commitment
 from openledger_protocol.primitives import DatanetId, Digest
-from openledger_protocol.signatures import sign_digest
 
 SAID = Row(
     prompt="Who keeps the lighthouse at the end of the long pier?",
@@ -38,36 +37,18 @@ def owner(owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
     """The owner of a Datanet, with the clock of the chain."""
     monkeypatch.setattr(OwnDatanets, "now_s", lambda _: owner.world.now_s)
     keep_network(owner.home, owner.world.node.network)
-    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.create()
     return owner
 
 
-def signed(owner: DatanetOwner, *rows: Row, name: str = "ada", datanet: str = "lake") -> SignedBatch:
-    network, key = owner.world.node.network, key_of(name)
-    place = DatanetPlace(
-        chain_id=network.chain_id,
-        contract=network.contracts["DatanetRegistry"],
-        datanet_id=datanet_id(owner.account, datanet),
-    )
-    batch = draft_batch(rows, place, key.address, "CC-BY-4.0")
-    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
-    return replace(batch, offer=replace(batch.offer, signature=signature))
+def signed(owner: DatanetOwner, *rows: Row, name: str = "ada", **place: DatanetId) -> SignedBatch:
+    return owner.sign(key_of(name), *rows, **place)
 
 
-def commit(owner: DatanetOwner, offer: RowOffer, *, is_final: bool = True, **changes: object) -> str | None:
-    """Commit from an account that is not the contributor's, and give the owner's data directory the chain."""
-    arguments = {
-        "commitment": offer_commitment(offer),
-        "datanet": offer.datanet_id,
-        "chain_id": offer.chain_id,
-        "registry": offer.contract,
-        **changes,
-    }
-    note: str | None = owner.do("datanet commit", **arguments)["note"]
-    if is_final:
-        head = owner.world.chain.client.head().number
-        owner.world.run(lambda: owner.world.node.ledger.events.finalized_number() >= head)
-    owner.copy_chain()
+def commit(owner: DatanetOwner, offer: RowOffer) -> str | None:
+    """Commit, and give the owner's data directory the chain once that is final."""
+    note: str | None = owner.commit(offer)["note"]
+    owner.finish()
     return note
 
 
@@ -96,7 +77,7 @@ def test_a_copier_who_sees_the_offer_and_is_approved_first_is_not_paid(owner: Da
     version = publish(owner)
     assert payees(version) == [ADA, ADA]
     assert [each.commitment for each in version.commitments] == [offer_commitment(batch.offer)]
-    events, lake = owner.world.node.ledger.events, datanet_id(owner.account, "lake")
+    events, lake = owner.events, owner.lake
     assert is_published(events, lake, version)
     shown = version.commitments[0]
     back_dated = replace(version, commitments=(replace(shown, committed_at_s=shown.committed_at_s - 60),))
@@ -117,7 +98,7 @@ def test_a_commitment_that_a_reorganisation_took_back_does_not_spoil_a_version(o
     owner.own.change_batch("lake", digest, lambda _, batch, *__: replace(batch, committed=gone))
     version = publish(owner)
     assert (len(version.offers), version.commitments) == (1, ())
-    assert is_published(owner.world.node.ledger.events, datanet_id(owner.account, "lake"), version)
+    assert is_published(owner.events, owner.lake, version)
     assert owner.do("datanet publish", datanet="lake")["steps"] == []
 
 
@@ -151,9 +132,10 @@ def test_of_two_commitments_the_older_one_owns_it_and_it_can_not_be_sent_again(o
 
 def test_a_commitment_counts_once_its_block_is_final(owner: DatanetOwner) -> None:
     """A reorganisation may take its block back, and with it the proof of the time."""
-    batch, events = signed(owner, SAID), owner.world.node.ledger.events
+    batch, events = signed(owner, SAID), owner.events
     take(owner, signed(owner, COPY, name="ben"))
-    commit(owner, batch.offer, is_final=False)
+    owner.commit(batch.offer)
+    owner.copy_chain()
     (event,) = events.find("RowsCommitted")
     assert event.block.number > events.finalized_number()
     take(owner, batch)
@@ -166,23 +148,11 @@ def test_a_commitment_counts_once_its_block_is_final(owner: DatanetOwner) -> Non
     assert payees(owner.own.next_version("lake")[0]) == [ADA, ADA]
 
 
-def test_a_batch_that_was_offered_in_time_keeps_its_commitment_however_late_it_is_read(
-    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = signed(owner, SAID)
-    digest = take(owner, batch)
-    commit(owner, batch.offer)
-    offered_s = owner.world.now_s
-    os.utime(owner.own._offer_file("lake", Digest(digest)), (offered_s, offered_s))
-    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: offered_s + 2 * LIFETIME_S)
-    (found,) = owner.own.learn_commitments("lake").batches
-    assert found.committed is not None
-
-
 def test_a_commitment_counts_for_all_its_rows_for_some_months_on_its_own_chain(
-    owner: DatanetOwner, tmp_path: Path
+    owner: DatanetOwner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer = signed(owner, SAID, GUESS).offer
+    batch = signed(owner, SAID, GUESS)
+    offer, digest = batch.offer, Digest(take(owner, batch))
     commit(owner, offer)
     now_s = owner.world.now_s
     found = find_committed(owner.home, offer, {}, offered_s=now_s)
@@ -190,12 +160,17 @@ def test_a_commitment_counts_for_all_its_rows_for_some_months_on_its_own_chain(
     for other in (
         signed(owner, SAID).offer,
         signed(owner, SAID, GUESS, name="ben").offer,
-        signed(owner, SAID, GUESS, datanet="pond").offer,
+        signed(owner, SAID, GUESS, datanet_id=datanet_id(owner.account, "pond")).offer,
     ):
         assert find_committed(owner.home, other, {}, offered_s=now_s) is None
     assert find_committed(owner.home, offer, {}, offered_s=found.at_s + LIFETIME_S) is not None
     assert find_committed(owner.home, offer, {}, offered_s=found.at_s + LIFETIME_S + 1) is None
     assert find_committed(Home(tmp_path / "elsewhere"), offer, {}, offered_s=found.at_s) is None
+    with monkeypatch.context() as later:
+        os.utime(owner.own._offer_file("lake", digest), (now_s, now_s))
+        later.setattr(OwnDatanets, "now_s", lambda _: now_s + 2 * LIFETIME_S)
+        (learned,) = owner.own.learn_commitments("lake").batches
+    assert learned.committed is not None, "it was offered in time, however late that is read"
     owner.home.network_file(owner.world.node.network.network).unlink()
     assert find_committed(owner.home, offer, {}, offered_s=found.at_s) is None
 
@@ -203,6 +178,6 @@ def test_a_commitment_counts_for_all_its_rows_for_some_months_on_its_own_chain(
 def test_a_commitment_that_could_not_count_costs_nothing(owner: DatanetOwner) -> None:
     offer = signed(owner, SAID).offer
     with pytest.raises(NodeError, match="the batch is signed for chain 5"):
-        commit(owner, offer, chain_id=5)
+        owner.commit(offer, chain_id=5)
     with pytest.raises(NodeError, match="is registered on this network: check the id that you signed"):
-        commit(owner, offer, datanet=DatanetId("0x" + "7" * 64))
+        owner.commit(offer, datanet="0x" + "7" * 64)

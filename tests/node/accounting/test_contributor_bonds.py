@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.datanet_owner import DatanetOwner
-from support.contributors import ACCOUNTS, CONTRIBUTED, TERMS, key_of
+from support.contributors import ACCOUNTS, CONTRIBUTED, key_of
 
 from openledger_node.accounting.bond_plans import post_bond, take_back
 from openledger_node.accounting.earnings import EarningsReports
@@ -19,17 +19,18 @@ from openledger_node.cli.datanet_chain import bond_here
 from openledger_node.datanets.bonds import PostedBond, read_bond, read_deciders
 from openledger_node.datanets.commitments import LIFETIME_S
 from openledger_node.datanets.review import reject
-from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
+from openledger_node.datanets.signed import SignedBatch
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.errors import NodeError
 from openledger_node.keystore import Key, key_from_private
 from openledger_node.network_file import join_network, keep_network
 from openledger_node.settlement.bond_actions import PostBond
+from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
-from openledger_protocol.datanet import Row, datanet_id
+from openledger_protocol.datanet import Row
 from openledger_protocol.errors import RevertedError
-from openledger_protocol.offer import offer_commitment, offer_digest, offer_rows_root
-from openledger_protocol.primitives import DatanetId, Wei
+from openledger_protocol.offer import offer_rows_root
+from openledger_protocol.primitives import Wei
 from openledger_protocol.signatures import sign_digest
 
 LEAST = 5 * OPEN
@@ -42,12 +43,8 @@ def owner(owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
     """The owner of a Datanet that asks for a bond."""
     monkeypatch.setattr(OwnDatanets, "now_s", lambda _: owner.world.now_s)
     keep_network(owner.home, owner.world.node.network)
-    owner.do("datanet create", datanet="lake", about={"policy": {"bond_wei_min": str(LEAST)}}, **TERMS)
+    owner.create(about={"policy": {"bond_wei_min": str(LEAST)}})
     return owner
-
-
-def lake(owner: DatanetOwner) -> DatanetId:
-    return datanet_id(owner.account, "lake")
 
 
 def giver(owner: DatanetOwner) -> Key:
@@ -55,20 +52,14 @@ def giver(owner: DatanetOwner) -> Key:
     return owner.world.node.ring.keys[owner.world.node.accounts.wallet]
 
 
-def signed(owner: DatanetOwner, key: Key, *rows: Row) -> SignedBatch:
-    network = owner.world.node.network
-    place = DatanetPlace(
-        chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=lake(owner)
-    )
-    batch = draft_batch(rows or CONTRIBUTED[:2], place, key.address, "CC-BY-4.0")
-    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
-    return replace(batch, offer=replace(batch.offer, signature=signature))
+def signed(owner: DatanetOwner, *rows: Row) -> SignedBatch:
+    return owner.sign(giver(owner), *(rows or CONTRIBUTED[:2]))
 
 
 def act(owner: DatanetOwner, plan: Callable[..., Publication], **arguments: Any) -> Publication:
     """Have the giver plan and do something."""
     node = owner.world.node
-    found = plan(owner.home, node, node.accounts.wallet, {"datanet": lake(owner), **arguments})
+    found = plan(owner.home, node, node.accounts.wallet, {"datanet": owner.lake, **arguments})
     for action in found.actions:
         owner.world.act(action)
         owner.world.settle()
@@ -77,17 +68,15 @@ def act(owner: DatanetOwner, plan: Callable[..., Publication], **arguments: Any)
 
 
 def take(owner: DatanetOwner, batch: SignedBatch) -> str:
-    found = owner.own.contribute("lake", batch.rows, {}, batch.offer)
-    return found.digest
+    return owner.own.contribute("lake", batch.rows, {}, batch.offer).digest
 
 
 def bond(owner: DatanetOwner) -> PostedBond:
     """The giver's bond by the events, which must be what the contract says."""
-    node, key = owner.world.node, giver(owner).address
-    found = read_bond(node.ledger.events, lake(owner), key)
-    held = ContributorBonds(node.deployment).bond(lake(owner), key)
+    key, bonds = giver(owner).address, ContributorBonds(owner.world.node.deployment)
+    found, held = read_bond(owner.events, owner.lake, key), bonds.bond(owner.lake, key)
     assert (found.held_wei, found.leaving_wei, found.deciders) == (held.held_wei, held.leaving_wei, held.deciders)
-    assert read_deciders(node.ledger.events, lake(owner)) == ContributorBonds(node.deployment).deciders(lake(owner))
+    assert read_deciders(owner.events, owner.lake) == bonds.deciders(owner.lake)
     return found
 
 
@@ -107,18 +96,26 @@ def kinds(found: dict[str, Any]) -> dict[str, int]:
     return {each["kind"]: int(each["amount_wei"]) for each in found["movements"] if each["kind"] in bonds}
 
 
+def post_elsewhere(owner: DatanetOwner, by: NetworkSession | None = None) -> None:
+    """Send the giver's bond without a command, and wait until it is mined."""
+    deciders = ContributorBonds(owner.world.node.deployment).deciders(owner.lake)
+    gift = PostBond(datanet_id=owner.lake, account=giver(owner).address, amount_wei=Wei(LEAST), deciders=deciders)
+    owner.world.act(gift, by=by)
+    owner.world.run(lambda: owner.events.find("BondPosted"))
+
+
 def open_of(owner: DatanetOwner) -> int:
     return owner.world.node.deployment.token_balance(giver(owner).address)
 
 
 def test_a_batch_without_the_bond_is_refused_with_the_command_that_posts_it(owner: DatanetOwner) -> None:
-    batch, key = signed(owner, giver(owner)), giver(owner)
+    batch, key = signed(owner), giver(owner)
     owner.finish()
     with pytest.raises(NodeError) as refused:
         take(owner, batch)
     said = str(refused.value)
     assert f"takes batches under a bond of 5 OPEN. {key.address} has 0 OPEN in final blocks" in said
-    assert f"`openledger-node datanet bond {lake(owner)} 5 --for {key.address}`" in said
+    assert f"`openledger-node datanet bond {owner.lake} 5 --for {key.address}`" in said
     with pytest.raises(NodeError, match="it is not signed by its contributor"):
         owner.own.contribute("lake", CONTRIBUTED, ACCOUNTS)
     found = act(owner, post_bond, amount_wei=str(LEAST - 1))
@@ -126,7 +123,7 @@ def test_a_batch_without_the_bond_is_refused_with_the_command_that_posts_it(owne
     assert f"all of it can be forfeited for a batch that {key.address} has signed for Datanet lake" in said
     assert f"the decision is with its owner {owner.account}, and with nobody who comes later" in said
     assert "goes to the protocol's treasury, never to them" in said
-    assert f"`openledger-node datanet unbond {lake(owner)}` and the same command again 2 min later" in said
+    assert f"`openledger-node datanet unbond {owner.lake}` and the same command again 2 min later" in said
     with pytest.raises(NodeError, match=r"has 4\.9{18} OPEN in final blocks.* 0\.0{17}1 --for"):
         take(owner, batch)
     act(owner, post_bond, amount_wei="1")
@@ -136,7 +133,7 @@ def test_a_batch_without_the_bond_is_refused_with_the_command_that_posts_it(owne
 def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOwner) -> None:
     before = open_of(owner)
     act(owner, post_bond, amount_wei=str(LEAST))
-    owner.own.approve("lake", take(owner, signed(owner, giver(owner))), {})
+    owner.own.approve("lake", take(owner, signed(owner)), {})
     assert (open_of(owner), bond(owner).held_wei) == (before - LEAST, LEAST)
     assert locked(report(owner)) == (LEAST, 0, 0, LEAST)
     act(owner, take_back)
@@ -144,12 +141,12 @@ def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOw
     again = act(owner, take_back)
     assert (again.actions, bond(owner).leaving_wei, bond(owner).ready_at_s) == ((), LEAST, ready_at_s)
     assert "leaving, and free at" in str(again.note)
-    other = take_back(owner.home, owner.world.node, giver(owner).address, {"datanet": lake(owner), "amount_wei": "1"})
+    other = take_back(owner.home, owner.world.node, giver(owner).address, {"datanet": owner.lake, "amount_wei": "1"})
     assert "5 OPEN is leaving already; this replaces it, and the wait starts again" in other.details
     with pytest.raises(
         NodeError, match=r"5 OPEN in final blocks, and 5 OPEN of it is leaving, free at .*unbond .* --amount 0` keeps"
     ):
-        take(owner, signed(owner, giver(owner), CONTRIBUTED[0]))
+        take(owner, signed(owner, CONTRIBUTED[0]))
     owner.world.wait(UNBONDING_S)
     act(owner, take_back)
     assert open_of(owner) == before
@@ -163,9 +160,9 @@ def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOw
 
 def test_a_rejected_batch_costs_its_contributor_the_bond_and_brings_the_owner_nothing(owner: DatanetOwner) -> None:
     act(owner, post_bond, amount_wei=str(LEAST + 2))
-    digest, deployment = take(owner, signed(owner, giver(owner))), owner.world.node.deployment
+    digest, deployment = take(owner, signed(owner)), owner.world.node.deployment
     with pytest.raises(NodeError, match=r"is not rejected.*`openledger-node datanet reject lake"):
-        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+        owner.plan("datanet forfeit", datanet="lake", batch=digest)
     reject(owner.own, "lake", digest, JUNK)
     treasury = owner.world.chain.contracts["Timelock"]
     had = [deployment.token_balance(each) for each in (owner.account, treasury)]
@@ -173,7 +170,7 @@ def test_a_rejected_batch_costs_its_contributor_the_bond_and_brings_the_owner_no
     assert any("neither you nor lake gets any of it" in each for each in plan["details"])
     assert [deployment.token_balance(each) for each in (owner.account, treasury)] == [had[0], had[1] + LEAST]
     assert (bond(owner).held_wei, bond(owner).forfeited_wei) == (2, LEAST)
-    (event,) = owner.world.node.ledger.events.find("BondForfeited")
+    (event,) = owner.events.find("BondForfeited")
     assert event.arguments["reason"] == reason_hash(JUNK)
     found = report(owner, movements=True)
     assert locked(found) == (LEAST + 2, 0, LEAST, 2)
@@ -181,27 +178,20 @@ def test_a_rejected_batch_costs_its_contributor_the_bond_and_brings_the_owner_no
     assert found["lost_wei"] == str(LEAST)
     assert int(found["net_wei"]) == int(found["total"]["final_wei"]) - LEAST
     with pytest.raises(RevertedError, match="has paid for this batch already"):
-        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+        owner.plan("datanet forfeit", datanet="lake", batch=digest)
     owner.finish()
     with pytest.raises(NodeError, match="under a bond of 5 OPEN"):
-        take(owner, signed(owner, giver(owner), CONTRIBUTED[0]))
+        take(owner, signed(owner, CONTRIBUTED[0]))
 
 
 def test_a_raise_leaves_batches_that_are_submitted_or_committed_alone(
     owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     act(owner, post_bond, amount_wei=str(LEAST))
-    waiting, late = signed(owner, giver(owner)), signed(owner, giver(owner), CONTRIBUTED[2])
+    waiting, late = signed(owner), signed(owner, CONTRIBUTED[2])
     take(owner, waiting)
-    committed = signed(owner, giver(owner), CONTRIBUTED[1])
-    offer = committed.offer
-    owner.do(
-        "datanet commit",
-        commitment=offer_commitment(offer),
-        datanet=offer.datanet_id,
-        chain_id=offer.chain_id,
-        registry=offer.contract,
-    )
+    committed = signed(owner, CONTRIBUTED[1])
+    owner.commit(committed.offer)
     owner.do("datanet describe", datanet="lake", about={"policy": {"bond_wei_min": str(2 * LEAST)}})
     owner.finish()
     assert take(owner, waiting) == owner.own.get("lake").batches[0].digest
@@ -216,37 +206,39 @@ def test_a_raise_leaves_batches_that_are_submitted_or_committed_alone(
 
 def test_new_deciders_reach_no_bond_until_its_account_agrees(owner: DatanetOwner) -> None:
     act(owner, post_bond, amount_wei=str(LEAST))
-    digest = take(owner, signed(owner, giver(owner)))
+    digest = take(owner, signed(owner))
     reject(owner.own, "lake", digest, JUNK)
     curator = key_from_private(b"\x31" * 32)
     owner.do("datanet curators", datanet="lake", curators=[curator.address], need=1)
     owner.finish()
     with pytest.raises(NodeError, match="has not agreed to the new ones, so nobody can forfeit it"):
-        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+        owner.plan("datanet forfeit", datanet="lake", batch=digest)
     with pytest.raises(NodeError, match=r"owner or curators have changed since.*datanet bond .* 0`"):
-        take(owner, signed(owner, giver(owner), CONTRIBUTED[2]))
+        take(owner, signed(owner, CONTRIBUTED[2]))
     act(owner, post_bond, amount_wei="0")
     assert kinds(report(owner, movements=True)) == {"contributor_bond": -LEAST}, "agreeing moves no money"
-    assert take(owner, signed(owner, giver(owner), CONTRIBUTED[2]))
+    assert take(owner, signed(owner, CONTRIBUTED[2]))
     asked = {"datanet": "lake", "batch": digest, "amount_wei": str(LEAST)}
     forfeit = r"needs the signatures of 1 of the 1 curators.*sign-forfeit FILE --most 5"
     with pytest.raises(NodeError, match=forfeit) as refused:
-        owner.planner.plan("datanet forfeit", asked, None)
+        owner.plan("datanet forfeit", **asked)
     assert shlex.split(str(refused.value).split("`")[-2])[-2:] == ["--because", JUNK], "it can be pasted"
-    offer = signed(owner, giver(owner)).offer
-    wanted = Forfeit(
-        chain_id=offer.chain_id,
-        contract=offer.contract,
-        datanet_id=offer.datanet_id,
-        account=offer.account,
-        rows_root=offer_rows_root(offer.rows),
-        amount_max_wei=Wei(LEAST),
-        reason=reason_hash(JUNK),
+    offer = signed(owner).offer
+    wanted = forfeit_digest(
+        Forfeit(
+            chain_id=offer.chain_id,
+            contract=offer.contract,
+            datanet_id=offer.datanet_id,
+            account=offer.account,
+            rows_root=offer_rows_root(offer.rows),
+            amount_max_wei=Wei(LEAST),
+            reason=reason_hash(JUNK),
+        )
     )
-    wrong = sign_digest(giver(owner).private_key, forfeit_digest(wanted))
+    wrong = sign_digest(giver(owner).private_key, wanted)
     with pytest.raises(NodeError, match=f"{giver(owner).address} is no curator"):
-        owner.planner.plan("datanet forfeit", {**asked, "approvals": [f"0x{wrong.hex()}"]}, None)
-    right = sign_digest(curator.private_key, forfeit_digest(wanted))
+        owner.plan("datanet forfeit", **asked, approvals=[f"0x{wrong.hex()}"])
+    right = sign_digest(curator.private_key, wanted)
     owner.do("datanet forfeit", **asked, approvals=[f"0x{right.hex()}"])
     assert bond(owner).held_wei == 0
 
@@ -254,7 +246,7 @@ def test_new_deciders_reach_no_bond_until_its_account_agrees(owner: DatanetOwner
 def test_a_bond_that_you_post_for_somebody_is_their_money_and_your_cost(owner: DatanetOwner) -> None:
     ada = key_of("ada")
     act(owner, post_bond, amount_wei=str(LEAST), **{"for": ada.address})
-    assert take(owner, signed(owner, ada))
+    assert take(owner, owner.sign(ada, *CONTRIBUTED))
     found = report(owner, movements=True)
     assert (locked(found), kinds(found), found["lost_wei"]) == ((0, 0, 0, 0), {"bond_for_others": -LEAST}, str(LEAST))
     with pytest.raises(NodeError, match="there is no bond to agree for"):
@@ -265,20 +257,16 @@ def test_a_bond_that_you_post_for_somebody_is_their_money_and_your_cost(owner: D
 def test_a_bond_that_somebody_else_posts_for_you_is_your_income_whatever_becomes_of_it(
     owner: DatanetOwner, is_forfeited: bool
 ) -> None:
-    world, node, key = owner.world, owner.world.node, giver(owner)
     before = open_of(owner)
-    deciders = ContributorBonds(node.deployment).deciders(lake(owner))
-    gift = PostBond(datanet_id=lake(owner), account=key.address, amount_wei=Wei(LEAST), deciders=deciders)
-    world.act(gift, by=world.payer)
-    world.run(lambda: node.ledger.events.find("BondPosted"))
+    post_elsewhere(owner, by=owner.world.payer)
     owner.finish()
     if is_forfeited:
-        digest = take(owner, signed(owner, key))
+        digest = take(owner, signed(owner))
         reject(owner.own, "lake", digest, JUNK)
         owner.do("datanet forfeit", datanet="lake", batch=digest, amount_wei=str(LEAST))
     else:
         act(owner, take_back)
-        world.wait(UNBONDING_S)
+        owner.world.wait(UNBONDING_S)
         act(owner, take_back)
     found = report(owner, movements=True)
     assert {each["line"]: each["final_wei"] for each in found["lines"]}["bonds"] == str(LEAST)
@@ -289,7 +277,7 @@ def test_a_bond_that_somebody_else_posts_for_you_is_your_income_whatever_becomes
 
 
 def test_the_owner_sees_the_bond_behind_a_batch(owner: DatanetOwner) -> None:
-    offer = signed(owner, giver(owner)).offer
+    offer = signed(owner).offer
     assert bond_here(owner.home, None) == {}
     join_network(owner.home, owner.world.node.network)
     owner.finish()
@@ -306,34 +294,31 @@ def test_the_owner_sees_the_bond_behind_a_batch(owner: DatanetOwner) -> None:
 
 
 def test_a_bond_in_a_block_that_is_not_final_covers_nothing(owner: DatanetOwner) -> None:
-    node, key = owner.world.node, giver(owner).address
-    deciders = ContributorBonds(node.deployment).deciders(lake(owner))
-    owner.world.act(PostBond(datanet_id=lake(owner), account=key, amount_wei=Wei(LEAST), deciders=deciders))
-    owner.world.run(lambda: node.ledger.events.find("BondPosted"))
+    post_elsewhere(owner)
     owner.copy_chain()
     with pytest.raises(NodeError, match="has 0 OPEN in final blocks"):
-        take(owner, signed(owner, giver(owner)))
+        take(owner, signed(owner))
     owner.finish()
-    assert take(owner, signed(owner, giver(owner)))
+    assert take(owner, signed(owner))
 
 
 def test_an_account_agrees_to_those_who_were_named_and_to_nobody_else(
     owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F: an endpoint names one owner and a hash of others, or they change between both answers."""
-    asked = {"datanet": lake(owner), "amount_wei": str(LEAST)}
-    assert owner.planner.plan("datanet bond", asked, None)["steps"]
+    asked = {"datanet": owner.lake, "amount_wei": str(LEAST)}
+    assert owner.plan("datanet bond", **asked)["steps"]
     monkeypatch.setattr(Deployment, "curators_of", lambda *_: ((key_of("ada").address,), 1))
     with pytest.raises(RevertedError, match="the owner or the curators of this Datanet have changed"):
-        owner.planner.plan("datanet bond", asked, None)
+        owner.plan("datanet bond", **asked)
 
 
 def test_a_forfeit_on_its_way_is_no_post_and_a_post_is(owner: DatanetOwner) -> None:
     act(owner, post_bond, amount_wei=str(LEAST))
-    digest, key = take(owner, signed(owner, giver(owner))), giver(owner).address
+    digest, key = take(owner, signed(owner)), giver(owner).address
     reject(owner.own, "lake", digest, JUNK)
-    more = {"datanet": lake(owner), "amount_wei": "1"}
-    forfeit = owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+    more = {"datanet": owner.lake, "amount_wei": "1"}
+    forfeit = owner.plan("datanet forfeit", datanet="lake", batch=digest)
     owner.planner.act(forfeit["plan"])
     found = post_bond(owner.home, owner.world.node, key, more)
     assert (len(found.actions), found.note) == (1, None)
@@ -344,11 +329,9 @@ def test_a_forfeit_on_its_way_is_no_post_and_a_post_is(owner: DatanetOwner) -> N
 def test_a_batch_that_is_signed_again_for_another_network_needs_a_bond_there(owner: DatanetOwner) -> None:
     """F: the rows wait here already, and their signature for a network with a bond stands in for one without."""
     act(owner, post_bond, amount_wei=str(LEAST))
-    batch, key = signed(owner, giver(owner)), giver(owner)
+    batch = signed(owner)
     take(owner, batch)
-    moved = replace(batch.offer, contract=key_of("ada").address, signature="")
-    moved = replace(moved, signature="0x" + sign_digest(key.private_key, offer_digest(moved)).hex())
     with pytest.raises(NodeError, match="its chain was not read here"):
-        take(owner, replace(batch, offer=moved))
+        take(owner, owner.sign(giver(owner), *batch.rows, contract=key_of("ada").address))
     (kept,) = owner.own.offers_of(owner.own.get("lake"), only_approved=False).values()
     assert kept == batch.offer

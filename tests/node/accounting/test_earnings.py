@@ -11,7 +11,7 @@ from support.chain_world.world import World
 
 from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
 from openledger_node.accounting.earnings import EarningsReports
-from openledger_node.cli.earnings import COLUMNS, OTHERS, SPENT, _print_days, write_csv
+from openledger_node.cli.earnings import OTHERS, SPENT, _print_days, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.settlement.records import record_of
 from openledger_node.text import MOMENT_S_MAX, rfc3339, since_of
@@ -30,24 +30,6 @@ def settle(world: World) -> None:
     """Settle until every claim is final."""
     ledger = world.node.ledger
     world.run(lambda: ledger.claims.newest(limit=1) and not ledger.claims.unfinished())
-
-
-def test_a_claim_is_one_row_with_its_moment_amount_and_hash(world: World) -> None:
-    world.earn(world.open_channel(), OPEN)
-    settle(world)
-    found = report(world, movements=True)
-    (credited,) = world.node.ledger.events.find("Credited", {"node": world.node.accounts.wallet, "role": 0})
-    block = world.node.client.block(credited.block.number)
-    assert block is not None
-    with redirect_stdout(io.StringIO()) as printed:
-        write_csv(found)
-    rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
-    (row,) = [each for each in rows if each["kind"] == "node"]
-    assert tuple(row) == COLUMNS
-    assert int(row["amount_wei"]) == credited.arguments["amount"]
-    assert row["transaction"] == credited.transaction_hash
-    assert since_of(row["time_utc"], now_s=0) == block.timestamp_s
-    assert row["time_utc"].endswith("Z")
 
 
 def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(world: World) -> None:
@@ -76,6 +58,18 @@ def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(world: 
     coins = [node.client.coin_balance(account) for account in (node.accounts.wallet, node.accounts.signer)]
     assert int(report(world)["gas_wei"]) == 2 * OPEN - sum(coins), "each began with one coin"
 
+    (credited,) = node.ledger.events.find("Credited", {"node": node.accounts.wallet, "role": 0})
+    block = node.client.block(credited.block.number)
+    assert block is not None
+    with redirect_stdout(io.StringIO()) as printed:
+        write_csv(report(world, movements=True))
+    rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
+    (row,) = [each for each in rows if each["kind"] == "node"]
+    assert (int(row["amount_wei"]), row["transaction"]) == (credited.arguments["amount"], credited.transaction_hash)
+    assert row["time_utc"] == rfc3339(block.timestamp_s)
+    with pytest.raises(MalformedError, match="not by 'week'"):
+        report(world, by="week")
+
 
 def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(world: World) -> None:
     world.earn(world.open_channel(), OPEN)
@@ -94,11 +88,6 @@ def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(world: 
     assert [each["state"] for each in report(world, since="1d")["settlements"]] == ["final"]
 
 
-def test_earnings_by_anything_but_the_day_are_refused(world: World) -> None:
-    with pytest.raises(MalformedError, match="not by 'week'"):
-        report(world, by="week")
-
-
 def test_a_day_without_anything_is_zero_and_gas_parts_sum_to_the_rounded_whole() -> None:
     gas = [(DAY_S * 10 + 5.0, 1), (DAY_S * 12 + 5.0, 1), (DAY_S * 99.0, 1)]  # the last by a chain that is ahead
     parts = DayParts(settled=[(DAY_S * 10.5, 7)], claimed=[(0.0, 3)], gas=gas, coin_price_wei=COIN_WEI // 2)
@@ -109,18 +98,13 @@ def test_a_day_without_anything_is_zero_and_gas_parts_sum_to_the_rounded_whole()
     assert sum(int(day["gas_open_wei"]) for day in found) == 3 // 2
 
 
-def test_a_node_without_earnings_has_today_and_too_many_days_are_refused() -> None:
-    none = DayParts(settled=(), claimed=(), gas=(), coin_price_wei=0)
-    assert [day["net_wei"] for day in earning_days(none, since_s=0, now_s=NOW_S)] == ["0"]
-    with pytest.raises(MalformedError, match="later time"):
-        earning_days(none, since_s=86_400.0, now_s=NOW_S)
-
-
 @pytest.mark.parametrize(("since", "days"), [("30d", 30), ("1h", 1), ("2027-01-14", 2), ("2099-01-01", 1)])
-def test_only_whole_days_count_and_today_is_the_last(since: str, days: int) -> None:
+def test_only_whole_days_count_to_today_and_too_many_are_refused(since: str, days: int) -> None:
     since_s = first_midnight(since_of(since, now_s=NOW_S), now_s=NOW_S)
     none = DayParts(settled=(), claimed=(), gas=(), coin_price_wei=0)
-    assert len(earning_days(none, since_s=since_s, now_s=NOW_S)) == days
+    assert [day["net_wei"] for day in earning_days(none, since_s=since_s, now_s=NOW_S)] == ["0"] * days
+    with pytest.raises(MalformedError, match="later time"):
+        earning_days(none, since_s=86_400.0, now_s=NOW_S)
 
 
 def test_the_table_of_days_fits_80_columns_and_leaves_empty_days_out(

@@ -30,10 +30,12 @@ def voters(tmp_path: Path) -> Iterator[Voters]:
         yield open_voters(tmp_path / "voters", world)
 
 
-# ---- pauses
-
-
-def test_a_pause_stops_new_channels_and_ends_by_itself(voters: Voters) -> None:
+def test_the_guardians_pause_stops_new_channels_ends_by_itself_and_the_next_one_has_to_wait(voters: Voters) -> None:
+    for duration_s in (-1, 31):
+        with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
+            voters.plan("gov pause", "eve", duration_s=duration_s)
+    with pytest.raises(NodeError, match=f"only the guardian {GUARDIAN} can pause, not {voters.account('ada')}"):
+        voters.plan("gov pause", "ada")
     plan = voters.plan("gov pause", "eve", duration_s=20)
     assert "nobody can open a channel" in plan["details"][0]
     voters.do("gov pause", "eve", duration_s=20)
@@ -41,24 +43,19 @@ def test_a_pause_stops_new_channels_and_ends_by_itself(voters: Voters) -> None:
     opening = {"node": GUARDIAN, "generation": "0x" + "1" * 64, "amount_wei": str(OPEN)}
     with pytest.raises(RevertedError, match="the guardian has paused new channels, draws and payments until"):
         voters.plan("channels open", **opening)
-    voters.world.wait(20)
-    assert voters.ask("gov_params")["pause"]["paused_until_s"] is None
-    assert voters.plan("channels open", **opening)["steps"]
-
-
-def test_a_guardian_that_pauses_too_often_is_refused_with_the_time_of_the_next_pause(voters: Voters) -> None:
-    voters.do("gov pause", "eve", duration_s=10)
     with pytest.raises(NodeError, match=r"the network is paused already, until 20.*; it ends by itself"):
         voters.plan("gov pause", "eve", duration_s=10)
-    voters.world.wait(11)
+    voters.world.wait(21)
+    pause = voters.ask("gov_params")["pause"]
+    assert (pause["paused_until_s"], pause["next_possible_s"] is None) == (None, False)
+    assert voters.plan("channels open", **opening)["steps"]
     with pytest.raises(NodeError, match=r"the last pause ended at 20.*, and the next one can begin at 20"):
         voters.plan("gov pause", "eve", duration_s=10)
-    assert voters.ask("gov_params")["pause"]["next_possible_s"] is not None
     voters.world.wait(DEVELOPMENT_WINDOWS.pause_gap_s)
     voters.do("gov pause", "eve", duration_s=10)
-
-
-# ---- a token without votes
+    for command in ("gov wrap", "gov unwrap"):
+        with pytest.raises(NodeError, match="by itself, so nothing is wrapped: run `openledger-node gov delegate"):
+            voters.plan(command, amount_wei="1")
 
 
 @pytest.fixture
@@ -93,14 +90,3 @@ def test_open_without_votes_is_wrapped_for_them_and_comes_back(wrapping: Voters)
     voters.do("gov unwrap", amount_wei=str(450 * OPEN))
     assert voters.world.node.deployment.token_balance(account) == 500 * OPEN
     assert voters.ask("gov_votes", account=account)["votes_wei"] == "0"
-
-
-def test_who_can_not_pause_or_wrap_is_told_why(voters: Voters) -> None:
-    for duration_s in (-1, 31):
-        with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
-            voters.plan("gov pause", "eve", duration_s=duration_s)
-    with pytest.raises(NodeError, match=f"only the guardian {GUARDIAN} can pause, not {voters.account('ada')}"):
-        voters.plan("gov pause", "ada")
-    for command in ("gov wrap", "gov unwrap"):
-        with pytest.raises(NodeError, match="by itself, so nothing is wrapped: run `openledger-node gov delegate"):
-            voters.plan(command, amount_wei="1")

@@ -32,7 +32,6 @@ from openledger_protocol.primitives import ZERO_DIGEST
 from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE
 from openledger_protocol.signals import signals_hash
 
-QUESTIONS = tuple(row.prompt for row in ROWS)
 LOADED_MACHINE_S = 500.0
 
 
@@ -62,6 +61,10 @@ async def selling(root: Path, world: World, trainee: Trainee) -> Any:
     engine = engine_of(trainee.base, root)
     async with start_seller(root, world, base=trainee.base, engine=engine, timeout_s=LOADED_MACHINE_S) as seller:
         yield seller
+
+
+async def buy(seller: Seller, question: int) -> Bought:
+    return await seller.ask(ROWS[question].prompt, model="lake", max_tokens=8)
 
 
 async def verified(seller: Seller, bought: Bought) -> dict[str, tuple[bool | None, str]]:
@@ -108,7 +111,7 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         assert seller.stack.registry.rule_of(adapter) == SIGNALS_RULE
 
         # An honest seller: the rule, the commitment and the kept signals agree, and a replay confirms them.
-        bought = await seller.ask(QUESTIONS[0], model="lake", max_tokens=20)
+        bought = await buy(seller, 0)
         opening = kept(seller, bought)
         assert bought.receipt.algo_id == SIGNALS_RULE
         assert [each for each, _ in opening.signals] == [datanet_id]
@@ -118,11 +121,23 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         assert (found["attribution"][0], found["signals"][0]) == (True, True), found
         assert "run once more" in found["signals"][1]
 
+        # A receipt by a rule that its Datanets don't allow, and one whose shares don't follow from its signals.
+        checker = seller.questions._checker
+        row = checker.find(bought.digest)
+        other = replace(row, receipt=replace(row.receipt, algo_id=TEXT_RULE))
+        registered = next(each for each in checker.check(other) if each.what == "registry")
+        assert registered.holds is False
+        assert "by suffix-v1, but the adapter's Datanets allow poa-v3" in registered.detail
+        changed = replace(row, shares=(Share(datanet_id=datanet_id, account=TREASURY, ppm=PPM),))
+        checks = await trio.to_thread.run_sync(checker.check, changed)
+        shares = next(each for each in checks if each.what == "attribution")
+        assert shares.holds is False
+        assert shares.detail == "the shares are not those that poa-v3 gives for these texts and signals"
+
         # Where no engine runs, the check says what it has not looked at.
         lone = AdapterRegistry(seller.home, world.node.deployment, world.node.ledger)
-        questions = open_queries(
-            seller.home, world.node, registry=lone, tokenizer=lambda: open_tokenizer(trainee.base.folder)
-        )
+        tokenizer = open_tokenizer(trainee.base.folder)
+        questions = open_queries(seller.home, world.node, registry=lone, tokenizer=lambda: tokenizer)
         alone = questions.answer("verify", {"receipt": bought.digest})["checks"]
         unchecked = next(each for each in alone if each["what"] == "signals")
         assert unchecked["holds"] is None
@@ -131,43 +146,22 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         # Signals that the engine has lost are computed once more by the seller, from the tokens that it delivered.
         with monkeypatch.context() as patched:
             patched.setattr(Serving, "_completion", without_signals)
-            again = await seller.ask(QUESTIONS[1], model="lake", max_tokens=20)
-        found = await verified(seller, again)
+            found = await verified(seller, await buy(seller, 1))
         assert (found["attribution"][0], found["signals"][0]) == (True, True), found
 
         # Vectors of another answer: shares follow from them, and a replay shows that they are not this answer's.
         lies["changes"] = {"signals": lies["first"]}
-        bought = await seller.ask(QUESTIONS[1], model="lake", max_tokens=20)
+        bought = await buy(seller, 1)
         found = await verified(seller, bought)
         assert (found["attribution"][0], found["signals"][0]) == (True, False), found
         assert "cosine" in found["signals"][1]
 
         # Between other weights no bound is known, so that a difference shows nothing.
         source: Any = seller.stack.registry.source
-        profile = source.profile
-        source._engine.profile = replace(profile, quantisation="nf4")
+        monkeypatch.setattr(source._engine, "profile", replace(source.profile, quantisation="nf4"))
         found = await verified(seller, bought)
         assert found["signals"][0] is None, found
         assert "the seller runs quantisation none and this node runs quantisation nf4" in found["signals"][1]
-        source._engine.profile = profile
-
-        # A receipt by a rule that its Datanets don't allow.
-        checker = seller.questions._checker
-        row = checker.find(bought.digest)
-        other = replace(row, receipt=replace(row.receipt, algo_id=TEXT_RULE))
-        registered = next(each for each in checker.check(other) if each.what == "registry")
-        assert registered.holds is False
-        assert "by suffix-v1, but the adapter's Datanets allow poa-v3" in registered.detail
-
-        # Shares changed: they don't follow from the signals, which are the answer's own.
-        lies["changes"] = {}
-        seller.stack.receipts._attribute = lambda _: (Share(datanet_id=datanet_id, account=TREASURY, ppm=PPM),)
-        bought = await seller.ask(QUESTIONS[2], model="lake", max_tokens=20)
-        found = await verified(seller, bought)
-        assert found["attribution"] == (
-            False,
-            "the shares are not those that poa-v3 gives for these texts and signals",
-        )
 
 
 async def test_an_adapter_without_signals_stays_valid_and_is_sold_by_text_alone(

@@ -44,79 +44,29 @@ from openledger_protocol.errors import AdapterRefusedError, MalformedError, Unkn
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
-def publish_all(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS)
-    owner.approve()
-    owner.do("datanet publish", datanet="lake")
-
-
-async def test_from_the_first_row_to_the_answer_that_pays_its_contributors(
-    tmp_path: Path, world: World, owner: DatanetOwner
-) -> None:
-    owner.planner.plan("datanet create", {"datanet": "lake", **TERMS}, None)
+def test_a_command_that_is_run_again_sends_nothing_on_its_way_or_done(owner: DatanetOwner) -> None:
+    assert owner.plan("datanet create", datanet="lake", **TERMS)["steps"]
     assert owner.own.all() == [], "nothing is written before a yes"
-    owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
-    assert world.node.deployment.rules_of(datanet_id(owner.account, "lake")) == (1, 7)
-    owner.approve()
-    asked = owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
-    assert asked["details"] == ["everybody may pull its rows from your node, for good"]
-    assert owner.own.get("lake").versions == ()
-    owner.do("datanet publish", datanet="lake")
-    adapter = owner.train()
-    owner.do("adapters publish", adapter="lake")
-    lake = datanet_id(owner.account, "lake")
-    terms = world.node.deployment.adapter(adapter.id)
-    assert terms is not None
-    assert (terms.owner, terms.royalty_ppm, terms.datanets) == (owner.account, 100_000, ((lake, PPM),))
-    entry = world.node.deployment.entry(adapter.id)
-    assert entry is not None
-    assert entry.rules == (1, 7), "what its Datanets allow"
-    async with start_seller(tmp_path, world) as seller:
-        assert seller.stack.registry.find(adapter).datanet_ids == (lake,)
-        bought = await seller.ask("What does Rurik keep?", model="lake")
-        assert {share.account for share in bought.shares} <= {ADA, BEN, ZERO_ADDRESS}
-        seller.settle_all()
-        data = bought.receipt.amount_wei * 200_000 // PPM
-        pot = data - data * TERMS["owner_ppm"] // PPM
-        expected = {each.account: pot * each.ppm // PPM for each in bought.shares if each.account != ZERO_ADDRESS}
-        assert {account: world.balance(account) for account in expected} == expected
-
-
-def test_all_that_is_done_twice_is_done_once(owner: DatanetOwner) -> None:
-    publish_all(owner)
-    owner.train()
-    owner.do("adapters publish", adapter="lake", royalty_ppm=0)
-    notes = [
-        owner.do("datanet create", datanet="lake", **TERMS),
-        owner.do("datanet create", datanet="lake"),
-        owner.do("datanet publish", datanet="lake"),
-        owner.do("adapters publish", adapter="lake"),
-    ]
-    assert [plan["steps"] for plan in notes] == [[]] * 4
-    assert [plan["note"] for plan in notes] == [
-        "Datanet lake is registered already",
-        "Datanet lake is registered already",
-        "version 1 of Datanet lake is published already, and nothing new is approved",
-        f"{owner.train().full_name} is registered already",
-    ]
-    assert len(owner.world.node.ledger.events.find("DatanetVersion")) == 1
-    assert [each.version for each in owner.own.get("lake").versions] == ["1"]
-
-
-def test_a_repeated_verb_sends_nothing_while_the_first_is_on_its_way(owner: DatanetOwner) -> None:
-    for verb, arguments, before in (
-        ("datanet create", {"datanet": "lake", **TERMS}, lambda: None),
-        ("datanet publish", {"datanet": "lake"}, owner.approve),
-        ("adapters publish", {"adapter": "lake"}, owner.train),
+    for verb, arguments, before, done in (
+        ("datanet create", {"datanet": "lake", **TERMS}, None, "Datanet lake is registered already"),
+        ("datanet publish", {"datanet": "lake"}, owner.approve, "is published already, and nothing new is approved"),
+        ("adapters publish", {"adapter": "lake", "royalty_ppm": 0}, owner.train, "is registered already"),
     ):
-        before()
-        sent = owner.planner.act(owner.planner.plan(verb, arguments, None)["plan"])
-        again = owner.planner.plan(verb, arguments, None)
+        if before:
+            before()
+        sent = owner.planner.act(owner.plan(verb, **arguments)["plan"])
+        again = owner.plan(verb, **arguments)
         assert again["steps"] == [], verb
         assert "is on its way already" in again["note"]
         check_mined_once_it_is_read(owner, [each["key"] for each in sent])
         owner.world.settle()
-    assert len(owner.world.node.ledger.events.find("AdapterRegistered")) == 1
+        again = owner.do(verb, **arguments)
+        assert again["steps"] == [], verb
+        assert done in again["note"]
+    assert owner.do("datanet create", datanet="lake")["steps"] == [], "terms that are left out are as they are kept"
+    for name in ("DatanetCreated", "DatanetVersion", "AdapterRegistered"):
+        assert len(owner.events.find(name)) == 1
+    assert [each.version for each in owner.own.get("lake").versions] == ["1"]
 
 
 def check_mined_once_it_is_read(owner: DatanetOwner, keys: list[str]) -> None:
@@ -133,73 +83,46 @@ def check_mined_once_it_is_read(owner: DatanetOwner, keys: list[str]) -> None:
 async def test_an_adapter_of_a_datanet_that_was_pulled_pays_its_contributors(
     tmp_path: Path, world: World, owner: DatanetOwner
 ) -> None:
-    publish_all(owner)
-    lake = datanet_id(owner.account, "lake")
+    owner.publish()
     version, rows = owner.own.version_rows("lake")
     other = open_owner(Home(tmp_path / "other"), world, "other")
-    write_published(other.home, lake, version)
-    write_canonical(rows_file(other.home, lake, version.rows_root), rows)
+    write_published(other.home, owner.lake, version)
+    write_canonical(rows_file(other.home, owner.lake, version.rows_root), rows)
     facts = {"rows_root": version.rows_root, "num_rows": len(rows), "licence": "CC-BY-4.0"}
-    keep_pulled(other.home, PulledVersion(id=lake, name="lake", version=1, **facts))
-    pulled, learned = pulled_training_rows(other.home, lake)
+    keep_pulled(other.home, PulledVersion(id=owner.lake, name="lake", version=1, **facts))
+    pulled, learned = pulled_training_rows(other.home, owner.lake)
     adapter = train_indexed_adapter(other.home, pulled.label, learned, other.account)
     other.do("adapters publish", adapter="lake")
     terms = world.node.deployment.adapter(adapter.id)
     assert terms is not None
-    assert (terms.owner, terms.datanets) == (other.account, ((lake, PPM),))
+    assert (terms.owner, terms.royalty_ppm, terms.datanets) == (other.account, 100_000, ((owner.lake, PPM),))
     async with start_seller(other.home.root, world) as seller:
         bought = await seller.ask("What does Rurik keep?", model="lake")
         assert {share.account for share in bought.shares} & {ADA, BEN}
 
 
-BAD_TERMS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
-    ("datanet create", {}, NodeError, "Datanet lake needs a licence for its rows"),
-    ("datanet create", {"licence": "CC-BY-4"}, InputError, "is not on the SPDX licence list: did you mean"),
-    ("datanet create", {**TERMS, "owner_ppm": PPM // 2 + 1}, MalformedError, "at most 50 % of what its rows"),
-    ("datanet create", {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
-    ("datanet create", {**TERMS, "treasury": ZERO_ADDRESS}, MalformedError, "the treasury must be an account"),
-    ("datanet create", {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
-    ("datanet publish", {}, NodeError, "you have no Datanet 'lake'"),
-    ("adapters publish", {}, UnknownModelError, "no adapter 'lake' here"),
-]
-
-
-@pytest.mark.parametrize(("verb", "arguments", "error", "message"), BAD_TERMS)
-def test_bad_terms_are_refused(
-    owner: DatanetOwner, verb: str, arguments: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=re.escape(message)):
-        owner.planner.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
-
-
 def test_a_second_version_holds_the_first_ones_rows_and_what_was_added(owner: DatanetOwner) -> None:
-    publish_all(owner)
+    owner.publish()
     owner.approve(rows=(Row(prompt="Who bakes?", completion="Wilma bakes.", contributor=BEN),))
+    assert owner.plan("datanet publish", datanet="lake")["details"] == [
+        "everybody may pull its rows from your node, for good"
+    ]
+    assert [each.version for each in owner.own.get("lake").versions] == ["1"], "nothing is written before a yes"
     owner.do("datanet publish", datanet="lake")
     version, rows = owner.own.version_rows("lake")
     assert (version.version, len(rows), rows[:3]) == ("2", 4, CONTRIBUTED)
     first, kept = owner.own.version_rows("lake", "1")
     assert kept == CONTRIBUTED
-    lake = datanet_id(owner.account, "lake")
-    events = owner.world.node.ledger.events
-    assert is_published(events, lake, first)
-    assert is_published(events, lake, version)
+    for each in (first, version):
+        assert is_published(owner.events, owner.lake, each)
 
 
-def test_terms_that_are_left_out_are_as_they_are_kept(owner: DatanetOwner) -> None:
-    treasury = BEN
-    owner.do("datanet create", datanet="lake", licence="CC0-1.0", treasury=treasury.lower(), owner_ppm=1)
-    plan = owner.do("datanet create", datanet="lake")
-    assert plan["steps"] == []
-    found = owner.own.get("lake")
-    assert (found.licence, found.treasury, found.owner_ppm) == ("CC0-1.0", treasury, 1)
-    terms = owner.world.node.deployment.datanet(datanet_id(owner.account, "lake"))
-    assert terms is not None
-    assert (terms.treasury, terms.owner_ppm) == (treasury, 1)
+def nothing(owner: DatanetOwner) -> None:
+    pass
 
 
 def created(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.create()
 
 
 def unpaid(owner: DatanetOwner) -> None:
@@ -223,19 +146,19 @@ def without_owner(owner: DatanetOwner) -> None:
 def of_others(owner: DatanetOwner) -> None:
     unpublished(owner)
     owner.do("datanet publish", datanet="lake")
-    found, lake = read_version(owner.home, "lake", "1"), datanet_id(owner.account, "lake")
+    found = read_version(owner.home, "lake", "1")
     version_file(owner.home, "lake", "1").unlink()
     stolen = tuple(replace(row, account=BEN) for row in found.rows)
-    write_published(owner.home, lake, replace(found, rows=stolen))
+    write_published(owner.home, owner.lake, replace(found, rows=stolen))
 
 
-def trained(owner: DatanetOwner) -> None:
-    publish_all(owner)
+def lake_trained(owner: DatanetOwner) -> None:
+    owner.publish()
     owner.train()
 
 
 def by_somebody_else(owner: DatanetOwner) -> None:
-    publish_all(owner)
+    owner.publish()
     version, rows = owner.own.version_rows("lake")
     train_indexed_adapter(owner.home, version.label, rows, ADA)
 
@@ -261,42 +184,39 @@ def taken_first(owner: DatanetOwner) -> None:
 
 
 def poor(owner: DatanetOwner) -> None:
-    trained(owner)
+    lake_trained(owner)
     owner.world.node.deployment.token_balance = lambda _: OPEN  # type: ignore[method-assign,return-value,assignment]
 
 
+NONE: dict[str, Any] = {}
 REFUSED: list[tuple[str, Callable[[DatanetOwner], None], dict[str, Any], type[Exception], str]] = [
-    ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "your Datanet lake has other terms"),
+    ("datanet create", nothing, NONE, NodeError, "Datanet lake needs a licence for its rows"),
+    ("datanet create", nothing, {"licence": "CC-BY-4"}, InputError, "is not on the SPDX licence list: did you mean"),
     (
         "datanet create",
-        created,
-        {"rules": [7]},
-        NodeError,
-        "with the attribution rules suffix-v1, which can't be changed",
+        nothing,
+        {**TERMS, "owner_ppm": PPM // 2 + 1},
+        MalformedError,
+        "at most 50 % of what",
     ),
-    ("datanet publish", created, {}, NodeError, "nothing of lake is approved yet"),
-    ("datanet publish", unpaid, {}, NodeError, "no contributor of lake has an address"),
-    ("datanet publish", taken_first, {}, NodeError, "published exactly these rows before, so they belong to it"),
-    ("adapters publish", unpublished, {}, NodeError, "before version 1 of Datanet lake is published on this network"),
-    (
-        "adapters publish",
-        without_owner,
-        {},
-        NodeError,
-        "before version 1 of the Datanet that it was trained on is publ",
-    ),
-    (
-        "adapters publish",
-        of_rows_that_another_published,
-        {},
-        NodeError,
-        "which published them first: train an adapter",
-    ),
-    ("adapters publish", of_others, {}, AdapterRefusedError, "is damaged"),
-    ("adapters publish", trained, {"royalty_ppm": PPM}, MalformedError, "a royalty is from 0 to"),
-    ("adapters publish", trained, {"royalty_ppm": "10"}, MalformedError, "a royalty is from 0 to"),
-    ("adapters publish", by_somebody_else, {}, NodeError, f"belongs to {ADA}, and nobody else can register it"),
-    ("adapters publish", poor, {}, NodeError, "takes a bond of 10 OPEN, but"),
+    ("datanet create", nothing, {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
+    ("datanet create", nothing, {**TERMS, "treasury": ZERO_ADDRESS}, MalformedError, "treasury must be an account"),
+    ("datanet create", nothing, {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
+    ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "your Datanet lake has other terms"),
+    ("datanet create", created, {"rules": [7]}, NodeError, "attribution rules suffix-v1, which can't be changed"),
+    ("datanet publish", nothing, NONE, NodeError, "you have no Datanet 'lake'"),
+    ("datanet publish", created, NONE, NodeError, "nothing of lake is approved yet"),
+    ("datanet publish", unpaid, NONE, NodeError, "no contributor of lake has an address"),
+    ("datanet publish", taken_first, NONE, NodeError, "exactly these rows before, so they belong to it"),
+    ("adapters publish", nothing, NONE, UnknownModelError, "no adapter 'lake' here"),
+    ("adapters publish", unpublished, NONE, NodeError, "before version 1 of Datanet lake is published on this"),
+    ("adapters publish", without_owner, NONE, NodeError, "before version 1 of the Datanet that it was trained on"),
+    ("adapters publish", of_rows_that_another_published, NONE, NodeError, "published them first: train an adapter"),
+    ("adapters publish", of_others, NONE, AdapterRefusedError, "is damaged"),
+    ("adapters publish", lake_trained, {"royalty_ppm": PPM}, MalformedError, "a royalty is from 0 to"),
+    ("adapters publish", lake_trained, {"royalty_ppm": "10"}, MalformedError, "a royalty is from 0 to"),
+    ("adapters publish", by_somebody_else, NONE, NodeError, f"belongs to {ADA}, and nobody else can register it"),
+    ("adapters publish", poor, NONE, NodeError, "takes a bond of 10 OPEN, but"),
 ]
 
 
@@ -310,9 +230,8 @@ def test_what_can_not_be_published_says_why(
     message: str,
 ) -> None:
     prepare(owner)
-    with pytest.raises(error) as refusal:
-        owner.planner.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
-    assert message in str(refusal.value)
+    with pytest.raises(error, match=re.escape(message)):
+        owner.plan(verb, **{"datanet": "lake", "adapter": "lake", **arguments})
 
 
 # ---- an adapter that was trained without a wallet
@@ -343,9 +262,8 @@ def note_run(owner: DatanetOwner, adapter: Adapter) -> None:
 def check_completed(owner: DatanetOwner, before: Adapter) -> Adapter:
     """The library has one adapter, which differs from the one before by its owner and its Datanet's id alone."""
     (after,) = list_adapters(owner.home)
-    lake = datanet_id(owner.account, "lake")
     assert after.manifest.owner == owner.account
-    assert [each.id for each in after.manifest.datanets or ()] == [lake]
+    assert [each.id for each in after.manifest.datanets or ()] == [owner.lake]
     assert replace(after.manifest, owner=None, datanets=before.manifest.datanets) == before.manifest
     assert open_adapter_index(after) is not None
     assert owner.world.node.deployment.entry(after.id) is not None
@@ -356,30 +274,26 @@ def check_completed(owner: DatanetOwner, before: Adapter) -> Adapter:
 
 
 def ownerless(owner: DatanetOwner) -> Adapter:
-    publish_all(owner)
+    owner.publish()
     adapter = owner.train(is_owned=False)
     note_run(owner, adapter)
     keep_pin(owner.home, adapter.id)
     return adapter
 
 
+class PowerCutError(BaseException):
+    pass
+
+
 @pytest.mark.parametrize(
-    ("step", "name"),
-    [
-        ("complete_adapter", "lake"),
-        ("keep_pin", "lake"),
-        ("remove_adapter", "lake"),
-        ("remove_adapter", "its full name"),
-    ],
+    ("step", "is_full_name"),
+    [("complete_adapter", False), ("keep_pin", False), ("remove_adapter", False), ("remove_adapter", True)],
 )
 def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_again(
-    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch, step: str, name: str
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch, step: str, is_full_name: bool
 ) -> None:
     before = ownerless(owner)
-    wanted = before.full_name if name == "its full name" else name
-
-    class PowerCutError(BaseException):
-        pass
+    wanted = before.full_name if is_full_name else "lake"
 
     def crash(*_: object, **__: object) -> None:
         raise PowerCutError
@@ -389,7 +303,7 @@ def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_agai
         with pytest.raises(PowerCutError):
             owner.do("adapters publish", adapter=wanted)
     assert before.id in {each.id for each in list_adapters(owner.home)}
-    plan = owner.planner.plan("adapters publish", {"adapter": wanted}, None)
+    plan = owner.plan("adapters publish", adapter=wanted)
     owner.do("adapters publish", adapter=wanted)
     after = check_completed(owner, before)
     assert step != "complete_adapter" or plan["note"] == (
@@ -399,36 +313,43 @@ def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_agai
 
 def test_a_version_that_was_made_under_another_name_is_kept_under_the_datanets_id(owner: DatanetOwner) -> None:
     """As `factory train --rows` names it, before the same rows are published."""
-    publish_all(owner)
+    owner.publish()
     version, rows = owner.own.version_rows("lake")
-    lake = datanet_id(owner.account, "lake")
-    published_file(owner.home, lake, version.rows_root).unlink()
+    file = published_file(owner.home, owner.lake, version.rows_root)
+    file.unlink()
     train_indexed_adapter(owner.home, version.label, rows, owner.account)
     owner.do("adapters publish", adapter="lake")
-    assert published_file(owner.home, lake, version.rows_root).exists()
+    assert file.exists()
 
 
 def test_the_made_up_people_of_a_sample_are_paid_on_development_networks_only(
     owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.create()
     sample = named_sample("harbour")
     batch = owner.own.contribute("lake", sample.rows, sample.accounts)
     owner.own.approve("lake", batch.digest, {})
-    assert owner.planner.plan("datanet publish", {"datanet": "lake"}, None)["plan"]
+    assert owner.plan("datanet publish", datanet="lake")["plan"]
     monkeypatch.setattr(Network, "is_development", property(lambda _: False))
     with pytest.raises(NodeError, match=r"a made-up person of the samples.*on development networks only"):
-        owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+        owner.plan("datanet publish", datanet="lake")
 
 
-def test_the_rules_are_kept_with_the_datanet_for_networks_that_follow(owner: DatanetOwner) -> None:
-    owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
-    kept, rules_of = owner.own.get("lake"), owner.world.node.deployment.rules_of
-    assert kept.rules == (1, 7)
+def test_the_rules_are_kept_with_the_datanet_and_are_those_of_its_adapters(owner: DatanetOwner) -> None:
+    owner.create(rules=[1, 7])
+    deployment, kept = owner.world.node.deployment, owner.own.get("lake")
+    assert deployment.rules_of(owner.lake) == kept.rules == (1, 7)
     for name, asked, expected in (("pond", [], (1, 7)), ("pool", [7], (7,))):
         owner.own.create(replace(kept, name=name))  # as if another network had it first
         owner.do("datanet create", datanet=name, rules=asked)
-        assert rules_of(datanet_id(owner.account, name)) == owner.own.get(name).rules == expected
+        assert deployment.rules_of(datanet_id(owner.account, name)) == owner.own.get(name).rules == expected
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
+    adapter = owner.train()
+    owner.do("adapters publish", adapter="lake")
+    entry = deployment.entry(adapter.id)
+    assert entry is not None
+    assert entry.rules == (1, 7)
 
 
 @pytest.mark.parametrize("rules", [7, ["poa-v3"], [2], [True]])

@@ -100,17 +100,14 @@ def locked(home: Home, tmp_path: Path) -> Iterator[Signer]:
         yield open_signer(home, ledger, "seaside", wallet)
 
 
-def test_terms_are_found_by_name_and_by_id(signer: Signer) -> None:
+def test_terms_are_found_by_name_and_by_id_with_the_bond_and_what_the_wallet_has(signer: Signer) -> None:
     by_name = signer.ask("datanet_terms", datanet="lake")
     assert by_name == signer.ask("datanet_terms", datanet=signer.place.datanet_id)
     assert (by_name["is_registered"], by_name["licence"], by_name["need"]) == (True, "CC-BY-4.0", 1)
+    assert by_name["bond"] is None
     assert signer.ask("datanet_terms", datanet="pond")["is_registered"] is False
     with pytest.raises(MalformedError, match="not a name"):
         signer.ask("datanet_terms", datanet="la/ke")
-
-
-def test_terms_name_the_bond_and_what_the_wallet_has(signer: Signer) -> None:
-    assert signer.ask("datanet_terms", datanet="lake")["bond"] is None
     signer.read(3, "DatanetDescribed", metadata=metadata_text(DatanetAbout(policy=DatanetPolicy(bond_wei_min="5"))))
     none = {"least_wei": "5", "held_wei": "0", "leaving_wei": "0", "ready_at_s": 0, "covers_wei": "0"}
     assert signer.ask("datanet_terms", datanet="lake")["bond"] == none
@@ -133,23 +130,17 @@ def test_rows_are_offered_as_the_wallets(signer: Signer, tmp_path: Path) -> None
         signer.ask("sign_rows", rows=str(tmp_path / "rows.jsonl"), datanet="0x" + "5a" * 32)
 
 
-def test_a_curator_decides_and_a_rejection_needs_a_reason(signer: Signer, tmp_path: Path) -> None:
+def test_a_curator_decides_on_proposals_of_their_network_and_a_rejection_needs_a_reason(
+    signer: Signer, tmp_path: Path
+) -> None:
     file = str(signer.propose(tmp_path / "lake.json"))
     found = signer.ask("sign_decision", proposal=file, approves=True, reason="")["decision"]
     assert check_decision(decision_from_json(found)).curator == signer.session.accounts.wallet
     with pytest.raises(InputError, match="a rejection needs a reason"):
         signer.ask("sign_decision", proposal=file, approves=False, reason=" ")
-
-
-def test_nobody_else_can_decide(signer: Signer, tmp_path: Path) -> None:
-    file = str(signer.propose(tmp_path / "lake.json"))
     signer.read(3, "CuratorsChanged", curators=[ADA], need=1)
     with pytest.raises(NodeError, match=r"is not a curator of lake .*: ask its owner to name you"):
         signer.ask("sign_decision", proposal=file, approves=True, reason="")
-
-
-def test_a_proposal_of_another_network_is_refused(signer: Signer, tmp_path: Path) -> None:
-    file = str(signer.propose(tmp_path / "lake.json"))
     signer.session.network = network_named("development-2b2b2b2b")
     signer.session.network.contracts["DatanetRegistry"] = ADA
     with pytest.raises(NodeError, match="review it on a node of its network"):

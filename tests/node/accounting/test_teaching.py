@@ -76,12 +76,8 @@ async def test_people_and_rows_of_an_answer_are_those_of_its_receipts_shares(
     for row in found["rows"]:
         for mark in row["marks"]:
             assert row["text"][mark["begin"] : mark["end"]] in answer
-
-
-async def test_a_base_answer_names_nobody_and_says_so(seller: Seller) -> None:
-    bought = await seller.ask("hello")
-    found = shown(seller, bought.digest)["teaching"]
-    assert (found["state"], found["people"], found["part_wei"]) == ("base", [], "0")
+    base = shown(seller, (await seller.ask("hello")).digest)["teaching"]
+    assert (base["state"], base["people"], base["part_wei"]) == ("base", [], "0")
 
 
 async def test_seven_steps_follow_the_money_to_what_the_chain_credits_for_each_part(

@@ -35,7 +35,7 @@ def want(world: World, sender: Address) -> None:
     world.node.ledger.outbox.add(Intent(key=sender, kind="unbond", summary="unbond", sender=sender, call=call))
 
 
-def test_nothing_waits_while_all_goes_by_itself_and_counting_asks_no_chain(
+def test_nothing_waits_until_stake_may_leave_and_counting_asks_no_chain(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, counts = world.node, set[int]()
@@ -51,60 +51,61 @@ def test_nothing_waits_while_all_goes_by_itself_and_counting_asks_no_chain(
 
     world.run(is_final)
     act(world, RemoveStake(amount_wei=Wei(OPEN)))
-    for name in ("call", "head", "block", "estimate_gas", "chain_id"):
-        monkeypatch.setattr(node.client, name, refuse)
-    assert num_waiting(node) == 0
+    with monkeypatch.context() as patched:
+        for name in ("call", "head", "block", "estimate_gas", "chain_id"):
+            patched.setattr(node.client, name, refuse)
+        assert num_waiting(node) == 0
     assert counts == {0}
 
-
-def test_stake_that_may_leave_waits_until_it_is_withdrawn(world: World) -> None:
-    node = world.node
-    act(world, RemoveStake(amount_wei=Wei(3 * OPEN)))
     act(world, RemoveStake(amount_wei=Wei(2 * OPEN)))
-    assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
     world.settle(node.windows.unbonding_s)
     world.settle()
-    assert (stake_ready_wei(node), num_waiting(node)) == (5 * OPEN, 1)
+    assert (stake_ready_wei(node), num_waiting(node)) == (3 * OPEN, 1)
     act(world, RemoveStake(amount_wei=Wei(OPEN)))
-    assert stake_ready_wei(node) == 5 * OPEN
     act(world, WithdrawStake())
     assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
     assert [request.amount_wei for request in node.deployment.unbond_requests(node.accounts.wallet)] == [OPEN]
 
 
-def test_a_transaction_of_a_locked_key_is_parked(world: World) -> None:
+def test_a_transaction_of_a_locked_key_or_that_failed_too_often_is_parked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node, locked = world.node, key_of("somebody with a password")
     want(world, locked.address)
     node.step()
     assert (num_parked(node), num_waiting(node)) == (1, 1)
     node.ring.add(locked)
     assert num_parked(node) == 0
-
-
-def test_a_transaction_that_the_outbox_holds_up_is_parked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    node = world.node
     monkeypatch.setattr(node.ledger.outbox, "num_paid_failures", lambda _: 3)
     want(world, node.accounts.wallet)
     node.step()
-    assert len(node.outbox.alerts) == 1
+    assert node.outbox.alerts
     assert (num_parked(node), num_waiting(node)) == (1, 1)
 
 
-def test_stake_that_a_case_holds_or_has_taken_does_not_wait(cases: CaseWorld) -> None:
+def test_money_that_a_case_won_waits_for_a_locked_wallet_and_stake_that_it_took_does_not(
+    cases: CaseWorld,
+) -> None:
     """Otherwise the operator would be told for ever to withdraw what a verdict took."""
     world, node = cases.world, cases.world.node
     act(world, RemoveStake(amount_wei=Wei(30 * OPEN)))
     act(world, RemoveStake(amount_wei=Wei(5 * OPEN)))
     world.wait(node.windows.unbonding_s - 30)
-    row = cases.buy(FALSE)
-    case = cases.challenge(row)
+    case = cases.challenge(cases.buy(FALSE))
     world.settle(30)
     world.settle()
     assert (stake_ready_wei(node), len(node.deployment.unbond_requests(NODE))) == (0, 2)
+    payer = world.payer
+    payer.ring.keys.pop(PAYER)
     cases.judge(case, guilty=True)
     world.settle()
     assert node.deployment.unbond_requests(NODE) == []
     assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
+    assert (case_money_wei(payer), num_waiting(payer)) == (BOND + 10 * OPEN, 1)
+    payer.ring.add(key_from_private(PAYER_KEY))
+    world.run(lambda: payer.cases.disputes.balance_wei(PAYER) == 0)
+    world.settle()
+    assert num_waiting(payer) == 0
 
 
 def test_unbonding_stake_is_that_of_the_chain_after_any_slash() -> None:
@@ -126,20 +127,6 @@ def test_unbonding_stake_is_that_of_the_chain_after_any_slash() -> None:
     assert left(*start, ("Slashed", 10)) == []
     assert left(*start, ("StakeWithdrawn", 3), ("Slashed", 4)) == [3]
     assert left(*start, ("Slashed", 8), ("StakeWithdrawn", 2), ("Bonded", 5), ("UnbondStarted", 1)) == [1]
-
-
-def test_money_of_cases_waits_for_a_locked_wallet(cases: CaseWorld) -> None:
-    payer = cases.world.payer
-    case = cases.challenge(cases.buy(FALSE))
-    payer.ring.keys.pop(PAYER)
-    cases.judge(case, guilty=True)
-    cases.world.settle()
-    assert case_money_wei(payer) == BOND + 10 * OPEN
-    assert num_waiting(payer) == 1
-    payer.ring.add(key_from_private(PAYER_KEY))
-    cases.world.run(lambda: payer.cases.disputes.balance_wei(PAYER) == 0)
-    cases.world.settle()
-    assert num_waiting(payer) == 0
 
 
 def test_the_stake_says_until_when_a_case_holds_it(cases: CaseWorld) -> None:

@@ -15,7 +15,7 @@ from support.contributors import ADA, BEN, CONTRIBUTED, key_of
 
 from openledger_node.accounting import receipt_check
 from openledger_node.attribution.registry import Registered
-from openledger_node.datanets.signed import DatanetPlace, draft_batch, write_signed
+from openledger_node.datanets.signed import write_signed
 from openledger_node.datanets.version import read_version, write_published
 from openledger_node.datanets.withdrawn import NEVER, read_withdrawn, withdrawn_from, withdrawn_of_registered
 from openledger_node.errors import NodeError
@@ -23,10 +23,8 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.operator.adapters import adapters_to_plain, found_withdrawn
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.events import Event
-from openledger_protocol.offer import offer_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, Digest
 from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signatures import sign_digest
@@ -47,15 +45,15 @@ def withdraw(owner: DatanetOwner, *rows: Digest, **named: Any) -> dict[str, Any]
 
 def send_signed(owner: DatanetOwner) -> None:
     """Send what the contributor of the lighthouse has signed."""
-    world, lake = owner.world, datanet_id(owner.account, "lake")
-    withdrawal = RowWithdrawal(datanet_id=lake, account=BEN, rows=(LIGHTHOUSE,))
-    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, world.node.deployment.datanets))
-    assert world.chain.transact(world.node.deployment.withdraw_rows(withdrawal, signature)).is_ok
+    deployment = owner.world.node.deployment
+    withdrawal = RowWithdrawal(datanet_id=owner.lake, account=BEN, rows=(LIGHTHOUSE,))
+    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, deployment.datanets))
+    assert owner.world.chain.transact(deployment.withdraw_rows(withdrawal, signature)).is_ok
 
 
 def withdraw_signed(owner: DatanetOwner) -> Event:
     """Send it, and read it from the chain."""
-    world, events = owner.world, owner.world.node.ledger.events
+    world, events = owner.world, owner.events
     send_signed(owner)
     world.run(lambda: [each for each in events.find("RowsWithdrawn") if not each.arguments["byOwner"]])
     withdrawn = events.find("RowsWithdrawn")[-1]
@@ -64,7 +62,7 @@ def withdraw_signed(owner: DatanetOwner) -> Event:
 
 
 def flag_of(owner: DatanetOwner, adapter: Adapter) -> Any:
-    events = owner.world.node.ledger.events
+    events = owner.events
     shown = adapters_to_plain(owner.home, None, withdrawn=found_withdrawn(owner.home, events, [adapter]))
     return shown["adapters"][0]["withdrawn"]
 
@@ -113,7 +111,7 @@ async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter_and_recei
 def test_an_owner_withdraws_rows_once_from_later_versions_and_takes_nobodys_pay(
     owner: DatanetOwner, world: World
 ) -> None:
-    lake, events = datanet_id(owner.account, "lake"), world.node.ledger.events
+    lake, events = owner.lake, world.node.ledger.events
     plan = withdraw(owner, contributor="ben")
     assert plan["details"][0].endswith("later versions and trainings, for good")
     assert plan["details"][1].endswith("the pay for 1 row of other accounts goes on, and only those can end it")
@@ -127,6 +125,10 @@ def test_an_owner_withdraws_rows_once_from_later_versions_and_takes_nobodys_pay(
     assert (version.version, rows) == ("2", (CONTRIBUTED[0], CONTRIBUTED[2]))
     assert withdrawn_from(owner.home, events, owner.train().manifest) is None
     assert len(withdraw(owner, *map(canonical_digest, rows))["steps"]) == 1
+    waiting = replace(CONTRIBUTED[0], prompt="Who?")
+    owner.approve((waiting,))
+    plan = withdraw(owner, canonical_digest(waiting))
+    assert (plan["steps"], plan["note"]) == ([], "1 row of lake, which no version holds yet, will be in none")
 
 
 def test_what_is_not_there_is_not_withdrawn(owner: DatanetOwner) -> None:
@@ -140,10 +142,10 @@ def test_what_is_not_there_is_not_withdrawn(owner: DatanetOwner) -> None:
         owner.do("datanet withdraw", datanet="0x" + "1" * 64, rows=["0x" + "2" * 64])
 
 
-def test_a_buyer_without_the_version_sees_the_flag_by_the_chain_alone(owner: DatanetOwner, world: World) -> None:
+def test_a_buyer_without_the_version_sees_the_flag_by_the_chain_alone(owner: DatanetOwner) -> None:
     adapter = owner.train()
     owner.do("adapters publish", adapter="lake")
-    events, elsewhere = world.node.ledger.events, Home(owner.home.root / "elsewhere")
+    events, elsewhere = owner.events, Home(owner.home.root / "elsewhere")
     assert withdrawn_of_registered(events, adapter.id) is None
     withdraw(owner, LIGHTHOUSE)
     for found in (withdrawn_of_registered(events, adapter.id), withdrawn_from(elsewhere, events, adapter.manifest)):
@@ -168,21 +170,12 @@ def test_an_owners_own_row_flags_the_adapter_too(account: Address, is_flagged: b
     assert (withdrawn_of_registered(events, AdapterId("0x" + "2" * 64)) is not None) == is_flagged
 
 
-def test_a_row_of_no_version_is_withdrawn_without_a_transaction(owner: DatanetOwner) -> None:
-    more = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=BEN)
-    owner.approve((more,))
-    plan = withdraw(owner, canonical_digest(more))
-    assert (plan["steps"], plan["note"]) == ([], "1 row of lake, which no version holds yet, will be in none")
-    owner.do("datanet publish", datanet="lake")
-    assert len(owner.own.get("lake").versions) == 1
-
-
 def test_a_contributor_withdraws_their_rows_and_nobody_elses(
     tmp_path: Path, owner: DatanetOwner, world: World
 ) -> None:
-    lake = datanet_id(owner.account, "lake")
+    lake = owner.lake
     contributor = open_owner(Home(tmp_path / "other"), world, "other")
-    theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
+    theirs = replace(CONTRIBUTED[0], prompt="Who?", contributor=contributor.account)
     owner.approve((theirs,))
     owner.do("datanet publish", datanet="lake")
     write_published(contributor.home, lake, read_version(owner.home, "lake", "2"))
@@ -230,17 +223,12 @@ def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here
 
 
 def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
-    lake, key = datanet_id(owner.account, "lake"), key_of("ben")
-    network = world.node.network
-    place = DatanetPlace(chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=lake)
-    batch = draft_batch(CONTRIBUTED[:1], place, key.address, "CC-BY-4.0")
-    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
-    file = tmp_path / "notes.signed.json"
-    write_signed(file, replace(batch, offer=replace(batch.offer, signature=signature)))
+    file, batch = tmp_path / "notes.signed.json", owner.sign(key_of("ben"), CONTRIBUTED[0])
+    write_signed(file, batch)
     owner.approve(batch.rows)
     owner.do("datanet publish", datanet="lake")
     stranger = open_owner(Home(tmp_path / "other"), world, "other")  # no version is there
     with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
-        stranger.do("datanet withdraw", datanet=lake, file=str(file))
+        stranger.do("datanet withdraw", datanet=owner.lake, file=str(file))
     withdraw(owner, file=str(file))
     assert owner.own.get("lake").withdrawn == batch.offer.rows
