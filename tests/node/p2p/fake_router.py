@@ -19,12 +19,6 @@ DESCRIPTION = f"""<?xml version="1.0"?>
 <serviceList><service><serviceType>{SERVICE}</serviceType><serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId>
 <controlURL>/control</controlURL><eventSubURL>/events</eventSubURL><SCPDURL>/scpd.xml</SCPDURL></service></serviceList>
 </device></deviceList></device></deviceList></device></root>"""
-TELEVISION = """<?xml version="1.0"?>
-<root xmlns="urn:schemas-upnp-org:device-1-0"><specVersion><major>1</major><minor>0</minor></specVersion><device>
-<deviceType>urn:schemas-upnp-org:device:MediaRenderer:1</deviceType><friendlyName>a television</friendlyName>
-<serviceList><service><serviceType>urn:schemas-upnp-org:service:AVTransport:1</serviceType>
-<serviceId>urn:upnp-org:serviceId:AVTransport</serviceId><controlURL>/control</controlURL>
-<eventSubURL>/events</eventSubURL><SCPDURL>/scpd.xml</SCPDURL></service></serviceList></device></root>"""
 CODES = {714: "NoSuchEntryInArray", 718: "ConflictInMappingEntry", 725: "OnlyPermanentLeasesSupported"}
 
 
@@ -38,7 +32,6 @@ class FakeRouter:
     def __init__(self) -> None:
         self.host = "8.8.4.4"
         self.mappings: dict[int, tuple[str, int, int]] = {}  # outer port → host, port, lease in seconds
-        self.is_television = False  # a device that speaks UPnP and maps no ports
         self.only_permanent = False
         self.refuses = 0  # a number to refuse all mappings with
         self.asked: list[str] = []
@@ -88,11 +81,9 @@ def a_router() -> Iterator[FakeRouter]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._send(200, TELEVISION if router.is_television else DESCRIPTION)
+            self._send(200, DESCRIPTION)
 
         def do_POST(self) -> None:
-            if router.is_television:
-                return self._send(404, "")
             body = ElementTree.fromstring(self.rfile.read(int(self.headers["Content-Length"])))
             call = body[0][0]
             action = call.tag.rpartition("}")[2]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from openledger_node.p2p.bootstrap_view import BootstrapView, advice
+from openledger_node.p2p.bootstrap_view import BootstrapView
 from openledger_node.p2p.reachability import NOT_CHECKED, Reach, ReachState
 from openledger_node.p2p.tally import TrafficTally
 from openledger_node.p2p.transport import Path, PeerId
@@ -77,9 +77,3 @@ def test_other_bootstrap_nodes_tell_where_nobody_has_come_yet() -> None:
     reach = world.view.reach()
     assert reach.is_reached is False
     assert "accept TCP connections to port 4001" in reach.words
-
-
-def test_advice_is_for_addresses_that_the_internet_cannot_dial() -> None:
-    assert advice((OWN, LAN)) == ""
-    assert advice((LAN, LOOPBACK)).startswith("only the local network can dial")
-    assert advice((LOOPBACK,)).startswith("only this machine can dial")

@@ -121,19 +121,6 @@ async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(monkeypat
         await until(lambda: not stranger.connected())
 
 
-async def test_what_others_find_stale_is_no_mark_against_the_forwarder() -> None:
-    """A forwarder can't know another node's clock, rates or table."""
-    ada, ben, carl = (opener("libp2p")(name) for name in ("ada", "ben", "carl"))
-    bens, carls = ben.subscribe(OTHER, pass_all), carl.subscribe(OTHER, lambda _, content: content == b"news")
-    async with running(ada, ben, carl):
-        await tune_in(ada, OTHER, bens)
-        for number in range(30):
-            await ada.publish(OTHER, b"stale %d" % number)
-        await ada.publish(OTHER, b"news")
-        assert (await receive(carls)).content == b"news"
-        assert score_of(carl, ben.peer_id, OTHER) >= 0
-
-
 @pytest.mark.parametrize("kind", ["junk", "refused by all"])
 async def test_a_stranger_does_not_silence_those_who_share_a_bootstrap_node(
     nursery: trio.Nursery, kind: str, tmp_path: Path

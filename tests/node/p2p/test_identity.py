@@ -8,14 +8,10 @@ from openledger_node.errors import KeyFileError
 from openledger_node.p2p.identity import ensure_identity
 
 
-def test_an_identity_is_drawn_once(tmp_path: Path) -> None:
-    seed = ensure_identity(tmp_path / "keys")
+def test_an_identity_is_drawn_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    seed = ensure_identity(tmp_path)
     assert len(seed) == 32
-    assert ensure_identity(tmp_path / "keys") == seed
-
-
-def test_its_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    ensure_identity(tmp_path)
+    assert ensure_identity(tmp_path) == seed
     assert [file.stat().st_mode & 0o777 for file in tmp_path.iterdir()] == [0o600]
 
 

@@ -1,20 +1,18 @@
 """What only the transport over libp2p does, within one process."""
 
-import logging
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from libp2p.tools.anyio_service import Service
 from support.peers import LOOPBACK, echo, opener, receive, seed, start, tune_in, until
 
 from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.p2p import unread as unread_module
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import guard, open_transport
+from openledger_node.p2p.transports.libp2p import open_transport
 from openledger_node.p2p.transports.libp2p import stream as stream_module
 
 ECHO, TOPIC = "/openledger/test/echo/1", "/openledger/test/news/1"
@@ -253,31 +251,3 @@ async def test_a_copy_under_another_name_does_not_shut_out_the_true_one(nursery:
     assert (await receive(channel)).content == b"ben's bread"
     await ada.publish(TOPIC, b"ada's bread")
     assert (await receive(channel)).origin == ada.peer_id
-
-
-async def test_the_log_of_the_library_is_silent(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
-    await start(nursery, ada, ben)
-    with pytest.raises(NetworkError):
-        await ada.open_stream(ben.peer_id, "/nobody/speaks/this/1")
-    assert not [
-        record for record in caplog.records if "libp2p" in record.pathname and "openledger" not in record.pathname
-    ]
-
-
-async def test_giving_up_while_a_service_starts_ends_the_wait(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
-) -> None:
-    class Endless(Service):
-        async def run(self) -> None:
-            await trio.sleep_forever()
-
-    async def never(_: object) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(guard.GuardedManager, "wait_started", never)
-    with trio.fail_after(60), trio.move_on_after(1) as given_up:
-        async with guard.running(Endless()):
-            raise AssertionError("it never starts")
-    assert given_up.cancelled_caught

@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 import trio
 from node.p2p.lan import FakeLan
-from trio.testing import MockClock
 
 from openledger_node.p2p.mdns import GROUP, NAMES_MAX, NAMES_PER_HOST_MAX, LanDiscovery, open_multicast
 from openledger_node.p2p.mdns_records import (
     READ_BYTES_MAX,
     BadMessageError,
-    Heard,
     read,
     service_of,
     write_answer,
@@ -24,9 +22,11 @@ from openledger_node.p2p.mdns_records import (
 )
 from openledger_node.p2p.transport import PeerId
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 NET = "home-net"
 SERVICE = service_of(NET)
-ADA, BEN = (PeerId("12D3Koo" + letter * 45) for letter in "AB")
+ADA, BEN, CARL = (PeerId("12D3Koo" + letter * 45) for letter in "ABC")
 
 
 @dataclass
@@ -55,15 +55,19 @@ def address(host: str = "192.168.1.8", peer_id: PeerId = BEN, port: int = 4121) 
     return f"/ip4/{host}/tcp/{port}/p2p/{peer_id}"
 
 
-async def test_two_nodes_of_a_network_find_each_other_by_what_their_machines_say(autojump_clock: MockClock) -> None:
+async def test_two_nodes_of_a_network_find_each_other_by_what_their_machines_say() -> None:
     lan = FakeLan()
-    async with a_member(lan) as ada, a_member(lan, "192.168.1.8", peer_id=BEN, port=4121) as ben:
+    async with (
+        a_member(lan) as ada,
+        a_member(lan, "192.168.1.8", peer_id=BEN, port=4121) as ben,
+        a_member(lan, "192.168.1.9", peer_id=CARL, network="other-net") as carl,
+    ):
         await trio.sleep(1)
-        assert (ada, ben) == ([address()], [address("192.168.1.7", ADA, 4120)])
+        assert (ada, ben, carl) == ([address()], [address("192.168.1.7", ADA, 4120)], [])
     assert not any(b"127.0.0.1" in content for _, content in lan.sent)
 
 
-async def test_a_node_that_comes_later_is_heard_of_at_once(autojump_clock: MockClock) -> None:
+async def test_a_node_that_comes_later_is_heard_of_at_once() -> None:
     lan = FakeLan()
     async with a_member(lan) as ada:
         await trio.sleep(5000)
@@ -79,19 +83,14 @@ async def test_a_node_that_comes_later_is_heard_of_at_once(autojump_clock: MockC
     ("named", "sender"),
     [
         (address("192.168.1.9"), "192.168.1.8"),  # a third machine
-        (address("203.0.113.9"), "192.168.1.8"),
         (address("10.1.1.8"), "10.1.1.8"),  # another LAN, by a packet that was made up
         (address("192.168.1.7", ADA, 4120), "192.168.1.7"),  # the node itself
         ("/dns4/router.example/tcp/80/p2p/" + BEN, "192.168.1.8"),
-        ("/ip4/192.168.1.8/udp/4121/p2p/" + BEN, "192.168.1.8"),
         ("/ip4/192.168.1.8/tcp/4121/p2p/" + BEN + "/p2p-circuit/p2p/" + ADA, "192.168.1.8"),
-        ("/ip4/192.168.1.8/tcp/4121", "192.168.1.8"),
         ("/ip4/192.168.1.8/tcp/4121/p2p/QmSomething", "192.168.1.8"),
     ],
 )
-async def test_an_address_that_its_own_machine_does_not_name_is_not_taken(
-    autojump_clock: MockClock, named: str, sender: str
-) -> None:
+async def test_an_address_that_its_own_machine_does_not_name_is_not_taken(named: str, sender: str) -> None:
     lan = FakeLan()
     async with a_member(lan) as found:
         await trio.sleep(1)
@@ -103,7 +102,7 @@ async def test_an_address_that_its_own_machine_does_not_name_is_not_taken(
         assert found == [address()]
 
 
-async def test_a_flood_of_names_yields_a_few_and_leaves_room_for_other_machines(autojump_clock: MockClock) -> None:
+async def test_a_flood_of_names_yields_a_few_and_leaves_room_for_other_machines() -> None:
     lan = FakeLan()
     async with a_member(lan) as found:
         await trio.sleep(1)
@@ -117,7 +116,7 @@ async def test_a_flood_of_names_yields_a_few_and_leaves_room_for_other_machines(
         assert NAMES_MAX <= len(found) <= NAMES_MAX + 8  # some come back while it goes on
 
 
-async def test_a_flood_of_questions_is_answered_once_a_second(autojump_clock: MockClock) -> None:
+async def test_a_flood_of_questions_is_answered_once_a_second() -> None:
     lan = FakeLan()
     async with a_member(lan):
         await trio.sleep(10)
@@ -129,48 +128,14 @@ async def test_a_flood_of_questions_is_answered_once_a_second(autojump_clock: Mo
         assert 8 <= len(answers) <= 11
 
 
-async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody(autojump_clock: MockClock) -> None:
+async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody() -> None:
     lan = FakeLan()
-    async with a_member(lan, "127.0.0.1") as found:
+    async with a_member(lan, "127.0.0.1"):
         await trio.sleep(10)
-        assert (lan.sent, found) == ([], [])
-
-
-async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_and_not_in_the_old(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    home, office = FakeLan(), FakeLan()
-    lans = {"192.168.1.7": home, "10.0.0.7": office}
-    transport: Any = Listening(ADA, ("/ip4/192.168.1.7/tcp/4120",))
-    found: list[str] = []
-    discovery = LanDiscovery(
-        transport,
-        network=NET,
-        found=found.extend,
-        random=Random(1),
-        open_link=lambda host: lans[host].open(host),
-    )
-    nursery.start_soon(discovery.run)
-    await trio.sleep(10)
-    assert not office.sent
-    transport.listening = ("/ip4/10.0.0.7/tcp/4120",)
-    await trio.sleep(10)
-    num_sent = len(home.sent)
-    office.send(write_answer(SERVICE, "x", [address("10.0.0.8")]), "10.0.0.8")
-    home.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
-    await trio.sleep(600)
-    assert found == [address("10.0.0.8")]
-    assert len(home.sent) == num_sent + 1
+        assert not lan.sent
 
 
 # ---- messages
-
-
-def test_a_question_and_an_answer_are_read_as_they_were_written() -> None:
-    addresses = (address(), address("192.168.1.9"))
-    assert read(write_question(SERVICE), SERVICE) == Heard(is_question=True, addresses=())
-    assert read(write_answer(SERVICE, "x", addresses), SERVICE) == Heard(is_question=False, addresses=addresses)
-    assert read(write_question("_other._udp.local"), SERVICE) == Heard(is_question=False, addresses=())
 
 
 def test_an_answer_with_pointers_as_other_programs_write_them_is_read() -> None:
@@ -188,17 +153,13 @@ def test_a_name_that_points_to_itself_is_refused() -> None:
         read(write_question(SERVICE)[:12] + b"\xc0\x0c\0\x0c\0\1", SERVICE)
 
 
-@pytest.mark.parametrize("cut", range(0, 202, 7))
-def test_a_message_that_ends_too_early_or_is_changed_raises_one_error(cut: int) -> None:
-    whole = write_answer(SERVICE, "x", [address()])
-    with pytest.raises(BadMessageError):
-        read(whole[:cut], SERVICE)
-
-
-def test_random_bytes_are_read_or_refused() -> None:
+def test_a_message_that_is_cut_or_changed_is_read_or_refused() -> None:
     random = Random(18)
     whole = write_answer(SERVICE, "x", [address()])
-    for _ in range(3000):
+    for cut in range(0, 202, 7):
+        with pytest.raises(BadMessageError):
+            read(whole[:cut], SERVICE)
+    for _ in range(1000):
         content = bytearray(whole)
         for _ in range(random.randrange(1, 6)):
             content[random.randrange(len(content))] = random.randrange(256)

@@ -1,18 +1,16 @@
 """A mapped port, over a real UPnP library and a router of the test on loopback."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 import trio
 from node.p2p.fake_router import FakeRouter, a_router
-from trio.testing import MockClock
 
-from openledger_node.p2p.port_mapping import ASK_S, LEASE_S, PERMANENT_FILE, SOON_S, PortMapper
+from openledger_node.p2p.port_mapping import LEASE_S, PERMANENT_FILE, PortMapper
 from openledger_node.p2p.reachability import RouterAnswer, RouterState
 
 OWN = "127.0.0.1"
@@ -55,7 +53,6 @@ def test_a_taken_port_is_left_to_its_owner(router: FakeRouter, tmp_path: Path) -
     [
         ("100.64.3.1", RouterState.SHARED, "the router has the address 100.64.3.1 of carrier-grade NAT"),
         ("192.168.0.2", RouterState.INNER, "another router is in front of it"),
-        ("", RouterState.NO_ADDRESS, "the router has no public address"),
         ("0.0.0.0", RouterState.NO_ADDRESS, "the router has no public address"),
     ],
 )
@@ -78,11 +75,6 @@ def test_a_refusal_is_told_in_the_routers_words(router: FakeRouter, tmp_path: Pa
 def test_a_node_that_listens_elsewhere_is_told_so(router: FakeRouter, tmp_path: Path) -> None:
     answer = a_mapper(router, tmp_path).map_port({"192.168.1.7": PORT})
     assert (answer.state, router.mappings) == (RouterState.ELSEWHERE, {})
-
-
-def test_a_television_that_answers_is_no_router(router: FakeRouter, tmp_path: Path) -> None:
-    router.is_television = True
-    assert a_mapper(router, tmp_path).map_port({OWN: PORT}).state is RouterState.ABSENT
 
 
 def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: FakeRouter, tmp_path: Path) -> None:
@@ -176,50 +168,3 @@ def test_a_router_that_hangs_holds_up_one_thread_only(tmp_path: Path, monkeypatc
         may_answer.set()
         first.join()
     assert mapper._map_while_kept({}, 0).state is RouterState.MAPPED
-
-
-async def test_a_router_that_was_too_slow_is_asked_again_soon(
-    router: FakeRouter, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It maps the port after this node has stopped to wait, and the next answer tells it."""
-    mapper = a_mapper(router, tmp_path)
-    noted: list[tuple[float, RouterState]] = []
-
-    async def run_slowly(*_: object, **__: object) -> RouterAnswer:
-        await trio.sleep(0 if noted else ASK_S + 1)
-        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", run_slowly)
-    began_s = trio.current_time()
-    with trio.move_on_after(ASK_S + SOON_S + 1):
-        await mapper.keep(ports={}, note=lambda each: noted.append((trio.current_time() - began_s, each.state)))
-    assert noted == [(ASK_S, RouterState.ABSENT), (ASK_S + SOON_S, RouterState.MAPPED)]
-
-
-async def test_a_router_that_is_doubted_is_asked_again_once_a_minute(
-    nursery: trio.Nursery,
-    router: FakeRouter,
-    tmp_path: Path,
-    autojump_clock: MockClock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mapper = a_mapper(router, tmp_path)
-    asked_s: list[float] = []
-
-    async def inline(sync: Callable[..., object], *args: object, **_: object) -> object:
-        await trio.lowlevel.checkpoint()
-        return sync(*args)
-
-    def map_port(ports: Mapping[str, int]) -> RouterAnswer:
-        asked_s.append(trio.current_time())
-        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
-    monkeypatch.setattr(mapper, "map_port", map_port)
-    nursery.start_soon(partial(mapper.keep, ports={}, note=lambda _: None))
-    for _ in range(300):
-        await trio.sleep(1)
-        mapper.doubt()
-    await trio.sleep(LEASE_S)
-    pauses = [round(after - before) for before, after in pairwise(asked_s)]
-    assert pauses == [60, 60, 60, 60, 60, LEASE_S / 2]

@@ -1,80 +1,48 @@
 """What strangers try with the provider records and the places of a bootstrap node, over real libp2p."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import time
 
 import pytest
 import trio
-from support.peers import LOOPBACK, echo, opener, seed, until
+from support.peers import LOOPBACK, opener, seed, until
 from support.provided import NET, adapter, signed
 
 from openledger_node.p2p import budget
-from openledger_node.p2p.provider_records import RecordStore, serve_providers
+from openledger_node.p2p.provider_records import serve_providers
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path, PeerId, Transport
 from openledger_node.p2p.transports.libp2p import inbound, open_transport
-from openledger_node.p2p.transports.libp2p.transport import Libp2pTransport
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import ErrorMessage
 from openledger_protocol.wire.providers import ProvidersMessage, PutRecords, StoredRecords, decode, encode
 
-ECHO = "/openledger/test/echo/1"
 PROTOCOL = wire_name(NET, "providers")
-LORA = adapter("lora")
 
 
-@asynccontextmanager
-async def a_point(
-    *names: str, places: int = 64
-) -> AsyncIterator[tuple[Libp2pTransport, RecordStore, list[Transport]]]:
-    """A bootstrap node, its store, and peers that are connected with it."""
-    point = open_transport(
-        identity=seed("point"), listen=LOOPBACK, serve_rendezvous=True, inbound_max=places, is_bootstrap=True
-    )
-    peers = [opener("libp2p")(name) for name in names]
-    async with trio.open_nursery() as nursery:
-        store = serve_providers(point, NET)
-        point.handle(ECHO, echo)
-        await nursery.start(point.run)
-        for peer in peers:
-            await nursery.start(peer.run)
-            await peer.connect(point.addresses[0])
-        yield point, store, peers
-        nursery.cancel_scope.cancel()
-
-
-async def put(peer: Transport, point: Transport, *records: bytes) -> ProvidersMessage:
+async def put(peer: Transport, point: Transport, record: bytes) -> ProvidersMessage:
     async with await peer.open_stream(point.peer_id, PROTOCOL) as stream:
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-        await messages.send(encode(PutRecords(records=records)))
+        await messages.send(encode(PutRecords(records=(record,))))
         return decode(await messages.receive())
 
 
-def now(name: str, number: object = "lora", **changes: object) -> bytes:
-    issued_s = int(time())
-    return signed(name, adapter(number), **{"issued_s": issued_s, "expires_s": issued_s + 3_600, **changes})
-
-
-async def test_nobody_puts_over_a_relay() -> None:
-    async with a_point("relay", "sybil") as (point, _, (_, sybil)), trio.open_nursery() as nursery:
-        relay = open_transport(identity=seed("a relay"), listen=LOOPBACK, serve_rendezvous=False, serve_relay=True)
-        home = open_transport(identity=seed("home"), listen=(), serve_rendezvous=False)
-        serve_providers(home, NET)
-        for peer in (relay, home):
-            await nursery.start(peer.run)
-        await home.connect(relay.addresses[0])
-        place = await home.reserve(relay.peer_id)
-        behind = open_transport(identity=seed("behind"), listen=(), serve_rendezvous=False)
-        await nursery.start(behind.run)
-        await behind.connect(place.address)
-        answer = await put(behind, home, now("behind"))
-        assert behind.path_to(home.peer_id) is Path.RELAYED, "neither of them listens"
-        assert isinstance(answer, ErrorMessage)
-        assert "direct connection" in answer.message
-        assert await put(sybil, point, now("sybil")) == StoredRecords(count=1)
-        nursery.cancel_scope.cancel()
+async def test_nobody_puts_over_a_relay(nursery: trio.Nursery) -> None:
+    open_peer, issued_s = opener("libp2p"), int(time())
+    relay = open_peer("relay", serve_relay=True)
+    home, behind = (open_peer(name, is_home=True) for name in ("home", "behind"))
+    serve_providers(home, NET)
+    serve_providers(relay, NET)
+    for peer in (relay, home, behind):
+        await nursery.start(peer.run)
+    await home.connect(relay.addresses[0])
+    await behind.connect((await home.reserve(relay.peer_id)).address)
+    record = signed("behind", adapter("lora"), issued_s=issued_s, expires_s=issued_s + 3_600)
+    answer = await put(behind, home, record)
+    assert behind.path_to(home.peer_id) is Path.RELAYED, "neither of them listens"
+    assert isinstance(answer, ErrorMessage)
+    assert "direct connection" in answer.message
+    assert await put(behind, relay, record) == StoredRecords(count=1)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import trio
 from support.peers import seed
 from support.provided import NET, adapter, id_of, signed
-from trio.testing import MockClock
 
 from openledger_node.p2p import provider_client, provider_publisher, provider_records
 from openledger_node.p2p.provider_client import Points, ProviderLookup
@@ -17,16 +16,16 @@ from openledger_node.p2p.provider_records import ProviderServer, RecordStore
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
-from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.providers import (
     Records,
-    decode,
     encode,
     nearest_points,
     open_record,
 )
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 PROTOCOL = wire_name(NET, "providers")
 LORA = adapter("lora")
@@ -43,7 +42,6 @@ class World:
         self.points: dict[PeerId, RecordStore] = {}
         self.addresses: list[str] = []
         self.is_away: set[PeerId] = set()
-        self.is_mute: set[PeerId] = set()  # they do what is asked, and their answer is lost
         self.num_puts = 0
 
     def now_s(self) -> float:
@@ -63,10 +61,6 @@ class World:
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
             self.num_puts += 1
             if point.peer_id in self.is_away:
-                await stream.aclose()
-            elif point.peer_id in self.is_mute:
-                question = decode(await MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX).receive())
-                await server._answer(peer_id, "a network", question)
                 await stream.aclose()
             else:
                 await server.serve(peer_id, stream)
@@ -117,9 +111,7 @@ async def world() -> AsyncIterator[World]:
         yield opened
 
 
-async def test_an_adapter_is_published_at_its_three_nearest_points_and_found(
-    world: World, autojump_clock: MockClock
-) -> None:
+async def test_an_adapter_is_published_at_its_three_nearest_points_and_found(world: World) -> None:
     await world.add_publisher("ada", [LORA, adapter("other")])
     await trio.sleep(SETTLED_S)
     for each in (LORA, adapter("other")):
@@ -130,7 +122,7 @@ async def test_an_adapter_is_published_at_its_three_nearest_points_and_found(
 
 
 async def test_records_are_put_again_before_they_run_out_withdrawn_with_their_adapter_and_back_at_once(
-    world: World, autojump_clock: MockClock
+    world: World,
 ) -> None:
     """A pause of a few seconds, such as a restart of the engine, withdraws nothing."""
     shelf = [LORA, adapter("other")]
@@ -149,7 +141,7 @@ async def test_records_are_put_again_before_they_run_out_withdrawn_with_their_ad
     assert len(world.holders(LORA)) == 3
 
 
-async def test_a_withdrawal_reaches_a_point_that_was_away(world: World, autojump_clock: MockClock) -> None:
+async def test_a_withdrawal_reaches_a_point_that_was_away(world: World) -> None:
     shelf = [LORA]
     await world.add_publisher("ada", shelf)
     await trio.sleep(SETTLED_S)
@@ -163,32 +155,7 @@ async def test_a_withdrawal_reaches_a_point_that_was_away(world: World, autojump
     assert not world.holders(LORA)
 
 
-async def test_a_record_whose_answer_was_lost_is_withdrawn_and_put_again_like_others(
-    autojump_clock: MockClock,
-) -> None:
-    async with a_world(num_points=1) as world:
-        (point,), shelf = world.points, [LORA]
-        world.is_mute.add(point)
-        await world.add_publisher("ada", shelf)
-        await trio.sleep(SETTLED_S)
-        assert world.holders(LORA) == {point}
-        world.is_mute.clear()
-        shelf.clear()
-        await trio.sleep(60)
-        assert world.holders(LORA) == set(), "the put was never confirmed"
-        shelf.append(LORA)
-        await trio.sleep(SETTLED_S)
-        world.is_mute.add(point)
-        shelf.clear()
-        await trio.sleep(30)
-        assert world.holders(LORA) == set()
-        world.is_mute.clear()
-        shelf.append(LORA)
-        await trio.sleep(30)
-        assert world.holders(LORA) == {point}, "the withdrawal was never confirmed"
-
-
-async def test_a_point_that_has_restarted_gets_the_records_again(world: World, autojump_clock: MockClock) -> None:
+async def test_a_point_that_has_restarted_gets_the_records_again(world: World) -> None:
     """It keeps them in memory only, and the next round is up to half an hour away."""
     ada = await world.add_publisher("ada", [LORA])
     await trio.sleep(SETTLED_S)
@@ -206,9 +173,7 @@ async def test_a_point_that_has_restarted_gets_the_records_again(world: World, a
     assert world.num_puts - before < 12
 
 
-async def test_what_changes_is_published_within_seconds_and_nothing_else(
-    world: World, autojump_clock: MockClock
-) -> None:
+async def test_what_changes_is_published_within_seconds_and_nothing_else(world: World) -> None:
     shelf = [adapter(number) for number in range(10)]
     ada = await world.add_publisher("ada", shelf)
     await trio.sleep(SETTLED_S)
@@ -223,13 +188,13 @@ async def test_what_changes_is_published_within_seconds_and_nothing_else(
     assert record.addresses[0].startswith("/ip4/8.8.4.4/tcp/4001/p2p/")
 
 
-async def test_a_node_that_nobody_reaches_publishes_nothing(world: World, autojump_clock: MockClock) -> None:
+async def test_a_node_that_nobody_reaches_publishes_nothing(world: World) -> None:
     await world.add_publisher("ada", [LORA], is_home=True)
     await trio.sleep(60)
     assert not world.holders(LORA)
 
 
-async def test_a_point_that_lies_is_not_believed(autojump_clock: MockClock) -> None:
+async def test_a_point_that_lies_is_not_believed() -> None:
     """It tells forged records, old ones, and those of another adapter or network; the others' word still counts."""
     async with a_world(2) as world:
         liar = await world.add("liar")
@@ -253,7 +218,7 @@ async def test_a_point_that_lies_is_not_believed(autojump_clock: MockClock) -> N
         assert [record.peer_id for record in await (await world.lookup()).find(LORA)] == [id_of("ada")]
 
 
-async def test_a_silent_point_holds_a_lookup_up_for_seconds_only(autojump_clock: MockClock) -> None:
+async def test_a_silent_point_holds_a_lookup_up_for_seconds_only() -> None:
     async with a_world(2) as world:
         silent = await world.add("silent")
         world.addresses.append(silent.addresses[0])
@@ -272,7 +237,7 @@ async def _say_nothing(_: PeerId, stream: trio.abc.Stream) -> None:
     await trio.sleep_forever()
 
 
-async def test_many_lookups_of_one_adapter_ask_once(world: World, autojump_clock: MockClock) -> None:
+async def test_many_lookups_of_one_adapter_ask_once(world: World) -> None:
     await world.add_publisher("ada", [LORA])
     await trio.sleep(SETTLED_S)
     lookup, before, found = await world.lookup(), world.num_puts, []
@@ -287,7 +252,7 @@ async def test_many_lookups_of_one_adapter_ask_once(world: World, autojump_clock
     assert world.num_puts == before + 3
 
 
-async def test_a_flood_of_records_is_cut_short(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_records_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signatures are checked for as many records as a node needs in half an hour, and no more."""
     monkeypatch.setattr(provider_records, "CHECKS_AT_ONCE", 20.0)
     num_checked = 0

@@ -1,14 +1,11 @@
 """Being reached, on a network within this process: homes, servers, relays, liars, and a clock that jumps."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 
 import pytest
 import trio
-from support.peers import opener, start, until
-from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.connections import KnownPeer
@@ -19,12 +16,13 @@ from openledger_node.p2p.reachability import ReachState, RouterAnswer, RouterSta
 from openledger_node.p2p.relays import TEST_EVERY_S, RelayKeeper
 from openledger_node.p2p.scopes import Scope
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.transport import Path, PeerId
+from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_node.p2p.transports.memory.transport import Link
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
 from openledger_protocol.wire.dialback import Dialled, DialMe, encode
 from openledger_protocol.wire.frames import wire_name
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 NET = "test-net"
 DIALBACK = wire_name(NET, "dialback")
@@ -36,19 +34,16 @@ FORWARDED = f"/ip4/{HOME_HOST}/tcp/4120"
 class Net:
     """A network of the internet; `points` are peers that serve relay and dial back."""
 
-    def __init__(self, nursery: trio.Nursery, scope: Scope = Scope.INTERNET) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
-        self.scope = scope
         self.network = MemoryNetwork()
         self.points: list[MemoryTransport] = []
-        self.servers: dict[PeerId, DialbackServer] = {}
 
     async def add_point(self, n: int) -> MemoryTransport:
         listen = (f"/ip4/8.{n}.0.1/tcp/4001",)
         point = MemoryTransport(self.network, PeerId(f"point{n}"), serve_relay=True, listen=listen)
         await self.nursery.start(point.run)
-        self.servers[point.peer_id] = DialbackServer(point, scope=self.scope)
-        point.handle(DIALBACK, self.servers[point.peer_id].serve)
+        point.handle(DIALBACK, DialbackServer(point, scope=Scope.INTERNET).serve)
         self.points.append(point)
         return point
 
@@ -60,22 +55,27 @@ class Net:
             await home.connect(point.addresses[0])
         return home
 
-    def watch(self, node: MemoryTransport, *, runs: bool = True, **options: object) -> ReachWatch:
+    def watch(self, node: MemoryTransport, *, runs: bool = True, mapper: PortMapper | None = None) -> ReachWatch:
         def known() -> list[KnownPeer]:
-            connected = node.connected()
             return [
                 KnownPeer(
                     peer_id=each.peer_id,
                     address=each.addresses[0],
                     learned_from="bootstrap",
-                    is_connected=each.peer_id in connected,
+                    is_connected=each.peer_id in node.connected(),
                 )
                 for each in self.points
-                if each.addresses
             ]
 
-        given: dict[str, object] = {"points": [each.peer_id for each in self.points], **options}
-        watch = ReachWatch(node, network=NET, scope=self.scope, known=known, random=Random(1), **given)  # type: ignore[arg-type]
+        watch = ReachWatch(
+            node,
+            network=NET,
+            scope=Scope.INTERNET,
+            known=known,
+            random=Random(1),
+            points=[each.peer_id for each in self.points],
+            mapper=mapper,
+        )
         if runs:
             self.nursery.start_soon(watch.run)
         return watch
@@ -88,20 +88,16 @@ class Net:
         return keeper
 
 
-@asynccontextmanager
-async def a_net(num_points: int = 3, scope: Scope = Scope.INTERNET) -> AsyncIterator[Net]:
-    async with trio.open_nursery() as nursery:
-        net = Net(nursery, scope)
-        for n in range(1, num_points + 1):
-            await net.add_point(n)
-        yield net
-        nursery.cancel_scope.cancel()
+async def a_net(nursery: trio.Nursery, num_points: int) -> Net:
+    net = Net(nursery)
+    for n in range(1, num_points + 1):
+        await net.add_point(n)
+    return net
 
 
 @pytest.fixture
-async def net() -> AsyncIterator[Net]:
-    async with a_net() as opened:
-        yield opened
+async def net(nursery: trio.Nursery) -> Net:
+    return await a_net(nursery, 3)
 
 
 class ScriptedMapper(PortMapper):
@@ -128,7 +124,7 @@ class ScriptedMapper(PortMapper):
 MAPS = RouterAnswer(state=RouterState.MAPPED, words="the router forwards port 4120", address=FORWARDED)
 
 
-async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(net: Net, autojump_clock: MockClock) -> None:
+async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(net: Net) -> None:
     home = await net.add_home()
     absent = RouterAnswer(state=RouterState.ABSENT, words="no router")
     watch = net.watch(home, mapper=ScriptedMapper(absent))
@@ -139,7 +135,7 @@ async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(net: Net, 
     assert watch.reach.remedy.startswith("Turn on UPnP or NAT-PMP in your router")
 
 
-async def test_a_lost_relay_is_replaced_by_the_spare_within_seconds(net: Net, autojump_clock: MockClock) -> None:
+async def test_a_lost_relay_is_replaced_by_the_spare_within_seconds(net: Net) -> None:
     home = await net.add_home()
     keeper = net.keep_relays(home, net.points)
     await trio.sleep(1)
@@ -151,78 +147,68 @@ async def test_a_lost_relay_is_replaced_by_the_spare_within_seconds(net: Net, au
     assert any(spare in address for address in home.relays)
 
 
-async def test_a_relay_that_stops_to_pass_anything_on_is_replaced_within_minutes(autojump_clock: MockClock) -> None:
-    async with a_net(3) as net:
-        home = await net.add_home()
-        net.keep_relays(home, net.points)
-        await trio.sleep(1)
-        dead = next(each for each in net.points if any(each.peer_id in address for address in home.relays))
-        dead.passes_on = False
-        await trio.sleep(TEST_EVERY_S + 2)
-        assert len(home.relays) == 2
-        assert not any(dead.peer_id in address for address in home.relays)
+async def test_a_relay_that_stops_to_pass_anything_on_is_replaced_within_minutes(net: Net) -> None:
+    home = await net.add_home()
+    net.keep_relays(home, net.points)
+    await trio.sleep(1)
+    dead = next(each for each in net.points if any(each.peer_id in address for address in home.relays))
+    dead.passes_on = False
+    await trio.sleep(TEST_EVERY_S + 2)
+    assert len(home.relays) == 2
+    assert not any(dead.peer_id in address for address in home.relays)
 
 
 async def test_places_are_renewed_at_half_of_their_time_and_given_up_when_not_wanted(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("openledger_node.p2p.relays.LOOK_S", 60.0)
-    async with a_net(2) as net:
-        home = await net.add_home()
-        keeper = net.keep_relays(home, ())
-        await trio.sleep(1.5 * 3600)
-        assert len(home.relays) == 2
-        keeper.is_wanted = False
-        await trio.sleep(3700)
-        assert home.relays == ()
+    net = await a_net(nursery, 2)
+    home = await net.add_home()
+    keeper = net.keep_relays(home, ())
+    await trio.sleep(1.5 * 3600)
+    assert len(home.relays) == 2
+    keeper.is_wanted = False
+    await trio.sleep(3700)
+    assert home.relays == ()
 
 
-async def test_a_full_relay_is_asked_again_later(autojump_clock: MockClock) -> None:
-    async with a_net(1) as net:
-        net.points[0].reservations_max = 0
-        home = await net.add_home()
-        net.keep_relays(home, net.points)
-        await trio.sleep(1)
-        net.points[0].reservations_max = 1
-        assert home.relays == ()
-        await trio.sleep(10)
-        assert len(home.relays) == 1
+async def test_a_full_relay_is_asked_again_later(nursery: trio.Nursery) -> None:
+    net = await a_net(nursery, 1)
+    net.points[0].reservations_max = 0
+    home = await net.add_home()
+    net.keep_relays(home, net.points)
+    await trio.sleep(1)
+    net.points[0].reservations_max = 1
+    assert home.relays == ()
+    await trio.sleep(10)
+    assert len(home.relays) == 1
 
 
-async def test_bootstrap_nodes_come_first_and_other_nodes_spread(autojump_clock: MockClock) -> None:
-    async with a_net(6) as net:
-        home = await net.add_home()
-        first = {RelayKeeper(home, points=(PeerId("point6"),), random=Random(seed)).spares[:2] for seed in range(20)}
-        assert {one for one, _ in first} == {"point6"}
-        assert len({other for _, other in first}) == 5
+async def test_bootstrap_nodes_come_first_and_other_nodes_spread(nursery: trio.Nursery) -> None:
+    net = await a_net(nursery, 6)
+    home = await net.add_home()
+    first = {RelayKeeper(home, points=(PeerId("point6"),), random=Random(seed)).spares[:2] for seed in range(20)}
+    assert {one for one, _ in first} == {"point6"}
+    assert len({other for _, other in first}) == 5
 
 
-async def test_a_node_with_relays_is_reached_when_all_bootstrap_nodes_are_lost_at_once(
-    autojump_clock: MockClock,
-) -> None:
-    async with a_net(6) as net:
-        home = await net.add_home()
-        points = [each.peer_id for each in net.points[:2]]
-        net.keep_relays(home, net.points[:2])
-        await trio.sleep(1)
-        assert sum(point in address for point in points for address in home.relays) == 1
-        (other,) = (address for address in home.relays if not any(point in address for point in points))
-        for point in points:
-            home.disconnect(point)
-        assert home.relays == (other,), "others know of this place already"
-        await trio.sleep(QUIET_LOOK_S + 0.5)
-        assert len(home.relays) == 2
+async def test_a_node_with_relays_is_reached_when_all_bootstrap_nodes_are_lost_at_once(nursery: trio.Nursery) -> None:
+    net = await a_net(nursery, 6)
+    home = await net.add_home()
+    points = [each.peer_id for each in net.points[:2]]
+    net.keep_relays(home, net.points[:2])
+    await trio.sleep(1)
+    assert sum(point in address for point in points for address in home.relays) == 1
+    (other,) = (address for address in home.relays if not any(point in address for point in points))
+    for point in points:
+        home.disconnect(point)
+    assert home.relays == (other,), "others know of this place already"
+    await trio.sleep(QUIET_LOOK_S + 0.5)
+    assert len(home.relays) == 2
 
 
-async def test_a_server_is_public_and_takes_no_relay(net: Net, autojump_clock: MockClock) -> None:
-    server = await net.add_home(listen=(FORWARDED,), is_home=False)
-    watch = net.watch(server)
-    await trio.sleep(5)
-    assert (watch.reach.state, watch.reach.addresses) == (ReachState.PUBLIC, (FORWARDED,))
-    assert (watch.reach.remedy, server.relays) == ("", ())
-
-
-async def test_a_port_that_was_forwarded_by_hand_is_found_and_told(net: Net, autojump_clock: MockClock) -> None:
+async def test_a_port_that_was_forwarded_by_hand_is_found_and_told(net: Net) -> None:
     home = await net.add_home()
     net.network.open_at[FORWARDED] = home.peer_id
     watch = net.watch(home)
@@ -232,7 +218,7 @@ async def test_a_port_that_was_forwarded_by_hand_is_found_and_told(net: Net, aut
     assert watch.reach.relays == ()
 
 
-async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net, autojump_clock: MockClock) -> None:
+async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net) -> None:
     home, mapper = await net.add_home(), ScriptedMapper(MAPS)
     net.network.open_at[FORWARDED] = home.peer_id
     watch = net.watch(home, runs=False, mapper=mapper)
@@ -249,7 +235,7 @@ async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net, autoj
     assert mapper.is_removed
 
 
-async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(net: Net, autojump_clock: MockClock) -> None:
+async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(net: Net) -> None:
     home = await net.add_home()
     watch = net.watch(home, mapper=ScriptedMapper(MAPS))
     await trio.sleep(20)
@@ -257,12 +243,12 @@ async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(net: Net, auto
     assert watch.reach.remedy.startswith("Your router forwards port 4120, but nobody comes through")
 
 
-async def test_an_address_that_dies_is_found_out_and_one_that_comes_to_life_too(
-    net: Net, autojump_clock: MockClock
-) -> None:
+async def test_a_server_is_public_until_a_firewall_shuts_it_off_and_again_afterwards(net: Net) -> None:
     server = await net.add_home(listen=(FORWARDED,), is_home=False)
     watch = net.watch(server)
     await trio.sleep(5)
+    assert (watch.reach.state, watch.reach.addresses) == (ReachState.PUBLIC, (FORWARDED,))
+    assert (watch.reach.remedy, server.relays) == ("", ())
     del net.network.open_at[FORWARDED]  # a firewall
     await trio.sleep(CHECK_EVERY_S + 5)
     assert (watch.reach.state, server.addresses) == (ReachState.RELAYED, ())
@@ -271,75 +257,22 @@ async def test_an_address_that_dies_is_found_out_and_one_that_comes_to_life_too(
     assert (watch.reach.state, server.addresses) == (ReachState.PUBLIC, (f"{FORWARDED}/p2p/home",))
 
 
-async def test_the_word_of_one_peer_is_checked_again_when_more_are_there(autojump_clock: MockClock) -> None:
+async def test_the_word_of_one_peer_is_checked_again_when_more_are_there(nursery: trio.Nursery) -> None:
     async def deny(peer_id: PeerId, stream: trio.abc.Stream) -> None:
         messages = MessageStream(stream)
         await messages.receive()
         await messages.send(encode(Dialled(host=HOME_HOST, open=())))
 
-    async with a_net(1) as net:
-        net.points[0].handle(DIALBACK, deny)
-        server = await net.add_home(listen=(FORWARDED,), is_home=False)
-        watch = net.watch(server)
-        await trio.sleep(5)
-        assert watch.reach.state is ReachState.RELAYED
-        for n in (2, 3):
-            await server.connect((await net.add_point(n)).addresses[0])
-        await trio.sleep(120)
-        assert watch.reach.state is ReachState.PUBLIC
-
-
-async def test_a_home_is_shown_as_punched_until_its_direct_connection_falls_back_to_a_relay(
-    net: Net, autojump_clock: MockClock
-) -> None:
-    home, other = await net.add_home(can_be_punched=True), await net.add_home("other", can_be_punched=True)
-    watch = net.watch(home)
-    await trio.sleep(1)
-    await other.connect(home.relays[0])
-    await trio.sleep(20)
-    assert watch.reach.state is ReachState.PUNCHED
-    home._links[other.peer_id] = Link(path=Path.RELAYED)
-    await trio.sleep(1)
+    net = await a_net(nursery, 1)
+    net.points[0].handle(DIALBACK, deny)
+    server = await net.add_home(listen=(FORWARDED,), is_home=False)
+    watch = net.watch(server)
+    await trio.sleep(5)
     assert watch.reach.state is ReachState.RELAYED
-    home._links[other.peer_id] = Link(path=Path.PUNCHED)
-    await trio.sleep(1)
-    del home._links[other.peer_id]  # gone altogether, which says nothing about the next one
-    await trio.sleep(1)
-    assert watch.reach.state is ReachState.PUNCHED
-
-
-async def test_without_relays_the_node_is_unreachable_and_without_peers_nothing_is_known(
-    autojump_clock: MockClock,
-) -> None:
-    async with a_net() as net:
-        for point in net.points:
-            point.reservations_max = 0
-        home = await net.add_home()
-        watch = net.watch(home)
-        await trio.sleep(20)
-        assert watch.reach.state is ReachState.UNREACHABLE
-        assert watch.reach.remedy.startswith("No connected peer serves as a relay")
-    async with a_net(0) as net:
-        watch = net.watch(await net.add_home())
-        await trio.sleep(20)
-        assert watch.reach.state is ReachState.UNKNOWN
-        assert watch.reach.remedy.startswith("No peer is connected")
-
-
-async def test_a_node_over_libp2p_finds_out_that_it_is_reached(nursery: trio.Nursery) -> None:
-    open_peer = opener("libp2p")
-    point, node = open_peer("point"), open_peer("node")
-    await start(nursery, point, node)
-    point.handle(DIALBACK, DialbackServer(point, scope=Scope.MACHINE).serve)
-    await node.connect(point.addresses[0], is_trusted=True)
-    known = KnownPeer(peer_id=point.peer_id, address=point.addresses[0], learned_from="bootstrap", is_connected=True)
-    watch = ReachWatch(
-        node, network=NET, scope=Scope.MACHINE, points=[point.peer_id], known=lambda: [known], random=Random(1)
-    )
-    nursery.start_soon(watch.run)
-    await until(lambda: watch.reach.state is ReachState.PUBLIC)
-    assert watch.reach.addresses == node.listening
-    assert watch.reach.seen_as == ("127.0.0.1",)
+    for n in (2, 3):
+        await server.connect((await net.add_point(n)).addresses[0])
+    await trio.sleep(120)
+    assert watch.reach.state is ReachState.PUBLIC
 
 
 # ---- the asked side
@@ -349,71 +282,64 @@ async def ask(home: MemoryTransport, point: MemoryTransport, *ports: int) -> Dia
     return await ask_to_dial(home, DIALBACK, point.peer_id, ports or (4120,))
 
 
-async def test_an_asked_peer_dials_only_where_it_sees_the_asker(autojump_clock: MockClock) -> None:
-    async with a_net(1) as net:
-        home = await net.add_home()
-        net.network.open_at |= {FORWARDED: home.peer_id, f"/ip4/{HOME_HOST}/tcp/22": PeerId("point1")}
-        net.network.open_at[f"/ip4/{HOME_HOST}/tcp/80"] = PeerId("another")
-        assert await ask(home, net.points[0], 22, 80, 4120, 4121) == Dialled(host=HOME_HOST, open=(4120,))
+async def test_an_asked_peer_dials_only_where_it_sees_the_asker(net: Net) -> None:
+    home = await net.add_home()
+    net.network.open_at |= {FORWARDED: home.peer_id, f"/ip4/{HOME_HOST}/tcp/22": PeerId("point1")}
+    net.network.open_at[f"/ip4/{HOME_HOST}/tcp/80"] = PeerId("another")
+    assert await ask(home, net.points[0], 22, 80, 4120, 4121) == Dialled(host=HOME_HOST, open=(4120,))
 
 
-async def test_a_peer_and_an_address_get_one_check_in_half_a_minute(autojump_clock: MockClock) -> None:
-    async with a_net(1) as net:
-        home, neighbour = await net.add_home(), await net.add_home("neighbour")
-        await ask(home, net.points[0])
-        for asker in (home, neighbour):
-            with pytest.raises(OverloadedError):
-                await ask(asker, net.points[0])
-        await trio.sleep(EVERY_S)
-        await ask(neighbour, net.points[0])
+async def test_a_peer_and_an_address_get_one_check_in_half_a_minute(net: Net) -> None:
+    home, neighbour = await net.add_home(), await net.add_home("neighbour")
+    await ask(home, net.points[0])
+    for asker in (home, neighbour):
+        with pytest.raises(OverloadedError):
+            await ask(asker, net.points[0])
+    await trio.sleep(EVERY_S)
+    await ask(neighbour, net.points[0])
 
 
-async def test_a_peer_that_was_dialled_itself_or_comes_over_a_relay_is_refused(autojump_clock: MockClock) -> None:
-    async with a_net(2) as net:
-        await net.points[0].connect(net.points[1].addresses[0])
-        with pytest.raises(UnavailableError, match="does not see your address"):
-            await ask(net.points[1], net.points[0])
-        home, other = await net.add_home(), await net.add_home("other")
-        other.handle(DIALBACK, DialbackServer(other, scope=net.scope).serve)
-        await other.reserve(net.points[0].peer_id)
-        await home.connect(other.relays[0])
-        with pytest.raises(UnavailableError, match="does not see your address"):
-            await ask(home, other)
+async def test_a_peer_that_was_dialled_itself_or_comes_over_a_relay_is_refused(net: Net) -> None:
+    await net.points[0].connect(net.points[1].addresses[0])
+    with pytest.raises(UnavailableError, match="does not see your address"):
+        await ask(net.points[1], net.points[0])
+    home, other = await net.add_home(), await net.add_home("other")
+    other.handle(DIALBACK, DialbackServer(other, scope=Scope.INTERNET).serve)
+    await other.reserve(net.points[0].peer_id)
+    await home.connect(other.relays[0])
+    with pytest.raises(UnavailableError, match="does not see your address"):
+        await ask(home, other)
 
 
 @pytest.mark.parametrize("host", ["192.168.1.7", "127.0.0.1", "100.64.0.9"])
-async def test_on_a_network_of_the_internet_no_private_address_is_dialled(
-    host: str, autojump_clock: MockClock
-) -> None:
-    async with a_net(1) as net:
-        home = await net.add_home(host=host)
-        with pytest.raises(UnavailableError, match=f"you are seen at {host}"):
-            await ask(home, net.points[0])
+async def test_on_a_network_of_the_internet_no_private_address_is_dialled(net: Net, host: str) -> None:
+    home = await net.add_home(host=host)
+    with pytest.raises(UnavailableError, match=f"you are seen at {host}"):
+        await ask(home, net.points[0])
 
 
-async def test_checks_at_once_are_few_and_slow_ones_end(autojump_clock: MockClock) -> None:
+async def test_checks_at_once_are_few_and_slow_ones_end(net: Net) -> None:
     async def hang(address: str) -> None:
         await trio.sleep_forever()
 
-    async with a_net(1) as net:
-        homes = [await net.add_home(f"home{n}", host=f"8.9.{n}.1") for n in range(5)]
-        net.points[0].probe = hang  # type: ignore[method-assign]
-        results: list[object] = []
+    homes = [await net.add_home(f"home{n}", host=f"8.9.{n}.1") for n in range(5)]
+    net.points[0].probe = hang  # type: ignore[method-assign]
+    results: list[object] = []
 
-        async def note(home: MemoryTransport) -> None:
-            try:
-                results.append(await ask(home, net.points[0]))
-            except ProtocolError as error:
-                results.append(type(error))
+    async def note(home: MemoryTransport) -> None:
+        try:
+            results.append(await ask(home, net.points[0]))
+        except ProtocolError as error:
+            results.append(type(error))
 
-        async with trio.open_nursery() as nursery:
-            for home in homes:
-                nursery.start_soon(note, home)
-        assert results[0] is OverloadedError
-        assert all(isinstance(each, Dialled) and each.open == () for each in results[1:])
+    async with trio.open_nursery() as nursery:
+        for home in homes:
+            nursery.start_soon(note, home)
+    assert results[0] is OverloadedError
+    assert all(isinstance(each, Dialled) and each.open == () for each in results[1:])
 
 
-async def test_an_answer_about_other_ports_is_refused_and_silence_ends(autojump_clock: MockClock) -> None:
+async def test_an_answer_about_other_ports_is_refused_and_silence_ends(net: Net) -> None:
     async def answer(reply: Dialled | None, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         messages = MessageStream(stream)
         await messages.receive()
@@ -421,22 +347,23 @@ async def test_an_answer_about_other_ports_is_refused_and_silence_ends(autojump_
             await messages.send(encode(reply))
         await trio.sleep_forever()
 
-    async with a_net(1) as net:
-        home = await net.add_home()
-        net.points[0].handle(DIALBACK, partial(answer, Dialled(host=HOME_HOST, open=(22,))))
-        with pytest.raises(MalformedError, match="ports that it was not asked about"):
-            await ask(home, net.points[0])
-        net.points[0].handle(DIALBACK, partial(answer, None))
-        with pytest.raises(NetworkError, match="has not dialled back"):
+    home = await net.add_home()
+    for reply, error, words in (
+        (Dialled(host=HOME_HOST, open=(22,)), MalformedError, "ports that it was not asked about"),
+        (None, NetworkError, "has not dialled back"),
+    ):
+        net.points[0].handle(DIALBACK, partial(answer, reply))
+        with pytest.raises(error, match=words):
             await ask(home, net.points[0])
 
 
-async def test_a_question_that_is_none_is_refused(autojump_clock: MockClock) -> None:
-    async with a_net(1) as net:
-        home = await net.add_home()
-        messages = MessageStream(await home.open_stream(net.points[0].peer_id, DIALBACK))
-        await messages.send(encode(Dialled(host=HOME_HOST, open=())))
-        assert (await messages.receive())["code"] == "malformed"
-        messages = MessageStream(await home.open_stream(net.points[0].peer_id, DIALBACK))
-        await messages.send({**encode(DialMe(ports=(1,))), "ports": [1, 2, 3, 4, 5]})
-        assert (await messages.receive())["code"] == "malformed"
+@pytest.mark.parametrize(
+    "question",
+    [encode(Dialled(host=HOME_HOST, open=())), {**encode(DialMe(ports=(1,))), "ports": [1, 2, 3, 4, 5]}],
+    ids=["an answer", "five ports"],
+)
+async def test_a_question_that_is_none_is_refused(net: Net, question: dict[str, object]) -> None:
+    home = await net.add_home()
+    messages = MessageStream(await home.open_stream(net.points[0].peer_id, DIALBACK))
+    await messages.send(question)
+    assert (await messages.receive())["code"] == "malformed"

@@ -54,36 +54,11 @@ def router(state: RouterState) -> RouterAnswer:
             "Turn on UPnP or NAT-PMP in your router, or forward TCP port 4120",
         ),
         ("a relay before any answer", replace(AT_HOME, relays=(RELAY,)), "relayed", ""),
-        ("the router's before any other", replace(AT_HOME, relays=(RELAY,), router=MAPPED), "relayed", ""),
-        (
-            "a router that was asked in vain",
-            replace(AT_HOME, relays=(RELAY,), router=router(RouterState.ABSENT)),
-            "relayed",
-            "Turn on UPnP or NAT-PMP in your router",
-        ),
         (
             "carrier-grade NAT",
             replace(AT_HOME, answers=(NOBODY,), relays=(RELAY,), router=router(RouterState.SHARED)),
             "relayed",
             "Your internet provider shares one address",
-        ),
-        (
-            "a router behind a router",
-            replace(AT_HOME, answers=(NOBODY,), relays=(RELAY,), router=router(RouterState.INNER)),
-            "relayed",
-            "Your router has no public address: another router is in front of it",
-        ),
-        (
-            "mapping switched off",
-            replace(AT_HOME, answers=(NOBODY,), relays=(RELAY,), router=router(RouterState.OFF)),
-            "relayed",
-            "Set [p2p] map_port = true",
-        ),
-        (
-            "listening elsewhere",
-            replace(AT_HOME, answers=(NOBODY,), relays=(RELAY,), router=router(RouterState.ELSEWHERE)),
-            "relayed",
-            "Set [p2p] listen = auto",
         ),
         (
             "a port that changes with each start",
@@ -108,12 +83,6 @@ def router(state: RouterState) -> RouterAnswer:
             replace(AT_HOME, announced=(OUTSIDE,), answers=(NOBODY,), relays=(RELAY,)),
             "relayed",
             f"Nobody answers at {OUTSIDE}, which [p2p] announce names",
-        ),
-        (
-            "one that is announced by a name",
-            replace(AT_HOME, announced=("/dns4/home.example/tcp/4120",), answers=(REACHED,)),
-            "public",
-            "",
         ),
         (
             "an old announcement",

@@ -29,15 +29,16 @@ ECHO = "/openledger/test/echo/1"
 SECRET = "a prompt that the relay must not see"
 
 
-def a_peer(name: str, *, listens: bool = False, serve_relay: bool = False, **more: int) -> Libp2pTransport:
+def a_peer(name: str, *, listens: bool = True, serve_relay: bool = False, **more: int) -> Libp2pTransport:
     listen = LOOPBACK if listens else ()
     return open_transport(identity=seed(name), listen=listen, serve_rendezvous=False, serve_relay=serve_relay, **more)
 
 
 @asynccontextmanager
-async def a_relay(*names: str, **more: int) -> AsyncIterator[list[Libp2pTransport]]:
-    """A relay, and peers that listen nowhere and are connected with it."""
-    relay, peers = a_peer("relay", listens=True, serve_relay=True, **more), [a_peer(name) for name in names]
+async def a_relay(*names: str, listening: tuple[str, ...] = (), **more: int) -> AsyncIterator[list[Libp2pTransport]]:
+    """A relay, and peers that are connected with it and listen nowhere, save those that are said to be listening."""
+    relay = a_peer("relay", serve_relay=True, **more)
+    peers = [a_peer(name, listens=name in listening) for name in names]
     async with trio.open_nursery() as nursery:
         await nursery.start(relay.run)
         for peer in peers:
@@ -151,7 +152,7 @@ async def test_rubbish_and_silence_cost_a_relay_a_moment(monkeypatch: pytest.Mon
 async def test_a_relay_serves_nobody_over_a_relay() -> None:
     """Circuits are not stacked: a peer that is reached over a relay gets neither a place nor a circuit."""
     async with a_relay("ada", "inner") as (relay, ada, _):
-        inner = a_peer("second", serve_relay=True)
+        inner = a_peer("second", listens=False, serve_relay=True)
         async with trio.open_nursery() as nursery:
             await nursery.start(inner.run)
             await inner.connect(relay.addresses[0])
@@ -190,17 +191,6 @@ async def test_a_circuit_is_slow_and_ends_with_its_time(monkeypatch: pytest.Monk
         lasted_s = trio.current_time() - began_s
         assert lasted_s < 15
         assert num_bytes < 100_000 * lasted_s + 20_000
-
-
-async def test_a_circuit_over_which_nothing_passes_ends_and_gives_its_place_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(relay_service, "CIRCUIT_IDLE_S", 2.0)
-    async with a_relay("ada", "ben") as (relay, ada, ben):
-        await ada.connect((await ben.reserve(relay.peer_id)).address)
-        await until(lambda: ada.path_to(ben.peer_id) is None)
-        await until(lambda: not relay._relay_places.num_circuits())  # type: ignore[union-attr]
-        assert ben.relays  # the place itself stays
 
 
 class PlainStream:
@@ -337,10 +327,8 @@ async def test_a_clock_that_is_far_off_is_named() -> None:
             await ada.reserve(relay.peer_id)
 
 
-async def test_a_punch_dials_no_address_of_a_victim(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_punch_dials_no_address_of_a_victim(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger that is met over a relay names addresses: few are dialled, and none twice within the hour."""
-    relay, ben = a_peer("relay", listens=True, serve_relay=True), a_peer("ben", listens=True)
-    ada = a_peer("ada")
     dialled: list[str] = []
     monkeypatch.setattr(punch, "DIAL_S", 0.1)
     monkeypatch.setattr(punch, "ROUND_PAUSE_S", 0.01)
@@ -349,107 +337,86 @@ async def test_a_punch_dials_no_address_of_a_victim(nursery: trio.Nursery, monke
         dialled.append(str(address))
         raise OSError("nobody is there")
 
-    for peer in (relay, ben, ada):
-        await nursery.start(peer.run)
-    await ben.connect(relay.addresses[0])
-    await ada.connect(relay.addresses[0])
-    monkeypatch.setattr(ben._puncher, "meet", trio.lowlevel.checkpoint_if_cancelled)
-    monkeypatch.setattr(ben._relay_client, "_met", lambda _: None)
-    await ada.connect((await ben.reserve(relay.peer_id)).address)
-    monkeypatch.setattr(ben._swarm, "dial_addr", note)
-    victims = [f"/ip4/127.0.0.{n}/tcp/{n}" for n in range(1, 20)] + [
-        "/dns4/x.example/tcp/1",
-        "/ip4/0.0.0.0/tcp/1",
-    ]
-    for _ in range(4):
-        stream = await ada._host.new_stream(library_id(ben.peer_id), [DCUTR])
-        raw = [Multiaddr(victim).to_bytes() for victim in reversed(victims)]
-        await write_message(stream, HolePunch(type=HolePunch.CONNECT, ObsAddrs=raw))
-        try:
-            await read_message(stream, HolePunch)
-            await write_message(stream, HolePunch(type=HolePunch.SYNC))
-        except NetworkError:
-            continue
-        await until(lambda: ben._puncher._answering == set())
+    victims = [f"/ip4/127.0.0.{n}/tcp/{n}" for n in range(1, 20)] + ["/dns4/x.example/tcp/1", "/ip4/0.0.0.0/tcp/1"]
+    raw = [Multiaddr(victim).to_bytes() for victim in reversed(victims)]
+    async with a_relay("ada", "ben", listening=("ben",)) as (relay, ada, ben):
+        monkeypatch.setattr(ben._puncher, "meet", trio.lowlevel.checkpoint_if_cancelled)
+        monkeypatch.setattr(ben._relay_client, "_met", lambda _: None)
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        monkeypatch.setattr(ben._swarm, "dial_addr", note)
+        for _ in range(4):
+            stream = await ada._host.new_stream(library_id(ben.peer_id), [DCUTR])
+            await write_message(stream, HolePunch(type=HolePunch.CONNECT, ObsAddrs=raw))
+            with suppress(NetworkError):
+                await read_message(stream, HolePunch)
+                await write_message(stream, HolePunch(type=HolePunch.SYNC))
+                await until(lambda: ben._puncher._answering == set())
     endpoints = {address.partition("/p2p/")[0] for address in dialled}
     assert 0 < len(endpoints) <= 2 * 4
     assert all(dialled.count(address) <= 2 * 3 for address in dialled)
     assert not any("dns" in address or "0.0.0.0" in address for address in dialled)
 
 
-async def test_two_peers_that_can_dial_each_other_leave_the_relay(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_two_peers_that_can_dial_each_other_leave_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """New streams take the direct path, running ones end on the relay, and then its circuit is given back."""
     monkeypatch.setattr("openledger_node.p2p.transports.libp2p.transport.HANG_UP_EVERY_S", 0.2)
-    relay = a_peer("relay", listens=True, serve_relay=True)
-    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
-    ben.handle(ECHO, echo)
     begin = trio.Event()
-    for peer in (relay, ben, ada):
-        await nursery.start(peer.run)
-    await ben.connect(relay.addresses[0])
-    meet = ben._puncher.meet
+    async with a_relay("ada", "ben", listening=("ada", "ben")) as (relay, ada, ben):
+        meet, places = ben._puncher.meet, relay._relay_places
+        assert places
 
-    async def meet_later(peer_id: PeerId) -> None:
-        await begin.wait()
-        await meet(peer_id)
+        async def meet_later(peer_id: PeerId) -> None:
+            await begin.wait()
+            await meet(peer_id)
 
-    monkeypatch.setattr(ben._puncher, "meet", meet_later)
-    await ada.connect((await ben.reserve(relay.peer_id)).address)
-    running = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-    await running.send({"n": 1})
-    await running.receive()
-    begin.set()
-    await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
-    fresh = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-    for number in range(5):
-        for messages in (running, fresh):
-            await messages.send({"n": number})
-            assert await messages.receive() == {"n": number}
-        await trio.sleep(0.15)
-    assert relay._relay_places.num_circuits() == 1  # type: ignore[union-attr]
-    await running.aclose()
-    await until(lambda: relay._relay_places.num_circuits() == 0)  # type: ignore[union-attr]
-    await fresh.send({"n": 9})
-    assert await fresh.receive() == {"n": 9}
+        monkeypatch.setattr(ben._puncher, "meet", meet_later)
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        running = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        await running.send({"n": 1})
+        await running.receive()
+        begin.set()
+        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
+        fresh = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        for number in range(5):
+            for messages in (running, fresh):
+                await messages.send({"n": number})
+                assert await messages.receive() == {"n": number}
+            await trio.sleep(0.15)
+        assert places.num_circuits() == 1
+        await running.aclose()
+        await until(lambda: places.num_circuits() == 0)
+        await fresh.send({"n": 9})
+        assert await fresh.receive() == {"n": 9}
 
 
-async def test_two_peers_that_begin_to_punch_at_once_meet(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_two_peers_that_begin_to_punch_at_once_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has asked the other one before it is asked itself. Neither may dial the other as usual."""
-    relay = a_peer("relay", listens=True, serve_relay=True)
-    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
     both_begin = trio.Event()
     num_begun = 0
 
-    def both(puncher: punch.Puncher) -> None:
-        async def wait(peer_id: PeerId) -> None:
-            nonlocal num_begun
-            num_begun += 1
-            if num_begun == 2:
-                both_begin.set()
-            await both_begin.wait()
+    async def wait_for_both(_: PeerId) -> None:
+        nonlocal num_begun
+        num_begun += 1
+        if num_begun == 2:
+            both_begin.set()
+        await both_begin.wait()
 
-        monkeypatch.setattr(puncher, "_dial_plainly", wait)
-
-    for peer in (relay, ben, ada):
-        await nursery.start(peer.run)
-        both(peer._puncher)
-    await ben.connect(relay.addresses[0])
-    await ada.connect(relay.addresses[0])
-    await until(lambda: all(peer._puncher._expected() for peer in (ada, ben)))  # the relay has said how it sees them
-    await ada.connect((await ben.reserve(relay.peer_id)).address)
-    nursery.start_soon(ada._puncher.meet, ben.peer_id)
-    await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
+    async with a_relay("ada", "ben", listening=("ada", "ben")) as (relay, ada, ben), trio.open_nursery() as nursery:
+        for peer in (ada, ben):
+            monkeypatch.setattr(peer._puncher, "_dial_plainly", wait_for_both)
+        await until(
+            lambda: all(peer._puncher._expected() for peer in (ada, ben))
+        )  # the relay has said how it sees them
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        nursery.start_soon(ada._puncher.meet, ben.peer_id)
+        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
 
 
 async def test_a_peer_that_dials_in_twice_keeps_its_internet_address_when_one_connection_ends() -> None:
     """Without an address it would pass for a peer of the relay's own choice, and have the share of no address."""
     async with a_relay("ada") as (relay, ada):
         async with trio.open_nursery() as nursery:
-            twin = a_peer("ada")
+            twin = a_peer("ada", listens=False)
             await nursery.start(twin.run)
             await twin.connect(relay.addresses[0])
             await until(lambda: len(relay._swarm.get_connections(library_id(ada.peer_id))) == 2)
@@ -470,7 +437,7 @@ async def test_a_peer_that_leaves_the_relay_during_a_punch_gets_no_connection_wi
     nursery: trio.Nursery,
 ) -> None:
     """Such connections would count in no limit, and nobody would hang up on them."""
-    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
+    ada, ben = a_peer("ada"), a_peer("ben")
     for peer in (ada, ben):
         await nursery.start(peer.run)
     await ben._puncher._dial(ada.peer_id, ada.addresses[0].partition("/p2p/")[0], False, None)

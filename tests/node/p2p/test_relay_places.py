@@ -1,5 +1,8 @@
 """Who gets a place at a relay, and who a circuit, by a clock of the test's own."""
 
+from collections.abc import Callable
+
+import pytest
 from support.peers import seed
 
 from openledger_node.p2p.budget import INBOUND_MAX
@@ -49,18 +52,21 @@ class World:
         return self.places.open(Circuit(source=PeerId(source), host=host, target=PeerId(target)))
 
 
-def test_a_stranger_with_many_ids_gets_the_share_of_one_internet_address() -> None:
+@pytest.mark.parametrize(
+    ("host_of", "share"),
+    [
+        (lambda _: "8.8.8.8", RESERVATIONS_PER_HOST_MAX),
+        (lambda number: f"8.8.8.{number}", RESERVATIONS_PER_GROUP_MAX),
+        (lambda number: f"8.8.{number}.1", RESERVATIONS_MAX // PROVIDER_PART),
+    ],
+    ids=["address", "neighbourhood", "provider"],
+)
+def test_a_stranger_with_many_ids_gets_the_share_of_one(host_of: Callable[[int], str], share: int) -> None:
     world = World()
-    refused = [world.reserve(f"sybil {number}", "8.8.8.8") for number in range(12)]
-    assert refused.count(None) == RESERVATIONS_PER_HOST_MAX
-    assert set(refused[RESERVATIONS_PER_HOST_MAX:]) == {Refusal.NO_PLACE}
+    refused = [world.reserve(f"sybil {number}", host_of(number)) for number in range(200)]
+    assert refused.count(None) == share
+    assert refused[share] is Refusal.NO_PLACE
     assert world.reserve("honest", "9.9.9.9") is None
-
-
-def test_a_neighbourhood_has_its_share_and_no_more() -> None:
-    world = World()
-    refused = [world.reserve(f"sybil {number}", f"8.8.8.{number}") for number in range(200)]
-    assert refused.count(None) == RESERVATIONS_PER_GROUP_MAX
 
 
 def test_requests_of_one_internet_address_are_few_whatever_ids_they_come_under() -> None:
@@ -77,13 +83,6 @@ def test_a_full_relay_keeps_its_promises_and_renews_them() -> None:
     assert world.reserve("home 0", "8.0.0.1") is None
     world.connected.discard(PeerId("home 1"))
     assert world.reserve("late", "9.9.9.9") is None
-
-
-def test_one_provider_has_a_quarter_of_the_places_however_many_addresses_it_has() -> None:
-    world = World()
-    refused = [world.reserve(f"sybil {number}", f"8.8.{number}.1") for number in range(200)]
-    assert refused.count(None) == RESERVATIONS_MAX // PROVIDER_PART
-    assert world.reserve("honest", "9.9.9.9") is None
 
 
 def fill(world: World) -> None:

@@ -1,8 +1,5 @@
 """A laptop that moves into another network listens there without a restart."""
 
-from collections.abc import Callable
-from random import Random
-
 import pytest
 import trio
 from support.peers import opener
@@ -10,11 +7,8 @@ from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.own_host import is_own_host
-from openledger_node.p2p.port_mapping import PortMapper
-from openledger_node.p2p.reach_watch import QUIET_LOOK_S, ReachWatch
-from openledger_node.p2p.reachability import RouterAnswer
 from openledger_node.p2p.roaming import LOOK_S, listen_where_this_machine_is
-from openledger_node.p2p.scopes import Scope, host_of
+from openledger_node.p2p.scopes import host_of
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.libp2p import addresses
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
@@ -81,31 +75,6 @@ async def test_an_address_that_cannot_be_listened_on_is_tried_again_and_named_on
     laptop.refuses = False
     await trio.sleep(LOOK_S)
     assert len(laptop.listening) == 2
-
-
-async def test_the_router_of_another_network_is_asked_for_a_port_anew(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    asked: list[dict[str, int]] = []
-
-    class Router(PortMapper):
-        def __init__(self) -> None:
-            pass
-
-        async def keep(self, *, ports: object, note: Callable[[RouterAnswer], None]) -> None:
-            asked.append(dict(ports))  # type: ignore[call-overload]  # it is a mapping
-            await trio.sleep_forever()
-
-    laptop = Laptop()
-    watch = ReachWatch(
-        laptop, network="net", scope=Scope.INTERNET, points=(), known=list, random=Random(1), mapper=Router()
-    )
-    await nursery.start(laptop.run)
-    nursery.start_soon(watch.run)
-    await trio.sleep(100)
-    await laptop.listen_also(f"/ip4/{SECOND}/tcp/4120")
-    await trio.sleep(2 * QUIET_LOOK_S)
-    assert asked == [{FIRST: 4120}, {FIRST: 4120, SECOND: 4120}]
 
 
 async def test_a_node_is_reached_where_it_has_moved_to_and_no_more_where_it_was(
