@@ -1,7 +1,7 @@
 """Operators who hold the rows of a Datanet, honest or not, and one who pulls them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from openledger_node.datanets.version import DatanetVersion, make_version, write
 from openledger_node.errors import NetworkError
 from openledger_node.home import Home
 from openledger_node.keystore import WALLET, ensure_node_password, import_account
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.network.row_pull import DatanetRows, NearPeer
 from openledger_node.p2p.rows_fetch import RowsLimits
 from openledger_node.p2p.streams import MessageStream
@@ -77,16 +77,13 @@ class RowWorld:
 
     def publish(self, rows: Sequence[Row] = CONTRIBUTED, *, number: int = 1) -> DatanetVersion:
         """Publish a version of `lake` on the chain."""
-        version = make_version("lake", str(number), rows, ACCOUNTS)
         if number == 1:
             self.tell("DatanetCreated", id=LAKE_ID, owner=OWNER.address, name="lake", licence="CC-BY-4.0")
-        self.tell(
-            "DatanetVersion",
-            id=LAKE_ID,
-            version=number,
-            rowsRoot=version.rows_root,
-            contributorsRoot=version.contributors_root,
-        )
+        return self.tell_version(make_version("lake", str(number), rows, ACCOUNTS))
+
+    def tell_version(self, version: DatanetVersion) -> DatanetVersion:
+        roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
+        self.tell("DatanetVersion", id=LAKE_ID, version=int(version.version), **roots)
         return version
 
     def own(self, home: Home, rows: Sequence[Row] = CONTRIBUTED) -> DatanetVersion:
@@ -103,10 +100,7 @@ class RowWorld:
 
     def rows(self, name: str, home: Home, *, limits: RowsLimits | None = None) -> DatanetRows:
         """The exchange of rows of a named operator."""
-        session: Any = SimpleNamespace(
-            network=SimpleNamespace(network=NETWORK),
-            ledger=self.ledger,
-        )
+        session: Any = SimpleNamespace(network=SimpleNamespace(network=NETWORK), ledger=self.ledger)
 
         async def find(_: str) -> list[NearPeer]:
             return [NearPeer(peer_id=each) for each in self.providers]
@@ -154,23 +148,6 @@ class RowWorld:
         home = self.home(name)
         write_published(home, LAKE_ID, version)
         write_canonical(rows_file(home, LAKE_ID, version.rows_root), rows)
-        keep_pulled(
-            home,
-            PulledVersion(
-                id=LAKE_ID,
-                name="lake",
-                version=int(version.version),
-                rows_root=version.rows_root,
-                num_rows=len(rows),
-                licence="CC-BY-4.0",
-            ),
-        )
+        pulled = {"name": "lake", "num_rows": len(rows), "licence": "CC-BY-4.0", "rows_root": version.rows_root}
+        keep_pulled(home, PulledVersion(id=LAKE_ID, version=int(version.version), **pulled))  # type: ignore[arg-type]
         return home
-
-
-@asynccontextmanager
-async def open_row_world(root: Path) -> AsyncIterator[RowWorld]:
-    with closing(open_ledger(root / "ledger.db")) as ledger:
-        async with trio.open_nursery() as nursery:
-            yield RowWorld(root, nursery, ledger)
-            nursery.cancel_scope.cancel()

@@ -5,27 +5,13 @@ from dataclasses import replace
 import pytest
 import trio
 
-from openledger_node.chain.clients.evm import KEEP_ALIVE_S
-from openledger_node.config_tables import ChainConfig
+from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
 from openledger_node.network.service import BUSY_S, ChainPace
 from openledger_node.settlement.session import Waits
 from openledger_protocol.epoch import Windows
 
 DAY_S = 86_400
-PUBLIC = Windows(
-    epoch_s=DAY_S,
-    propose_s=3 * DAY_S,
-    window_s=3_600,
-    redraw_blocks=256,
-    contest_s=2 * DAY_S,
-    judge_s=14 * DAY_S,
-    pause_max_s=7 * DAY_S,
-    pause_gap_s=30 * DAY_S,
-    unbonding_s=16 * DAY_S,
-    withdraw_delay_min_s=DAY_S,
-    withdraw_delay_max_s=30 * DAY_S,
-    withdraw_period_s=7 * DAY_S,
-)
+PUBLIC = replace(DEVELOPMENT_WINDOWS, contest_s=2 * DAY_S, withdraw_delay_min_s=DAY_S)
 
 
 async def waited_s(pace: ChainPace, waits_for: Waits) -> float:
@@ -38,12 +24,11 @@ async def waited_s(pace: ChainPace, waits_for: Waits) -> float:
     ("windows", "idle_poll_s", "idle_s", "earned_s"),
     [
         (PUBLIC, 60.0, 60.0, 60.0),
-        (PUBLIC, 5.0, 5.0, 5.0),
         (replace(PUBLIC, contest_s=120), 60.0, 20.0, 20.0),
         (replace(PUBLIC, withdraw_delay_min_s=60), 60.0, 60.0, 10.0),
         (replace(PUBLIC, withdraw_delay_min_s=6, contest_s=6), 60.0, BUSY_S, BUSY_S),
     ],
-    ids=["a public chain", "as set", "short contests", "short withdrawals", "never faster than a busy node"],
+    ids=["a public chain", "short contests", "short withdrawals", "never faster than a busy node"],
 )
 async def test_an_idle_node_looks_as_seldom_as_its_deadlines_allow(
     autojump_clock: trio.testing.MockClock, windows: Windows, idle_poll_s: float, idle_s: float, earned_s: float
@@ -67,16 +52,5 @@ async def test_a_node_that_sends_something_from_any_thread_looks_soon(
         nursery.start_soon(send_later)
         assert await waited_s(pace, "nothing") == pytest.approx(20, abs=1)
     assert await waited_s(pace, "nothing") == pytest.approx(60)
-
-
-async def test_what_was_sent_during_a_look_is_looked_for_at_a_busy_pace(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pace = ChainPace(PUBLIC, is_development=False, idle_poll_s=60.0)
     pace.hurry()
-    assert await waited_s(pace, "nothing") == pytest.approx(BUSY_S)
-
-
-def test_an_idle_node_asks_again_before_the_connection_to_its_endpoint_ends() -> None:
-    """A load balancer that closes idle connections after a minute would else close it as the next request leaves."""
-    assert ChainConfig().idle_poll_s < KEEP_ALIVE_S < 60
+    assert await waited_s(pace, "nothing") == pytest.approx(BUSY_S), "what was sent during a look"

@@ -7,10 +7,9 @@ from support.chain_world.seller import LAKE, VERSION, Seller
 from support.contributors import ADA, BEN, TREASURY
 
 from openledger_node.datanets.version import version_file, write_published
-from openledger_node.keystore import ensure_development_wallet
 from openledger_node.models.adapters import Adapter
 from openledger_protocol.constants import PPM
-from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnknownModelError
+from openledger_protocol.errors import AdapterRefusedError, UnknownModelError
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
@@ -92,20 +91,3 @@ async def test_a_version_that_was_never_published_names_nobody(seller: Seller, a
     file.write_text(file.read_text().replace(ADA, BEN))
     with pytest.raises(AdapterRefusedError, match=r"was never published|is damaged"):
         await seller.ask("hello", model="lake")
-
-
-@pytest.mark.parametrize(
-    ("question", "arguments", "message"),
-    [
-        ("riches", {}, "no question is called 'riches'"),
-        ("plan", {"verb": "steal", "arguments": {}}, "no command 'steal' can be planned"),
-        ("plan", {"verb": "stake add", "arguments": {"amount_wei": 5}}, "an amount is a decimal text of wei, not 5"),
-    ],
-)
-async def test_a_wrong_question_says_what_is_wrong(
-    seller: Seller, question: str, arguments: dict[str, object], message: str
-) -> None:
-    ensure_development_wallet(seller.home, seller.world.node.network.network)
-    with pytest.raises(MalformedError) as refusal:
-        seller.questions.answer(question, arguments)
-    assert message in str(refusal.value)

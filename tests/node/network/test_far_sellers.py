@@ -1,18 +1,17 @@
 """Sellers that a node has not heard of, found by their provider records, over the memory network."""
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
 from itertools import count, islice
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import trio
 from support.market_world.seller import signed_ad
 from support.market_world.terms import BASE, NETWORK, now_s, peer_id_of, seed_of, word
-from trio.testing import MockClock
 
 from openledger_node.ledger.events import EventRows
 from openledger_node.ledger.ledger import open_ledger
@@ -33,28 +32,23 @@ from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 from openledger_protocol.wire.ads import ads_protocol, bucket_of
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 OTHER_BASE = Digest(word("another base"))
 LORA, OTHER = AdapterId(word("lora")), AdapterId(word("other"))
 SETTLED_S = 15.0
 
 
-@dataclass(frozen=True)
-class Registered:
-    """An event of the registry."""
-
-    arguments: dict[str, str]
-
-
-@dataclass
 class Events:
     """The registry's events as the ledger has them."""
 
-    ids: list[str] = field(default_factory=lambda: [LORA, OTHER])
+    def __init__(self) -> None:
+        self.ids: list[str] = [LORA, OTHER]
 
-    def find(self, name: str, arguments: dict[str, str] | None = None) -> list[Registered]:
+    def find(self, name: str, arguments: dict[str, str] | None = None) -> list[SimpleNamespace]:
         assert name == "AdapterRegistered"
         wanted = (arguments or {}).get("adapterId")
-        return [Registered({"adapterId": each}) for each in self.ids if wanted in (None, each)]
+        return [SimpleNamespace(arguments={"adapterId": each}) for each in self.ids if wanted in (None, each)]
 
 
 class World:
@@ -125,104 +119,90 @@ class World:
         return peer
 
 
-@asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
+@pytest.fixture
+async def world(nursery: trio.Nursery, tmp_path: Path) -> AsyncIterator[World]:
     with ExitStack() as ledgers:
-        async with trio.open_nursery() as nursery:
-            world = World(nursery, ledgers, folder)
-            await world.begin()
-            yield world
-            nursery.cancel_scope.cancel()
+        opened = World(nursery, ledgers, tmp_path)
+        await opened.begin()
+        yield opened
 
 
-async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
-    async with a_world(tmp_path) as world:
-        ada = await world.add_seller("ada", LORA, OTHER)
-        await trio.sleep(SETTLED_S)
-        with pytest.raises(UnknownModelError):
-            world.board.resolve(LORA)
-        await world.far.look_for(LORA)
-        assert world.board.resolve(LORA).adapter == LORA
-        assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [ada.peer_id]
-        await world.far.look_for(LORA)
-        assert world.num_asked == 1, "a seller that is known is not looked for"
+async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(world: World) -> None:
+    ada = await world.add_seller("ada", LORA, OTHER)
+    await trio.sleep(SETTLED_S)
+    with pytest.raises(UnknownModelError):
+        world.board.resolve(LORA)
+    await world.far.look_for(LORA)
+    assert world.board.resolve(LORA).adapter == LORA
+    assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [ada.peer_id]
+    await world.far.look_for(LORA)
+    assert world.num_asked == 1, "a seller that is known is not looked for"
 
 
-async def test_a_seller_tells_its_own_advertisement_and_no_other(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_seller_tells_its_own_advertisement_and_no_other(world: World) -> None:
     """It has heard of more sellers in its own bucket than an answer had, and sells another base."""
-    async with a_world(tmp_path) as world:
-        ada = await world.add_seller("ada", LORA, base=OTHER_BASE)
-        bucket = bucket_of(ada.peer_id)
-        names = (str(number) for number in count())
-        crowd = [name for name in islice(names, 9_000) if bucket_of(peer_id_of(name)) == bucket][:20]
-        assert len(crowd) == 20
-        for name in crowd:
-            assert world.boards["ada"].learn(signed_ad(name, base=OTHER_BASE))
-        await trio.sleep(SETTLED_S)
-        await world.far.look_for(LORA)
-        assert [ad.peer_id for ad in world.board.live()] == [ada.peer_id]
-        assert [ad.peer_id for ad in world.board.offers(OTHER_BASE, LORA)] == [ada.peer_id]
+    ada = await world.add_seller("ada", LORA, base=OTHER_BASE)
+    bucket = bucket_of(ada.peer_id)
+    names = (str(number) for number in count())
+    crowd = [name for name in islice(names, 9_000) if bucket_of(peer_id_of(name)) == bucket][:20]
+    assert len(crowd) == 20
+    for name in crowd:
+        assert world.boards["ada"].learn(signed_ad(name, base=OTHER_BASE))
+    await trio.sleep(SETTLED_S)
+    await world.far.look_for(LORA)
+    assert [ad.peer_id for ad in world.board.live()] == [ada.peer_id]
+    assert [ad.peer_id for ad in world.board.offers(OTHER_BASE, LORA)] == [ada.peer_id]
 
 
-async def test_a_short_id_is_completed_by_the_registry(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add_seller("ada", LORA)
-        await trio.sleep(SETTLED_S)
-        short = f"harbour@{LORA[2:10]}"
-        world.events.ids = [OTHER]
-        await world.far.look_for(short)
-        await world.far.look_for(LORA)
-        assert world.num_asked == 0, "an adapter that is not registered is sold by nobody"
-        world.events.ids = [OTHER, LORA]
-        await world.far.look_for(f"fake:{short}")
-        assert world.board.resolve(short).adapter == LORA
-        assert world.board.resolve("harbour").adapter == LORA
+async def test_a_short_id_is_completed_by_the_registry(world: World) -> None:
+    await world.add_seller("ada", LORA)
+    await trio.sleep(SETTLED_S)
+    short = f"harbour@{LORA[2:10]}"
+    world.events.ids = [OTHER]
+    await world.far.look_for(short)
+    await world.far.look_for(LORA)
+    assert world.num_asked == 0, "an adapter that is not registered is sold by nobody"
+    world.events.ids = [OTHER, LORA]
+    await world.far.look_for(f"fake:{short}")
+    assert world.board.resolve(short).adapter == LORA
+    assert world.board.resolve("harbour").adapter == LORA
 
 
-@pytest.mark.parametrize("name", ["harbour", "harbour@zzzzzzzz", "harbour@1234", BASE_ONLY, "", word("made up")])
-async def test_a_name_without_a_registered_id_asks_nobody(
-    tmp_path: Path, autojump_clock: MockClock, name: str
-) -> None:
-    async with a_world(tmp_path) as world:
-        await world.far.look_for(name)
-        assert not world.far._lookup._results
+@pytest.mark.parametrize("name", ["harbour", "harbour@1234", BASE_ONLY, word("made up")])
+async def test_a_name_without_a_registered_id_asks_nobody(world: World, name: str) -> None:
+    await world.far.look_for(name)
+    assert not world.far._lookup._results
 
 
 async def test_providers_that_sell_nothing_or_are_gone_hide_no_seller(
-    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with a_world(tmp_path) as world:
-        for number in range(5):
-            await world.add_seller(f"mute {number}", LORA, advertises=False)
-        gone = [await world.add_seller(f"gone {number}", LORA) for number in range(2)]
-        await world.add_seller("ada", LORA)
-        await trio.sleep(SETTLED_S)
-        assert len(world.store.find(LORA)) == 8
-        for peer in gone:
-            peer._nursery = None  # nobody answers at its address any more
-        began_s = trio.current_time()
-        await world.far.look_for(LORA)
-        assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [peer_id_of("ada")]
-        assert trio.current_time() - began_s <= far_sellers.ASK_S + 1
+    for number in range(5):
+        await world.add_seller(f"mute {number}", LORA, advertises=False)
+    gone = [await world.add_seller(f"gone {number}", LORA) for number in range(2)]
+    await world.add_seller("ada", LORA)
+    await trio.sleep(SETTLED_S)
+    assert len(world.store.find(LORA)) == 8
+    for peer in gone:
+        peer._nursery = None  # nobody answers at its address any more
+    began_s = trio.current_time()
+    await world.far.look_for(LORA)
+    assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [peer_id_of("ada")]
+    assert trio.current_time() - began_s <= far_sellers.ASK_S + 1
 
 
-async def test_files_are_offered_by_those_who_advertise_and_by_those_who_have_a_record(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
-    async with a_world(tmp_path) as world:
-        await world.add_seller("ada", LORA)
-        await world.add_seller("ben", LORA)
-        await trio.sleep(SETTLED_S)
-        adapter, copies = await world.far.copies(LORA)
-        assert (adapter, copies.keys()) == (LORA, {peer_id_of("ada"), peer_id_of("ben")})
-        assert all(copy.addresses for copy in copies.values())
-        offered = (OfferedAdapter(id=LORA, name="harbour"),)
-        assert world.board.receive(peer_id_of("cyd"), signed_ad("cyd", warm=offered))
-        adapter, copies = await world.far.copies("harbour")
-        assert (adapter, len(copies)) == (LORA, 3)
-        with pytest.raises(UnknownModelError, match="base model"):
-            await world.far.copies("fake")
-        with pytest.raises(UnknownModelError):
-            await world.far.copies(OTHER)
+async def test_files_are_offered_by_those_who_advertise_and_by_those_who_have_a_record(world: World) -> None:
+    await world.add_seller("ada", LORA)
+    await world.add_seller("ben", LORA)
+    await trio.sleep(SETTLED_S)
+    adapter, copies = await world.far.copies(LORA)
+    assert (adapter, copies.keys()) == (LORA, {peer_id_of("ada"), peer_id_of("ben")})
+    assert all(copy.addresses for copy in copies.values())
+    offered = (OfferedAdapter(id=LORA, name="harbour"),)
+    assert world.board.receive(peer_id_of("cyd"), signed_ad("cyd", warm=offered))
+    adapter, copies = await world.far.copies("harbour")
+    assert (adapter, len(copies)) == (LORA, 3)
+    with pytest.raises(UnknownModelError, match="base model"):
+        await world.far.copies("fake")
+    with pytest.raises(UnknownModelError):
+        await world.far.copies(OTHER)

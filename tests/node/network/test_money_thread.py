@@ -32,16 +32,8 @@ async def test_money_does_not_wait_for_a_slow_question(slow: str) -> None:
     """
     network: Any = SimpleNamespace(network=object(), devnet=object(), why_none=None, network_id="net")
     nothing: Any = None
-    service = NetworkService(
-        nothing,
-        nothing,
-        network,
-        serving=nothing,
-        engine=nothing,
-        tokenizer=nothing,
-        ledger=nothing,
-        tell=print,
-    )
+    parts: Any = dict.fromkeys(("serving", "engine", "tokenizer", "ledger"))
+    service = NetworkService(nothing, nothing, network, tell=print, **parts)
     queries: Any = Queries(slow)
     service._queries = queries
     service._ready.set()

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,20 +14,13 @@ from support.market_world.terms import BASE, NETWORK, NOW_S, TERMS, peer_id_of, 
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.market.board import AdTable
 from openledger_node.market.worth import Worth
-from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network.buying import Buying
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, SamplingParams
 from openledger_protocol.primitives import AdapterId, RequestId, Wei
-
-
-@dataclass
-class Here:
-    """This node as `Buying` sees it."""
-
-    base: Base
 
 
 def warm(name: str, of: str) -> tuple[OfferedAdapter, ...]:
@@ -45,7 +39,7 @@ def buying(tmp_path: Path) -> Iterator[Buying]:
         }
         for name, offer in offers.items():
             assert board.receive(peer_id_of(name), signed_ad(name, **offer)), board.why_refused
-        yield Buying(None, board, Here(replace(FAKE_BASE, digest=BASE)), None)  # type: ignore[arg-type]  # nothing is bought
+        yield Buying(None, board, SimpleNamespace(base=replace(FAKE_BASE, digest=BASE)), None)  # type: ignore[arg-type]  # nothing is bought
 
 
 def test_each_model_has_its_cheapest_terms_and_longest_context(buying: Buying) -> None:
@@ -71,18 +65,14 @@ def test_offers_without_a_bond_are_no_prices_and_unread_ones_give_way_to_bonded_
     assert buying.models() == []
 
 
-def test_a_model_is_found_by_every_name_of_a_request(buying: Buying) -> None:
-    assert buying.find_model("fake:harbour").terms == priced(TERMS, 3)
-    assert buying.find_model("fake").parent is None
-    with pytest.raises(UnknownModelError, match="several adapters"):
-        buying.find_model("ferry")
-
-
 def test_a_request_for_a_model_that_nobody_offers_is_remembered_as_wanted(buying: Buying) -> None:
     request = InferenceRequest(
         request_id=RequestId(word("r")), model="island", prompt="hello", sampling=SamplingParams(max_tokens=4, seed=1)
     )
     with pytest.raises(UnknownModelError):
         buying.resolve(request)
-    buying.resolve(replace(request, model="harbour"))
+    for name in ("harbour", "fake:harbour", "fake"):
+        buying.resolve(replace(request, model=name))
+    with pytest.raises(UnknownModelError, match="several adapters"):
+        buying.find_model("ferry")
     assert [(each.key, each.count) for each in buying.wanted.day()] == [("island", 1)]

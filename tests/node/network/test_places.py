@@ -1,8 +1,8 @@
 """Places that a node keeps for peers that dial in: for those it has met, sellers with a bond, and payers."""
 
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from support.market_world.seller import signed_ad
@@ -18,14 +18,6 @@ from openledger_node.p2p.transports.libp2p import Libp2pTransport
 from openledger_protocol.primitives import Wei
 
 
-@dataclass
-class OneNetwork:
-    """A network as its file describes it."""
-
-    network: str = NETWORK
-    bootstrap: tuple[str, ...] = ()
-
-
 def test_a_seller_with_a_bond_and_a_peer_that_pays_get_a_reserved_place_and_a_stranger_none(tmp_path: Path) -> None:
     transport = opener("libp2p")("me")
     assert isinstance(transport, Libp2pTransport)
@@ -33,7 +25,7 @@ def test_a_seller_with_a_bond_and_a_peer_that_pays_get_a_reserved_place_and_a_st
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         ads = AdTable(NETWORK, lambda: NOW_S, ledger.peers)
         ads.worth_of = lambda ad: Worth(bonded_wei=bonds.get(ad.peer_id))  # type: ignore[call-overload]  # a peer id
-        network: Any = OneNetwork()
+        network: Any = SimpleNamespace(network=NETWORK, bootstrap=())
         open_connections(Home(tmp_path), network, transport, ads, lambda peer_id: peer_id == peer_id_of("payer"))
         for name in ("bonded", "poor", "unread"):
             assert ads.learn(signed_ad(name)), ads.why_refused

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.contributors import ADA, CONTRIBUTED, key_of
@@ -76,12 +77,23 @@ async def test_a_forged_version_is_left_for_a_true_one(swarm: Swarm, adapter: Ad
     assert (set(fetched.dropped), fetched.missing_versions) == ({ANN}, {})
 
 
-async def test_a_version_that_the_chain_does_not_know_is_not_written(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN)
-    fetched = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
-    assert not published_file(swarm.ours, LAKE.id, LAKE.rows_root).exists()
-    assert "was never published on this network" in fetched.missing_versions[PATH]
+@pytest.mark.parametrize(
+    ("version", "options", "why"),
+    [
+        (VERSION, {"is_published": lambda *_: False}, "was never published on this network"),
+        (VERSION, {"limits": FetchLimits(version_bytes_max=9)}, "has more than 9 bytes"),
+        (make_version("lake", "1", CONTRIBUTED[:1], {"ben": ADA}), {}, "is not the version that the adapter was"),
+    ],
+    ids=["unknown to the chain", "too large", "of other rows"],
+)
+async def test_a_version_that_is_unknown_or_wrong_is_not_written(
+    swarm: Swarm, adapter: Adapter, version: DatanetVersion, options: dict[str, Any], why: str
+) -> None:
+    await swarm.add(ANN, partial(instead, version))
+    fetched = await swarm.fetch(adapter.id, ANN, **options)
+    assert why in fetched.missing_versions[PATH]
     assert fetched.adapter.id == adapter.id
+    assert not published_file(swarm.ours, LAKE.id, LAKE.rows_root).exists()
 
 
 async def test_a_second_pull_brings_only_the_versions_that_the_first_one_missed(
@@ -142,12 +154,6 @@ async def test_a_version_that_was_made_here_is_not_asked_for(swarm: Swarm, adapt
     assert not any(isinstance(question, GetChunk) and question.path == PATH for question in swarm.asked[ANN])
 
 
-async def test_a_version_of_other_rows_is_not_written(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN, partial(instead, make_version("lake", "1", CONTRIBUTED[:1], {"ben": ADA})))
-    fetched = await swarm.fetch(adapter.id, ANN)
-    assert "is not the version that the adapter was trained on" in fetched.missing_versions[PATH]
-
-
 @pytest.mark.parametrize("content", ["", "{}", "true"])
 async def test_a_version_here_that_is_damaged_or_unpublished_gives_way_to_the_chains(
     swarm: Swarm, adapter: Adapter, content: str
@@ -169,9 +175,3 @@ async def test_strangers_may_give_their_datanets_the_same_name(swarm: Swarm, ada
     assert fetched.missing_versions == {}
     assert read_version(swarm.ours, "lake", "1") == ours
     assert read_published(swarm.ours, LAKE) == VERSION
-
-
-async def test_a_version_too_large_is_not_taken(swarm: Swarm, adapter: Adapter) -> None:
-    await swarm.add(ANN)
-    fetched = await swarm.fetch(adapter.id, ANN, limits=FetchLimits(version_bytes_max=9))
-    assert "has more than 9 bytes" in fetched.missing_versions[PATH]

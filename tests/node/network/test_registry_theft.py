@@ -1,5 +1,6 @@
 """Attempts to be paid for an adapter that others taught: by its entry on the chain, against its manifest."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -28,14 +29,21 @@ OTHER_ROWS = Digest("0x" + "99" * 32)
 OPEN = 10**18
 
 
+def publish(
+    world: World, datanet: DatanetId, *, rows_root: Digest = VERSION.rows_root, by: NetworkSession | None = None
+) -> None:
+    """Publish rows under a Datanet, with the contributors of the true version."""
+    roots = {"rows_root": rows_root, "contributors_root": VERSION.contributors_root}
+    world.act(PublishDatanet(datanet_id=datanet, **roots), by=by)
+
+
 def copy_datanet(world: World, thief: NetworkSession, *, rows_root: Digest = OTHER_ROWS) -> DatanetId:
     """The thief's Datanet: the same name as the victim's, the largest share for its owner."""
     wallet = thief.accounts.wallet
     copy = datanet_id(wallet, "lake")
     world.act(CreateDatanet(name="lake", treasury=wallet, owner_ppm=PPM // 2, licence="stolen"), by=thief)
     world.run(lambda: world.node.deployment.datanet(copy))
-    roots = {"rows_root": rows_root, "contributors_root": VERSION.contributors_root}
-    world.act(PublishDatanet(datanet_id=copy, **roots), by=thief)
+    publish(world, copy, rows_root=rows_root, by=thief)
     world.run(lambda: world.node.ledger.events.find("DatanetVersion", {"id": copy}))
     return copy
 
@@ -78,10 +86,7 @@ async def test_an_entry_that_names_other_datanets_than_the_manifest_is_not_sold(
     """F: the maker itself leaves out the contributors; the receipt would still name them."""
     world = seller.world
     adapter = seller.train()
-    theirs = world.create_datanet()
-    world.act(
-        PublishDatanet(datanet_id=theirs, rows_root=VERSION.rows_root, contributors_root=VERSION.contributors_root)
-    )
+    publish(world, world.create_datanet())
     copy = copy_datanet(world, world.payer)
     assert register(world, world.node, adapter, copy) == adapter.id
     with pytest.raises(AdapterRefusedError, match=f"in its Datanets and weights: {copy} with 1,000,000 ppm on the"):
@@ -100,13 +105,7 @@ async def test_a_receipt_of_an_entry_that_differs_fails_its_check(seller: Seller
     copy = datanet_id(world.payer.accounts.wallet, "lake")
     entry = world.node.deployment.entry(adapter.id)
     assert entry is not None
-    forged = RegistryEntry(
-        owner=entry.owner,
-        base=entry.base,
-        artifact=entry.artifact,
-        index_root=entry.index_root,
-        datanets=((copy, PPM),),
-    )
+    forged = replace(entry, datanets=((copy, PPM),))
     world.node.deployment.entry = lambda _: forged  # type: ignore[method-assign]
     checks = seller.questions.answer("verify", {"receipt": bought.digest})["checks"]
     (found,) = [check for check in checks if check["what"] == "registry"]
@@ -118,7 +117,7 @@ async def test_rows_that_were_published_under_another_datanet_are_not_sold(selle
     world = seller.world
     adapter = seller.train()
     mine = world.create_datanet()  # the manifest's, which publishes other rows
-    world.act(PublishDatanet(datanet_id=mine, rows_root=OTHER_ROWS, contributors_root=VERSION.contributors_root))
+    publish(world, mine, rows_root=OTHER_ROWS)
     register(world, world.node, adapter, mine)
     with pytest.raises(AdapterRefusedError, match="can't be used: the local rows with these contributors"):
         await seller.ask(QUESTION, model="lake")
@@ -133,9 +132,7 @@ async def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_neve
     world.run(lambda: payer.watcher.head)
     mine = world.create_datanet()
     assert not late(mine, VERSION)
-    world.act(
-        PublishDatanet(datanet_id=mine, rows_root=VERSION.rows_root, contributors_root=VERSION.contributors_root)
-    )
+    publish(world, mine)
     world.wait(1)
     assert not is_published(payer.ledger.events, mine, VERSION)
     assert late(mine, VERSION)
