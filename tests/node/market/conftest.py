@@ -1,12 +1,19 @@
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.market_world.terms import NOW_S, TERMS, priced, wallet_of
 from support.offers import BID
+from support.peft_folders import write_adapter
 
+from openledger_node.home import Home
 from openledger_node.market.calls import ReceivedBid
+from openledger_node.models.adapters import Adapter, add_adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
+from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import Address
 
 
@@ -35,3 +42,12 @@ def received_bid(
         at_s=at_s,
         round_trip_ms=round_trip_ms,
     )
+
+
+def share_harbour(root: Path) -> Adapter:
+    """Put an adapter that has an owner into the library of the seller `with`."""
+    source = write_adapter(root / "source" / "harbour")
+    made = add_adapter(Home(root / "made"), source, FAKE_BASE)
+    manifest = replace(made.manifest, owner=Address("0x" + "7" * 40))
+    (source / "adapter.json").write_text(json.dumps(to_plain(manifest)))
+    return add_adapter(Home(root / "with"), source, FAKE_BASE)

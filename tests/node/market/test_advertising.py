@@ -1,5 +1,6 @@
 """A node says what it offers, in time and on change, on the topic of its base, and newcomers are told of all."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -45,12 +46,26 @@ from openledger_protocol.wire.ads import (
 )
 from openledger_protocol.wire.inference import ErrorMessage
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 HARBOUR = AdapterId(word("harbour"))
+Pair = tuple[Node, Node]
 
 
-async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    async with open_nodes(tmp_path, "a") as nodes:
+        yield nodes["a"]
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two nodes that are connected."""
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        yield nodes["a"], nodes["b"]
+
+
+async def test_nodes_in_a_row_hear_of_each_other_within_seconds(tmp_path: Path) -> None:
     async with open_nodes(tmp_path, "a", "b", "c") as nodes:
         await trio.sleep(11)
         ids = {node.transport.peer_id for node in nodes.values()}
@@ -59,59 +74,49 @@ async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
     assert set(kept) == ids
 
 
-async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs_out(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        await trio.sleep(3)
-        seqs = set()
-        for _ in range(120):
-            await trio.sleep(10)
-            (ad,) = nodes["b"].board.live()
-            seqs.add(ad.seq)
+async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs_out(pair: Pair) -> None:
+    _, b = pair
+    await trio.sleep(3)
+    seqs = set()
+    for _ in range(120):
+        await trio.sleep(10)
+        (ad,) = b.board.live()
+        seqs.add(ad.seq)
     assert 2 <= len(seqs) <= 3  # one in 600 s
 
 
-async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        a, b = nodes["a"], nodes["b"]
-        await trio.sleep(25)
-        assert a.offer is not None
-        a.offer = replace(a.offer, warm=(OfferedAdapter(id=HARBOUR, name="harbour"),))
-        await trio.sleep(2)
-        assert b.board.resolve("harbour").adapter == HARBOUR
-        for number in range(2, 7):
-            a.offer = replace(a.offer, terms=priced(TERMS, number))
-            await trio.sleep(1)
-        a.offer = replace(a.offer, serves=False)
-        await trio.sleep(25)
-        (ad,) = b.board.live()
-        assert (ad.serves, ad.terms) == (False, priced(TERMS, 6))
-        assert "more often" not in (b.board.why_refused or "")
+async def test_a_change_is_said_at_once_and_many_changes_a_little_later(pair: Pair) -> None:
+    a, b = pair
+    await trio.sleep(25)
+    assert a.offer is not None
+    a.offer = replace(a.offer, warm=(OfferedAdapter(id=HARBOUR, name="harbour"),))
+    await trio.sleep(2)
+    assert b.board.resolve("harbour").adapter == HARBOUR
+    for number in range(2, 7):
+        a.offer = replace(a.offer, terms=priced(TERMS, number))
+        await trio.sleep(1)
+    a.offer = replace(a.offer, serves=False)
+    await trio.sleep(25)
+    (ad,) = b.board.live()
+    assert (ad.serves, ad.terms) == (False, priced(TERMS, 6))
+    assert "more often" not in (b.board.why_refused or "")
 
 
-async def test_a_node_that_stops_says_so_before_its_next_look_and_only_once(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        a, b = nodes["a"], nodes["b"]
-        await trio.sleep(25)
-        (before,) = b.board.live()
-        assert a.offer is not None
-        a.offer = replace(a.offer, serves=False)
-        await a.advertiser.say_goodbye()
-        (goodbye,) = b.board.live()
-        assert (before.serves, goodbye.serves) == (True, False)
-        await a.advertiser.say_goodbye()
-        await trio.sleep(5)
-        assert b.board.live() == [goodbye]
+async def test_a_node_that_stops_says_so_before_its_next_look_and_only_once(pair: Pair) -> None:
+    a, b = pair
+    await trio.sleep(25)
+    (before,) = b.board.live()
+    assert a.offer is not None
+    a.offer = replace(a.offer, serves=False)
+    await a.advertiser.say_goodbye()
+    (goodbye,) = b.board.live()
+    assert (before.serves, goodbye.serves) == (True, False)
+    await a.advertiser.say_goodbye()
+    await trio.sleep(5)
+    assert b.board.live() == [goodbye]
 
 
-async def test_a_sequence_grows_though_the_clock_was_set_back(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_sequence_grows_though_the_clock_was_set_back(tmp_path: Path) -> None:
     async with open_nodes(tmp_path, "a", clock_s=20) as nodes:
         await trio.sleep(2)
         first = _own(nodes["a"])
@@ -126,77 +131,54 @@ def _own(node: Node, at_s: int | None = None):  # type: ignore[no-untyped-def]
     return open_advertisement(node.advertiser.own.content, network=NETWORK, now_s=at_s or int(now_s()), seq_last=None)
 
 
-async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(pair: Pair) -> None:
+    a, b = pair
     many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"adapter-{n}-{'x' * 40}") for n in range(40))
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        a, b = nodes["a"], nodes["b"]
-        assert a.offer is not None
-        a.offer = replace(a.offer, warm=many, cold=tuple(one.id for one in many))
-        await trio.sleep(30)
-        (ad,) = b.board.live()
-        assert 1 < len(ad.warm) < 16
-        assert len(b.board.offers(BASE, many[-1].id)) == 1
+    assert a.offer is not None
+    a.offer = replace(a.offer, warm=many, cold=tuple(one.id for one in many))
+    await trio.sleep(30)
+    (ad,) = b.board.live()
+    assert 1 < len(ad.warm) < 16
+    assert len(b.board.offers(BASE, many[-1].id)) == 1
 
 
 # ---- newcomers, and who asks too much
 
 
-async def test_a_newcomer_is_told_of_all_at_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        for name in ("x", "y"):
-            assert nodes["a"].board.learn(signed_ad(name, at_s=now_s()))
-        await trio.sleep(2)
-        (told,) = await ask(nodes["a"], GetAds(base=BASE))
-        assert isinstance(told, Ads)
-        own = nodes["a"].advertiser.own
-        assert own
-        assert own.content in told.ads
-        assert len(told.ads) == 3
-        (few,) = await ask(nodes["a"], GetAds(base=BASE, count_max=1))
-        assert isinstance(few, Ads)
-        assert few.ads == told.ads[:1]
+async def test_a_newcomer_is_told_of_all_at_once(node: Node) -> None:
+    for name in ("x", "y"):
+        assert node.board.learn(signed_ad(name, at_s=now_s()))
+    await trio.sleep(2)
+    (told,) = await ask(node, GetAds(base=BASE))
+    assert isinstance(told, Ads)
+    own = node.advertiser.own
+    assert own
+    assert own.content in told.ads
+    assert len(told.ads) == 3
+    (few,) = await ask(node, GetAds(base=BASE, count_max=1))
+    assert isinstance(few, Ads)
+    assert few.ads == told.ads[:1]
 
 
-async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        stream = await MemoryTransport(nodes["a"].transport._network, peer_id_of("x")).open_stream(
-            nodes["a"].transport.peer_id, ADS
-        )
-        async with stream:
-            messages = messages_of(stream)
-            await messages.send(encode(GetAds(base=BASE)))
-            await messages.receive()
-            await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s()), signed_ad("y", at_s=now_s())))))
-            await trio.sleep(1)
-        assert nodes["a"].heard_of() == {peer_id_of("x")}, "one, its own"
+async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(node: Node) -> None:
+    stream = await MemoryTransport(node.transport._network, peer_id_of("x")).open_stream(node.transport.peer_id, ADS)
+    async with stream:
+        messages = messages_of(stream)
+        await messages.send(encode(GetAds(base=BASE)))
+        await messages.receive()
+        await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s()), signed_ad("y", at_s=now_s())))))
+        await trio.sleep(1)
+    assert node.heard_of() == {peer_id_of("x")}, "one, its own"
 
 
-async def test_a_peer_that_asks_again_and_again_is_refused(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        told = [each for _ in range(4) for each in await ask(nodes["a"], GetAds(base=BASE))]
-        assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
-        assert isinstance(told[3], ErrorMessage)
-        assert told[3].message == "you have asked more often than once in 10 s: come back later"
+async def test_a_peer_that_asks_again_and_again_is_refused(node: Node) -> None:
+    told = [each for _ in range(4) for each in await ask(node, GetAds(base=BASE))]
+    assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
+    assert isinstance(told[3], ErrorMessage)
+    assert told[3].message == "you have asked more often than once in 10 s: come back later"
 
 
-async def test_a_stream_of_advertisements_begins_with_get(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        (told,) = await ask(nodes["a"], Ads(ads=()))
-        assert isinstance(told, ErrorMessage)
-        assert (told.code, told.message) == ("malformed", "a stream has `get`, one `get_bases` and at last `ads`")
-
-
-async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(node: Node) -> None:
     async def lie(_: object, stream: trio.abc.Stream) -> None:
         messages = messages_of(stream)
         assert isinstance(decode(await messages.receive()), GetBases)
@@ -209,17 +191,16 @@ async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
     async def say_nothing(_: object, stream: trio.abc.Stream) -> None:
         await trio.sleep_forever()
 
-    async with open_nodes(tmp_path, "a") as nodes:
-        network = nodes["a"].transport._network
-        async with trio.open_nursery() as nursery:
-            for name, answer in (("liar", lie), ("mute", say_nothing)):
-                peer = MemoryTransport(network, peer_id_of(name))
-                peer.handle(ADS, answer)
-                await nursery.start(peer.run)
-                await peer.connect(nodes["a"].transport.addresses[0])
-            await trio.sleep(30)
-            assert nodes["a"].heard_of() == {ad_of("honest").peer_id}
-            nursery.cancel_scope.cancel()
+    network = node.transport._network
+    async with trio.open_nursery() as nursery:
+        for name, answer in (("liar", lie), ("mute", say_nothing)):
+            peer = MemoryTransport(network, peer_id_of(name))
+            peer.handle(ADS, answer)
+            await nursery.start(peer.run)
+            await peer.connect(node.transport.addresses[0])
+        await trio.sleep(30)
+        assert node.heard_of() == {ad_of("honest").peer_id}
+        nursery.cancel_scope.cancel()
 
 
 # ---- each base has its own topic, and a newcomer is told what it lacks by two peers
@@ -229,9 +210,7 @@ OTHER = Digest(word("another base"))
 BONDED = Worth(bonded_wei=Wei(1))
 
 
-async def test_nodes_of_two_bases_hear_only_those_of_their_own(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_nodes_of_two_bases_hear_only_those_of_their_own(tmp_path: Path) -> None:
     async with open_nodes(tmp_path, "a", "x", "b", "y", bases={"x": OTHER, "y": OTHER}) as nodes:
         for one, other in (("a", "b"), ("x", "y")):
             await nodes[one].transport.connect(nodes[other].transport.addresses[0])
@@ -244,7 +223,7 @@ async def test_nodes_of_two_bases_hear_only_those_of_their_own(
 
 
 async def test_a_node_that_changes_its_base_is_heard_and_hears_there_and_is_gone_from_the_old_one(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path,
 ) -> None:
     async with open_nodes(tmp_path, "a", "me", "x", bases={"x": OTHER}) as nodes:
         await trio.sleep(30)
@@ -259,49 +238,41 @@ async def test_a_node_that_changes_its_base_is_heard_and_hears_there_and_is_gone
         assert ads_topic(NETWORK, BASE) not in x.transport.topics_of_peers()[me.transport.peer_id]
 
 
-async def test_a_seller_of_another_base_is_not_taken_from_a_topic(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        board, stranger = nodes["a"].board, MemoryTransport(nodes["a"].transport._network, peer_id_of("x"))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stranger.run)
-            await stranger.connect(nodes["a"].transport.addresses[0])
-            await stranger.publish(ads_topic(NETWORK, BASE), signed_ad("x", base=OTHER, at_s=now_s()))
-            await trio.lowlevel.checkpoint()
-            assert "where another one is sold" in (board.why_refused or "")
-            nursery.cancel_scope.cancel()
+async def test_a_seller_of_another_base_is_not_taken_from_a_topic(node: Node) -> None:
+    board, stranger = node.board, MemoryTransport(node.transport._network, peer_id_of("x"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(stranger.run)
+        await stranger.connect(node.transport.addresses[0])
+        await stranger.publish(ads_topic(NETWORK, BASE), signed_ad("x", base=OTHER, at_s=now_s()))
+        await trio.lowlevel.checkpoint()
+        assert "where another one is sold" in (board.why_refused or "")
+        nursery.cancel_scope.cancel()
 
 
-async def test_a_large_base_splits_and_its_sellers_still_hear_each_other(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_large_base_splits_and_its_sellers_still_hear_each_other(pair: Pair) -> None:
     """One node has heard of 310 sellers and has split its topic; another one has heard of fewer and has not."""
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        a, b = nodes.values()
-        await trio.sleep(30)
-        a.board.worth_of = b.board.worth_of = lambda _: BONDED
-        a.advertiser.offered.num_in_shard = lambda base: 310 >> a.advertiser.followed.bits(base)  # type: ignore[method-assign]
-        b.advertiser.offered.num_in_shard = lambda base: 290 >> b.advertiser.followed.bits(base)  # type: ignore[method-assign]
-        await trio.sleep(30)
-        assert [node.advertiser.followed.bits(BASE) for node in (a, b)] == [1, 0]
-        for node, other in ((a, b), (b, a)):
-            before = other.board.find(node.transport.peer_id)
-            assert node.offer
-            node.offer = replace(node.offer, chunk_tokens=4)
-            await trio.sleep(5)
-            after = other.board.find(node.transport.peer_id)
-            assert before
-            assert after
-            assert (before.chunk_tokens, after.chunk_tokens) == (8, 4)
+    a, b = pair
+    await trio.sleep(30)
+    a.board.worth_of = b.board.worth_of = lambda _: BONDED
+    a.advertiser.offered.num_in_shard = lambda base: 310 >> a.advertiser.followed.bits(base)  # type: ignore[method-assign]
+    b.advertiser.offered.num_in_shard = lambda base: 290 >> b.advertiser.followed.bits(base)  # type: ignore[method-assign]
+    await trio.sleep(30)
+    assert [node.advertiser.followed.bits(BASE) for node in (a, b)] == [1, 0]
+    for node, other in ((a, b), (b, a)):
+        before = other.board.find(node.transport.peer_id)
+        assert node.offer
+        node.offer = replace(node.offer, chunk_tokens=4)
+        await trio.sleep(5)
+        after = other.board.find(node.transport.peer_id)
+        assert before
+        assert after
+        assert (before.chunk_tokens, after.chunk_tokens) == (8, 4)
 
 
 # ---- what the network offers
 
 
-async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_hour(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_hour(tmp_path: Path) -> None:
     harbour = OfferedAdapter(id=AdapterId(word("harbour")), name="harbour")
     async with open_nodes(tmp_path, "a", "x", "y", bases=dict.fromkeys("xy", OTHER)) as nodes:
         a, x, y = nodes.values()
@@ -316,26 +287,21 @@ async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_ho
         assert a.advertiser.followed.bases == (BASE, OTHER)
 
 
-async def test_a_base_that_only_liars_count_is_not_listed(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        offered = nodes["a"].advertiser.offered
-        made_up = OfferedBase(base=OTHER, num_sellers=10**6, ad=signed_ad("x", at_s=now_s()))
-        offered.tell(PeerId("liar"), [made_up])
-        assert offered.list_bases(8) == []
-        assert nodes["a"].board.learn(signed_ad("y", base=OTHER, at_s=now_s()))
-        for teller, count in (("liar", 10**6), ("one", 3), ("two", 4)):
-            offered.tell(PeerId(teller), [replace(made_up, num_sellers=count)])
-        assert offered.num_sellers(OTHER) == 4, "half of the peers agree on so many"
+async def test_a_base_that_only_liars_count_is_not_listed(node: Node) -> None:
+    offered = node.advertiser.offered
+    made_up = OfferedBase(base=OTHER, num_sellers=10**6, ad=signed_ad("x", at_s=now_s()))
+    offered.tell(PeerId("liar"), [made_up])
+    assert offered.list_bases(8) == []
+    assert node.board.learn(signed_ad("y", base=OTHER, at_s=now_s()))
+    for teller, count in (("liar", 10**6), ("one", 3), ("two", 4)):
+        offered.tell(PeerId(teller), [replace(made_up, num_sellers=count)])
+    assert offered.num_sellers(OTHER) == 4, "half of the peers agree on so many"
 
 
 # ---- greeting
 
 
-async def test_a_newcomer_asks_two_peers_and_then_one_now_and_then(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_newcomer_asks_two_peers_and_then_one_now_and_then(tmp_path: Path) -> None:
     names, asked = [f"peer {number}" for number in range(4)], list[PeerId]()
     async with open_nodes(tmp_path, *names) as nodes, trio.open_nursery() as nursery:
         await trio.sleep(60)
@@ -362,9 +328,7 @@ async def test_a_newcomer_asks_two_peers_and_then_one_now_and_then(
     a.ledger.close()
 
 
-async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_seconds(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_seconds(tmp_path: Path) -> None:
     async with open_nodes(tmp_path / "1", "a", "b", "c") as one, trio.open_nursery() as nursery:
         network = one["a"].transport._network
         far = [await open_node(tmp_path, name, network, nursery, 0.0) for name in ("d", "e", "f")]
@@ -381,21 +345,17 @@ async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_seconds(
         node.ledger.close()
 
 
-async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_at_most(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a", "b") as nodes:
-        await trio.sleep(60)
-        greeter = nodes["a"].advertiser.greeter
-        for name in ["one"] * 20 + [f"peer {number}" for number in range(20)]:
-            greeter.ask_back(PeerId(name), BASE)
-        asked_back = list(greeter._asked[BASE].again_s)
+async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_at_most(pair: Pair) -> None:
+    a, _ = pair
+    await trio.sleep(60)
+    greeter = a.advertiser.greeter
+    for name in ["one"] * 20 + [f"peer {number}" for number in range(20)]:
+        greeter.ask_back(PeerId(name), BASE)
+    asked_back = list(greeter._asked[BASE].again_s)
     assert asked_back == ["one", *(f"peer {number}" for number in range(7))]
 
 
-async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(tmp_path: Path) -> None:
     async with open_nodes(tmp_path, "b") as nodes, trio.open_nursery() as nursery:
         network = nodes["b"].transport._network
         mute = MemoryTransport(network, peer_id_of("mute"))
@@ -431,46 +391,40 @@ def test_an_asker_is_asked_back_if_it_has_something_where_digests_differ(digest:
 
 
 @pytest.mark.parametrize("digest", [b"\xff" * DIGEST_BYTES, b"", digest_of([("nobody", 1)])])
-async def test_any_digest_is_answered_with_what_differs(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, digest: bytes
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        assert nodes["a"].board.learn(signed_ad("x", at_s=now_s()))
-        await trio.sleep(2)
-        (told,) = await ask(nodes["a"], GetAds(base=BASE, digest=digest))
-        assert isinstance(told, Ads)
-        assert len(told.ads) == 2
-        (none,) = await ask(nodes["a"], GetAds(base=BASE, digest=digest, bucket_min=255, count_max=1))
-        assert isinstance(none, Ads)
-        assert len(none.ads) <= 1
+async def test_any_digest_is_answered_with_what_differs(node: Node, digest: bytes) -> None:
+    assert node.board.learn(signed_ad("x", at_s=now_s()))
+    await trio.sleep(2)
+    (told,) = await ask(node, GetAds(base=BASE, digest=digest))
+    assert isinstance(told, Ads)
+    assert len(told.ads) == 2
+    (none,) = await ask(node, GetAds(base=BASE, digest=digest, bucket_min=255, count_max=1))
+    assert isinstance(none, Ads)
+    assert len(none.ads) <= 1
 
 
-async def test_a_digest_of_a_wrong_size_ends_the_stream_with_an_error(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        plain = {**encode(GetAds(base=BASE)), "digest": bytes(DIGEST_BYTES + 1)}
-        told, *more = await ask(nodes["a"], plain, GetBases())
-        assert isinstance(told, ErrorMessage)
-        assert (told.code, more) == ("malformed", [])
+@pytest.mark.parametrize(
+    "wrong", [encode(Ads(ads=())), {**encode(GetAds(base=BASE)), "digest": bytes(DIGEST_BYTES + 1)}]
+)
+async def test_a_stream_that_begins_wrongly_ends_with_an_error(node: Node, wrong: dict[str, object]) -> None:
+    told, *more = await ask(node, wrong, GetBases())
+    assert isinstance(told, ErrorMessage)
+    assert (told.code, more) == ("malformed", [])
 
 
-async def test_a_stream_lists_the_bases_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_stream_lists_the_bases_once(node: Node) -> None:
     """The list is thousands of times larger than the request."""
-    async with open_nodes(tmp_path, "a") as nodes:
-        told = await ask(nodes["a"], GetBases(), GetAds(base=BASE), GetBases(), GetBases())
-        assert [type(each) for each in told] == [Bases, Ads, ErrorMessage]
+    told = await ask(node, GetBases(), GetAds(base=BASE), GetBases(), GetBases())
+    assert [type(each) for each in told] == [Bases, Ads, ErrorMessage]
 
 
-async def test_a_stream_gets_two_full_answers_at_most(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_nodes(tmp_path, "a") as nodes:
-        server = nodes["a"].advertiser.server
-        assert nodes["a"].board.learn(signed_ad("x", at_s=now_s()))
-        held = nodes["a"].board.held(BASE)
-        many = [replace(held[0], peer_id=peer_id_of(f"{number}")) for number in range(400)]
-        server.held = lambda _: many  # type: ignore[method-assign]
-        told = await ask(nodes["a"], *[GetAds(base=BASE)] * 4)
-        assert [len(each.ads) for each in told if isinstance(each, Ads)] == [ADS_MAX, ADS_MAX, 0, 0]
+async def test_a_stream_gets_two_full_answers_at_most(node: Node) -> None:
+    server = node.advertiser.server
+    assert node.board.learn(signed_ad("x", at_s=now_s()))
+    held = node.board.held(BASE)
+    many = [replace(held[0], peer_id=peer_id_of(f"{number}")) for number in range(400)]
+    server.held = lambda _: many  # type: ignore[method-assign]
+    told = await ask(node, *[GetAds(base=BASE)] * 4)
+    assert [len(each.ads) for each in told if isinstance(each, Ads)] == [ADS_MAX, ADS_MAX, 0, 0]
 
 
 # ---- helpers

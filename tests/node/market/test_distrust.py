@@ -104,7 +104,6 @@ def bid_of(ad: Advertisement, call: Call) -> BidMessage:
 
 async def open_sybils(
     market: Market,
-    nursery: trio.Nursery,
     count: int,
     *,
     wallet: str = "thief",
@@ -117,7 +116,7 @@ async def open_sybils(
         name = f"{signer} {number}"
         transport = MemoryTransport(market.buyer.transport._network, peer_id_of(name))
         sybil = Sybil(name, transport, wallet_of(wallet), signer, answer)
-        await nursery.start(transport.run)
+        await market.nursery.start(transport.run)
         assert market.buyer.ads.learn(sybil.content), market.buyer.ads.why_refused
         sybils.append(sybil)
     return sybils
@@ -132,15 +131,16 @@ def ceiling_with(market: Market, name: str) -> int:
 # ---- many peer ids, one wallet
 
 
-async def test_forty_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
-        sybils = await open_sybils(market, nursery, 40)
+async def test_forty_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market:
+        sybils = await open_sybils(market, 40)
         for number in range(4):
             answered = await market.ask("hello...", name=f"r{number}")
             assert market.names_of(answered) == ["honest"]
         assert sum(sybil.num_paid for sybil in sybils) == 1
         assert ceiling_with(market, "thief") == price(8, CHUNK_TOKENS, 0.1)
-        nursery.cancel_scope.cancel()
 
 
 async def test_requests_at_the_same_time_pay_a_new_wallet_once_too(tmp_path: Path) -> None:
@@ -149,20 +149,21 @@ async def test_requests_at_the_same_time_pay_a_new_wallet_once_too(tmp_path: Pat
     async def ask(market: Market, number: int) -> None:
         names.extend(market.names_of(await market.ask("hello...", name=f"r{number}")))
 
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
-        sybils = await open_sybils(market, nursery, 9)
+    async with open_market(tmp_path, {"honest": 1}) as market:
+        sybils = await open_sybils(market, 9)
         async with trio.open_nursery() as asking:
             for number in range(9):
                 asking.start_soon(ask, market, number)
         assert sum(sybil.num_paid for sybil in sybils) == 1
         assert ceiling_with(market, "thief") == price(8, CHUNK_TOKENS, 0.1)
-        nursery.cancel_scope.cancel()
     assert names == ["honest"] * 9
 
 
-async def test_where_nobody_else_sells_a_thief_is_not_paid_again_either_before_its_time(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {}) as market, trio.open_nursery() as nursery:
-        sybils = await open_sybils(market, nursery, 3)
+async def test_where_nobody_else_sells_a_thief_is_not_paid_again_either_before_its_time(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async with open_market(tmp_path, {}) as market:
+        sybils = await open_sybils(market, 3)
         with pytest.raises(UnavailableError, match="nobody could answer 'fake'"):
             await market.ask("hello...")
         with pytest.raises(UnavailableError, match=r"did not finish its answer; it is called again in \d+ s"):
@@ -172,50 +173,51 @@ async def test_where_nobody_else_sells_a_thief_is_not_paid_again_either_before_i
         with pytest.raises(UnavailableError):
             await market.ask("hello...", name="r3")
         assert sum(sybil.num_paid for sybil in sybils) == 2
-        nursery.cancel_scope.cancel()
 
 
-async def test_a_node_that_refuses_a_stream_without_keeping_money_is_not_barred(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
-        (full,) = await open_sybils(market, nursery, 1, answer=refuse)
+async def test_a_node_that_refuses_a_stream_without_keeping_money_is_not_barred(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market:
+        (full,) = await open_sybils(market, 1, answer=refuse)
         await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(full.ad.wallet)
-        nursery.cancel_scope.cancel()
     assert (full.num_paid, record.failures, record.defaults) == (1, 1, 0)
 
 
 # ---- requests that nodes call malformed
 
 
-async def test_a_request_that_two_wallets_call_malformed_is_the_clients_fault(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"third": 1}) as market, trio.open_nursery() as nursery:
-        first = await open_sybils(market, nursery, 9, answer=call_malformed)
-        second = await open_sybils(market, nursery, 9, wallet="other", signer="other signer", answer=call_malformed)
+async def test_a_request_that_two_wallets_call_malformed_is_the_clients_fault(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async with open_market(tmp_path, {"third": 1}) as market:
+        first = await open_sybils(market, 9, answer=call_malformed)
+        second = await open_sybils(market, 9, wallet="other", signer="other signer", answer=call_malformed)
         with pytest.raises(MalformedError, match="no such schema"):
             await market.ask("hello...")
         records = [market.buyer.ledger.sellers.find(wallet_of(name)) for name in ("thief", "other")]
-        nursery.cancel_scope.cancel()
     assert [sum(sybil.num_paid for sybil in sybils) for sybils in (first, second)] == [1, 1]
     assert [(record.failures, record.defaults) for record in records] == [(0, 0)] * 2
 
 
 async def test_one_wallet_that_calls_all_requests_malformed_stops_none(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
-        sybils = await open_sybils(market, nursery, 9, answer=call_malformed)
+    async with open_market(tmp_path, {"honest": 1}) as market:
+        sybils = await open_sybils(market, 9, answer=call_malformed)
         answered = await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(wallet_of("thief"))
-        nursery.cancel_scope.cancel()
     assert market.names_of(answered) == ["honest"]
     assert sum(sybil.num_paid for sybil in sybils) == 1
     assert (record.failures, record.defaults) == (1, 0), "another node could answer, so it is worth less"
 
 
-async def test_a_node_whose_own_messages_are_malformed_keeps_no_voucher_for_that(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
-        await open_sybils(market, nursery, 1, answer=talk_nonsense)
+async def test_a_node_whose_own_messages_are_malformed_keeps_no_voucher_for_that(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market:
+        await open_sybils(market, 1, answer=talk_nonsense)
         assert market.names_of(await market.ask("hello...")) == ["honest"]
         record = market.buyer.ledger.sellers.find(wallet_of("thief"))
-        nursery.cancel_scope.cancel()
     assert (record.failures, record.defaults) == (1, 1)
 
 
@@ -223,26 +225,26 @@ async def test_a_node_whose_own_messages_are_malformed_keeps_no_voucher_for_that
 
 
 async def test_a_wallet_below_the_minimum_stake_is_not_called(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+    async with open_market(tmp_path, {"honest": 1}) as market:
         market.chain.unbonded.add(wallet_of("thief"))
-        sybils = await open_sybils(market, nursery, 9)
+        sybils = await open_sybils(market, 9)
         answered = await market.ask("hello...")
         assert market.names_of(answered) == ["honest"]
         market.chain.unbonded.add(wallet_of("honest"))
         market.buyer.requester._vetting._verdicts.clear()
         with pytest.raises(UnavailableError, match="has bonded less than the network's minimum stake"):
             await market.ask("hello...", name="r2")
-        nursery.cancel_scope.cancel()
     assert sum(sybil.num_calls for sybil in sybils) == 0
 
 
-async def test_false_use_of_a_wallet_neither_harms_its_owner_nor_takes_its_place(tmp_path: Path) -> None:
-    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+async def test_false_use_of_a_wallet_neither_harms_its_owner_nor_takes_its_place(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market:
         market.chain.strangers.add(signer_of("thief"))
-        sybils = await open_sybils(market, nursery, 40, wallet="honest")
+        sybils = await open_sybils(market, 40, wallet="honest")
         answered = await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(wallet_of("honest"))
-        nursery.cancel_scope.cancel()
     assert market.names_of(answered) == ["honest"]
     assert sum(sybil.num_calls for sybil in sybils) == 0
     assert (record.successes, record.failures, record.num_measured) == (1, 0, 1)

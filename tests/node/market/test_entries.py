@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from support.market_world.harbour import share_harbour
 from support.market_world.market import Market, open_market
 from support.market_world.terms import BASE, word
 from support.scripted_child import PROFILE
@@ -23,6 +22,8 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Digest
 from openledger_protocol.registry import RegistryEntry, entry_of
+
+from .conftest import share_harbour
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from support.market_world.harbour import share_harbour
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import network_request
@@ -25,6 +24,8 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
 from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
+
+from .conftest import share_harbour
 
 Change = Callable[[BidMessage], BidMessage]
 

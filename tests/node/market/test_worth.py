@@ -34,6 +34,8 @@ from openledger_protocol.advertisement import Advertisement, OfferedAdapter
 from openledger_protocol.errors import BadSignatureError, ProtocolError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 BONDED, UNREAD, UNBONDED = Worth(bonded_wei=Wei(10**18)), Worth(), Worth(bonded_wei=Wei(0))
 AD = ad_of("seller")
 
@@ -252,7 +254,7 @@ def test_strangers_that_fill_the_table_of_names_displace_none(
 
 
 async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_there_are(
-    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain
 ) -> None:
     ads = [ad_of(f"seller {number}") for number in range(32)]
     records = ledger.sellers.of([ad.wallet for ad in ads])
@@ -266,7 +268,7 @@ async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_
 
 
 async def test_a_wallet_without_a_bond_is_read_again_as_seldom_as_a_new_bond_is_likely(
-    vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
+    vetting: Vetting, chain: Chain
 ) -> None:
     """As on a development network, where a node bonds and advertises at the same time."""
     ad = ad_of("new")
@@ -281,7 +283,7 @@ async def test_a_wallet_without_a_bond_is_read_again_as_seldom_as_a_new_bond_is_
 
 
 async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
-    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain
 ) -> None:
     """F: a seller was refused for up to a minute after its bond was in a block."""
     new, other = ad_of("new"), ad_of("other")
@@ -301,7 +303,7 @@ async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
 
 
 async def test_strangers_before_it_hide_no_seller_that_has_bonded_meanwhile(
-    ledger: Ledger, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
+    ledger: Ledger, vetting: Vetting, chain: Chain
 ) -> None:
     new, strangers = ad_of("new"), [ad_of(f"stranger {number}") for number in range(64)]
     chain.unbonded |= {ad.wallet for ad in (new, *strangers)}
@@ -316,9 +318,7 @@ async def test_strangers_before_it_hide_no_seller_that_has_bonded_meanwhile(
     assert chain.num_asked - num_asked < 5 * (len(strangers) + 1)
 
 
-async def test_a_bond_that_was_read_long_ago_is_read_again(
-    vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_bond_that_was_read_long_ago_is_read_again(vetting: Vetting, chain: Chain) -> None:
     ads = [ad_of("first"), ad_of("second")]
     await vetting.read(ads[:1])
     await trio.sleep(1)
@@ -354,9 +354,7 @@ def sellers(ledger: Ledger, vetting: Vetting) -> Sellers:
     return Sellers(ledger, vetting)
 
 
-async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(
-    sellers: Sellers, chain: Chain, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(sellers: Sellers, chain: Chain) -> None:
     chain.unbonded.add(sellers.stranger.wallet)
     await sellers.choose()
     chain.is_down = True
@@ -370,7 +368,7 @@ async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(
 
 
 async def test_a_seller_that_lost_its_bond_is_not_called_as_soon_as_the_chain_says_so(
-    sellers: Sellers, chain: Chain, autojump_clock: trio.testing.MockClock
+    sellers: Sellers, chain: Chain
 ) -> None:
     await sellers.choose()
     chain.is_down = True
@@ -384,7 +382,7 @@ async def test_a_seller_that_lost_its_bond_is_not_called_as_soon_as_the_chain_sa
 
 @pytest.mark.parametrize("goes_away", ["is_down", "is_silent"])
 async def test_a_signer_is_believed_unasked_if_its_wallet_was_fit_lately(
-    sellers: Sellers, vetting: Vetting, chain: Chain, autojump_clock: trio.testing.MockClock, goes_away: str
+    sellers: Sellers, vetting: Vetting, chain: Chain, goes_away: str
 ) -> None:
     known, stranger = sellers.known, sellers.stranger
     chain.strangers.add(stranger.signer)

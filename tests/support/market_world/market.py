@@ -65,6 +65,7 @@ class Market:
     buyer: Buyer
     chain: Chain
     clock: Clock
+    nursery: trio.Nursery
 
     @property
     def seller(self) -> Seller:
@@ -165,7 +166,7 @@ async def open_market(
             await nursery.start(buyer.transport.run)
             for seller in sellers.values():
                 assert buyer.ads.learn(seller.ad()), buyer.ads.why_refused
-            yield Market(sellers=sellers, buyer=buyer, chain=chain, clock=clock)
+            yield Market(sellers=sellers, buyer=buyer, chain=chain, clock=clock, nursery=nursery)
             scope.deadline = inf  # a thread may still write, and a test's clock jumps meanwhile
             nursery.cancel_scope.cancel()
 
