@@ -1,6 +1,5 @@
 """The payer's own audit: one receipt in N is recomputed before it is countersigned, and a wrong one never is."""
 
-import random
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +20,11 @@ from node.payments.audited import (
     verdicts,
     wanted,
 )
-from support.indexes import ADA
+from support.indexes import ADA, LAKE_ID
 from support.market_world.liars import buy_through, forget, receipt, tamper_with
 from support.market_world.market import open_market
 from support.market_world.terms import NODE, NOW_NS, Clock
 
-from openledger_node.attribution.recount import NotHereError
 from openledger_node.errors import NodeError
 from openledger_node.payments.kept_texts import KeptTexts, open_seal
 from openledger_protocol.attribution import Share
@@ -36,69 +34,41 @@ from openledger_protocol.wire.inference import InferenceMessage, ReceiptMessage
 
 # ---- right and wrong shares
 
-LIES = {
-    "one ppm is moved": shares(ada=600_001, bo=399_999),
-    "two accounts are swapped": shares(ada=400_000, bo=600_000),
-    "a stranger is paid": shares(ada=600_000, eve=400_000),
-    "all goes to the node itself": shares(node=PPM),
-}
 
-
-async def test_right_shares_are_countersigned_and_no_text_stays(tmp_path: Path) -> None:
-    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
-        await market.buy(wanted())
-        await market.seller.wait_served(1)
-        assert market.countersigned() == [True]
-        assert verdicts(market.buyer.ledger) == ["right"]
-        assert num_texts(market.buyer.ledger) == 0
-        assert alarms(market.buyer.ledger).alerts == ()
-
-
-@pytest.mark.parametrize("lie", LIES.values(), ids=list(LIES))
+@pytest.mark.parametrize(
+    ("lie", "why"),
+    [
+        (
+            shares(ada=600_001, bo=399_999),
+            f"{ADA} 600,001 ppm of Datanet {LAKE_ID[:10]}…, and 600,000 are right",
+        ),
+        (shares(node=PPM), " are right"),
+    ],
+    ids=["one ppm is moved", "all goes to the node itself"],
+)
 async def test_wrong_shares_are_not_countersigned_though_the_answer_is_given(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, lie: tuple[Share, ...]
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, lie: tuple[Share, ...], why: str
 ) -> None:
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: lie) as market:
-        bought = await market.buy(wanted())
-        await market.seller.wait_served(1)
+        bought = await buy_through(market, wanted())
         assert len(bought.ids) == 30
         assert market.countersigned() == [False]
         assert verdicts(market.buyer.ledger) == ["wrong"]
         (alert,) = alarms(market.buyer.ledger).alerts
         audit = market.buyer.ledger.audits.find(bought.digest)
     assert audit is not None
-    assert " are right" in audit.detail
+    assert why in audit.detail
     assert NODE in alert
     assert f"`openledger-node attribution challenge {bought.digest}`" in alert
     assert f"`openledger-node attribution forgive {NODE}`" in alert
     assert "keep_texts_s" in alert
 
 
-async def test_without_an_audit_wrong_shares_are_countersigned(tmp_path: Path) -> None:
-    async with open_market(tmp_path, audits=auditing(tmp_path, one_in=0), attribute=lambda _: LIE) as market:
-        await market.buy(wanted())
-        await market.seller.wait_served(1)
-        assert market.countersigned() == [True]
-        assert verdicts(market.buyer.ledger) == []
-
-
-async def test_wrong_shares_are_named_with_what_is_right(tmp_path: Path, autojump_clock: object) -> None:
-    lie = shares(ada=600_001, bo=399_999)
-    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: lie) as market:
-        bought = await market.buy(wanted())
-        await market.seller.wait_served(1)
-        audit = market.buyer.ledger.audits.find(bought.digest)
-    assert audit is not None
-    assert f"{ADA} 600,001 ppm" in audit.detail
-    assert "600,000 are right, and 1 more differ" in audit.detail
-
-
 async def test_the_texts_of_a_wrong_receipt_are_held_by_one_who_keeps_none_until_no_case_can_be_opened(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
-        bought = await market.buy(wanted(prompt="who keeps the harbour?"))
-        await market.seller.wait_served(1)
+        bought = await buy_through(market, wanted(prompt="who keeps the harbour?"))
         ledger, seal = market.buyer.ledger, open_seal(tmp_path / "net")
 
         def found_at(seconds: int) -> Any:
@@ -124,8 +94,7 @@ async def test_texts_that_are_too_long_for_a_case_are_not_held_and_no_case_is_ad
 ) -> None:
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
         market.seller.state = replace(market.seller.state, context_max=10**6)
-        await market.buy(wanted(prompt="o" * TEXTS_BYTES_MAX))
-        await market.seller.wait_served(1)
+        await buy_through(market, wanted(prompt="o" * TEXTS_BYTES_MAX))
         assert market.countersigned() == [False]
         assert num_texts(market.buyer.ledger) == 0
         (alert,) = alarms(market.buyer.ledger).alerts
@@ -133,16 +102,10 @@ async def test_texts_that_are_too_long_for_a_case_are_not_held_and_no_case_is_ad
     assert "challenge" not in alert
 
 
-@pytest.mark.parametrize(
-    "error", [NotHereError("its adapter is not on this machine"), NodeError("its rows are not here")]
-)
-async def test_shares_that_cant_be_recomputed_here_are_countersigned_and_counted(
-    tmp_path: Path, error: NodeError
-) -> None:
-    rule = Rule(error=error)
+async def test_shares_that_cant_be_recomputed_here_are_countersigned_and_counted(tmp_path: Path) -> None:
+    rule = Rule(error=NodeError("its rows are not here"))
     async with open_market(tmp_path, audits=auditing(tmp_path, rule), attribute=lambda _: RIGHT) as market:
-        await market.buy(wanted())
-        await market.seller.wait_served(1)
+        await buy_through(market, wanted())
         assert market.countersigned() == [True]
         assert market.buyer.ledger.audits.counts() == {"right": 0, "wrong": 0, "unknown": 1}
         assert num_texts(market.buyer.ledger) == 0
@@ -150,8 +113,7 @@ async def test_shares_that_cant_be_recomputed_here_are_countersigned_and_counted
 
 async def test_an_answer_of_the_base_alone_is_never_drawn(tmp_path: Path) -> None:
     async with open_market(tmp_path, audits=auditing(tmp_path)) as market:
-        await market.buy(replace(wanted(), datanet_ids=()))
-        await market.seller.wait_served(1)
+        await buy_through(market, replace(wanted(), datanet_ids=()))
         assert market.countersigned() == [True]
         assert verdicts(market.buyer.ledger) == []
 
@@ -159,34 +121,31 @@ async def test_an_answer_of_the_base_alone_is_never_drawn(tmp_path: Path) -> Non
 # ---- the draw
 
 
-async def test_one_receipt_in_n_is_drawn(tmp_path: Path) -> None:
-    opened = auditing(tmp_path, one_in=4, draw_below=random.Random(11).randrange)
-    async with open_market(tmp_path, audits=opened, attribute=lambda _: RIGHT) as market:
-        for number in range(24):
-            await market.buy(wanted(f"r{number}", max_tokens=2))
-        drawn = len(verdicts(market.buyer.ledger))
-        await market.seller.wait_served(24)
-        assert market.countersigned() == [True] * 24
-    twin = random.Random(11)
-    assert drawn == sum(twin.randrange(4) == 0 for _ in range(24)) > 0
-
-
-async def test_nothing_is_drawn_before_the_receipt_is_there(tmp_path: Path) -> None:
+async def test_one_receipt_in_n_is_drawn_once_it_is_there_and_no_text_stays_when_its_shares_are_right(
+    tmp_path: Path,
+) -> None:
+    """A node that knew the draw before it signs would lie only in receipts that nobody audits."""
     order: list[str] = []
+    drawn = iter([1, 0, 3])
 
-    def draw(_: int) -> int:
-        order.append("drawn")
-        return 1
+    def draw_below(most: int) -> int:
+        order.append(f"drawn below {most}")
+        return next(drawn)
 
     def note(message: InferenceMessage) -> Iterable[InferenceMessage]:
         if isinstance(message, ReceiptMessage):
             order.append("receipt")
         return (message,)
 
-    opened = auditing(tmp_path, one_in=16, draw_below=draw)
+    opened = auditing(tmp_path, one_in=4, draw_below=draw_below)
     async with open_market(tmp_path, audits=opened, attribute=lambda _: RIGHT) as market:
-        await buy_through(market, wanted(), by_node=note)
-    assert order == ["receipt", "drawn"]
+        for number in range(3):
+            await buy_through(market, wanted(f"r{number}"), by_node=note)
+        assert market.countersigned() == [True] * 3
+        assert verdicts(market.buyer.ledger) == ["right"]
+        assert num_texts(market.buyer.ledger) == 0
+        assert alarms(market.buyer.ledger).alerts == ()
+    assert order == ["receipt", "drawn below 4"] * 3
 
 
 # ---- time: an audit may take long
@@ -215,6 +174,5 @@ async def test_a_countersignature_that_comes_too_late_for_its_stream_goes_with_t
         rule.may_end.set()
         await until(lambda: verdicts(market.buyer.ledger) == ["right"])
         assert market.countersigned() == [False]
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(2)
+        await buy_through(market, wanted("r2"))
         assert market.countersigned() == [True, True]

@@ -19,7 +19,7 @@ from node.payments.audited import (
     wanted,
 )
 from support.indexes import BO, LAKE_ID
-from support.market_world.liars import Tamper, break_off, buy_through, tamper_with
+from support.market_world.liars import Tamper, break_off, buy_through
 from support.market_world.market import Market, open_market
 from support.market_world.terms import DOMAIN, NODE, NOW_S, sign_as, word
 
@@ -48,8 +48,7 @@ async def test_an_audit_that_a_stop_cut_off_is_done_at_the_next_start(tmp_path: 
         assert num_texts(market.buyer.ledger) == 1
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
         await until(lambda: verdicts(market.buyer.ledger) == ["right"])
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(1)
+        await buy_through(market, wanted("r2"))
         assert market.countersigned() == [True, True]
         assert num_texts(market.buyer.ledger) == 0
     rule.may_end.set()
@@ -65,8 +64,7 @@ async def test_a_receipt_that_is_not_audited_yet_is_not_countersigned_when_it_is
     rule.may_end.set()
     slow = Rule(is_slow=True)
     async with open_market(tmp_path, audits=auditing(tmp_path, slow), attribute=lambda _: LIE) as market:
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(1)
+        await buy_through(market, wanted("r2"))
         assert market.countersigned() == [False, False]
         slow.may_end.set()
         await until(lambda: verdicts(market.buyer.ledger) == ["wrong", "wrong"])
@@ -77,12 +75,10 @@ async def test_a_wrong_receipt_is_not_countersigned_after_a_restart_either(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
-        await market.buy(wanted())
-        await market.seller.wait_served(1)
+        await buy_through(market, wanted())
     async with open_market(tmp_path, audits=auditing(tmp_path, one_in=0), attribute=lambda _: RIGHT) as market:
         assert len(alarms(market.buyer.ledger).alerts) == 1
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(1)
+        await buy_through(market, wanted("r2"))
         assert market.countersigned() == [False, True]
 
 
@@ -103,8 +99,7 @@ async def test_a_receipt_is_stored_together_with_its_draw_or_not_at_all(
         assert ledger.receipts.newest(limit=9) == []
         assert num_texts(ledger) == 1, "the exchange is held for the receipt that will come again"
         await market.seller.wait_served(1)
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(2)
+        await buy_through(market, wanted("r2"))
         await until(lambda: verdicts(ledger) == ["wrong", "wrong"])
         assert market.countersigned() == [False, False]
 
@@ -120,9 +115,7 @@ async def test_a_node_that_shows_its_lies_only_after_their_streams_is_audited_as
     async with open_market(tmp_path, audits=opened, attribute=lambda _: LIE) as market:
         with pytest.raises(NetworkError):
             await buy_through(market, wanted(), by_node=break_off)
-        tamper_with(market.seller)
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(2)
+        await buy_through(market, wanted("r2"))
         assert market.countersigned()[0] is is_countersigned
 
 
@@ -133,12 +126,9 @@ async def test_right_shares_that_come_only_after_their_stream_are_countersigned(
         with pytest.raises(NetworkError):
             await buy_through(market, wanted(), by_node=break_off)
         assert num_texts(market.buyer.ledger) == 1
-        tamper_with(market.seller)
-        await market.buy(wanted("r2"))
-        await market.seller.wait_served(2)
+        await buy_through(market, wanted("r2"))
         await until(lambda: verdicts(market.buyer.ledger) == ["right", "right"])
-        await market.buy(wanted("r3"))
-        await market.seller.wait_served(3)
+        await buy_through(market, wanted("r3"))
         assert market.countersigned() == [True, True, True]
         assert num_texts(market.buyer.ledger) == 0
 
@@ -146,15 +136,12 @@ async def test_right_shares_that_come_only_after_their_stream_are_countersigned(
 # ---- alarms
 
 
-async def alarmed(root: Path) -> None:
-    """Leave a buyer's ledger with an alarm about `NODE`."""
-    async with open_market(root, audits=auditing(root), attribute=lambda _: LIE) as market:
+async def test_nothing_is_bought_from_a_node_until_its_alarm_ends_or_it_is_forgiven_and_its_receipt_stays_as_it_is(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
         await market.buy(wanted())
         await until(lambda: verdicts(market.buyer.ledger) == ["wrong"])
-
-
-async def test_nothing_is_bought_from_a_node_until_its_alarm_ends(tmp_path: Path, autojump_clock: object) -> None:
-    await alarmed(tmp_path)
     with closing(open_ledger(tmp_path / "buyer.db")) as ledger:
         with pytest.raises(UnavailableError, match="signed wrong shares in receipt"):
             alarms(ledger).check(NODE)
@@ -164,13 +151,6 @@ async def test_nothing_is_bought_from_a_node_until_its_alarm_ends(tmp_path: Path
         over = alarms(ledger, now_s=NOW_S + CASE_S + 1)
         over.check(NODE)
         assert over.alerts == ()
-
-
-async def test_an_operator_forgives_a_node_and_its_receipt_stays_as_it_is(
-    tmp_path: Path, autojump_clock: object
-) -> None:
-    await alarmed(tmp_path)
-    with closing(open_ledger(tmp_path / "buyer.db")) as ledger:
         found = alarms(ledger)
         with pytest.raises(NodeError, match=f"nothing to forgive; of: {NODE}"):
             found.forgive(BO)
@@ -230,10 +210,8 @@ async def buy_again(market: Market) -> None:
 
     The seller knows no receipt that was changed on its way, and may say so before the answer is whole.
     """
-    tamper_with(market.seller, by_node=by_signals(sent=()))
     with suppress(BadSignatureError):
-        await market.buy(wanted("r2"))
-    await market.seller.wait_served(2)
+        await buy_through(market, wanted("r2"), by_node=by_signals(sent=()))
 
 
 @pytest.mark.parametrize(("one_in", "audited"), [(50, ["wrong"]), (0, [])])

@@ -82,21 +82,6 @@ async def test_a_channel_has_one_credit_and_no_more_than_its_deposit(
     assert any("the channel's deposit is not final yet" in message for message in told)
 
 
-async def test_credit_ends_once_the_deposit_is_final(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_market(tmp_path, credit_wei=10**18) as market:
-        market.chain.standings[CHANNEL] = Standing(deposit_final_wei=Wei(FIRST), deposit_latest_wei=Wei(10**18))
-        served, told = await count_served(market, [{}], FIRST + 1)
-    assert served == 0
-    assert f"the voucher allows {FIRST + 1} wei but the channel is good for {FIRST}" in told[0]
-
-
-async def test_a_withdrawal_that_is_under_way_is_no_credit(tmp_path: Path) -> None:
-    async with open_market(tmp_path, credit_wei=10**18) as market:
-        market.chain.standings[CHANNEL] = replace(paid_in(10**18), withdrawing_wei=Wei(10**18))
-        _, told = await count_served(market, [{}], FIRST)
-    assert "the channel is being withdrawn from: open another one" in told[0]
-
-
 async def test_a_deposit_that_the_nodes_endpoint_sees_a_block_later_is_waited_for(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -171,7 +156,18 @@ def request_of(adapter: AdapterId, ceiling_wei: int) -> RequestId:
     return RequestId(word(f"{adapter} {ceiling_wei}"))
 
 
-async def test_each_lane_has_its_own_ceiling_and_charge(market: Market) -> None:
+async def test_each_lane_has_its_own_ceiling_and_charge_and_all_share_the_deposit_after_a_restart_too(
+    tmp_path: Path,
+) -> None:
+    async with open_market(tmp_path) as market:
+        await check_lanes(market)
+    async with open_market(tmp_path) as market:
+        market.chain.standings[CHANNEL] = deposited(171)
+        with pytest.raises(VoucherRefusedError, match="good for 71 beside its other adapters"):
+            await admit(market, ADAPTER, 72, 1)
+
+
+async def check_lanes(market: Market) -> None:
     base, adapter = await admit(market, BASE_ONLY, 100, 10), await admit(market, ADAPTER, 70, 20)
     row = market.seller.ledger.channels.find(CHANNEL)
     assert (base.tab.ceiling_wei, base.tab.owed_wei) == (100, 10)
@@ -189,15 +185,6 @@ async def test_the_lanes_of_a_channel_share_its_deposit(market: Market) -> None:
     with pytest.raises(PaymentRequiredError, match="needs 151 wei, 150 are covered"):
         await admit(market, ADAPTER, 50, 51)
     await admit(market, ADAPTER, 50, 50)
-
-
-async def test_after_a_restart_no_lane_is_forgotten(tmp_path: Path) -> None:
-    async with open_market(tmp_path) as market:
-        await admit(market, BASE_ONLY, 100, 10)
-    async with open_market(tmp_path) as market:
-        market.chain.standings[CHANNEL] = deposited(150)
-        with pytest.raises(VoucherRefusedError, match="good for 50 beside"):
-            await admit(market, ADAPTER, 51, 10)
 
 
 async def test_claims_of_other_lanes_do_not_hide_an_old_ledger(market: Market) -> None:
@@ -318,15 +305,11 @@ def take_away(market: Market) -> None:
     market.chain.is_down = True
 
 
-async def test_a_chain_that_goes_away_cuts_no_paid_stream(market: Market) -> None:
-    wanted = purchase(prompt="on...", max_tokens=100)
-    bought = await market.buy(wanted, lambda _: take_away(market))
+async def test_a_chain_that_goes_away_cuts_no_paid_stream_and_refuses_new_ones_after_half_the_delay(
+    market: Market,
+) -> None:
+    bought = await market.buy(purchase("r1", prompt="on...", max_tokens=100), lambda _: take_away(market))
     assert (len(bought.ids), bought.why_cut) == (100, None)
-
-
-async def test_a_new_stream_is_served_while_the_chain_is_away_until_half_the_delay_is_over(market: Market) -> None:
-    await market.buy(purchase("r1"))
-    take_away(market)
     market.clock.now_ns += (HALF_S - 1) * 10**9
     await market.buy(purchase("r2"))
     market.clock.now_ns += 10**9

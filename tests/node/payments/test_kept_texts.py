@@ -8,9 +8,11 @@ import pytest
 import trio
 import trio.testing
 from support.canary import files_with
+from support.market_world.liars import buy_through
 from support.market_world.market import open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import NOW_NS, Clock
+from support.rows import network_named
 from support.signed import opening_of
 
 from openledger_node.errors import KeyFileError
@@ -18,7 +20,6 @@ from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.network.guest import GuestTexts
-from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
 from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, KeptTexts, Seal, find_text_at, open_seal
 from openledger_node.payments.payer import Keep
@@ -38,8 +39,7 @@ def keeping(seal: Seal, *, keep_s: float = 100.0, clock: Clock | None = None) ->
 async def test_neither_sides_files_hold_what_was_said(tmp_path: Path) -> None:
     keep = keeping(open_seal(tmp_path / "net"))
     async with open_market(tmp_path, keep_texts=keep) as market:
-        bought = await market.buy(purchase("r1", prompt=f"{PROMPT} and so on...", max_tokens=60))
-        await market.seller.wait_served(1)
+        bought = await buy_through(market, purchase("r1", prompt=f"{PROMPT} and so on...", max_tokens=60))
         await market.seller.serving.wait_idle()
         assert len(bought.text) > 40
         assert market.seller.ledger.receipts.newest(limit=1)[0].countersignature
@@ -235,16 +235,7 @@ async def test_a_text_goes_in_its_time_also_if_nothing_is_bought(
     assert end_of(ledger.texts, 1, clock).why_gone == "time"
 
 
-NETWORK = Network(
-    network="development-1",
-    chain_id=1,
-    rpc=(),
-    genesis_hash=digest_of(1),
-    deploy_block=0,
-    contracts={},
-    bootstrap=(),
-    token=Token(symbol="OPEN", decimals=18),
-)
+NETWORK = network_named()
 
 
 @pytest.fixture

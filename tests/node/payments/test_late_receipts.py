@@ -2,19 +2,19 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from node.payments.streams import streams_of
 from support.market_world.liars import (
-    Script,
     as_it_is,
     break_off,
     buy_through,
     change,
-    messages_of,
     open_of,
     receipt,
     script,
@@ -124,7 +124,7 @@ async def test_a_restart_asks_again_and_an_old_answer_is_left_alone(market: Mark
 
 async def test_a_seller_that_makes_no_receipt_may_not_claim_what_it_was_paid(market: Market) -> None:
     await market.buy(purchase("r1"))
-    async with lost_before_the_seller_heard_of_it(market, "r2"):
+    async with streams_of(market, "r2"):
         pass
     purchases = market.buyer.ledger.purchases
     assert purchases.explaining(CHANNEL, BASE_ONLY) == price(5, CHUNK_TOKENS)
@@ -140,26 +140,6 @@ async def test_a_seller_that_makes_no_receipt_may_not_claim_what_it_was_paid(mar
         await look(market, after_s=after_s)
     assert market.seller.num_served == 2, "it is asked once"
     assert market.buyer.ledger.sellers.find(NODE).num_answers == 0, "it has forgone its pay, so nothing counts"
-
-
-@asynccontextmanager
-async def lost_before_the_seller_heard_of_it(market: Market, name: str) -> AsyncIterator[Script]:
-    """Pay for an answer on a stream that somebody else's end breaks off."""
-    ours, theirs = trio.testing.memory_stream_pair()
-
-    async def show(_: str) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def buy() -> None:
-        with pytest.raises(NetworkError):
-            await market.buyer.payer.buy(purchase(name), ours, show)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(buy)
-        stream = Script(theirs, messages_of(theirs))
-        await stream.hear()
-        yield stream
-        await theirs.aclose()
 
 
 async def test_a_seller_that_withholds_a_receipt_has_failed_once_it_had_time_and_was_asked_twice(
@@ -236,7 +216,7 @@ async def test_a_wrong_receipt_of_a_whole_answer_does_not_count_twice(market: Ma
 
 
 async def test_a_stream_that_still_runs_is_not_asked_about(market: Market) -> None:
-    async with lost_before_the_seller_heard_of_it(market, "r1"):
+    async with streams_of(market, "r1"):
         for _ in range(3):
             await look(market, after_s=3_000)
         assert market.seller.num_served == 0
@@ -267,21 +247,21 @@ async def test_the_money_of_a_lost_stream_counts_until_its_receipt_comes(
 # ---- questions that a seller refuses
 
 
-def asked(**changes: Any) -> AskReceipts:
-    fields: dict[str, Any] = {"channel_config": CONFIG, "ids": (R1,), "asked_at_s": NOW_S, **changes}
-    by = fields.pop("by", "authorizer")
-    signature = sign_as(by)(ask_digest(CHANNEL, (R1,), NOW_S, DOMAIN))
-    return AskReceipts(**{"signature": signature, **fields})
+def asked(*ids: RequestId, by: str = "authorizer", **changed: Any) -> AskReceipts:
+    """A question for receipts, some of whose fields are changed once it is signed."""
+    signature = sign_as(by)(ask_digest(CHANNEL, ids, NOW_S, DOMAIN))
+    asks = AskReceipts(channel_config=CONFIG, ids=ids, asked_at_s=NOW_S, signature=signature)
+    return replace(asks, **changed)
 
 
 @pytest.mark.parametrize(
     ("question", "code"),
     [
-        (asked(by="payer"), "bad_signature"),
-        (asked(ids=(R2,)), "bad_signature"),
-        (asked(asked_at_s=NOW_S + 1), "bad_signature"),
-        (asked(asked_at_s=NOW_S - 601), "stale"),
-        (asked(asked_at_s=NOW_S + 700), "stale"),
+        (asked(R1, by="payer"), "bad_signature"),
+        (asked(R1, ids=(R2,)), "bad_signature"),
+        (asked(R1, asked_at_s=NOW_S + 1), "bad_signature"),
+        (asked(R1, asked_at_s=NOW_S - 601), "stale"),
+        (asked(R1, asked_at_s=NOW_S + 700), "stale"),
     ],
 )
 async def test_receipts_are_shown_to_nobody_but_their_payer(tmp_path: Path, question: AskReceipts, code: str) -> None:
@@ -293,7 +273,7 @@ async def test_receipts_are_shown_to_nobody_but_their_payer(tmp_path: Path, ques
 async def test_a_ledger_without_the_channel_says_that_it_can_not_tell(market: Market) -> None:
     """It may have been restored, and then it must not say that there was no receipt."""
     async with script(market) as stream:
-        await stream.say(asked())
+        await stream.say(asked(R1))
         error = await stream.hear_error()
     assert error.code == "old_channel"
     assert "no record of the channel" in error.message
@@ -301,8 +281,7 @@ async def test_a_ledger_without_the_channel_says_that_it_can_not_tell(market: Ma
 
 async def test_a_seller_shows_what_it_has_and_names_what_it_has_not(tmp_path: Path) -> None:
     async with market_with_a_lost_receipt(tmp_path) as market, script(market) as stream:
-        signature = sign_as("authorizer")(ask_digest(CHANNEL, (R2, R1), NOW_S, DOMAIN))
-        await stream.say(asked(ids=(R2, R1), signature=signature))
+        await stream.say(asked(R2, R1))
         shown, last = await stream.hear(), await stream.hear()
         assert isinstance(shown, ReceiptMessage)
         assert shown.receipt.work.request_id == R1
@@ -327,8 +306,7 @@ async def test_a_request_that_waits_for_the_chain_is_not_named_as_missing(tmp_pa
         async with script(market) as waiting, script(market) as stream:
             await waiting.say(open_of(purchase("r2"), voucher_of(10**9)))
             await has_asked.wait()
-            signature = sign_as("authorizer")(ask_digest(CHANNEL, (R2,), NOW_S, DOMAIN))
-            await stream.say(asked(ids=(R2,), signature=signature))
+            await stream.say(asked(R2))
             assert await stream.hear() == MissingReceipts(ids=())
             may_answer.set()
         await market.seller.wait_served(3)

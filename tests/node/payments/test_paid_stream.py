@@ -1,39 +1,31 @@
 """Both halves of a paid stream against each other: answers are paid to the token, whatever breaks off between."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import trio
-from support.local_engine import LocalEngine, child_engine
+import trio.testing
+from node.payments.streams import show_nothing
+from support.market_world.liars import buy_through
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, price, word
 
-from openledger_node.engine.engine import Engine
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, FrameDecoder
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import PaymentRequiredError, ProtocolError
 from openledger_protocol.payments import Terms, price_wei
 from openledger_protocol.primitives import Wei
 from openledger_protocol.signatures import recover_address
+from openledger_protocol.wire.inference import Countersign, decode
 
 
-@pytest.mark.parametrize(
-    "open_engine",
-    [lambda _: LocalEngine(), pytest.param(child_engine, marks=pytest.mark.process)],
-    ids=["local", "child"],
-)
-async def test_answers_are_paid_to_the_token_by_one_countersigned_receipt_after_the_other(
-    tmp_path: Path, open_engine: Callable[[Path], Engine | LocalEngine]
-) -> None:
-    async with open_market(tmp_path, open_engine=open_engine) as market:
-        bought = [await market.buy(purchase(f"r{number}")) for number in range(3)]
-        await market.seller.wait_served(3)
-        charged = market.seller.ledger.channels.find(CHANNEL)
-        ours, theirs = (side.ledger.receipts.newest(limit=9)[::-1] for side in (market.buyer, market.seller))
-        await market.seller.serving.wait_idle()
+async def test_answers_are_paid_to_the_token_by_one_countersigned_receipt_after_the_other(market: Market) -> None:
+    bought = [await buy_through(market, purchase(f"r{number}")) for number in range(3)]
+    charged = market.seller.ledger.channels.find(CHANNEL)
+    ours, theirs = (side.ledger.receipts.newest(limit=9)[::-1] for side in (market.buyer, market.seller))
     receipts = [each.receipt for each in bought]
     for each in bought:
         work = each.receipt.work
@@ -63,17 +55,24 @@ async def test_streams_beside_each_other_share_one_channel(market: Market) -> No
     assert len({receipt.seq for receipt in receipts}) == 6
 
 
-async def test_a_node_that_reads_no_more_does_not_keep_the_payer(
-    market: Market, monkeypatch: pytest.MonkeyPatch
+async def test_a_node_that_neither_reads_the_countersignature_nor_hangs_up_does_not_hold_the_payer(
+    market: Market, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     stream = await market.open_stream()
+    send = stream.send_all
+
+    async def send_all_but_countersignatures(data: bytes) -> None:
+        (frame,) = FrameDecoder(size_bytes_max=DATA_FRAME_BYTES_MAX).feed(data)
+        if isinstance(decode(frame), Countersign):
+            await trio.sleep_forever()
+        await send(data)
+
+    monkeypatch.setattr(stream, "send_all", send_all_but_countersignatures)
     monkeypatch.setattr(stream, "aclose", trio.sleep_forever)
-    bought = await market.buyer.payer.buy(purchase(), stream, _show_nobody)
-    assert bought.receipt.amount_wei > 0
-
-
-async def _show_nobody(_: str) -> None:
-    pass
+    with trio.fail_after(60):
+        bought = await market.buyer.payer.buy(purchase(), stream, show_nothing)
+    (row,) = market.buyer.ledger.receipts.find(bought.digest)
+    assert row.countersignature
 
 
 async def test_a_payer_that_never_got_a_receipt_takes_the_next_one_still(market: Market) -> None:

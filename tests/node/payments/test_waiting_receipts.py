@@ -1,18 +1,17 @@
 """Receipts that wait for their countersignature, by which contributors are paid: sent again, and at most eight."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import trio
+from node.payments.streams import streams_of
 from support.market_world.liars import (
     Script,
     Tamper,
     break_off,
     buy_through,
     forget,
-    messages_of,
     open_of,
     receipt,
     receipt_of,
@@ -64,11 +63,9 @@ async def test_a_countersignature_that_the_disk_has_no_room_for_is_asked_for_aga
     tamper_with(market.seller)
     with monkeypatch.context() as full:
         full.setattr(market.seller.ledger.receipts, "countersign", fail)
-        bought = await market.buy(purchase("r2", max_tokens=60, prompt="on..."))
-        await market.seller.wait_served(2)
+        bought = await buy_through(market, purchase("r2", max_tokens=60, prompt="on..."))
     assert len(bought.ids) == 60, "the answer goes on meanwhile"
-    await market.buy(purchase("r3"))
-    await market.seller.wait_served(3)
+    await buy_through(market, purchase("r3"))
     assert market.countersigned() == [True, True, True]
 
 
@@ -114,8 +111,7 @@ async def test_the_receipt_of_a_stream_that_broke_off_is_countersigned_with_the_
         with pytest.raises(NetworkError):
             await buy_through(market, purchase("r1"), by_node=break_off)
     async with open_market(tmp_path) as market:
-        await market.buy(purchase("r2"))
-        await market.seller.wait_served(1)
+        await buy_through(market, purchase("r2"))
         assert market.countersigned() == [True, True]
         ours, theirs = (side.ledger.receipts.newest(limit=9) for side in (market.buyer, market.seller))
     assert [row.digest for row in ours] == [row.digest for row in theirs]
@@ -153,9 +149,7 @@ async def test_a_late_receipt_that_a_later_one_has_shown_to_be_charged_is_charge
     with pytest.raises(NetworkError):
         await buy_through(market, purchase("r1"), by_node=lose_first)
     await buy_through(market, purchase("r2"), by_node=lose_first)
-    tamper_with(market.seller)
-    await market.buy(purchase("r3"))
-    await market.seller.wait_served(3)
+    await buy_through(market, purchase("r3"))
     assert market.countersigned() == [True, True, True]
     charged = market.buyer.ledger.channels.find(CHANNEL)
     rows = market.seller.ledger.receipts.newest(limit=9)
@@ -182,41 +176,17 @@ def kept(market: Market) -> list[str]:
     "lie",
     [
         receipt(work__output_commit=lambda _: word("other")),
-        receipt(work__fingerprint=lambda _: word("other")),
         receipt(work__tokens_out=lambda _: 9, amount_wei=lambda _: price(5, 9)),
     ],
 )
 async def test_a_receipt_that_differs_from_the_answer_is_not_countersigned_when_it_is_sent_again(
-    market: Market, lie: Tamper
+    market: Market, autojump_clock: trio.testing.MockClock, lie: Tamper
 ) -> None:
     """The payer had the whole answer and must not check the receipt like that of a broken stream."""
     with pytest.raises(ReceiptRefusedError):
         await buy_through(market, purchase("r1", max_tokens=10), by_node=of_first(lie))
     await buy_through(market, purchase("r2", max_tokens=10), by_node=of_first(lie))
     assert kept(market) == [word("r2")]
-
-
-@asynccontextmanager
-async def streams_of(market: Market, *names: str) -> AsyncIterator[list[Script]]:
-    """The node's side of streams that the payer has opened, and that break off in the end."""
-    pairs = [trio.testing.memory_stream_pair() for _ in names]
-    scripts = [Script(theirs, messages_of(theirs)) for _, theirs in pairs]
-    async with trio.open_nursery() as nursery:
-
-        async def buy(name: str, stream: trio.abc.Stream) -> None:
-            with pytest.raises(NetworkError):
-                await market.buyer.payer.buy(purchase(name), stream, show_nothing)
-
-        for name, (ours, _), script_ in zip(names, pairs, scripts, strict=True):
-            nursery.start_soon(buy, name, ours)
-            await script_.hear()
-        yield scripts
-        for script_ in scripts:
-            await script_.raw.aclose()
-
-
-async def show_nothing(_: str) -> None:
-    await trio.lowlevel.checkpoint()
 
 
 async def test_a_receipt_of_a_stream_that_still_runs_is_not_taken_from_another_stream(market: Market) -> None:
