@@ -58,9 +58,7 @@ def test_what_other_programs_and_the_driver_use_is_taken_and_the_nodes_own_engin
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "text", ["", "<nvidia_smi_log/>", "<nvidia_smi_log><gpu/></nvidia_smi_log>", "NVIDIA-SMI has failed", xml()[:300]]
-)
+@pytest.mark.parametrize("text", ["<nvidia_smi_log><gpu/></nvidia_smi_log>", "NVIDIA-SMI has failed"])
 def test_a_driver_that_says_something_else_is_a_card_without_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -173,16 +171,9 @@ def test_a_macs_gpu_may_use_two_thirds_of_the_memory(monkeypatch: pytest.MonkeyP
     ("changes", "build", "found", "fix"),
     [
         ({}, CPU_BUILD, "RTX 3060, but torch is its CPU build", "index of CUDA builds"),
-        ({}, ROCM, "RTX 3060, but torch is its ROCm build", "index of CUDA builds"),
-        (
-            {"driver": "470.82.01"},
-            "12.8",
-            "driver 470.82.01 is too old for torch's build for CUDA 12.8",
-            "525 or later",
-        ),
+        ({"driver": "524.9"}, "12.8", "driver 524.9 is too old for torch's build for CUDA 12.8", "525 or later"),
         ({"driver": "570.86"}, "13.0", "driver 570.86 is too old", "580 or later"),
         ({"architecture": "Pascal"}, "12.8", "has no code", "index of CUDA 12.6 builds"),
-        ({"architecture": "Volta"}, "13.2", "a Volta card", "index of CUDA 12.6 builds"),
         ({"architecture": "Kepler"}, "12.6", "a Kepler card", 'device = "cpu"'),
         ({"architecture": "Blackwell"}, "12.6", "a Blackwell card", "index of CUDA 12.8 builds"),
     ],
@@ -200,12 +191,9 @@ def test_each_reason_why_torch_can_not_use_a_card_has_its_fix(
 @pytest.mark.parametrize(
     ("changes", "cuda"),
     [
-        ({}, "13.0"),
         ({"driver": "525.60"}, "12.8"),
         ({"driver": ""}, "12.8"),
         ({"architecture": "Pascal"}, "12.6"),
-        ({"architecture": "Volta"}, "12.8"),
-        ({"architecture": "Turing"}, "13.2"),
         ({"architecture": "Blackwell"}, "12.8"),
         ({"architecture": "Rubin"}, "13.2"),
     ],

@@ -20,15 +20,9 @@ def file(tmp_path: Path) -> Path:
 
 
 def load(file: Path, toml: str = "", *, environment: dict[str, str] | None = None, **flags: Any) -> Config:
-    file.write_text(toml)
+    file.write_text(toml, errors="surrogateescape")
     given = {name.replace("__", "."): value for name, value in flags.items()}
     return load_config(file, environment=environment or {}, flags=given)[0]
-
-
-def test_without_a_file_every_setting_has_its_default(file: Path) -> None:
-    config, origins = load_config(file, environment={})
-    assert config == Config()
-    assert {origin.source for origin in origins} == {"default"}
 
 
 @pytest.mark.parametrize(
@@ -51,8 +45,10 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
     assert {origin.key: origin.source for origin in origins}["inference.threads"] == source
 
 
-def test_each_setting_says_its_key_value_and_origin_once(file: Path) -> None:
+def test_without_a_file_each_setting_says_its_key_default_and_origin_once(file: Path) -> None:
     config, origins = load_config(file, environment={})
+    assert config == Config()
+    assert {origin.source for origin in origins} == {"default"}
     told = {origin.key: origin.value for origin in origins}
     settings = asdict(config)
     assert told == {f"{table}.{key}": value for table in settings for key, value in settings[table].items()}
@@ -63,27 +59,19 @@ def test_each_setting_says_its_key_value_and_origin_once(file: Path) -> None:
     ("toml", "message"),
     [
         ("[inference]\nbse = 'x'", "unknown key inference.bse: did you mean inference.base?"),
-        ("[api]\nprot = 1", "unknown key api.prot: did you mean api.port?"),
         ("[inferense]\nbase = 'x'", "unknown key inferense: did you mean inference?"),
         ("[inference]\nport = 1", "unknown key inference.port"),
         ("[zzzzzzzz]", "unknown key zzzzzzzz: there are node, limits, api, inference"),
         ("base = 'x'", "unknown key base"),
         ("inference = 'x'", "inference must be a table: write [inference]"),
         ("[inference", "is not TOML"),
-        ("[inference]\nbase = x", "is not TOML"),
-        ("[inference]\nthreads = 1\nthreads = 2", "is not TOML"),
+        ("[inference]\nbase = '\udcff'", "is not TOML"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_and_the_nearest_key_is_named(file: Path, toml: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)) as refusal:
         load(file, toml)
     assert str(file) in str(refusal.value)
-
-
-def test_a_file_that_is_not_utf_8_is_refused(file: Path) -> None:
-    file.write_bytes(b"[inference]\nbase = '\xff'\n")
-    with pytest.raises(ConfigError, match="is not TOML"):
-        load_config(file, environment={})
 
 
 def test_a_file_that_cannot_be_read_is_refused(file: Path) -> None:
@@ -95,26 +83,17 @@ def test_a_file_that_cannot_be_read_is_refused(file: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("threads = '2'", "must be an integer, not '2'"),
         ("threads = 2.0", "must be an integer, not 2.0"),
         ("threads = true", "must be an integer, not True"),
         ("stall_timeout_s = true", "must be a number, not True"),
         ("stall_timeout_s = '5'", "must be a number, not '5'"),
         ("base = 5", "must be a text, not 5"),
-        ("base = true", "must be a text, not True"),
-        ("base = ['x']", "must be a text"),
-        ("base = {name = 'x'}", "must be a text"),
-        ("threads = 2025-01-01", "must be an integer"),
         ("threads = -1", "is -1: the least is 0"),
         ("threads = 513", "is 513: the most is 512"),
-        ("batch_max = 0", "the least is 1"),
         ("context_max = 15", "the least is 16, or 0"),
-        ("adapter_cache_bytes = 1", "the least is"),
-        ("stall_timeout_s = 0.5", "the least is 1"),
         ("stall_timeout_s = inf", "the most is 3600"),
         ("stall_timeout_s = nan", "nan"),  # neither under the least nor over the most
         ("backend = 'tourch_lora'", "is 'tourch_lora': choose one of auto, torch_lora, vllm, llamacpp, fake"),
-        ("dtype = 'float8'", "choose one of auto, float32, bfloat16, float16"),
         ("device = 'CPU'", "choose one of auto, cpu, cuda, mps"),
     ],
 )
@@ -131,12 +110,9 @@ def test_a_value_of_the_wrong_type_or_out_of_bounds_is_refused_by_its_key(
     ("variable", "text", "message"),
     [
         ("OPENLEDGER_INFERENCE_THREADS", "two", "must be an integer, not 'two'"),
-        ("OPENLEDGER_INFERENCE_THREADS", "2.0", "must be an integer"),
-        ("OPENLEDGER_INFERENCE_THREADS", "true", "must be an integer"),
         ("OPENLEDGER_INFERENCE_THREADS", "", "must be an integer"),
         ("OPENLEDGER_INFERENCE_THREADS", "513", "the most is 512"),
         ("OPENLEDGER_NODE_DRAIN_GRACE_S", "soon", "must be a number"),
-        ("OPENLEDGER_NODE_DRAIN_GRACE_S", "-1", "the least is 0"),
         ("OPENLEDGER_NODE_DRAIN_GRACE_S", "nan", "nan"),
         ("OPENLEDGER_INFERENCE_BACKEND", "vlm", "choose one of"),
         ("OPENLEDGER_API_HOST", "0.0.0.0", "loopback"),
@@ -158,7 +134,7 @@ def test_the_api_listens_on_loopback(file: Path, host: str) -> None:
     assert load(file, api__host=host).api.host == host
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org", "127.0.0.1.example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1.example.org", ""])
 def test_any_other_address_is_refused_with_what_to_do_instead(file: Path, host: str) -> None:
     with pytest.raises(ConfigError, match=r"reverse proxy .* SSH tunnel"):
         load(file, f"[api]\nhost = '{host}'\n")
@@ -175,14 +151,10 @@ def test_the_committed_example_is_what_the_settings_say() -> None:
 
 def test_the_example_without_its_comment_signs_is_the_defaults(file: Path) -> None:
     bare = re.sub(r"^# (\w+ = )", r"\1", (ROOT / "node.example.toml").read_text(), flags=re.MULTILINE)
-    config, origins = load_config(_written(file, bare), environment={})
+    file.write_text(bare)
+    config, origins = load_config(file, environment={})
     assert config == Config()
     assert {origin.source for origin in origins} == {"node.toml"}
-
-
-def _written(file: Path, toml: str) -> Path:
-    file.write_text(toml)
-    return file
 
 
 def test_a_mistyped_variable_is_refused_naming_the_nearest(file: Path) -> None:

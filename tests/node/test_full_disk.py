@@ -15,7 +15,7 @@ import pytest
 import trio
 from support.apis import KEY, open_api
 from support.market_world.market import open_market
-from support.market_world.requests import FIRST, purchase
+from support.market_world.requests import FIRST, network_request, purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS
 
 from openledger_node.api.operator import build_operator
@@ -141,7 +141,7 @@ async def test_a_bought_answer_whose_record_fails_ends_alone(
         if step != "answer":
             monkeypatch.setattr(ledger.jobs, step, fail(LedgerError("the disk is full")))
         send, receive = trio.open_memory_channel[Any](1_000)
-        admitted = await router.admit(request())
+        admitted = await router.admit(network_request().request)
         nursery.start_soon(router.handle, admitted, send)
         outcomes = [outcome async for outcome in receive]
         assert len(outcomes) >= 1, "its reader learns how it ended"
@@ -158,26 +158,12 @@ class BoughtFrom:
         """Nobody else sells it."""
 
     def resolve(self, request: InferenceRequest) -> Any:
-        from support.market_world.requests import network_request
-
         return network_request(str(request.prompt))
 
     async def answer(self, requested: Any, show: Any) -> Any:
         if self._error:
             raise self._error
         return await self._market.buyer.requester.answer(requested, show)
-
-
-def request() -> InferenceRequest:
-    from openledger_protocol.inference import SamplingParams
-    from openledger_protocol.primitives import RequestId
-
-    return InferenceRequest(
-        request_id=RequestId("0x" + "1" * 64),
-        model="fake",
-        prompt="hello",
-        sampling=SamplingParams(max_tokens=4, seed=1),
-    )
 
 
 async def test_a_voucher_that_could_not_be_stored_has_paid_nothing(

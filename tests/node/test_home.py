@@ -70,14 +70,11 @@ def test_who_asks_at_the_same_time_is_no_holder(home: Home) -> None:
     [
         (b"12 daemon\n", DAEMON, 12),
         (b"12 rewards withdraw\n", "rewards withdraw", 12),
-        (b"12\n", DAEMON, 12),
-        (b"", DAEMON, None),
         (b"12 rewards wi", DAEMON, None),
-        (b"x rewards withdraw\n", DAEMON, None),
         ("١٢ stop\n".encode(), DAEMON, None),
         (b"\xff\xfe\x00\n", DAEMON, None),
     ],
-    ids=["daemon", "verb", "no name", "empty", "torn", "no number", "other digits", "no text"],
+    ids=["daemon", "command", "torn", "other digits", "no text"],
 )
 def test_whoever_holds_a_home_has_written_it_there(
     home: Home, written: bytes, name: str, process: int | None
@@ -130,14 +127,6 @@ def test_asking_never_keeps_a_daemon_from_starting(home: Home) -> None:
                 claim_home(home).close()
         finally:
             asker.kill()
-
-
-def test_a_second_claim_is_refused_and_names_the_process_that_holds_it(home: Home) -> None:
-    with (
-        claim_home(home),
-        pytest.raises(ConfigError, match=rf"already runs on {home.root} \(process {os.getpid()}\)"),
-    ):
-        claim_home(home)
 
 
 @pytest.mark.process

@@ -20,24 +20,18 @@ load_api_key(Home(Path(sys.argv[1])))
 """
 
 
-def test_a_key_is_drawn_once_and_stays(home: Home) -> None:
+def test_a_key_is_drawn_once_for_each_data_directory_and_its_owner_alone(
+    home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     key = load_api_key(home)
     assert key.startswith("olk-")
     assert len(key) > 40
-    assert load_api_key(home) == key
-
-
-def test_two_homes_have_two_keys(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert load_api_key(home) != load_api_key(Home(tmp_path_factory.mktemp("other")))
-
-
-def test_only_the_owner_can_read_the_key(home: Home) -> None:
-    load_api_key(home)
+    assert load_api_key(home) == key != load_api_key(Home(tmp_path_factory.mktemp("other")))
     assert api_key_file(home).stat().st_mode & 0o777 == 0o600
     assert home.keys.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622, 0o644, 0o777])
+@pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_key_that_others_can_reach_is_refused_with_the_line_that_mends_it(home: Home, mode: int) -> None:
     load_api_key(home)
     file = api_key_file(home)
@@ -46,7 +40,7 @@ def test_a_key_that_others_can_reach_is_refused_with_the_line_that_mends_it(home
         load_api_key(home)
 
 
-@pytest.mark.parametrize("content", ["", "\n", "  \n"])
+@pytest.mark.parametrize("content", ["", "  \n"])
 def test_an_empty_key_lets_nobody_in(home: Home, content: str) -> None:
     load_api_key(home)
     api_key_file(home).write_text(content)

@@ -107,20 +107,15 @@ def edit(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 # ── one key file ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_key_comes_back_out_of_its_file(home: Home, password: Password) -> None:
-    account = create_account(home.keys, "savings", password)
-    key = unlock(account, password)
-    assert key.address == account.address
-    assert find_account(home.keys, "savings") == account
-    assert list_accounts(home.keys) == [account]
-
-
-def test_the_address_is_the_one_that_every_wallet_shows() -> None:
-    assert key_from_private(KNOWN) == Key(address=KNOWN_ADDRESS, private_key=KNOWN)
-
-
-def test_two_keys_are_two(home: Home, password: Password) -> None:
-    assert create_account(home.keys, "a", password).address != create_account(home.keys, "b", password).address
+def test_each_account_has_a_key_of_its_own_in_a_file_of_its_owners_alone(home: Home, password: Password) -> None:
+    drawn = create_account(home.keys, "savings", password)
+    assert unlock(drawn, password).address == drawn.address != create_account(home.keys, "b", password).address
+    imported = import_account(home.keys, WALLET, key_from_private(KNOWN), password)
+    assert unlock(imported, password) == Key(address=KNOWN_ADDRESS, private_key=KNOWN)
+    assert find_account(home.keys, "savings") == drawn
+    assert {account.name for account in list_accounts(home.keys)} == {"savings", "b", WALLET}
+    assert home.keys.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in home.keys.iterdir()} == {0o600}
 
 
 def test_nothing_shows_a_key_or_a_password(password: Password) -> None:
@@ -128,13 +123,6 @@ def test_nothing_shows_a_key_or_a_password(password: Password) -> None:
     assert KNOWN.hex() not in shown
     assert repr(KNOWN) not in shown
     assert password.text not in shown
-
-
-def test_only_the_owner_can_read_a_key_file(home: Home, password: Password) -> None:
-    account = create_account(home.keys, WALLET, password)
-    assert account.file.stat().st_mode & 0o777 == 0o600
-    assert home.keys.stat().st_mode & 0o777 == 0o700
-    assert [file.name for file in home.keys.iterdir()] == ["wallet.json"]
 
 
 def test_a_key_is_never_written_over(home: Home, password: Password) -> None:
@@ -145,7 +133,7 @@ def test_a_key_is_never_written_over(home: Home, password: Password) -> None:
     assert [file.name for file in home.keys.iterdir()] == ["wallet.json"]
 
 
-@pytest.mark.parametrize("name", ["../wallet", "a/b", "", ".hidden", "x" * 65, "a b"])
+@pytest.mark.parametrize("name", ["../wallet", "", ".hidden", "x" * 65])
 def test_a_name_that_is_no_file_name_is_refused(home: Home, password: Password, name: str) -> None:
     with pytest.raises(KeyFileError, match="not a name"):
         create_account(home.keys, name, password)
@@ -165,7 +153,7 @@ def test_a_wrong_password_opens_nothing(home: Home, password: Password) -> None:
         unlock(account, Password(text="correct horsf"))
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622, 0o644, 0o777])
+@pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_key_file_that_others_can_reach_is_refused_with_the_line_that_mends_it(
     home: Home, password: Password, mode: int
 ) -> None:
@@ -182,12 +170,9 @@ SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no crypto": (lambda c: c.pop("crypto"), "its field crypto"),
     "another cipher": (lambda c: c["crypto"].update(cipher="rot13"), "its field crypto"),
     "a short ciphertext": (lambda c: c["crypto"].update(ciphertext="00"), "its field crypto"),
-    "no hex": (lambda c: c["crypto"].update(mac="z" * 64), "its field crypto"),
     "a number for a text": (lambda c: c["crypto"].update(mac=7), "its field crypto"),
-    "a list for an object": (lambda c: c["crypto"].update(kdfparams=[]), "its field crypto"),
     "another kdf": (lambda c: c["crypto"].update(kdf="md5"), "its field crypto"),
     "a key too short for the MAC": (lambda c: c["crypto"]["kdfparams"].update(dklen=16), "its field crypto"),
-    "no power of two": (lambda c: c["crypto"]["kdfparams"].update(n=4095), "its field crypto"),
     "a terabyte of memory": (lambda c: c["crypto"]["kdfparams"].update(n=2**30), "its field crypto"),
     "hours of work": (lambda c: c["crypto"]["kdfparams"].update(p=2**20), "its field crypto"),
     "a count that is none": (lambda c: c["crypto"]["kdfparams"].update(n=True), "its field crypto"),
@@ -205,9 +190,7 @@ def test_a_spoilt_key_file_says_what_is_wrong(
     assert str(refused.value).startswith(f"{file} is damaged")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"7", b"[" * 9999, b"\xff\xfe", b'{"version": 1' + b"0" * 9000 + b"}"]
-)
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 9999, b"\xff\xfe", b'{"version": 1' + b"0" * 9000 + b"}"])
 def test_a_file_that_is_no_keystore_is_refused(home: Home, content: bytes) -> None:
     file = write_private(home.keys / "wallet.json", "")
     file.write_bytes(content)
@@ -238,6 +221,9 @@ def test_a_write_that_fails_leaves_nothing(home: Home, password: Password, monke
 def test_a_key_in_hex_is_read(tmp_path: Path, written: str) -> None:
     file = write_private(tmp_path / "key", written)
     assert read_key(file, lambda: pytest.fail("hex digits have no password")).address == KNOWN_ADDRESS
+    file.chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        read_key(file, lambda: PUBLISHED_PASSWORD)
 
 
 @pytest.mark.parametrize("kdf", PUBLISHED)
@@ -251,7 +237,6 @@ def test_the_published_key_files_of_the_format_are_read(tmp_path: Path, kdf: str
 @pytest.mark.parametrize(
     ("kdf", "params", "weak"),
     [
-        ("scrypt", {"n": 1}, "scrypt with n = 1 and r = 1 (at least n = 32,768 for this r)"),
         ("scrypt", {"n": 2**11, "r": 8}, "scrypt with n = 2,048 and r = 8 (at least n = 4,096 for this r)"),
         ("scrypt", {"n": 2**14, "r": 1}, "at least n = 32,768 for this r"),
         ("pbkdf2", {"c": 9_999}, "pbkdf2 with c = 9,999 (at least 10,000)"),
@@ -273,7 +258,7 @@ def test_the_weakest_lock_of_a_wallet_program_is_taken(tmp_path: Path) -> None:
     assert read_key(file, lambda: PUBLISHED_PASSWORD).address == KNOWN_ADDRESS
 
 
-@pytest.mark.parametrize("written", ["", "hello", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64])
+@pytest.mark.parametrize("written", ["", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64])
 def test_what_is_no_key_is_refused(tmp_path: Path, written: str) -> None:
     file = write_private(tmp_path / "key", written)
     with pytest.raises(
@@ -282,17 +267,10 @@ def test_what_is_no_key_is_refused(tmp_path: Path, written: str) -> None:
         read_key(file, lambda: PUBLISHED_PASSWORD)
 
 
-@pytest.mark.parametrize("number", [0, ORDER, ORDER + 1, 2**256 - 1])
+@pytest.mark.parametrize("number", [0, ORDER])
 def test_a_number_that_the_curve_does_not_have_is_refused(tmp_path: Path, number: int) -> None:
     file = write_private(tmp_path / "key", f"{number:064x}")
     with pytest.raises(KeyFileError, match="are not a key"):
-        read_key(file, lambda: PUBLISHED_PASSWORD)
-
-
-def test_a_foreign_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    file = write_private(tmp_path / "key", KNOWN.hex())
-    file.chmod(0o644)
-    with pytest.raises(KeyFileError, match="chmod 600"):
         read_key(file, lambda: PUBLISHED_PASSWORD)
 
 
@@ -308,22 +286,12 @@ def test_a_chosen_password_costs_a_guesser_a_second_and_other_wallets_open_the_f
     assert bytes(Account.decrypt(content, "näher zu dir")) == KNOWN
 
 
-def test_an_imported_key_is_the_same_key(home: Home, password: Password) -> None:
-    account = import_account(home.keys, WALLET, key_from_private(KNOWN), password)
-    assert account.address == KNOWN_ADDRESS
-    assert unlock(account, password).private_key == KNOWN
-
-
 # ── passwords ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("written", ["correct horse", "correct horse\n", "correct horse\r\n"])
-def test_a_password_file_is_its_one_line(tmp_path: Path, written: str) -> None:
-    assert read_password_file(write_private(tmp_path / "password", written)).text == "correct horse"
-
-
-def test_blanks_belong_to_a_password(tmp_path: Path) -> None:
-    assert read_password_file(write_private(tmp_path / "password", " a b \n")).text == " a b "
+@pytest.mark.parametrize("written", [" correct horse ", " correct horse \n", " correct horse \r\n"])
+def test_a_password_file_is_its_one_line_with_its_blanks(tmp_path: Path, written: str) -> None:
+    assert read_password_file(write_private(tmp_path / "password", written)).text == " correct horse "
 
 
 @pytest.mark.parametrize("written", ["", "\n", "one\ntwo\n"])

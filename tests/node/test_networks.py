@@ -58,12 +58,9 @@ def changed(network: Network, /, **changes: Any) -> str:
 # ── the file ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_network_comes_back_out_of_its_file(network: Network, tmp_path: Path) -> None:
+def test_the_file_is_the_documented_object_and_read_back(network: Network, tmp_path: Path) -> None:
     write_network(tmp_path / "network.json", network)
     assert read_network(tmp_path / "network.json") == network
-
-
-def test_the_file_is_the_documented_object(network: Network) -> None:
     assert network_to_json(network) == {
         "schema": "openledger.network/1",
         "network": "development-1a2b3c4d",
@@ -91,34 +88,25 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
     "a path as id": ({"network": "../../keys"}, "network: not a name"),
     "a dot as id": ({"network": ".."}, "network: not a name"),
-    "no id": ({"network": ""}, "network: not a name"),
     "a number as id": ({"network": 7}, "network: not a name"),
     "a word with another meaning as id": ({"network": "local"}, "network can't be 'local'"),
-    "auto as id": ({"network": "auto"}, "network can't be 'auto'"),
     "a file's name as id": ({"network": "current"}, "network can't be 'current'"),
     "another chain's development id": ({"network": "development-00000000"}, "does not fit the genesis hash"),
-    "a development id without a hash": ({"network": "development-"}, "does not fit the genesis hash"),
-    "a chain id in text": ({"chain_id": "31337"}, "chain_id must be a whole number"),
     "a chain id of zero": ({"chain_id": 0}, "chain_id must be a whole number from 1"),
     "a chain id that is no number": ({"chain_id": True}, "chain_id must be a whole number"),
-    "a chain id with a fraction": ({"chain_id": 1.0}, "chain_id must be a whole number"),
     "a chain id beyond all": ({"chain_id": 2**64}, "chain_id must be a whole number"),
     "no endpoint": ({"rpc": []}, "rpc names no endpoint"),
     "one endpoint not in a list": ({"rpc": "http://x"}, "rpc must be a list"),
     "too many endpoints": ({"rpc": ["http://x"] * 33}, "rpc must be a list of at most 32"),
     "an endless endpoint": ({"rpc": ["http://" + "x" * 300]}, "rpc must hold texts of at most 256"),
     "a file as endpoint": ({"rpc": ["file:///etc/passwd"]}, "rpc: 'file:///etc/passwd' is not the URL"),
-    "an endpoint without host": ({"rpc": ["http://"]}, "is not the URL"),
     "an endpoint with a bad port": ({"rpc": ["http://x:99999"]}, "is not the URL"),
     "an endpoint with a line break": ({"rpc": ["http://x/\nHost: y"]}, "is not the URL"),
-    "an endpoint that is no text": ({"rpc": [7]}, "rpc must hold texts"),
     "a short genesis hash": ({"genesis_hash": "0x1a2b3c4d"}, "genesis_hash: not a digest"),
     "a deploy block below zero": ({"deploy_block": -1}, "deploy_block must be a whole number"),
     "contracts in a list": ({"contracts": []}, "contracts must be an object"),
     "a contract too few": ({"contracts": {"OpenToken": ONE}}, "contracts lacks Timelock, OpenGovernor, Params"),
-    "peers that are none": ({"bootstrap": ["example.org:4001"]}, "is not the address of a peer"),
     "a peer without an id": ({"bootstrap": ["/ip4/10.0.0.1/tcp/4001"]}, "is not the address of a peer"),
-    "no token": ({"token": None}, "token must be an object"),
     "a token without decimals": ({"token": {"symbol": "OPEN"}}, "token has no field 'decimals'"),
     "a token in colours": ({"token": {"symbol": "\x1b[31m", "decimals": 18}}, "token.symbol: 1 to 16 letters"),
     "a token of many decimals": ({"token": {"symbol": "OPEN", "decimals": 99}}, "token.decimals must be"),
@@ -137,7 +125,6 @@ CONTRACTS_SPOILT: dict[str, tuple[dict[str, Any], str]] = {
     "a mistyped address": ({"Params": "0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}, "wrong checksum"),
     "one address twice": ({"Params": ONE}, "two contracts have the same address"),
     "a name that is none": ({"../x": "0x" + "9" * 40}, "a key that is not the name of a contract"),
-    "too many": ({f"C{n}": f"0x{n:040x}" for n in range(100, 140)}, "a key that is not the name of a contract"),
 }
 
 
@@ -148,19 +135,16 @@ def test_contracts_that_are_none_are_refused(network: Network, changes: dict[str
         network_from_json(changed(network, contracts=contracts), source="friend.json")
 
 
-@pytest.mark.parametrize(
-    "field", ["network", "chain_id", "rpc", "genesis_hash", "deploy_block", "contracts", "token"]
-)
-def test_a_missing_field_is_named(network: Network, field: str) -> None:
+def test_a_missing_field_is_named(network: Network) -> None:
     content = network_to_json(network)
-    del content[field]
-    with pytest.raises(ConfigError, match=f"it has no field '{field}'"):
+    del content["chain_id"]
+    with pytest.raises(ConfigError, match="it has no field 'chain_id'"):
         network_from_json(json.dumps(content), source="friend.json")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "7", "null", "[" * 9999, "\x00", b"\xff\xfe\xfd", '{"chain_id": 1' + "0" * 9000 + "}"],
+    ["", "[]", "[" * 9999, b"\xff\xfe\xfd", '{"chain_id": 1' + "0" * 9000 + "}"],
     ids=lambda text: ascii(text[:8]),
 )
 def test_what_is_no_object_is_refused(text: str | bytes) -> None:
@@ -194,22 +178,18 @@ def test_a_fresh_home_is_on_the_embedded_network_that_no_daemon_has_made_yet(hom
     assert list(home.root.iterdir()) == []
 
 
-def test_the_network_joined_last_counts(home: Home, network: Network, real: Network) -> None:
-    join_network(home, network)
-    join_network(home, real)
-    assert current_network(home, AUTO) == real
-    assert not is_embedded(home, AUTO)
-    join_network(home, network)
-    assert current_network(home, AUTO) == network
-
-
-def test_before_any_is_joined_the_embedded_one_counts(home: Home, network: Network, real: Network) -> None:
+def test_the_network_joined_last_counts_and_before_any_is_joined_the_embedded_one(
+    home: Home, network: Network, real: Network
+) -> None:
     embed_network(home, network)
     assert current_network(home, AUTO) == network
     join_network(home, real)
     assert current_network(home, AUTO) == real
     assert current_network(home, EMBEDDED) == network
     assert is_embedded(home, EMBEDDED)
+    assert not is_embedded(home, AUTO)
+    join_network(home, network)
+    assert current_network(home, AUTO) == network
 
 
 def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> None:
@@ -218,7 +198,7 @@ def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> N
     assert not is_embedded(home, LOCAL_NETWORK)
 
 
-@pytest.mark.parametrize("choice", ["openledger-1", "AUTO", "development-00000000"])
+@pytest.mark.parametrize("choice", ["openledger-1", "AUTO"])
 def test_an_unknown_network_is_named_with_the_verb_that_brings_it(home: Home, choice: str) -> None:
     with pytest.raises(
         ConfigError, match=f"network is '{choice}', which is not known here: join it with `openledger-node network"
@@ -226,13 +206,13 @@ def test_an_unknown_network_is_named_with_the_verb_that_brings_it(home: Home, ch
         current_network(home, choice)
 
 
-@pytest.mark.parametrize("choice", ["../..", "", "a/b"])
+@pytest.mark.parametrize("choice", ["../..", ""])
 def test_a_choice_that_is_no_id_is_refused(home: Home, choice: str) -> None:
     with pytest.raises(ConfigError, match="not a name"):
         current_network(home, choice)
 
 
-@pytest.mark.parametrize("content", ["", "../..\n", "local\n", "\x00"])
+@pytest.mark.parametrize("content", ["", "../..\n", "local\n"])
 def test_a_spoilt_note_of_the_joined_network_is_refused(home: Home, content: str) -> None:
     home.joined_network.parent.mkdir()
     home.joined_network.write_text(content)

@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from support.fake_hub import FakeHub, fake_hub
+from support.fake_hub import FakeHub
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 
@@ -19,6 +19,8 @@ from openledger_node.models.bases import FAKE_BASE, Base, find_base, folder_dige
 from openledger_node.models.library import list_adapters
 from openledger_node.operator.pulls import adapter_pulls
 from openledger_protocol.errors import UnknownModelError
+
+from .conftest import run_to_the_end
 
 FOUND = {"adapter": "lake@11111111", "digest": "0x11", "bytes": 30, "from_peer": "12D3Koo", "missing_versions": {}}
 
@@ -53,20 +55,6 @@ async def test_a_pull_from_peers_tells_its_progress_and_its_result(
     assert found is not None
     assert (found["state"], found["adapter"], found["received_bytes"]) == ("done", "lake@11111111", 30)
     assert (found["from_peer"], found["made_for"]) == ("12D3Koo", None)
-
-
-async def test_a_pull_is_cancelled_at_any_moment(home: Home, autojump_clock: trio.abc.Clock) -> None:
-    pulls = adapter_pulls(home, FAKE_BASE, Peers())
-    pulls.order("lake")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulls.run)
-        await trio.sleep(1.5)
-        pulls.cancel()
-        await trio.sleep(5)
-        nursery.cancel_scope.cancel()
-    found = pulls.to_plain()
-    assert found is not None
-    assert (found["state"], found["done_bytes"]) == ("cancelled", 10)
 
 
 @pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "the daemon stops"])
@@ -117,27 +105,6 @@ def test_a_start_deletes_the_downloads_that_nobody_went_on_with(home: Home, monk
 # ---- the real process
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    with fake_hub() as hub:
-        for name, value in hub.environment.items():
-            monkeypatch.setenv(name, value)
-        yield hub
-
-
-async def pull_from_hub(home: Home, base: Base, name: str) -> dict[str, Any]:
-    pulls = adapter_pulls(home, base, Peers())
-    pulls.order(name)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulls.run)
-        while pulls.is_running:  # noqa: ASYNC110  # the daemon needs no event of its end
-            await trio.sleep(0.05)
-        nursery.cancel_scope.cancel()
-    found = pulls.to_plain()
-    assert found is not None
-    return found
-
-
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("named", "made_for"),
@@ -152,7 +119,9 @@ async def test_an_adapter_of_the_hub_is_checked_and_added(
     config = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": named}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     hub.files["acme/lake"] = {file.name: file.read_bytes() for file in folder.iterdir()} | {"run.py": b"import os"}
-    found = await pull_from_hub(home, base, "acme/lake")
+    pulls = adapter_pulls(home, base, Peers())
+    pulls.order("acme/lake")
+    found = await run_to_the_end(pulls)
     assert found["state"] == "done", found
     assert (found["made_for"], found["from_peer"]) == (made_for, None)
     assert find_adapter(list_adapters(home), "lake").full_name == found["adapter"]
@@ -171,6 +140,7 @@ async def test_a_refused_adapter_of_the_hub_says_why_and_leaves_nothing(
     hub.files["acme/base"] = {"config.json": b"{}"}
     hub.claimed["acme/huge"] = {"adapter_config.json": 1, "adapter_model.safetensors": 3 << 30}
     hub.files["acme/huge"] = {}
+    pulls = adapter_pulls(home, base, Peers())
     for name, why in [
         ("acme/lake", "64"),
         ("acme/base", "acme/base has no adapter_config.json and no adapter_model.safetensors"),
@@ -178,7 +148,8 @@ async def test_a_refused_adapter_of_the_hub_says_why_and_leaves_nothing(
         ("acme/none", "the hub has no such repository, or it is private"),
         ("acme/a b", "'a b' can't be in the name of a repository"),
     ]:
-        found = await pull_from_hub(home, base, name)
+        pulls.order(name)
+        found = await run_to_the_end(pulls)
         assert (found["state"], why in found["why"]) == ("failed", True), found
     assert not list(home.adapters.iterdir())
 

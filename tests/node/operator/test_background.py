@@ -13,7 +13,7 @@ from openledger_node.home import Home
 from openledger_node.operator import background
 from openledger_node.operator.background import agent_text, run_command, service_of, start_command, unit_text
 
-ODD_FOLDERS = ("my node", "50% off", 'a "quote"', "back\\slash", "$HOME", "{braces}", "semi;colon", "umlaut-ä")
+ODD_FOLDER = 'my node 50% off "quote" back\\slash $HOME {braces} semi;colon umlaut-ä'
 
 
 def unit_of(folder: Path, *, program: str = "/opt/my node/openledger-node") -> str:
@@ -25,22 +25,20 @@ def setting(unit: str, name: str) -> str:
     return next(line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{name}="))
 
 
-@pytest.mark.parametrize("name", ODD_FOLDERS)
-def test_a_unit_names_the_data_directory_whatever_it_is_called(tmp_path: Path, name: str) -> None:
-    as_systemd_reads = setting(unit_of(tmp_path / name), "ExecStart").replace("$$", "$").replace("%%", "%")
+def test_a_unit_names_the_data_directory_whatever_it_is_called(tmp_path: Path) -> None:
+    as_systemd_reads = setting(unit_of(tmp_path / ODD_FOLDER), "ExecStart").replace("$$", "$").replace("%%", "%")
     assert shlex.split(as_systemd_reads) == [
-        "/opt/my node/openledger-node", "--home", str(tmp_path / name), "start", "--quiet", "--no-hello",
+        "/opt/my node/openledger-node", "--home", str(tmp_path / ODD_FOLDER), "start", "--quiet", "--no-hello",
     ]  # fmt: skip
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ODD_FOLDERS)
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd-analyze")
-def test_systemd_finds_no_fault_in_a_unit(tmp_path: Path, name: str) -> None:
+def test_systemd_finds_no_fault_in_a_unit(tmp_path: Path) -> None:
     file = tmp_path / "openledger-node.service"
     program = tmp_path / "openledger-node"
     program.touch(0o755)
-    file.write_text(unit_of(tmp_path / name, program=str(program)))
+    file.write_text(unit_of(tmp_path / ODD_FOLDER, program=str(program)))
     environment = {"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     command = ["systemd-analyze", "verify", "--user", "--recursive-errors=no", "--man=no", str(file)]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
@@ -49,10 +47,9 @@ def test_systemd_finds_no_fault_in_a_unit(tmp_path: Path, name: str) -> None:
     assert (found.returncode, faults) == (0, [])
 
 
-@pytest.mark.parametrize("name", ["line\nbreak", "tab\t"])
-def test_a_path_that_no_definition_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_path_that_no_definition_can_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="control character"):
-        start_command(Home(tmp_path / name))
+        start_command(Home(tmp_path / "line\nbreak"))
 
 
 def test_a_node_that_fails_for_days_is_tried_again_ever_more_slowly(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from openledger_node.node_clock import ClockReading
 from openledger_node.node_events import EventKind
+from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
 
 CHAIN = SeenTroubles(chain="no endpoint answers")
@@ -65,6 +66,17 @@ def test_a_sleep_is_told_and_is_no_trouble_of_chain_or_peers() -> None:
     week.live(trouble, 60.0)  # the network takes a moment to come back
     week.live(WELL, HOUR_S)
     assert week.told == [(EventKind.SUSPENDED, "the machine slept for 8.0 h; the node goes on")]
+
+
+def test_a_disk_that_wavers_about_the_mark_is_one_trouble_and_a_set_clock_is_told() -> None:
+    week = Week()
+    for minute in range(360):
+        room = DiskRoom(free_bytes=5 * GIB + (GIB // 4 if minute % 2 else -GIB // 4), size_bytes=100 * GIB)
+        week.live(SeenTroubles(disk=room), 60.0)
+    week.live(SeenTroubles(disk=DiskRoom(free_bytes=40 * GIB, size_bytes=100 * GIB)), HOUR_S)
+    week.set_s = -HOUR_S
+    week.live(WELL, HOUR_S)
+    assert week.kinds == [EventKind.DISK_LOW, EventKind.DISK_FREE, EventKind.CLOCK_CHANGED]
 
 
 def test_an_adapter_is_told_at_its_first_load_and_not_at_each() -> None:

@@ -110,12 +110,6 @@ def won(milli: int) -> Winning:
             id="cold",
         ),
         pytest.param(
-            unserved("lost", BASE_ONLY, winning=won(5)),
-            "a first token in 40 ms and 90 tokens/s, or more trust",
-            None,
-            id="slower",
-        ),
-        pytest.param(
             unserved("unsold", POEMS),
             "an adapter that may be sold: it is not registered",
             "adapters list",

@@ -34,11 +34,6 @@ HALF = TrainingProgress(step=40, steps=80, loss=1.0, held_out_loss=None, time_le
     [
         (RUN, True, "training harbour; requests are answered meanwhile"),
         (
-            replace(RUN, progress=HALF),
-            True,
-            "training harbour, step 40 of 80 (50 %), about 3 min left; requests are answered meanwhile",
-        ),
-        (
             replace(RUN, progress=replace(HALF, time_left_s=40.4)),
             False,
             "training harbour, step 40 of 80 (50 %), about 40 s left; no request is answered meanwhile",
