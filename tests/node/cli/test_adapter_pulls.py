@@ -12,28 +12,10 @@ from openledger_node.cli.daemon_client import RefusedError
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 
-PULL = {
-    "name": "lake",
-    "state": "running",
-    "what": "downloading",
-    "done_bytes": 0,
-    "total_bytes": 30_000_000,
-    "why": None,
-    "exit_code": None,
-    "adapter": None,
-    "digest": None,
-    "received_bytes": None,
-    "from_peer": None,
-    "missing_versions": None,
-}
-DONE = PULL | {
-    "state": "done",
-    "adapter": "lake@11111111",
-    "digest": "0x11",
-    "received_bytes": 30_000_000,
-    "from_peer": "12D3Koo",
-    "missing_versions": {},
-}
+PULL = {"name": "lake", "state": "running", "what": "downloading", "done_bytes": 0, "total_bytes": 30_000_000}
+PULL |= dict.fromkeys(["why", "exit_code", "adapter", "digest", "received_bytes", "from_peer", "missing_versions"])
+DONE = PULL | {"state": "done", "adapter": "lake@11111111", "digest": "0x11", "received_bytes": 30_000_000}
+DONE |= {"from_peer": "12D3Koo", "missing_versions": {}}
 
 
 class Daemon:

@@ -33,13 +33,8 @@ def adapter(name: str, **fields: Any) -> dict[str, Any]:
 
 
 def network(*adapters: dict[str, Any], unoffered: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
-    return {
-        "base": "fake",
-        "bases": [],
-        "adapters": list(adapters),
-        "unoffered": list(unoffered),
-        "num_unoffered": len(unoffered),
-    }
+    counted = {"unoffered": list(unoffered), "num_unoffered": len(unoffered)}
+    return {"base": "fake", "bases": [], "adapters": list(adapters), **counted}
 
 
 def names(found: dict[str, Any]) -> list[str]:
@@ -62,7 +57,6 @@ def test_those_that_can_run_here_and_have_earned_come_first() -> None:
     [
         ("HARBOUR", "", ["harbour-keeper", "lake"]),
         ("harbour lake", "", ["lake"]),
-        ("harbour nobody", "", []),
         (OWNER.upper().replace("0X", "0x"), "", ["harbour-keeper", "lake"]),
         ("", "smol", ["harbour-keeper"]),
         ("", "0x2222", ["ferry"]),

@@ -19,7 +19,7 @@ from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
-from openledger_node.models.pins import keep_pin, read_pins
+from openledger_node.models.pins import read_pins
 from openledger_node.text import rfc3339
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.primitives import ZERO_ADDRESS
@@ -51,15 +51,6 @@ def adapter(home: Home, make_adapter_folder: Callable[..., Path]) -> Adapter:
     return add_adapter(home, make_adapter_folder(), FAKE_BASE)
 
 
-def test_the_list_says_where_each_adapter_is(run: Run, home: Home, adapter: Adapter) -> None:
-    keep_pin(home, adapter.id)
-    listed = run("adapters", "list", "--json").json
-    (entry,) = listed["adapters"]
-    assert (entry["state"], entry["is_pinned"], entry["rank_max"]) == ("on_disk", True, 2)
-    assert listed["memory"] is None
-    assert "on disk, pinned" in run("adapters", "list").stdout
-
-
 @pytest.mark.process
 def test_an_adapter_of_the_hub_is_pulled_without_a_node(home: Home, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "lake", base_model_name_or_path="acme/large")
@@ -79,20 +70,15 @@ def test_a_pin_beyond_the_budget_ends_with_3_and_the_numbers(run: Run, home: Hom
     home.config_file.write_text("[inference]\nadapter_cache_bytes = 1048576\n")
     add_adapter(home, write_adapter(tmp_path / "harbour", tensors=pair(d_in=400_000)), FAKE_BASE)
     ran = run("adapters", "pin", "harbour", "--json")
-    assert (ran.status, ran.stdout) == (3, "")
-    assert "needs 1.6 MB of memory and 0 B are pinned already" in ran.stderr
+    assert (ran.status, ran.stdout, read_pins(home)) == (3, "", ())
     assert "adapter_cache_bytes is 1.0 MB: raise it, or unpin another adapter" in ran.stderr
-    assert read_pins(home) == ()
 
 
-def test_nothing_is_removed_before_somebody_said_yes(run: Run, home: Home, adapter: Adapter) -> None:
+def test_nothing_is_removed_before_a_yes_and_a_bond_is_told_of(run: Run, home: Home, adapter: Adapter) -> None:
     ran = run("adapters", "remove", "harbour")
     assert (ran.status, list_adapters(home)) == (3, [adapter])
     assert f"no terminal to ask at: delete {adapter.full_name}" in ran.stderr
     assert "Only a new training or another copy brings it back. Give --yes" in ran.stderr
-
-
-def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Home, adapter: Adapter) -> None:
     register(home, adapter, bond_wei=10**19)
     assert run("adapters", "list", "--json").json["adapters"][0]["bond_wei"] == str(10**19)
     ran = run("adapters", "remove", "harbour")
@@ -101,23 +87,15 @@ def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Hom
 
 
 def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Path) -> None:
-    magnitude = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
-    tensors = {
-        **pair(),
-        **pair(layer=1, module="mlp.up_proj", rank=3),
-        magnitude: np.ones(D_OUT, np.float32),
-        magnitude.replace("0.self_attn.q_proj", "1.mlp.up_proj"): np.ones(D_OUT, np.float32),
-    }
-    settings = {"use_dora": True, "use_rslora": True, "rank_pattern": {"up_proj": 3}}
-    add_adapter(home, write_adapter(tmp_path / "dora", tensors=tensors, **settings), FAKE_BASE)
+    magnitude = {"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector": np.ones(D_OUT, np.float32)}
+    folder = write_adapter(tmp_path / "dora", tensors={**pair(), **magnitude}, use_dora=True, use_rslora=True)
+    add_adapter(home, folder, FAKE_BASE)
     shown = run("adapters", "inspect", "dora").stdout
     assert "DoRA, scaled by the root of the rank" in shown
-    assert "q_proj 2, up_proj 3" in shown
-    assert "F32" in shown
+    assert "q_proj 2" in shown
     fields = run("adapters", "inspect", "dora", "--json").json
-    assert fields["module_ranks"] == {"q_proj": [2], "up_proj": [3]}
+    assert (fields["module_ranks"], fields["manifest"]["probe"]) == ({"q_proj": [2]}, None)
     assert (fields["is_dora"], fields["is_rslora"], fields["dtypes"]) == (True, True, ["F32"])
-    assert fields["manifest"]["probe"] is None
 
 
 def test_a_pin_is_kept_until_it_is_taken_off_or_its_adapter_is_removed(
@@ -128,6 +106,10 @@ def test_a_pin_is_kept_until_it_is_taken_off_or_its_adapter_is_removed(
     assert "leaves memory" in run("adapters", "unpin", "harbour").stderr
     assert read_pins(home) == ()
     run("adapters", "pin", "harbour")
+    listed = run("adapters", "list", "--json").json
+    (entry,) = listed["adapters"]
+    assert (entry["state"], entry["is_pinned"], entry["rank_max"], listed["memory"]) == ("on_disk", True, 2, None)
+    assert "on disk, pinned" in run("adapters", "list").stdout
     assert run("adapters", "remove", "harbour", "--yes").status == 0
     assert read_pins(home) == ()
 

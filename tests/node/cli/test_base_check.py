@@ -115,33 +115,28 @@ def test_a_download_larger_than_the_disk_or_the_owners_cap_is_refused_before_it_
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
+def test_a_hostile_config_is_refused_and_leaves_nothing(home: Home, hub: FakeHub) -> None:
+    hub.files["acme/evil"] = {"model.safetensors": b"weights"}
+    for content, says in (
         (json.dumps({**LARGE, "hidden_size": 10**12}), "says hidden_size = 1000000000000"),
         (" " * (1 << 20) + "{}", "it is not a base model"),
-    ],
-    ids=["huge", "too long"],
-)
-def test_a_hostile_config_is_refused_and_leaves_nothing(home: Home, hub: FakeHub, content: str, says: str) -> None:
-    hub.files["acme/evil"] = {"config.json": content.encode(), "model.safetensors": b"weights"}
-    ran = typed(home, hub, "models", "pull", "acme/evil")
-    assert (ran.status, "Traceback" in ran.stderr) == (MODEL_ERROR, False)
-    assert says in ran.stderr
+    ):
+        hub.files["acme/evil"]["config.json"] = content.encode()
+        ran = typed(home, hub, "models", "pull", "acme/evil")
+        assert (ran.status, "Traceback" in ran.stderr, says in ran.stderr) == (MODEL_ERROR, False, True)
     assert "model.safetensors" not in hub.fetched
     assert not (home.models / ".acme--evil.partial").exists()
 
 
-@pytest.mark.parametrize(("has_kernels", "base"), [(False, "Qwen--Qwen3-8B"), (True, "Qwen--Qwen3-14B")])
 def test_setup_takes_the_quantisation_in_which_a_known_base_fits_the_card(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, has_kernels: bool, base: str
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_card(monkeypatch, 12, has_kernels=has_kernels)
+    with_card(monkeypatch, 12, has_kernels=True)
     monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
     ran = run("setup", "--yes")
     assert ran.status == 0
-    assert settings(home)["inference"] == {"base": base, "quantisation": FORMS[-1]}
-    assert f"{base.replace('--', '/')} on RTX with 12.9 GB, 11.8 GB of them for the engine:" in ran.stderr
+    assert settings(home)["inference"] == {"base": "Qwen--Qwen3-14B", "quantisation": FORMS[-1]}
+    assert "Qwen/Qwen3-14B on RTX with 12.9 GB, 11.8 GB of them for the engine:" in ran.stderr
     assert "none  does not fit: takes " in ran.stderr
 
 
@@ -157,8 +152,6 @@ def test_setup_for_scripts_changes_only_what_the_flags_say_and_refuses_what_can_
     assert (anyway.status, settings(home)["inference"]) == (0, {"base": "Qwen--Qwen3-32B"})
     smaller = run("setup", "--no-input", "--base", "Qwen/Qwen3-4B-Instruct-2507", "--quantisation", "int8")
     assert (smaller.status, settings(home)["inference"]["quantisation"]) == (0, "int8")
-    wrong = run("setup", "--no-input", "--quantisation", "int9")
-    assert (wrong.status, "choose one of auto, none, int8, int4" in wrong.stderr) == (CONFIG_ERROR, True)
     limited = run("setup", "--no-input", "--base", "Qwen/Qwen3-14B", "--vram", "6GB")
     assert (limited.status, "your card has 6.0 GB for it" in limited.stderr) == (MODEL_ERROR, True)
 
@@ -174,12 +167,8 @@ def test_a_card_that_torch_can_not_use_is_said_with_its_fix(
     assert "17.2 GB of memory without a card" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    ("is_hub_up", "base"), [(True, "HuggingFaceTB/SmolLM2-360M-Instruct"), (False, "smollm2-135m-instruct")]
-)
-def test_a_cpu_is_proposed_a_base_that_answers_as_fast_as_people_read_and_that_can_be_had(
-    home: Home, monkeypatch: pytest.MonkeyPatch, is_hub_up: bool, base: str
-) -> None:
+def test_a_base_that_can_not_be_had_is_not_proposed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_look, "look_at_machine", lambda: Machine(ram_bytes=16 * GIB))
-    monkeypatch.setattr(base_look, "is_hub_up", lambda: is_hub_up)
-    assert BaseCheck(home, Config(), is_anyway=False).propose() == base
+    for is_up, base in ((True, "HuggingFaceTB/SmolLM2-360M-Instruct"), (False, "smollm2-135m-instruct")):
+        monkeypatch.setattr(base_look, "is_hub_up", lambda up=is_up: up)
+        assert BaseCheck(home, Config(), is_anyway=False).propose() == base

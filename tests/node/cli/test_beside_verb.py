@@ -88,8 +88,3 @@ def test_what_needs_neither_does_its_work(run: Run, home: Home, slept: list[floa
         for line in ("limits show", "price show", "jobs", "adapters list", "stop", "pause", "resume"):
             assert run(*line.split()).status == 0, line
     assert sum(slept) < SLEPT_S_MAX
-
-
-def test_a_command_that_takes_the_home_writes_its_own_name(run: Run, home: Home) -> None:
-    run("stake", "show", "--json")
-    assert home.lock.read_text().endswith(" stake show\n")

@@ -19,23 +19,14 @@ def test_words_with_a_slash_are_never_sent(
         asked.append({**body, "messages": list(body["messages"])})
         return "answer", {}
 
-    typed = [
-        "/help",
-        "/halp me",
-        "one",
-        "/system Be brief.",
-        "two",
-        "/model harbour",
-        "/clear",
-        "/etc/hosts is what?",
-    ]
+    typed = ["/help", "/halp me", "one", "/system Be brief.", "two", "/model harbour", "/clear", "/etc/hosts is ok?"]
     monkeypatch.setattr(chat, "_questions", lambda: iter(typed))
     chat._converse(ask, {"model": "base"}, [])
     system = {"role": "system", "content": "Be brief."}
     assert [(body["model"], body["messages"]) for body in asked] == [
         ("base", [{"role": "user", "content": "one"}]),
         ("base", [system, {"role": "user", "content": "two"}]),
-        ("harbour", [system, {"role": "user", "content": "/etc/hosts is what?"}]),
+        ("harbour", [system, {"role": "user", "content": "/etc/hosts is ok?"}]),
     ]
     said = capsys.readouterr().err
     assert "/halp is not a word of this chat" in said
@@ -58,7 +49,7 @@ def notice(
     return CostNotice(Home(home), is_quiet=is_quiet)
 
 
-def test_an_answer_of_another_node_says_before_what_it_can_cost_once_for_each_model(
+def test_an_answer_of_another_node_says_before_what_it_can_cost_and_after_what_it_did(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = notice(monkeypatch, tmp_path, answers())
@@ -70,6 +61,12 @@ def test_an_answer_of_another_node_says_before_what_it_can_cost_once_for_each_mo
     assert text.count("ferry is not on this machine") == 1
     assert "at most 0.1 OPEN for each question" in text
     assert "deposits 1 OPEN" in text
+    usage = {"prompt_tokens": 28, "completion_tokens": 20, "cost_wei": "91000000000000"}
+    for free in (None, {**usage, "cost_wei": "0"}, {**usage, "cost_wei": None}):
+        said.after(free)
+    assert capsys.readouterr().err == ""
+    said.after(usage)
+    assert "you paid 0.000091 OPEN for 28 + 20 tokens" in capsys.readouterr().err
 
 
 def test_nothing_is_said_where_nothing_is_paid_and_a_requester_pays_for_every_model(
@@ -82,15 +79,3 @@ def test_nothing_is_said_where_nothing_is_paid_and_a_requester_pays_for_every_mo
     assert capsys.readouterr().err == ""
     notice(monkeypatch, tmp_path, answers(serve=False)).before("smollm")
     assert "smollm is not on this machine" in capsys.readouterr().err
-
-
-def test_the_cost_is_said_after_the_answer(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = notice(monkeypatch, tmp_path, answers())
-    usage = {"prompt_tokens": 28, "completion_tokens": 20, "cost_wei": "91000000000000"}
-    for free in (None, {**usage, "cost_wei": "0"}, {**usage, "cost_wei": None}):
-        said.after(free)
-    assert capsys.readouterr().err == ""
-    said.after(usage)
-    assert "you paid 0.000091 OPEN for 28 + 20 tokens" in capsys.readouterr().err

@@ -29,7 +29,6 @@ def test_a_setting_is_set_read_and_unset_and_comments_stay(run: Run, home: Home)
         ("market.price_in_wei", "0.5 OPEN", "price_in_wei = 500000000000000000"),
         ("market.price_in_wei", "7", "price_in_wei = 7"),
         ("limits.pause_when_busy", "true", "pause_when_busy = true"),
-        ("node.drain_grace_s", "5", "drain_grace_s = 5.0"),
         ("inference.base", 'a "b"', r'base = "a \"b\""'),
     ],
 )

@@ -89,7 +89,6 @@ def test_a_daemon_that_answers_badly_is_not_called_silent(
     [
         ("rewards withdraw 12 --yes", "rewards withdraw"),
         ("--home here stake show --json", "stake show"),
-        ("earnings --json", "earnings"),
         ("--version", "openledger-node"),
     ],
 )

@@ -28,14 +28,12 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
     assert [each["verdict"] for each in gate["numbers"]] == ["ok"] * 7 + ["unmeasured"] * 2
     assert (read["format"], read["rows"], read["num_flaws"]) == ("jsonl", 3, 0)
     figures = {"rows": 3, "contributors": 2, "near_duplicates": 0, "of_others": 0, "unpaid": 0, "gate": gate}
-    figures["committed"] = None
-    batch = {"schema": "openledger.batch/1", "datanet": "lake", "digest": digest, **figures}
+    batch = {"schema": "openledger.batch/1", "datanet": "lake", "digest": digest, **figures, "committed": None}
     assert offered == {**batch, "state": "pending"}
     assert run("datanet", "approve", "lake", digest[:10], "--json").json == {**batch, "state": "approved"}
     shown = run("datanet", "show", "lake", "--json").json
-    assert (shown["schema"], shown["licence"], shown["owner_ppm"]) == ("openledger.datanet/1", "CC-BY-4.0", 50_000)
-    assert (shown["accounts"], shown["batches"]) == ({"ben": BEN}, [{"digest": digest, **figures}])
-    assert (shown["approved"], shown["versions"], shown["withdrawn"]) == ([digest], [], [])
+    assert (shown["schema"], shown["accounts"], shown["approved"]) == ("openledger.datanet/1", {"ben": BEN}, [digest])
+    assert shown["batches"] == [{"digest": digest, **figures, "committed": None}]
     assert [each["name"] for each in run("datanet", "list", "--json").json["datanets"]] == ["lake"]
     assert lake.rows(lake.get("lake")) == CONTRIBUTED
 
@@ -69,8 +67,6 @@ def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lak
     shown = run("datanet", "show", "lake", copied[:10]).stdout
     for words in ("3 rows that copy another contributor", "at most 0", "look", "copies row 3 of batch"):
         assert words in shown
-    plain = run("datanet", "show", "lake", copied[:10], "--json").json
-    assert (plain["state"], [note["evidence"] for note in plain["gate"]["copies"]]) == ("pending", ["equal"] * 3)
     checked = run("datanet", "check", "lake", copied[:10])
     assert "the loss of the base is not measured" in checked.stderr
     assert run("datanet", "check", "lake", copied[:10], "--trial").status != 0
@@ -82,15 +78,11 @@ def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lak
         (("show", "pond"), 1, "you have no Datanet 'pond'"),
         (("contribute", "lake", "/nowhere.jsonl"), 1, "cannot read rows from /nowhere.jsonl"),
         (("contribute", "lake", "ROWS", "--account", "ben"), 2, "'ben' has no address"),
-        (("contribute", "lake", "ROWS", "--account", "ben=0x12"), 1, "not an address: '0x12'"),
         (("contribute", "lake", "ROWS", "--yes", "--account", f"{ADA}={BEN}"), 1, "is an address and is paid there"),
-        (("contribute", "lake", "ROWS", "--contributor", "a b"), 1, "not a name: 'a b'"),
-        (("contribute", "lake", "ROWS"), 3, "Take 3 rows into lake? Give --yes to confirm"),
         (("contribute", "lake", "ROWS", "--columns", "prompt"), 1, "can't read the columns 'prompt'"),
         (("approve", "lake", "0x12"), 1, "0 batches of lake begin with '0x12'"),
         (("approve", "lake", "0x12", "--except", "3"), 2, "--because with the reason, or neither of them"),
         (("approve", "lake", "0x12", "--except", "3,x", "--because", "x"), 2, "'3,x' is no list of rows"),
-        (("create", "lake", "--owner-share", "101"), 2, "'101' is not a percentage"),
         (("create", "lake", "--rule", "poa-v2"), 2, "'poa-v2' is not an attribution rule of Datanets: choose"),
         (("publish", "lake"), 3, "this node is on no network"),
         (("show", "../lake"), 1, "not a name: '../lake'"),

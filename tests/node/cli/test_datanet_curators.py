@@ -127,8 +127,7 @@ def test_a_curator_signs_with_an_account_of_their_own(run: Run, lake: Lake, tmp_
     read(lake, 3, "CuratorsChanged", {"curators": [lake.wallet], "need": 1})
     file = propose(run, tmp_path)
     ran = run("datanet", "review", file, "--approve")
-    assert ran.status == 3
-    assert f"Approve version 1 of lake as {lake.wallet}?" in ran.stderr
+    assert (ran.status, f"Approve version 1 of lake as {lake.wallet}?" in ran.stderr) == (3, True)
     done = run("datanet", "review", file, "--approve", "--yes", "--json").json
     assert run("datanet", "collect", "lake", done["out"], "--json").json["is_approved"] is True
     again = run("datanet", "review", file, "--approve", "--yes")
@@ -151,21 +150,18 @@ def test_a_proposal_knows_the_commitments_that_a_publication_would_learn(
 
 def test_anyones_datanet_is_shown_by_its_id(run: Run, lake: Lake) -> None:
     read(lake, 3, "DatanetDescribed", {"metadata": "\x1b[2J not JSON"})
-    shown = run("datanet", "show", lake.id)
-    assert "CC-BY-4.0" in shown.stdout
-    assert "2 of 0x" in shown.stdout
-    assert "\x1b[2J" not in shown.stdout
+    shown = run("datanet", "show", lake.id).stdout
+    assert "CC-BY-4.0" in shown
+    assert "2 of 0x" in shown
+    assert "\x1b[2J" not in shown
     told = run("datanet", "show", lake.id, "--json").json
     assert (told["about"], told["need"], told["versions"]) == (None, 2, [])
-    assert "2 of 0x" in run("datanet", "show", "lake").stdout
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("curators", "lake"), "give --set and --need, or --none"),
         (("curators", "lake", "--set", ADA), "give --set and --need, or --none"),
-        (("curators", "lake", "--none", "--need", "1"), "give --set and --need, or --none"),
         (("curators", "lake", "--set", f"{ADA},{BEN}", "--need", "3"), "of 2 curators 3 can't approve"),
         (("curators", "lake", "--set", f"{ADA},0x12", "--need", "1"), "not an address: '0x12'"),
         (("review", "FILE", "--approve", "--address", ADA), "to sign in another wallet"),

@@ -37,20 +37,17 @@ def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDa
     taken = run(*words, "--yes", "--keep", "--json").json
     assert (taken["rows"], taken["file"]["num_flaws"], taken["file"]["flagged"]) == (2, 1, 1)
     assert "sample" not in taken["file"]
-    nobodys = run("datanet", "contribute", "lake", table, "--yes")
-    assert (nobodys.status, "1 row without a contributor" in nobodys.stderr) == (1, True)
 
 
-def test_rows_of_others_keep_their_contributor_where_a_cell_is_empty(
+def test_rows_without_a_contributor_are_refused_and_others_keep_theirs(
     run: Run, lake: OwnDatanets, tmp_path: Path
 ) -> None:
     file = tmp_path / "lake.csv"
     file.write_text("question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
     ran = run("datanet", "contribute", "lake", str(file), "--yes")
-    assert ran.status == 1
+    assert (ran.status, lake.get("lake").batches) == (1, ())
     assert "1 row without a contributor, so nobody could be paid: name one in each row" in ran.stderr
     assert "would also replace the contributors of the other 1 row" in ran.stderr
-    assert lake.get("lake").batches == ()
 
 
 def test_a_file_becomes_a_rows_file_for_a_training(run: Run, tmp_path: Path) -> None:
@@ -75,15 +72,12 @@ def test_columns_can_be_named_and_are_told_where_no_form_is_known(run: Run, tmp_
 
 
 def test_rows_are_not_written_over_a_file_and_not_read_from_a_spreadsheet(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    written = (
-        '{"prompt": "Who?", "completion": "Bo.", "contributor": "bo"}\n{"prompt": "Mail?", "completion": "a@b.org"}\n'
-    )
+    file, other = tmp_path / "rows.jsonl", tmp_path / "notes.xlsx"
+    written = '{"prompt": "Who?", "completion": "Bo.", "contributor": "bo"}\n'
     file.write_text(written)
     ran = run("datanet", "convert", str(file), "--out", str(file))
     assert (ran.status, "rows are never overwritten: name another file" in ran.stderr) == (3, True)
     assert file.read_text() == written
-    other = tmp_path / "notes.xlsx"
     other.write_bytes(b"PK")
     unread = run("datanet", "convert", str(other))
     assert (unread.status, "save each sheet as CSV" in unread.stderr) == (1, True)

@@ -4,11 +4,10 @@ import json
 import os
 import shutil
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +31,6 @@ from openledger_node.operator.doctor.scene import Scene
 from openledger_node.operator.reach_words import reach_to_plain
 from openledger_protocol.constants import LOCAL_NETWORK
 
-DOCTOR_S = 15.0
 PROBLEMS = 8
 PEER_ID = "12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2"
 CHAIN_ID = 4242
@@ -44,10 +42,8 @@ def network_at(url: str, *, bootstrap: tuple[str, ...] = ()) -> Network:
 
 
 def examined(run: Run, *words: str) -> tuple[Ran, dict[str, Any]]:
-    """What a doctor finds, within its time."""
-    began_s = time.monotonic()
+    """What a doctor finds."""
     ran = run("doctor", "--json", *words)
-    assert time.monotonic() - began_s < DOCTOR_S
     return ran, {check["check"]: check for check in ran.json["checks"]}
 
 
@@ -100,12 +96,8 @@ def write_base(folder: Path) -> None:
 
 
 def test_another_chain_is_told_from_the_networks(run: Run, home: Home) -> None:
-    block = {
-        "number": "0x5",
-        "hash": "0x" + "22" * 32,
-        "parentHash": "0x" + "33" * 32,
-        "timestamp": hex(int(time.time()) + 3_600),
-    }
+    late = hex(int(time.time()) + 3_600)
+    block = {"number": "0x5", "hash": "0x" + "22" * 32, "parentHash": "0x" + "33" * 32, "timestamp": late}
     with endpoint({"eth_chainId": "0x1", "eth_getBlockByNumber": block, "eth_getCode": "0x"}) as url:
         join_network(home, network_at(url))
         _, checks = examined(run, "--only", "chain")
@@ -120,9 +112,7 @@ def test_another_chain_is_told_from_the_networks(run: Run, home: Home) -> None:
     ("state", "is_ok", "found"),
     [
         ("unknown", None, "not known yet"),
-        ("public", True, "directly at /ip4/11.0.0.7/tcp/4120; others see it at 11.0.0.7"),
         ("mapped", True, "others see it at 11.0.0.7; the router: it forwards port 4120"),
-        ("punched", True, "then connect directly"),
         ("relayed", None, "the router: its address 100.64.0.9 is shared"),
         ("unreachable", False, "no other node can reach this one"),
     ],
@@ -135,15 +125,7 @@ def test_a_doctor_says_how_others_reach_the_node_and_what_helps(
     assert finding.fix == (REACHES[state].remedy if state in ("relayed", "unreachable") else "")
 
 
-def test_a_full_disk_is_found(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = shutil.disk_usage(home.root)._replace(free=1 << 20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    ran, checks = examined(run)
-    assert ran.status == PROBLEMS
-    assert "free some space on the disk of" in checks["disk"]["fix"]
-
-
-def test_an_owners_cap_on_the_disk_is_a_full_disk(run: Run, home: Home) -> None:
+def test_a_full_disk_or_an_owners_cap_on_it_is_found(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     (home.models / "big").mkdir(parents=True)
     (home.models / "big" / "model.safetensors").write_bytes(bytes(5_000_000))
     home.config_file.write_text("[limits]\ndisk_bytes = 1000000\n")
@@ -151,6 +133,10 @@ def test_an_owners_cap_on_the_disk_is_a_full_disk(run: Run, home: Home) -> None:
     assert "`openledger-node limits set --disk SIZE`" in checks["disk"]["fix"]
     refused = run("models", "pull", "OWNER/NAME")
     assert (refused.status, "limits set --disk" in refused.stderr) == (3, True)
+    full = shutil.disk_usage(home.root)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    ran, checks = examined(run, "--only", "machine")
+    assert (ran.status, "free some space on the disk of" in checks["disk"]["fix"]) == (PROBLEMS, True)
 
 
 def test_weights_that_have_changed_are_found(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,15 +158,13 @@ def test_weights_that_have_changed_are_found(run: Run, home: Home, monkeypatch: 
     ("spoil", "check", "fix"),
     [
         (lambda home: home.config_file.write_text("[market]\nprice_inn_wei = 1\n"), "settings", "did you mean"),
-        (lambda home: home.config_file.write_text('[limits]\nhours = "noon"\n'), "settings", "isn't a time window"),
         (lambda home: (home.keys.mkdir(mode=0o755), home.keys.chmod(0o755)), "private", "chmod -R go="),
         (lambda home: (load_api_key(home), api_key_file(home).chmod(0o644)), "api key", "chmod 600"),
         (lambda home: spoil_ledger(home), "ledger", "is damaged"),
-        (lambda home: set_schema(home, 7), "ledger", "(schema 7, this one reads 1). Move "),
         (lambda home: spoil_adapter(home), "adapters", "bad@12345678"),
         (lambda home: home.config_file.write_text('[inference]\nbase = "mine"\n'), "base", "models pull mine`"),
     ],
-    ids=["unknown key", "hours", "open keys", "open api key", "ledger", "another version", "adapter", "base"],
+    ids=["unknown key", "open keys", "open api key", "ledger", "adapter", "base"],
 )
 def test_what_is_wrong_with_the_home_is_found(
     run: Run, home: Home, spoil: Callable[[Home], Any], check: str, fix: str
@@ -197,13 +181,6 @@ def spoil_ledger(home: Home) -> None:
     file = home.ledger(LOCAL_NETWORK)
     file.parent.mkdir(parents=True)
     file.write_bytes(b"no database" * 100)
-
-
-def set_schema(home: Home, schema: int) -> None:
-    """Make the ledger one that another version wrote."""
-    open_ledger(home.ledger(LOCAL_NETWORK)).close()
-    with closing(sqlite3.connect(home.ledger(LOCAL_NETWORK))) as connection:
-        connection.execute(f"PRAGMA user_version = {schema}")
 
 
 def spoil_adapter(home: Home) -> None:
@@ -231,19 +208,19 @@ def test_a_key_that_lies_without_its_password_is_found(run: Run, home: Home) -> 
 
 
 def test_a_check_that_hangs_is_given_up_and_the_others_are_told(tmp_path: Path) -> None:
-    stuck = threading.Event()
+    stuck, ended = threading.Event(), threading.Event()
 
     def hang(_: Scene) -> Verdict:
         stuck.wait(30)
+        ended.set()
         return Verdict("at last")
 
     def well(_: Scene) -> Verdict:
         return Verdict("well")
 
-    began_s = time.monotonic()
     checks = [Check("home", "stuck", hang, 0.2), Check("home", "well", well, 5.0)]
     first, second = examine(Scene(Home(tmp_path), lambda *_: None), checks)
-    assert time.monotonic() - began_s < 5
+    assert not ended.is_set()
     stuck.set()
     assert (first.is_ok, first.found) == (False, "no answer within 0.2 s")
     assert "openledger-node doctor --only home" in first.fix

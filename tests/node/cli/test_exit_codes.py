@@ -73,7 +73,6 @@ def test_a_wrong_value_ends_with_2_in_every_command_that_takes_one(run: Run, hom
         (["pause", "--for", "1h", "--until", "18:00"], "give one of them"),
         (["jobs", "--limit", "0"], "--limit"),
         (["chat", "--json"], "--json needs a QUESTION"),
-        (["config", "set", "api.key", "x"], "holds no secrets"),
         (["config", "set", "api.port", "70000"], "the most is 65535"),
     ],
     ids=" ".join,

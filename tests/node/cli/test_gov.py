@@ -73,11 +73,9 @@ def test_a_proposal_shows_its_calls_votes_quorum_times_and_the_next_command(
     ("changes", "words"),
     [
         ({"state": "pending", "votes_from_s": NOW_S + 4, "quorum_wei": None}, "voting begins in 4 s"),
-        ({"quorum_wei": None}, "fixed when voting begins"),
         ({"is_extended": True}, "voting ends in 25 s, after a late quorum"),
         ({"state": "queued", "execute_from_s": NOW_S + 9}, "can be executed in 9 s"),
         ({"state": "succeeded"}, "was carried; anybody can queue it"),
-        ({"state": "defeated"}, "defeated"),
         ({"own": {"account": ADA, "weight_wei": "0", "support": "against"}}, "0 OPEN of votes count, cast against"),
         ({"num_calls": 1_000}, "and 999 more calls, which are not shown"),
         ({"is_description_cut": True}, "… the text goes on"),
@@ -131,37 +129,20 @@ def test_values_show_what_is_queued_and_what_nobody_can_change(capsys: pytest.Ca
         "meaning": "places of each payout list that its node must show",
     }
     pause = {"guardian": ADA, "is_own": True, "paused_until_s": NOW_S + 5, "next_possible_s": None, "pause_max_s": 30}
-    show_params(
-        {
-            "chain_time_s": NOW_S,
-            "epoch": 12_343,
-            "epoch_ends_s": NOW_S + 3,
-            "values": [value],
-            "fixed": [{"name": "judge_s", "seconds": 60, "meaning": "to judge a challenge"}],
-            "shares_move_from_epoch": 12_350,
-            "pause": pause,
-            "voting": RULES,
-        }
-    )
+    fixed = [{"name": "judge_s", "seconds": 60, "meaning": "to judge a challenge"}]
+    epoch = {"chain_time_s": NOW_S, "epoch": 12_343, "epoch_ends_s": NOW_S + 3, "shares_move_from_epoch": 12_350}
+    show_params({**epoch, "values": [value], "fixed": fixed, "pause": pause, "voting": RULES})
     shown = capsys.readouterr().out
-    for text in (
-        "5 from epoch 12,345",
-        "2 to 16",
-        "judge_s",
-        "from epoch 12,350",
-        "(this node); paused, which ends in 5 s",
-    ):
+    for text in ("5 from epoch 12,345", "2 to 16", "judge_s", "from epoch 12,350", "; paused, which ends in 5 s"):
         assert text in shown, text
 
 
 def test_durations_and_pairs_are_read_and_others_refused() -> None:
     assert [seconds_of(text) for text in ("30s", "12h", "7d", "2w")] == [30, 43_200, 604_800, 1_209_600]
-    for text in ("", "5", "1y", "-5s", "1.5h", "9" * 20):
+    for text in ("", "5", "1y", "-5s", "9" * 20):
         with pytest.raises(InputError, match="is not a duration: give one such as"):
             seconds_of(text)
     assert pairs_of(["minStake=150", "dataPpm = 4%"], "") == {"minStake": "150", "dataPpm": "4%"}
-    for texts in (["minStake"], ["=5"], ["minStake="]):
-        with pytest.raises(InputError, match="is not KEY=VALUE"):
+    for texts, says in (["minStake"], "is not"), (["=5"], "is not"), (["draws=5", "draws=6"], "draws is given twice"):
+        with pytest.raises(InputError, match=says):
             pairs_of(texts, "KEY=VALUE")
-    with pytest.raises(InputError, match="draws is given twice"):
-        pairs_of(["draws=5", "draws=6"], "")

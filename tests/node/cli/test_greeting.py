@@ -41,22 +41,15 @@ def test_the_demo_base_is_asked_what_it_knows_and_said_to_be_no_judge_of_facts(
     assert "demo base" not in said(capsys, listening(base="qwen"))
 
 
-@pytest.mark.parametrize(
-    ("num_adapters", "is_shipped", "is_shown"), [(0, True, True), (1, True, False), (0, False, False)]
-)
 def test_the_shipped_adapter_is_named_with_its_teacher_where_there_is_none_yet(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    num_adapters: int,
-    is_shipped: bool,
-    is_shown: bool,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if is_shipped:
-        (tmp_path / "samples" / "harbour").mkdir(parents=True)
     monkeypatch.setattr(greeting, "files", lambda _: tmp_path)
-    text = said(capsys, listening(num_adapters=num_adapters))
-    assert (SAMPLE_TEACHER in text, f"chat '{SAMPLE_QUESTION}' --model harbour" in text) == (is_shown, is_shown)
+    assert SAMPLE_TEACHER not in said(capsys, listening())
+    (tmp_path / "samples" / "harbour").mkdir(parents=True)
+    text = said(capsys, listening())
+    assert (SAMPLE_TEACHER in text, f"chat '{SAMPLE_QUESTION}' --model harbour" in text) == (True, True)
+    assert SAMPLE_TEACHER not in said(capsys, listening(num_adapters=1))
 
 
 def test_a_node_that_only_buys_is_told_where_adapters_are_and_not_to_add_one(

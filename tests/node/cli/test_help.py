@@ -16,21 +16,8 @@ from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, ins
 from openledger_node.cli.help_text import render_help
 from openledger_node.home import Home
 
-HEAVY = [
-    "torch",
-    "numpy",
-    "trio",
-    "fastapi",
-    "httpx",
-    "pydantic",
-    "typer",
-    "click",
-    "rich",
-    "sqlite3",
-    "eth_abi",
-    "Crypto",
-    "libp2p",
-]
+HEAVY = ["torch", "numpy", "trio", "fastapi", "httpx", "pydantic", "typer", "click", "rich", "sqlite3", "eth_abi"]
+HEAVY += ["Crypto", "libp2p"]
 ANY_COMMAND = {"pydantic", "typer", "rich"}
 """Packages that each command needs: typer checks values with pydantic."""
 RUN = f"""
@@ -60,12 +47,11 @@ def loaded_by(*words: str, home: Home, **environment: str) -> tuple[set[str], st
         (["--help"], {}, "Usage", set()),
         (["help", "wallet", "create"], {}, "openledger-node wallet create [ACCOUNT] [OPTIONS]", set()),
         (["openledger-node chat --model ", ""], {COMPLETION: "bash"}, "harbour", set()),
-        (["openledger-node config get ", ""], {COMPLETION: "bash"}, "market.price_in_wei", set()),
         (["status", "--json"], {}, '"stopped"', {"typer", "rich"}),
         (["doctor", "--json"], {}, '"checks"', {"typer", "rich", "numpy", "sqlite3", "Crypto"}),
         (["jobs", "--json"], {}, '"jobs"', ANY_COMMAND | {"Crypto", "sqlite3"}),
     ],
-    ids=["--help", "help", "values", "settings", "status", "doctor", "jobs"],
+    ids=["--help", "help", "values", "status", "doctor", "jobs"],
 )
 def test_a_command_imports_nothing_heavy_that_it_does_not_need(
     home: Home, words: list[str], environment: dict[str, str], shown: str, needed: set[str]
@@ -158,10 +144,9 @@ def test_completion_offers_what_is_in_the_data_directory(home: Home, monkeypatch
         add_adapter(home, name)
     (home.models / "tiny").mkdir(parents=True)
     (home.models / "tiny" / "base.json").write_text("{}")
-    (home.datanets / "harbour" / "own").mkdir(parents=True)
-    (home.datanets / "harbour" / "own" / "datanet.json").write_text(
-        json.dumps({"batches": [{"digest": "0x" + "ab" * 32}]})
-    )
+    datanet = home.datanets / "harbour" / "own" / "datanet.json"
+    datanet.parent.mkdir(parents=True)
+    datanet.write_text(json.dumps({"batches": [{"digest": "0x" + "ab" * 32}]}))
     home.network("sea-1").mkdir(parents=True)
     home.network_file("sea-1").write_text("{}")
     here = ("--home", str(home.root))
@@ -170,8 +155,7 @@ def test_completion_offers_what_is_in_the_data_directory(home: Home, monkeypatch
     assert offered(*here, "models", "remove", "") == ["tiny"]
     assert offered(*here, "datanet", "approve", "harbour", "") == ["0xabababab"]
     assert offered(*here, "wallet", "create", "--network", "s") == ["sea-1"]
-    assert offered("chat", "--model", "") == []
-    (home.datanets / "harbour" / "own" / "datanet.json").write_text("{")
+    datanet.write_text("{")
     assert offered(*here, "datanet", "approve", "harbour", "") == []
 
 

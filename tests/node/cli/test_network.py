@@ -4,14 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from support.chain_world.deployed import deploy_token, send_call
 from support.chain_world.ways import served_chain
+from support.file_site import serve_site
 from support.verbs import Run
 
 from openledger_node.chain.clients.evm import open_client
@@ -114,7 +113,6 @@ def windows_of(network: Network, rpc: str) -> Any:
         (["--rpc", "http://127.0.0.1:1"], 5, "the endpoint at 127.0.0.1:1 does not answer"),
         (["--rpc", "RPC", "--rpc", "file:///etc/passwd"], 3, "'file:///etc/passwd' is not the URL of an endpoint"),
         (["--rpc", "RPC", "--bootstrap", "example.org"], 3, "bootstrap: 'example.org' is not the address of a peer"),
-        (["--rpc", "RPC", "--key", "savings"], 4, "there is no savings in"),
         (["--rpc", "RPC", "--public"], 3, "only some machines can ask it"),
         (["--rpc", "RPC", "--url", "https://example.org/n.json"], 2, "--url goes with --public"),
         (["--rpc", "RPC", "--out", "/nowhere/network.json"], 3, "cannot write to /nowhere, so nothing is deployed"),
@@ -136,9 +134,7 @@ def test_a_wallet_without_coins_deploys_nothing(run: Run, rpc: str, tmp_path: Pa
     flags = ["--password-file", password_file]
     address = run("wallet", "create", "poor", *flags, "--json").json["address"]
     ran = run("network", "init", "--rpc", rpc, "--out", str(tmp_path / "n.json"), "--key", "poor", *flags)
-    assert ran.status == 5
-    assert f"deploys 10 contracts on chain 1337 from {address}" in ran.stderr
-    assert f"{address} has 0 coins: send it" in ran.stderr
+    assert (ran.status, f"{address} has 0 coins: send it" in ran.stderr) == (5, True)
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +165,13 @@ def rich(run: Run, tmp_path: Path, password_file: str) -> list[str]:
 def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
     run: Run, real_rpc: str, tmp_path: Path, rich: list[str]
 ) -> None:
-    out, guardian = tmp_path / "network.json", ["--guardian", STRANGER]
-    asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, *guardian)
+    out = tmp_path / "network.json"
+    words = ["network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich]
+    words += ["--guardian", STRANGER]
+    asked = run(*words)
     assert asked.status == 3
     assert "no terminal to ask at: deploy harbour-net? Give --yes to confirm" in asked.stderr
-    ran = run(
-        "network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, *guardian, "--yes"
-    )
+    ran = run(*words, "--yes")
     assert ran.status == 0, ran.stderr
     network = read_network(out)
     assert (network.network, network.is_development) == ("harbour-net", False)
@@ -185,10 +181,8 @@ def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--name", "harbour-net"], "name another account, best a multisig, with --guardian"),
         (["--name", "harbour-net", "--guardian", address_of(REAL_KEY)], "name another account, best a multisig"),
         (["--name", "local"], "network can't be 'local'"),
-        (["--name", "development-1a2b3c4d"], "does not fit the genesis hash"),
         (["--name", "../keys"], "network: not a name"),
     ],
 )
@@ -207,27 +201,22 @@ def test_the_windows_of_a_real_network_leave_time_for_every_dispute_and_vote() -
     assert longest_s <= windows.judge_s // 2
 
 
-def test_a_network_can_pay_in_a_token_that_exists(run: Run, rpc: str, tmp_path: Path) -> None:
+def test_a_network_can_pay_in_a_token_that_exists_and_has_no_holder(run: Run, rpc: str, tmp_path: Path) -> None:
     out = tmp_path / "network.json"
+    flags = ["network", "init", "--rpc", rpc, "--out", str(out), "--token"]
     with closing(open_client(rpc)) as client:
         token = deploy_token(MinesAlone(client))
-    ran = run("network", "init", "--rpc", rpc, "--out", str(out), "--token", token)
+    nonce = nonce_of_bank(rpc)
+    assert "is not an ERC-20 token on this chain" in run(*flags, STRANGER).stderr
+    assert "--holder is for OPEN that is created" in run(*flags, token, "--holder", STRANGER).stderr
+    assert "a quorum of 0 votes" in run(*flags[:-1], "--quorum-votes", "0").stderr
+    assert (nonce_of_bank(rpc), out.exists()) == (nonce, False)
+    ran = run(*flags, token)
     assert ran.status == 0, ran.stderr
     network = read_network(out)
     assert (network.contracts["OpenToken"], network.token.symbol) == (token, "BLK")
     assert set(network.contracts) == {*CONTRACTS, "WrappedVotes"}
-    assert (
-        "pays in BLK, whose payments need an approval each; votes are BLK that their holders put into" in ran.stderr
-    )
-
-
-def test_a_token_that_is_none_or_has_a_holder_deploys_nothing(run: Run, rpc: str, tmp_path: Path) -> None:
-    flags = ["network", "init", "--rpc", rpc, "--out", str(tmp_path / "n.json"), "--token", STRANGER]
-    nonce = nonce_of_bank(rpc)
-    assert "is not an ERC-20 token on this chain" in run(*flags).stderr
-    assert "--holder is for OPEN that is created" in run(*flags, "--holder", STRANGER).stderr
-    assert "a quorum of 0 votes" in run(*flags[:-2], "--quorum-votes", "0").stderr
-    assert nonce_of_bank(rpc) == nonce
+    assert "pays in BLK, whose payments need an approval each" in ran.stderr
 
 
 # ── join ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,42 +274,20 @@ def test_a_network_that_does_not_fit_its_chain_is_not_joined(
     assert sorted(home.root.rglob("*")) == before
 
 
-@pytest.fixture
-def web(network_file: Path) -> Iterator[str]:
-    """The folder of the network.json as a website."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            file = network_file.parent / self.path.lstrip("/")
-            self.send_response(200 if file.exists() else 404)
-            self.end_headers()
-            self.wfile.write(file.read_bytes() if file.exists() else b"")
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_network_is_joined_by_its_address_on_the_web_and_its_hash(
-    run: Run, home: Home, web: str, network_file: Path
-) -> None:
+def test_a_network_is_joined_by_its_address_on_the_web_and_its_hash(run: Run, home: Home, network_file: Path) -> None:
     digest = sha256(network_file.read_bytes()).hexdigest()
-    other = run("network", "join", f"{web}/network.json", "--sha256", "0" * 64, "--yes")
-    assert (other.status, list(home.root.iterdir())) == (3, [])
-    assert f"Its SHA-256 is {digest}" in other.stderr
-    assert run("network", "join", f"{web}/network.json", "--sha256", digest, "--yes").status == 0
+    with serve_site() as web:
+        web.files["/network.json"] = network_file.read_bytes()
+        url = f"{web.url}/network.json"
+        other = run("network", "join", url, "--sha256", "0" * 64, "--yes")
+        assert (other.status, list(home.root.iterdir())) == (3, [])
+        assert f"Its SHA-256 is {digest}" in other.stderr
+        assert run("network", "join", url, "--sha256", digest, "--yes").status == 0
+        gone = run("network", "join", f"{web.url}/gone.json", "--sha256", "0" * 64, "--yes")
+        assert (gone.status, gone.stdout, f"cannot fetch {web.url}/gone.json" in gone.stderr) == (6, "", True)
+        assert run("network", "join", url, "--yes").status == 2
     assert current_network(home, AUTO) == read_network(network_file)
     assert f"{'sha256':<18} {digest}" in run("network", "show").stdout
-    gone = run("network", "join", f"{web}/gone.json", "--sha256", "0" * 64, "--yes")
-    assert (gone.status, gone.stdout) == (6, "")
-    assert f"cannot fetch {web}/gone.json" in gone.stderr
-    assert run("network", "join", f"{web}/network.json", "--yes").status == 2
 
 
 # ── show ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -352,14 +319,9 @@ def fail(home: Home, rpc: str, kind: str, times: int) -> None:
             name = Digest(f"0x{row.id:064x}")
             price = GasPrice(fee_max_wei=Wei(1), tip_max_wei=Wei(1))
             ledger.outbox.store(row.id, Variant(hash=name, raw=b"", price=price))
-            receipt = TransactionReceipt(
-                transaction_hash=name,
-                block_number=block.number,
-                block_hash=block.hash,
-                is_ok=False,
-                gas_used=1,
-                gas_price_wei=Wei(1),
-            )
+            place = {"block_number": block.number, "block_hash": block.hash}
+            paid = {"gas_used": 1, "gas_price_wei": Wei(1)}
+            receipt = TransactionReceipt(transaction_hash=name, is_ok=False, **place, **paid)  # type: ignore[arg-type]
             ledger.outbox.mark_mined(row.id, receipt, mined_s=block.timestamp_s, error="refused")
             ledger.outbox.finish(row.id)
 

@@ -1,6 +1,5 @@
 """`network bootstrap`: as a process with its signals, metrics and identity, and what it refuses to begin with."""
 
-import json
 import logging
 import signal
 import socket
@@ -11,11 +10,12 @@ import pytest
 from support.processes.bootstrap_node import BootstrapNode, start_bootstrap
 from support.processes.living_peer import LivingPeer
 from support.processes.nodes import wait_for
+from support.rows import network_named
 from support.verbs import Run
 
 from openledger_node.demo.processes import DemoError
 from openledger_node.home import Home
-from openledger_node.network_file import CONTRACTS
+from openledger_node.network_file import write_network
 from openledger_node.p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
 
 NET = "test-net"
@@ -75,7 +75,6 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "no network": ([], 3, "this node is on no network: name one with --network ID, or --network FILE"),
     "a name that is none": (["--network", "a b"], 3, "neither the id of a network nor a file"),
     "every interface": (["--network", NET, "--listen", "/ip4/0.0.0.0/tcp/4001"], 3, "one interface"),
-    "an announced name": (["--network", NET, "--announce", "/dns4/a.example/tcp/1"], 3, "nodes look up no names"),
     "a bootstrap node without a peer id": (
         ["--network", NET, "--bootstrap", "/ip4/8.8.8.8/tcp/1"],
         6,
@@ -117,22 +116,12 @@ def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
     options: list[bootstrap_run.BootstrapOptions] = []
     monkeypatch.setattr(bootstrap_run, "run_bootstrap", options.append)
     file = tmp_path / "network.json"
-    fields = {
-        "schema": "openledger.network/1",
-        "network": "harbour-net",
-        "chain_id": 1,
-        "rpc": ["https://rpc.example.org"],
-        "genesis_hash": "0x" + "1" * 64,
-        "deploy_block": 1,
-        "contracts": {name: f"0x{number:040x}" for number, name in enumerate(CONTRACTS, 1)},
-        "bootstrap": [f"/ip4/8.8.8.8/tcp/4001/p2p/{PEER}"],
-        "token": {"symbol": "OPEN", "decimals": 18},
-    }
-    file.write_text(json.dumps(fields))
+    network = network_named("harbour-net", chain_id=1, bootstrap=(f"/ip4/8.8.8.8/tcp/4001/p2p/{PEER}",))
+    write_network(file, network)
     ran = run("network", "bootstrap", "--network", str(file), "--port", "4100", "--announce", "/ip4/9.9.9.9/tcp/1")
     assert ran.status == 0, ran.stderr
     (found,) = options
-    assert (found.network, found.others) == ("harbour-net", tuple(fields["bootstrap"]))  # type: ignore[arg-type]
+    assert (found.network, found.others) == ("harbour-net", network.bootstrap)
     assert found.folder == home.root / "bootstrap"
     assert "/ip4/127.0.0.1/tcp/4100" in found.listen
     assert all(address.endswith("/tcp/4100") for address in found.listen)

@@ -77,11 +77,9 @@ def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
     ("flags", "says"),
     [
         (("--base", "smolm"), "no base is called 'smolm' here"),
-        (("--base", "{home}/"), "is not a base model: it has no config.json"),
         (("--network", "developmnt"), "give development, local, or the FILE or URL"),
         (("--price", "cheap"), "such as 12 or 0.5, or none to serve nothing"),
         (("--vram", "all"), "such as 20GB"),
-        (("--price", "9" * 30), "is more than a contract can count"),
     ],
 )
 def test_setup_refuses_a_flag_with_what_is_right_and_changes_nothing(
@@ -98,9 +96,7 @@ def test_setup_refuses_a_flag_with_what_is_right_and_changes_nothing(
     ("state", "line"),
     [
         ("unknown", "not known yet"),
-        ("public", "public, at /ip4/11.0.0.7/tcp/4120"),
         ("mapped", "mapped, at /ip4/11.0.0.7/tcp/4120"),
-        ("punched", "punched, over 2 relays. {remedy}"),
         ("relayed", "relayed, over 2 relays. {remedy}"),
         ("unreachable", "unreachable. {remedy}"),
     ],
@@ -128,7 +124,6 @@ def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Ho
     ("words", "says"),
     [
         (["price", "set", "0.02"], ""),
-        (["price", "set", "0"], "at a price of 0, answers earn nothing"),
         (["price", "set", "5"], "that is 1,000 times 0.005 OPEN"),
         (["price", "set", "0.0000000000000000001"], "is finer than one wei"),
         (["limits", "set", "--ram", "10"], "10 B is less than the smallest base needs: did you mean 10GB?"),
@@ -140,21 +135,25 @@ def test_what_looks_mistyped_is_said(run: Run, words: list[str], says: str) -> N
     assert says in " ".join(said.split())
 
 
-def test_a_pause_waits_for_the_next_start_and_can_be_taken_back(run: Run, home: Home) -> None:
-    paused = run("pause", "--for", "2h", "--json").json
+def test_a_pause_waits_for_the_next_start_ends_by_itself_or_is_taken_back(run: Run, home: Home) -> None:
+    began_s = time.time()
+    assert "then it resumes by itself" in run("pause", "--for", "90s").stderr
+    kept = kept_pause(home)
+    assert kept is not None
+    assert kept.until_s is not None
+    assert 89 < kept.until_s - began_s < 120
+    paused = run("pause", "--until", "18:00", "--json").json
     assert (paused["state"], paused["paused"]["by"]) == ("stopped", "owner")
-    assert paused["paused"]["until"] > paused["paused"]["since"]
-    assert home.paused.exists()
+    assert datetime.fromisoformat(paused["paused"]["until"]).astimezone().strftime("%H:%M") == "18:00"
     assert "`openledger-node start` starts it paused" in run("status").stdout
     assert run("status", "--json").json["paused"] == paused["paused"]
-    assert run("resume", "--json").json == {
-        "schema": "openledger.pause/1",
-        "state": "stopped",
-        "paused": None,
-        "not_kept": None,
-    }
-    assert not home.paused.exists()
+    resumed = {"schema": "openledger.pause/1", "state": "stopped", "paused": None, "not_kept": None}
+    assert run("resume", "--json").json == resumed
     assert run("status", "--json").json["paused"] is None
+    for order in ("0s", "9999999d"):
+        ran = run("pause", "--for", order)
+        assert (ran.status, "not between a second and ten years" in ran.stderr) == (2, True)
+    assert not home.paused.exists()
 
 
 def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:
@@ -171,8 +170,7 @@ def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ("status --json", "status"),
-        ("--home /tmp/x status", "status"),
+        ("--home /tmp/x status --json", "status"),
         ("--home=/tmp/x status", "status"),
         ("--help", "--help"),
         ("", None),
@@ -201,22 +199,6 @@ def test_what_has_no_effect_is_said(run: Run, home: Home) -> None:
     assert "no effect" not in run("limits", "set", "--ram", "20GB").stderr
     ran = run("setup", "--no-input", "--base", "fake", "--network", "local", "--price", "0.01")
     assert "serves this machine alone, without money, so the price has no effect" in ran.stderr
-
-
-def test_a_pause_ends_by_itself_after_a_time_or_at_an_hour(run: Run, home: Home) -> None:
-    began_s = time.time()
-    assert "then it resumes by itself" in run("pause", "--for", "90s").stderr
-    kept = kept_pause(home)
-    assert kept is not None
-    assert kept.until_s is not None
-    assert 89 < kept.until_s - began_s < 120
-    found = run("pause", "--until", "18:00", "--json").json
-    assert datetime.fromisoformat(found["paused"]["until"]).astimezone().strftime("%H:%M") == "18:00"
-    assert run("resume").status == 0
-    for order in ("0s", "9999999d"):
-        ran = run("pause", "--for", order)
-        assert (ran.status, "not between a second and ten years" in ran.stderr) == (2, True)
-    assert kept_pause(home) is None
 
 
 def test_an_hour_that_is_over_is_tomorrows_and_knows_that_the_clocks_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,9 +235,7 @@ WEEK = {
             "7 days",
             "1,201 jobs, 99.9 % answered, 1 interrupted, 45,000 tokens, 66.6 % of them with an adapter",
         ),
-        ({"waiting": {"money": 2}}, "waits", "2 things of your money"),
         ({"waiting": {"money": 0, "governance": 1}}, "votes", "1 proposal you can vote on: see `gov list`"),
-        ({"waiting": {"datanets": 2}}, "reviews", "2 reviews of your Datanets: see `datanet list`"),
         ({"money": {"why_not_claimed": None, "alerts": ["one thing", "another"]}}, "alert 2", "another"),
         (
             {"money": {"audits": {"right": 1_200, "wrong": 1, "unknown": 0}}},

@@ -34,7 +34,7 @@ def test_a_base_is_removed_and_the_space_that_it_frees_is_said(run: Run, home: H
     assert theirs.exists()
 
 
-def test_a_running_node_says_whether_a_base_may_be_removed(
+def test_a_running_node_removes_the_base_itself_or_says_why_not(
     run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, asked = put_base(home, "tiny"), []
@@ -47,11 +47,6 @@ def test_a_running_node_says_whether_a_base_may_be_removed(
     refused = run("models", "remove", "tiny")
     assert (refused.status, "tiny may be in use" in refused.stderr) == (3, True)
     assert asked == [("POST", "/models/remove", {"base": "tiny"})], "its status names the base that loads, too"
-    assert folder.exists()
-
-
-def test_a_running_node_removes_the_base_itself(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = put_base(home, "tiny")
     monkeypatch.setattr(models, "ask_daemon", lambda *_, **__: {"freed_bytes": 0})
     assert run("models", "remove", "tiny", "--json").json["freed_bytes"] == 0
     assert folder.exists(), "the command itself deletes nothing"

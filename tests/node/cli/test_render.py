@@ -20,15 +20,15 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(render.out_console, "_width", 60)
-    return 60
-
-
-def test_a_narrow_table_keeps_every_value_and_every_line_fits(
-    narrow: int, capsys: pytest.CaptureFixture[str]
+def test_a_table_that_fits_has_a_line_a_row_and_a_narrow_one_keeps_every_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    show_table(COLUMNS, ROWS, empty="")
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert (head.split(), len(lines)) == (["when", "model", "paid", "receipt"], len(ROWS))
+    show_table(COLUMNS, [], empty="no jobs yet")
+    assert capsys.readouterr().out == "no jobs yet\n"
+    monkeypatch.setattr(render.out_console, "_width", 60)
     show_table(COLUMNS, ROWS, empty="")
     assert capsys.readouterr().out.splitlines() == [
         "when                 model                  paid",
@@ -38,7 +38,7 @@ def test_a_narrow_table_keeps_every_value_and_every_line_fits(
     ]
 
 
-def test_cells_hold_no_markup_and_no_second_line(narrow: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_hold_no_markup_and_no_second_line(capsys: pytest.CaptureFixture[str]) -> None:
     show_table(["a", "b"], [["[red]x[/]", "two\nlines"], ["x" * 80, "[bold]y"]], empty="")
     shown = capsys.readouterr().out
     assert "[red]x[/]" in shown
@@ -109,12 +109,3 @@ def test_every_command_in_a_message_is_in_backticks() -> None:
         if BARE.search(source) and any(map(BARE.search, texts(ast.parse(source)))):
             bare.add(file.relative_to(package).as_posix())
     assert bare <= IS_NO_HINT.keys() | {"cli/status.py", "api/operator.py"}
-
-
-def test_a_table_that_fits_has_a_line_a_row_and_no_empty_column(capsys: pytest.CaptureFixture[str]) -> None:
-    show_table(COLUMNS, ROWS, empty="")
-    head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["when", "model", "paid", "receipt"]
-    assert len(lines) == len(ROWS)
-    show_table(COLUMNS, [], empty="no jobs yet")
-    assert capsys.readouterr().out == "no jobs yet\n"

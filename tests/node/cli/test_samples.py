@@ -14,7 +14,7 @@ from openledger_node.home import Home
 USAGE_ERROR, CONFIG_ERROR = 2, 3
 
 
-@pytest.mark.parametrize("words", [(), ("--sample", "harbour", "--name", "mine"), (".", "--sample", "harbour")])
+@pytest.mark.parametrize("words", [(), ("--sample", "harbour", "--name", "mine")])
 def test_either_a_folder_or_a_sample_is_added(run: Run, words: tuple[str, ...]) -> None:
     ran = run("adapters", "add", *words)
     assert (ran.status, ran.stdout) == (USAGE_ERROR, "")

@@ -15,7 +15,7 @@ from openledger_node.cli import start_checks
 from openledger_node.cli.start_checks import check_port, check_start, check_writable
 from openledger_node.config import Config, load_config
 from openledger_node.engine import budget
-from openledger_node.errors import ConfigError, ModelError
+from openledger_node.errors import ConfigError, ModelError, NodeError
 from openledger_node.home import Home
 from openledger_node.machine import Machine
 from openledger_node.operator import base_look
@@ -53,13 +53,13 @@ def test_a_taken_port_is_said_before_the_base_is_downloaded(home: Home, taken: i
     assert not home.models.exists(), "nothing was downloaded"
 
 
-def test_the_port_that_is_proposed_is_free(taken: int) -> None:
+def test_a_port_that_can_not_be_used_is_refused_with_one_that_can(
+    taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=r"`--port \d+` \(through make: `make start ARGS=") as refused:
         check_port("127.0.0.1", taken)
     check_port("127.0.0.1", int(str(refused.value).split("`--port ")[1].split("`")[0]))
 
-
-def test_the_last_port_and_one_that_needs_root_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def error_of(_host: str, port: int) -> OSError:
         assert port <= 65_535
         return OSError(errno.EADDRINUSE if port > 1023 else errno.EACCES, "no")
@@ -86,21 +86,24 @@ def test_another_node_is_called_one_and_a_program_of_another_user_has_no_name(tm
     assert find_port_holder(80, tmp_path) is None
 
 
-def test_what_is_not_here_and_not_brought_by_the_start_is_to_be_pulled(home: Home, settings: Settings) -> None:
-    with pytest.raises(ModelError, match=r"run `openledger-node models pull acme--tiny`"):
-        check_start(home, settings('[inference]\nbase = "acme--tiny"\n'))
-
-
-def test_apples_gpu_is_refused_elsewhere(home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ('base = "acme--tiny"', "run `openledger-node models pull acme--tiny`"),
+        ('device = "mps"\nbase = "fake"\nbackend = "fake"', '"mps", which is the GPU of an Apple computer'),
+    ],
+)
+def test_a_base_or_a_gpu_that_is_not_here_is_named(
+    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch, setting: str, says: str
+) -> None:
     monkeypatch.setattr(start_checks.sys, "platform", "linux")
-    with pytest.raises(ConfigError, match=r'"mps", which is the GPU of an Apple computer: set it to "auto"'):
-        check_start(home, settings('[inference]\ndevice = "mps"\nbase = "fake"\nbackend = "fake"\n'))
+    with pytest.raises(NodeError, match=says):
+        check_start(home, settings(f"[inference]\n{setting}\n"))
 
 
 def test_a_data_directory_that_can_not_be_written_is_named() -> None:
-    with pytest.raises(
-        ConfigError, match=r"the data directory /proc can't be written .* by --home or OPENLEDGER_HOME"
-    ):
+    says = r"the data directory /proc can't be written .* by --home or OPENLEDGER_HOME"
+    with pytest.raises(ConfigError, match=says):
         check_writable(Home(Path("/proc")))
 
 

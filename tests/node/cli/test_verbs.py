@@ -29,14 +29,11 @@ from openledger_protocol.primitives import RequestId
 ESCAPE, BIDI, C1 = "\x1b[31m", "\u202e", "\x9b31m"
 HOSTILE_TEXTS = {
     "an escape code": f"MIT{ESCAPE}owned",
-    "a C1 code": f"MIT{C1}owned",
     "a bidi override": f"MIT{BIDI}TIM",
     "a line break": "MIT\rowned\nbase        owned",
-    "markup": "MIT [red]owned[/red]",
-    "a closing tag": "MIT [/]",
+    "markup": "MIT [red]owned[/red] [/]",
     # A backslash before an escaped bracket makes the markup live again, unless it is doubled.
     "markup behind a backslash": "MIT \\[red]owned",
-    "a closing tag behind a backslash": "MIT \\[/bold]",
     "markup behind two backslashes": "MIT \\\\[red]owned",
     "an emoji code": "MIT :warning: owned",
 }
@@ -135,22 +132,14 @@ def spelled_out(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["a\tb\n\tc", "👩‍👩‍👧", "voilà !", "می‌خواهم", "日本　語", "❤️", "re­pair"],
-    ids=["tabs", "joined emoji", "French", "Persian", "Japanese", "emoji style", "soft hyphen"],
-)
-def test_an_answer_in_any_script_is_printed_as_it_is(text: str) -> None:
+def test_an_answer_in_any_script_is_printed_and_what_moves_the_cursor_or_turns_the_text_is_spelled_out() -> None:
     # str.isprintable() would not do: it is false for tabs, joiners and every blank but one. What can do harm: Cc but
     # \t and \n, the bidi controls, U+2028/9 and surrogates.
-    assert shown(text) == text
-
-
-@pytest.mark.parametrize(
-    "text", [ESCAPE, C1, BIDI, "\r", "\b", "\x07", "\x7f", "⁦", "⁩", "‏", "؜", " ", "\ud800"], ids=ascii
-)
-def test_what_moves_the_cursor_or_turns_the_text_is_spelled_out_in_an_answer(text: str) -> None:
-    assert shown(f"a{text}b") == f"a{text[0].encode('unicode_escape', 'surrogatepass').decode()}{text[1:]}b"
+    for harmless in ("a\tb\n\tc", "👩\u200d👧", "voilà\u202f!", "می\u200cخواهم", "日本\u3000語", "❤️", "re\u00adpair"):
+        assert shown(harmless) == harmless
+    harmful = [ESCAPE, C1, BIDI, "\r", "\b", "\x07", "\x7f", "\u2066", "\u200f", "\u061c", "\u2028", "\ud800"]
+    for text in harmful:
+        assert shown(f"a{text}b") == f"a{text[0].encode('unicode_escape', 'surrogatepass').decode()}{text[1:]}b"
 
 
 # ── as a process of its own ───────────────────────────────────────────────────────────────────────────────────────
@@ -221,8 +210,7 @@ def test_an_adapter_is_added_listed_and_inspected(
     ("base", "words", "status", "says"),
     [
         ("fake", ("inspect", "lighthouse"), 1, "no adapter 'lighthouse' here: `openledger-node adapters list` shows"),
-        ("fake", ("inspect", f"x{ESCAPE}{BIDI}"), 1, "x\\x1b[31m\\u202e"),
-        ("fake", ("inspect", "[red]x[/red]"), 1, "[red]x[/red]"),
+        ("fake", ("inspect", f"[red]x[/red]{ESCAPE}{BIDI}"), 1, "[red]x[/red]\\x1b[31m\\u202e"),
         ("fake", ("add", "EMPTY"), 7, "is not a PEFT adapter"),
         ("absent", ("add", "ADAPTER"), 7, "openledger-node models pull"),
     ],

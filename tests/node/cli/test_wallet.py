@@ -71,11 +71,7 @@ def test_a_wallet_is_made_and_shown(run: Run, home: Home, password_file: str) ->
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["create"],
-        ["import", "--key-file", "KEY"],
-        ["export", "--out", "OUT"],
-    ],
+    [["create"], ["import", "--key-file", "KEY"], ["export", "--out", "OUT"]],
     ids=lambda words: words[0],
 )
 def test_without_a_terminal_or_a_file_there_is_no_password(
@@ -93,44 +89,35 @@ def test_without_a_terminal_or_a_file_there_is_no_password(
 # ── development networks ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_on_a_development_network_nobody_is_asked_and_keys_lie_with_it(
-    run: Run, home: Home, network: Network
+def test_a_development_network_has_keys_of_its_own_without_a_question_beside_those_of_real_ones(
+    run: Run, home: Home, network: Network, password_file: str
 ) -> None:
-    join_network(home, network)
+    embed_network(home, network)
+    real = run("wallet", "create", "--network", "real", "--password-file", password_file, "--json")
+    assert real.json["file"] == str(home.keys / "wallet.json")
+    assert run("wallet", "show", "--network", "real", "--json").json["address"] == real.json["address"]
+    assert run("wallet", "show").status == 4
     made = run("wallet", "create", "--json")
     assert made.status == 0, made.stderr
     assert (made.json["network"], made.json["has_own_password"]) == (network.network, False)
     folder = home.network_keys(network.network)
     assert unlock_unattended(find_account(folder, "wallet")).address == made.json["address"]
-    assert not home.keys.exists()
 
 
-def test_a_real_wallet_can_be_made_meanwhile(run: Run, home: Home, network: Network, password_file: str) -> None:
-    embed_network(home, network)
-    made = run("wallet", "create", "--network", "real", "--password-file", password_file, "--json")
-    assert made.json["file"] == str(home.keys / "wallet.json")
-    assert run("wallet", "show", "--network", "real", "--json").json["address"] == made.json["address"]
-    assert run("wallet", "show").status == 4
-
-
-def test_balances_are_shown_where_the_chain_answers(run: Run, home: Home, network: Network) -> None:
+def test_balances_are_shown_where_the_chain_answers_and_the_rest_where_it_does_not(
+    run: Run, home: Home, network: Network
+) -> None:
     join_network(home, network)
     address = run("wallet", "create", "--json").json["address"]
-    assert run("wallet", "show", "--json").json["balances"] == {"coin_wei": "0", "open_wei": "0"}
     with open_endpoint(network.rpc[0]) as client:
         fund(client, network, address, coin_wei=15 * 10**17, open_wei=2500 * 10**18 + 1)
     shown = run("wallet", "show", "--json")
     assert shown.json["balances"] == {"coin_wei": "1500000000000000000", "open_wei": "2500000000000000000001"}
     lines = dict(line.split(maxsplit=1) for line in run("wallet", "show").stdout.splitlines())
     assert (lines["coins"], lines["OPEN"]) == ("1.5", "2,500.000000000000000001")
-
-
-def test_where_the_chain_or_its_token_is_gone_the_rest_is_shown_all_the_same(
-    run: Run, home: Home, network: Network
-) -> None:
     strange = replace(network, contracts={**network.contracts, "OpenToken": check_address("0x" + "9" * 40)})
+    home.network_file(network.network).unlink()
     join_network(home, strange)
-    run("wallet", "create")
     assert "is not on its chain: was the chain reset?" in run("wallet", "show").stderr
     join_network(home, replace(strange, rpc=("http://127.0.0.1:1",)))
     shown = run("wallet", "show", "--json")
