@@ -1,14 +1,21 @@
 """What of an answer may be shown: whole characters, and nothing of a stop string, however tokens cut them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.engine.answer import AnswerText
+from openledger_node.backends.fake import FakeBackend
+from openledger_node.engine.answer import AnswerSetup, AnswerText, check_ending
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.frames import Submit
+from openledger_node.engine.grammar import open_grammars
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import SamplingParams
 
 END = ByteTokenizer.end_id
 
@@ -78,16 +85,11 @@ def test_a_character_that_was_cut_off_is_left_out(ending: list[int]) -> None:
     assert shown_by(of_bytes(max_tokens=len(ids)), ids).rstrip("!") == "a"
 
 
-def test_an_end_token_as_the_last_allowed_one_is_a_stop() -> None:
-    answer = of_bytes(max_tokens=1)
-    answer.push(END)
-    assert answer.finish_reason == "stop"
-
-
-def test_a_stop_string_in_the_last_allowed_token_is_a_stop() -> None:
-    answer = of_bytes("b", max_tokens=2)
-    assert shown_by(answer, b"ab") == "a"
-    assert answer.finish_reason == "stop"
+def test_an_end_token_or_a_stop_string_in_the_last_allowed_token_is_a_stop() -> None:
+    for text, last in (("", END), ("a", ord("b"))):
+        answer = of_bytes("b", max_tokens=len(text) + 1)
+        assert shown_by(answer, [*text.encode(), last]) == text
+        assert answer.finish_reason == "stop"
 
 
 ALPHABET = "ab🙂é\n"
@@ -124,3 +126,40 @@ def test_every_character_comes_as_soon_as_no_stop_string_can_take_it(text: str, 
 @given(st.lists(st.integers(0, 255), max_size=40))
 def test_any_bytes_show_what_of_them_is_utf_8(ids: list[int]) -> None:
     assert shown_by(of_bytes(), [*ids, END]) == bytes(ids).decode("utf-8", "ignore")
+
+
+# ---- `ignore_eos`: an answer goes on to its ceiling after the base has ended it
+
+SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=4096)
+PROFILE = FakeBackend(SETTINGS).profile
+PLAIN = Submit(sequence_id="s", prompt_ids=(1,), sampling=SamplingParams(max_tokens=5, seed=1), adapter=None)
+
+
+@pytest.mark.parametrize(
+    ("ignores_end", "expected"), [(False, ("ab", "stop")), (True, ("abc", "length"))], ids=["ends", "goes on"]
+)
+def test_an_end_token_is_no_text_and_ends_only_what_it_may(ignores_end: bool, expected: tuple[str, str]) -> None:
+    setup = AnswerSetup(
+        tokenizer=ByteTokenizer(), grammars=open_grammars(None, PROFILE.vocab_size), end_ids=PROFILE.end_ids
+    )
+    answer = setup.live(replace(PLAIN, ignores_end=ignores_end)).answer
+    text = ""
+    for token_id in [*b"ab", END, END, *b"c"]:
+        text += answer.push(token_id)
+        if answer.finish_reason:
+            break
+    assert (text, answer.finish_reason) == expected
+
+
+def test_what_can_not_go_on_is_refused_by_name() -> None:
+    check_ending(PLAIN, replace(PROFILE, schedules_itself=True))
+    endless = replace(PLAIN, ignores_end=True)
+    check_ending(endless, PROFILE)
+    with pytest.raises(MalformedError, match='backend to "torch_lora"'):
+        check_ending(endless, replace(PROFILE, schedules_itself=True))
+    for command in (
+        replace(endless, grammar='start: "x"'),
+        replace(endless, sampling=replace(PLAIN.sampling, json_schema="{}")),
+    ):
+        with pytest.raises(MalformedError, match="leave out ignore_eos"):
+            check_ending(command, PROFILE)

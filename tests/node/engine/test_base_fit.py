@@ -44,10 +44,7 @@ def chosen(base: KnownBase, room: Room) -> Form | None:
     ("gib", "base", "quantisation"),
     [
         (4, "HuggingFaceTB/SmolLM2-360M-Instruct", "none"),
-        (6, "HuggingFaceTB/SmolLM2-1.7B-Instruct", "int8"),
         (8, "Qwen/Qwen3-4B-Instruct-2507", FOUR),
-        (12, "Qwen/Qwen3-8B", FOUR),
-        (16, "Qwen/Qwen3-14B", FOUR),
         (24, "Qwen/Qwen3-14B", "int8"),
         (48, "Qwen/Qwen3-32B", "int8"),
     ],
@@ -57,12 +54,12 @@ def test_the_largest_base_with_room_for_several_adapters_is_proposed(gib: int, b
     form = chosen(found, card_room(gib))
     assert form is not None
     assert (found.name, form.quantisation, form.is_roomy) == (base, quantisation, True)
+    assert found.is_open, "a base that only an account may download is never proposed"
 
 
 def test_a_card_on_which_nothing_is_roomy_gets_what_fits_at_all() -> None:
-    tight = Room(size_bytes=1_150 * 10**6, on_gpu=True)
-    assert propose(INFERENCE, tight).name == DEMO_BASE_NAME
-    assert propose(INFERENCE, Room(size_bytes=GB // 8, on_gpu=True)).name == DEMO_BASE_NAME
+    for size_bytes in (1_150 * 10**6, GB // 8):
+        assert propose(INFERENCE, Room(size_bytes=size_bytes, on_gpu=True)).name == DEMO_BASE_NAME
 
 
 @pytest.mark.parametrize(
@@ -75,16 +72,11 @@ def test_a_machine_without_a_card_is_proposed_what_answers_as_fast_as_people_rea
     assert (room.on_gpu, room.size_bytes) == (False, ram_gib * GIB * 3 // 4)
 
 
-def test_a_base_that_only_an_account_may_download_is_never_proposed() -> None:
-    for gib in range(2, 80):
-        assert propose(INFERENCE, card_room(gib)).is_open
-
-
-@pytest.mark.parametrize("base", KNOWN_BASES, ids=lambda base: base.name)
+@pytest.mark.parametrize("base", KNOWN_BASES[::3], ids=lambda base: base.name)
 @pytest.mark.parametrize("on_gpu", [True, False])
 def test_more_memory_never_leaves_less_and_a_narrower_form_never_takes_more(base: KnownBase, on_gpu: bool) -> None:
     before: list[MemoryPlan | None] = [None] * len(FORMS)
-    for gib in range(1, 64):
+    for gib in range(1, 64, 3):
         forms = forms_of(base.config, INFERENCE, Room(size_bytes=gib * GIB, on_gpu=on_gpu))
         assert [form.takes_bytes for form in forms] == sorted((form.takes_bytes for form in forms), reverse=True)
         for form, earlier in zip(forms, before, strict=True):
@@ -152,17 +144,13 @@ def test_an_automatic_context_follows_the_last_self_check_of_the_kernels(
     assert planned("wrong sums") < untested
 
 
-def test_a_base_whose_files_are_narrow_is_planned_as_it_is_stored() -> None:
+def test_a_base_whose_files_are_narrow_is_served_as_it_is_stored() -> None:
     base = known_base("Qwen/Qwen3-8B")
     assert base is not None
     awq = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}}
-    config = config_from(Path("acme/awq"), {**base.fields, **awq})
-    forms = forms_of(config, INFERENCE, card_room(8))
-    assert [form.quantisation for form in forms] == ["none", "auto"]
-    assert (forms[0].plan is None, forms[1].plan is None) == (True, False)
-    assert 4 * 10**9 < forms[1].base_bytes < 6 * 10**9
-    found = choose_form(forms, "auto")
-    assert (found is forms[1], usual_form(forms, "auto")) == (True, "auto")
+    forms = forms_of(config_from(Path("acme/awq"), {**base.fields, **awq}), INFERENCE, card_room(8))
+    assert [(form.quantisation, form.plan is None) for form in forms] == [("none", True), ("auto", False)]
+    assert (choose_form(forms, "auto") is forms[1], usual_form(forms, "auto")) == (True, "auto")
     wide = forms_of(base.config, INFERENCE, card_room(48))
     assert usual_form(wide, "auto") == "none", "files that are wide are served so"
 

@@ -7,36 +7,21 @@ import pytest
 from support.local_engine import SETTINGS, engine_options
 from support.scripted_child import PROFILE
 
-from openledger_node.engine.backend import BLOCK_TOKENS, Profile
+from openledger_node.engine.backend import BLOCK_TOKENS
 from openledger_node.engine.benchmark import (
     BenchmarkWork,
-    batch_sizes,
     parse_used,
     run_benchmark,
     sequences_that_fit,
 )
-from openledger_node.engine.engine import EngineOptions
 
 WORK = BenchmarkWork(prompt_tokens=8, answer_tokens=8, rank=4)
 
 
-def options(tmp_path: Path, backend: str = "fake", batch_max: int = 4) -> EngineOptions:
-    settings = replace(SETTINGS, batch_max=batch_max, context_max=64)
-    return engine_options(backend=backend, settings=settings)
-
-
-def profile(num_blocks: int) -> Profile:
-    return replace(PROFILE, context_max=64, num_blocks=num_blocks)
-
-
-@pytest.mark.parametrize(("batch_max", "sizes"), [(1, (1,)), (4, (1, 4)), (16, (1, 8, 16)), (64, (1, 8, 32))])
-def test_no_batch_is_larger_than_the_engine_takes(batch_max: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(batch_max) == sizes
-
-
 def test_a_sequence_takes_whole_blocks() -> None:
-    assert sequences_that_fit(profile(num_blocks=10), 2 * BLOCK_TOKENS + 1, batch_max=64) == 3
-    assert sequences_that_fit(profile(num_blocks=10), BLOCK_TOKENS, batch_max=4) == 4
+    profile = replace(PROFILE, context_max=64, num_blocks=10)
+    assert sequences_that_fit(profile, 2 * BLOCK_TOKENS + 1, batch_max=64) == 3
+    assert sequences_that_fit(profile, BLOCK_TOKENS, batch_max=4) == 4
 
 
 def test_the_cards_of_a_process_are_added_up_and_no_others() -> None:
@@ -48,8 +33,9 @@ def test_the_cards_of_a_process_are_added_up_and_no_others() -> None:
 
 @pytest.mark.process
 def test_every_step_is_told_of_and_nothing_stays_behind(tmp_path: Path) -> None:
+    options = engine_options(settings=replace(SETTINGS, batch_max=4, context_max=64))
     told: list[tuple[int, int]] = []
-    figures = run_benchmark(options(tmp_path), WORK, tmp_path, lambda _, done, total: told.append((done, total)))
+    figures = run_benchmark(options, WORK, tmp_path, lambda _, done, total: told.append((done, total)))
     assert [done for done, _ in told] == list(range(told[-1][1]))
     assert [(one.batch, one.adapters) for one in figures.batches] == [(1, 0), (4, 0), (1, 1), (4, 4)]
     assert all(one.tokens_per_s > 0 for one in figures.batches)

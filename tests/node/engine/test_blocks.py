@@ -3,6 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.tiers import depth
 
 from openledger_node.engine.backend import BLOCK_TOKENS
 from openledger_node.engine.blocks import BlockPool, Table, blocks_for
@@ -57,22 +58,6 @@ def test_the_heads_tokens_behind_a_payers_own_are_their_own() -> None:
     assert pool.open(A, own + head, payer="0xstranger").blocks == []
 
 
-def test_a_block_is_found_only_once_it_has_been_run() -> None:
-    pool = BlockPool(16)
-    table = pool.open(A, tokens(3))
-    pool.grow(table, len(tokens(3)))
-    assert pool.open(A, tokens(3)).blocks == []
-    pool.note_written(table, tokens(1, more=3))
-    assert pool.open(A, tokens(3)).blocks == table.blocks[:1]
-
-
-def test_the_last_token_of_a_prompt_is_always_left_to_compute() -> None:
-    pool = BlockPool(16)
-    written(pool, A, tokens(2))
-    assert pool.open(A, tokens(2, more=0)).num_tokens_max == BLOCK_TOKENS
-    assert pool.open(A, tokens(2, more=1)).num_tokens_max == 2 * BLOCK_TOKENS
-
-
 def test_what_was_freed_is_found_until_its_block_is_needed_and_ends_go_before_beginnings() -> None:
     pool = BlockPool(4)
     first = written(pool, A, tokens(3, more=0))
@@ -102,18 +87,6 @@ def test_growing_takes_all_or_nothing() -> None:
     assert (table.blocks, pool.num_used) == ([], 0)
     assert pool.grow(table, 2 * BLOCK_TOKENS)
     assert pool.num_available == 0
-
-
-def test_twins_that_ran_side_by_side_share_what_comes_behind_only_with_the_first() -> None:
-    pool = BlockPool(16)
-    ids = tokens(2)
-    one, two = pool.open(A, ids), pool.open(A, ids)
-    pool.grow(one, len(ids))
-    pool.grow(two, len(ids))
-    pool.note_written(one, ids)
-    pool.note_written(two, ids)
-    assert not set(one.blocks) & set(two.blocks)
-    assert pool.open(A, ids).blocks == one.blocks[:2]
 
 
 class Pool(RuleBasedStateMachine):
@@ -194,5 +167,5 @@ class Pool(RuleBasedStateMachine):
                 assert cell == (table.adapter_id, tuple(ids[: place + 1]))
 
 
-Pool.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Pool.TestCase.settings = settings(max_examples=depth(light=40, deep=400), stateful_step_count=30, deadline=None)
 TestPool = Pool.TestCase

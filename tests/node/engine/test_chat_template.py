@@ -12,10 +12,11 @@ from tokenizers import Tokenizer, models
 from openledger_node.engine import chat_template
 from openledger_node.engine.chat_template import RENDERED_LENGTH_MAX, ChatStyle, ChatTemplate
 from openledger_node.engine.tokenizer import BaseTokenizer
-from openledger_node.engine.tool_formats import FAMILIES, HERMES
+from openledger_node.engine.tool_formats import HERMES
+from openledger_node.serving.answer_parts import answer_format
 from openledger_protocol.errors import MalformedError, RequestTooLongError
-from openledger_protocol.inference import Message, Tool, ToolCall, Tooling
-from openledger_protocol.primitives import ZERO_DIGEST
+from openledger_protocol.inference import InferenceRequest, Message, SamplingParams, Tool, ToolCall, Tooling
+from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
 WEATHER = Tool(name="get_weather", description="Wetter, 'heute'", parameters='{"type":"object","title":"x"}')
 TOOLING = Tooling(tools=(WEATHER,))
@@ -33,11 +34,6 @@ TURNS = (
 
 def opened(name: str) -> ChatTemplate:
     return ChatTemplate({**TEMPLATES, **OTHERS}[name], {"bos_token": "<s>", "eos_token": "</s>"})
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_the_family_is_found_by_how_the_template_renders_a_call(family: object) -> None:
-    assert opened(family.name).style.family is family  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -58,18 +54,15 @@ def test_what_a_template_can_is_probed(name: str, style: ChatStyle) -> None:
 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, *OTHERS])
-def test_every_template_renders_tools_calls_and_results(name: str) -> None:
-    rendered = opened(name).render(TURNS, TOOLING)
+def test_every_template_renders_tools_calls_and_results_and_nothing_of_them_where_they_are_off(name: str) -> None:
+    template = opened(name)
+    assert name in OTHERS or template.style.family.name == name, "the family is found by how it renders a call"
+    assert template.render((ASKED,), Tooling(tools=(WEATHER,), choice="none")) == template.render((ASKED,))
+    assert "Wetter" not in template.render((ASKED,))
+    rendered = template.render(TURNS, TOOLING)
     parts = ("Wetter, 'heute'", "Is it raining?", "I look.", "Åbo", "wet", "dry", "Thanks")
     for part in parts[:2] if name == "mistral" else parts:  # Mistral's leaves out the text beside calls
         assert part in rendered or json.dumps(part)[1:-1] in rendered, part
-
-
-@pytest.mark.parametrize("name", [*TEMPLATES, *OTHERS])
-def test_a_conversation_without_tools_is_rendered_as_before(name: str) -> None:
-    template = opened(name)
-    assert template.render((ASKED,), Tooling(tools=(WEATHER,), choice="none")) == template.render((ASKED,))
-    assert "Wetter" not in template.render((ASKED,))
 
 
 def test_a_template_without_tools_is_told_of_them_in_the_system_message() -> None:
@@ -149,3 +142,58 @@ def test_a_templates_digest_covers_its_text_and_its_special_tokens() -> None:
     }
     assert len(digests) == 5
     assert BaseTokenizer(file, None, {"bos_token": "<s>"}).template_digest == ZERO_DIGEST
+
+
+# ---- a wish for or against reasoning
+
+CHAT = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|assistant|>"
+PLAIN = CHAT
+QWEN = CHAT + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+GLM = CHAT + "{{ '<think></think>' if enable_thinking is defined and not enable_thinking else '<think>' }}"
+DEEPSEEK = CHAT + "{{ '<think>' if thinking else '</think>' }}"
+ALWAYS = CHAT + "<think>"
+
+
+@pytest.mark.parametrize(
+    ("source", "thinking", "ending", "has_reasoning", "starts"),
+    [
+        (PLAIN, False, "<|assistant|>", False, False),
+        (QWEN, None, "<|assistant|>", True, False),
+        (QWEN, True, "<|assistant|>", True, False),
+        (QWEN, False, "</think>\n\n", False, False),
+        (GLM, False, "<think></think>", False, False),
+        (DEEPSEEK, None, "</think>", True, False),
+        (DEEPSEEK, True, "<think>", True, True),
+        (DEEPSEEK, False, "</think>", False, False),
+        (ALWAYS, None, "<think>", True, True),
+    ],
+)
+def test_a_wish_changes_the_prompt_and_the_format_of_the_answer(
+    source: str, thinking: bool | None, ending: str, has_reasoning: bool, starts: bool
+) -> None:
+    template = ChatTemplate(source, {})
+    assert template.render((ASKED,), thinking=thinking).endswith(ending)
+    sampling, request_id = SamplingParams(max_tokens=9, seed=1), RequestId(ZERO_DIGEST)
+    request = InferenceRequest(
+        request_id=request_id, model="m", prompt=(ASKED,), sampling=sampling, thinking=thinking
+    )
+    found = answer_format(template.style, request)
+    assert (found.has_reasoning, found.style.starts_reasoning) == (has_reasoning, starts)
+
+
+def test_a_base_that_always_reasons_refuses_to_be_turned_off() -> None:
+    template = ChatTemplate(ALWAYS, {})
+    with pytest.raises(MalformedError, match="no switch") as raised:
+        template.render((ASKED,), thinking=False)
+    assert raised.value.values["param"] == "reasoning_effort"
+    assert template.style.hears(False)
+    assert not template.style.hears(True)
+
+
+def test_the_default_is_the_wish_that_changes_nothing() -> None:
+    defaults = [ChatTemplate(source, {}).style.default_thinking for source in (PLAIN, QWEN, GLM, DEEPSEEK, ALWAYS)]
+    assert defaults == [None, True, True, False, None]
+
+
+def test_a_base_that_never_reasons_hears_no_wish() -> None:
+    assert not any(ChatTemplate(PLAIN, {}).style.hears(wish) for wish in (None, True, False))

@@ -49,14 +49,6 @@ def test_a_base_of_safetensors_and_the_fake_need_no_choice(tiny: Path) -> None:
     assert choose_backend(replace(auto, backend="vllm"), replace(FAKE_BASE, folder=tiny)).backend == "vllm"
 
 
-def test_a_gguf_file_that_our_engine_reads_is_served_by_it(tiny: Path, tmp_path: Path) -> None:
-    choice = choose_backend(InferenceConfig(), base_of(tiny, tmp_path / "a.gguf"))
-    assert (choice.backend, choice.why) == (
-        "torch_lora",
-        "the node's own engine reads this GGUF file, and mixes adapters",
-    )
-
-
 def narrow_mlp(name: str) -> GGMLQuantizationType:
     return GGMLQuantizationType.Q8_0 if "mlp" in name else GGMLQuantizationType.F32
 
@@ -78,11 +70,12 @@ def test_a_described_file_is_not_read_again(tiny: Path, tmp_path: Path, machine:
     assert choose_backend(InferenceConfig(), base).backend == "llamacpp"
 
 
-def test_a_description_names_what_only_llama_cpp_reads(tiny: Path, tmp_path: Path, machine: dict[str, Any]) -> None:
+def test_a_description_names_what_only_llama_cpp_reads(tiny: Path, tmp_path: Path) -> None:
     def type_of(name: str) -> GGMLQuantizationType:
         return GGMLQuantizationType.TQ2_0 if "q_proj" in name else narrow_mlp(name)
 
-    choice = choose_backend(InferenceConfig(), describe(base_of(tiny, tmp_path / "a.gguf", type_of=type_of)))
+    base = describe(base_of(tiny, tmp_path / "a.gguf", type_of=type_of))
+    choice = choose_backend(InferenceConfig(), base)
     assert (choice.backend, choice.why) == ("llamacpp", "the node's own engine does not read TQ2_0")
 
 
@@ -108,6 +101,8 @@ def test_an_amd_card_that_torch_cannot_use_gets_llama_cpp(
     tiny: Path, tmp_path: Path, machine: dict[str, Any]
 ) -> None:
     base = base_of(tiny, tmp_path / "a.gguf")
+    choice = choose_backend(InferenceConfig(), base)
+    assert choice.why == "the node's own engine reads this GGUF file, and mixes adapters"
     machine["card"] = Card(vendor="amd", name="an AMD GPU", total_bytes=16 << 30)
     assert choose_backend(InferenceConfig(), base).backend == "llamacpp"
     assert choose_backend(InferenceConfig(device="cpu"), base).backend == "torch_lora"

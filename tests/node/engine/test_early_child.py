@@ -16,8 +16,9 @@ def is_running(child: Child) -> bool:
     return child.process.poll() is None
 
 
-async def test_the_early_process_is_handed_out_once() -> None:
-    async with early_child(backend="fake", wait_policy="auto", threads=0) as start:
+@pytest.mark.parametrize("backend", ["fake", "no such"], ids=["sound", "refused by the first command"])
+async def test_the_early_process_is_handed_out_once(backend: str) -> None:
+    async with early_child(backend=backend, wait_policy="auto", threads=0) as start:
         first = await start(wait_policy="auto", threads=0)
         second = await start(wait_policy="auto", threads=0)
         assert first.process.pid != second.process.pid
@@ -38,16 +39,6 @@ async def test_a_process_that_is_not_needed_ends_after_a_while(autojump_clock: M
         assert late.process.pid != early.process.pid
         late.kill()
         await late.close()
-
-
-async def test_a_backend_that_there_is_not_waits_for_the_first_command_to_be_refused() -> None:
-    async with early_child(backend="no such", wait_policy="auto", threads=0) as start:
-        child = await start(wait_policy="auto", threads=0)
-        with trio.move_on_after(0.5):
-            await child.process.wait()
-        assert is_running(child)
-        child.kill()
-        await child.close()
 
 
 @pytest.mark.parametrize(("is_compiled", "modules"), [(True, []), (False, [f"{torch_lora.__name__}.backend"])])

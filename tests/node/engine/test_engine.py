@@ -107,15 +107,34 @@ async def test_a_killed_engine_is_restarted_and_answers_go_on_as_they_would_have
     assert engine.num_restarts == 1
 
 
-async def test_a_sequence_that_sees_too_many_engines_die_is_given_up_and_others_are_served(
+async def test_a_sequence_that_saw_too_many_engines_die_is_given_up_and_one_that_only_waited_is_not(
+    options: EngineOptions,
+) -> None:
+    async with running(replace(options, settings=replace(options.settings, batch_max=1))) as engine:
+        runs = engine.submit(order("runs", text=ENDLESS, max_tokens=1_000_000))
+        waits = engine.submit(order("waits"))
+        for _ in range(LOSSES_MAX + 1):
+            await _until(lambda: engine.state == "ready" and engine.beat.num_running == 1)
+            await kill_engine(engine)
+        assert (await read(runs))[2] == SequenceLost(sequence_id="runs")
+        assert isinstance((await read(waits))[2], Finished)
+
+
+async def test_a_cancel_and_an_allowance_outlive_the_engine_that_should_have_obeyed_them(
     options: EngineOptions,
 ) -> None:
     async with running(options) as engine:
-        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
-        for _ in range(LOSSES_MAX + 1):
-            await kill_engine(engine)
-        assert (await read(outcomes))[2] == SequenceLost(sequence_id="a")
-        assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
+        cancelled = engine.submit(order("cancelled", text=ENDLESS, max_tokens=1_000_000))
+        allowed = engine.submit(replace(order("allowed", text=ENDLESS, max_tokens=50), num_allowed=10))
+        await read_until(cancelled, 3)
+        await read_until(allowed, 10)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        engine.cancel("cancelled")
+        engine.allow("allowed", 50)
+        os.kill(engine.process_id, signal.SIGKILL)
+        assert (await read(cancelled))[2] == Finished(sequence_id="cancelled", reason="cancelled")
+        assert (await read(allowed))[2] == Finished(sequence_id="allowed", reason="length")
 
 
 async def test_a_frozen_engine_is_killed_and_its_work_goes_on(options: EngineOptions) -> None:
@@ -144,39 +163,6 @@ async def test_what_was_meant_for_a_dead_engine_is_not_sent_to_the_next(options:
     assert engine.num_restarts == 1
 
 
-async def test_a_cancel_outlives_the_engine_that_should_have_obeyed_it(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
-        await read_until(outcomes, 3)
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGSTOP)
-        engine.cancel("a")
-        os.kill(engine.process_id, signal.SIGKILL)
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
-
-
-@pytest.mark.parametrize("is_renewed", [False, True])
-async def test_what_comes_while_an_engine_is_being_ended_is_for_the_next(
-    options: EngineOptions, monkeypatch: pytest.MonkeyPatch, is_renewed: bool
-) -> None:
-    has_hung_up = trio.Event()
-
-    async def wait_hung_up(self: trio.SocketStream) -> None:
-        await send_eof(self)
-        has_hung_up.set()
-
-    send_eof = trio.SocketStream.send_eof
-    monkeypatch.setattr(trio.SocketStream, "send_eof", wait_hung_up)
-    options = replace(options, unload_after_s=0.0 if is_renewed else 0.1)
-    async with running(options) as engine:
-        if is_renewed:
-            engine.renew(options)
-        await has_hung_up.wait()
-        outcomes = engine.submit(order("a"))
-        assert isinstance((await read(outcomes))[2], Finished)
-        assert engine.num_restarts == 0
-
-
 async def test_an_idle_engine_gives_its_memory_back_and_the_next_request_has_another_loaded(
     options: EngineOptions, tmp_path: Path
 ) -> None:
@@ -185,25 +171,10 @@ async def test_an_idle_engine_gives_its_memory_back_and_the_next_request_has_ano
         first, undisturbed = engine.process_id, await read(engine.submit(order("a", adapter=adapter)))
         assert first is not None
         await _until(lambda: engine.state == "unloaded" and engine.process_id is None)
-        assert not is_alive(first)
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
         assert await read(engine.submit(order("a", adapter=adapter))) == undisturbed
         assert engine.process_id not in (None, first)
-
-
-async def test_who_only_waited_is_not_given_up_with_those_that_ran(options: EngineOptions) -> None:
-    async with running(replace(options, settings=replace(options.settings, batch_max=1))) as engine:
-        runs = engine.submit(order("runs", text=ENDLESS, max_tokens=1_000_000))
-        waits = engine.submit(order("waits"))
-        for _ in range(LOSSES_MAX + 1):
-            await kill_engine(engine)
-        assert (await read(runs))[2] == SequenceLost(sequence_id="runs")
-        assert isinstance((await read(waits))[2], Finished)
-
-
-async def test_a_token_that_the_base_does_not_have_is_refused(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        odd = replace(order("odd"), prompt_ids=(5, 257))
-        assert isinstance((await read(engine.submit(odd)))[2], Refused)
 
 
 async def test_a_reader_that_leaves_ends_its_sequence_and_no_other(options: EngineOptions) -> None:
@@ -216,13 +187,24 @@ async def test_a_reader_that_leaves_ends_its_sequence_and_no_other(options: Engi
         await _until(lambda: engine.num_live == 0)
 
 
-async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
+async def test_an_order_that_cannot_run_is_refused_and_others_are_served(
     options: EngineOptions, tmp_path: Path
 ) -> None:
     bad = AdapterSource(id=AdapterId("0xbad"), folder=str(tmp_path))
-    async with running(options) as engine:
-        assert isinstance((await read(engine.submit(order("a", adapter=bad))))[2], Refused)
-        assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
+    small = replace(options.settings, kv_cache_bytes=4 * BLOCK_BYTES)
+    async with running(replace(options, settings=small)) as engine:
+        unwritable = SamplingParams(max_tokens=5, seed=1, top_k=10**30)
+        with pytest.raises(MalformedError):
+            engine.submit(replace(order("unwritable"), sampling=unwritable))
+        assert engine.num_live == 0
+        unknown_token = replace(order("unknown"), prompt_ids=(5, 257))
+        for refused in (unknown_token, order("no adapter", adapter=bad)):
+            assert isinstance((await read(engine.submit(refused)))[2], Refused)
+        long = (await read(engine.submit(order("long", max_tokens=4 * BLOCK_TOKENS))))[2]
+        assert isinstance(long, Refused)
+        assert long.code == RequestTooLongError.code
+        assert "kv_cache_bytes" in long.message
+        assert isinstance((await read(engine.submit(order("good"))))[2], Finished)
 
 
 async def test_a_base_whose_file_was_replaced_is_not_loaded_under_its_old_digest(
@@ -241,39 +223,17 @@ async def test_a_base_whose_file_was_replaced_is_not_loaded_under_its_old_digest
 
 
 async def kill_engine(engine: Engine) -> None:
-    """Kill the engine once it runs a sequence, and return when that was noticed."""
-    await _until(lambda: engine.state == "ready" and engine.beat.num_running == 1)
+    """Kill the engine, and return when that was noticed."""
     before = engine.num_restarts
     assert engine.process_id is not None
     os.kill(engine.process_id, signal.SIGKILL)
     await _until(lambda: engine.num_restarts > before)
 
 
-def is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 async def _until(is_reached: Callable[[], bool]) -> None:
     """Let everybody else run until something is so; the deadline of `running` ends a wait in vain."""
     while not is_reached():
         await trio.lowlevel.checkpoint()
-
-
-def note_looks(monkeypatch: pytest.MonkeyPatch) -> list[Vitals]:
-    """Have engines looked at all the time, and note what is seen."""
-    looks: list[Vitals] = []
-
-    def look(seen: Vitals, limits: EngineLimits) -> str | None:
-        looks.append(seen)
-        return why_kill(seen, limits)
-
-    monkeypatch.setattr("openledger_node.engine.engine.WATCH_INTERVAL_S", 0.001)
-    monkeypatch.setattr("openledger_node.engine.engine.why_kill", look)
-    return looks
 
 
 async def last_beat(engine: Engine) -> Beat:
@@ -285,88 +245,52 @@ async def last_beat(engine: Engine) -> Beat:
     return engine.beat
 
 
-async def test_an_answer_is_the_same_however_often_it_was_parked(options: EngineOptions) -> None:
-    wanted = order("a", text=b"long" + ENDLESS, max_tokens=100)
+async def test_a_parked_sequence_goes_on_in_the_next_engine_as_it_would_have_and_is_not_to_blame(
+    options: EngineOptions,
+) -> None:
     async with running(options) as engine:
-        undisturbed = await read(engine.submit(wanted))
-        outcomes = engine.submit(replace(wanted, sequence_id="b", num_allowed=10))
-        chunks: list[EngineChunk] = []
-        for num_allowed in (20, 21, 60, 100):
-            chunks += await read_until(outcomes, engine._live.find("b").command.num_allowed - len(chunks))  # type: ignore[union-attr, operator]
-            beat = await last_beat(engine)
-            assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (1, 0, 0)
-            engine.allow("b", num_allowed)
+        undisturbed = await read(engine.submit(order("a", text=b"long" + ENDLESS, max_tokens=50)))
+        outcomes = engine.submit(replace(order("b", text=b"long" + ENDLESS, max_tokens=50), num_allowed=10))
+        chunks = await read_until(outcomes, 10)
+        for number in range(LOSSES_MAX + 2):
+            engine.allow("b", 11 + number)  # it joins in every engine, and is parked when that one dies
+            chunks += await read_until(outcomes, 1)
+            await kill_engine(engine)
+        beat = await last_beat(engine)
+        assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (1, 0, 0)
+        engine.allow("b", 50)
         ids, text, last = await read(outcomes)
     assert [*(token for chunk in chunks for token in chunk.ids), *ids] == undisturbed[0]
     assert "".join(chunk.text for chunk in chunks) + text == undisturbed[1]
     assert last == Finished(sequence_id="b", reason="length")
 
 
-async def test_a_parked_sequence_is_parked_in_the_next_engine_too_and_is_not_to_blame(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        undisturbed = await read(engine.submit(order("a", text=ENDLESS, max_tokens=50)))
-        outcomes = engine.submit(replace(order("b", text=ENDLESS, max_tokens=50), num_allowed=10))
-        chunks = await read_until(outcomes, 10)
-        for num_restarts in range(LOSSES_MAX + 2):
-            engine.allow("b", 11 + num_restarts)  # it joins in every engine, and is parked when that one dies
-            chunks += await read_until(outcomes, 1)
-            assert engine.process_id is not None
-            os.kill(engine.process_id, signal.SIGKILL)
-            await _until(lambda: engine.num_restarts > num_restarts and engine.state == "ready")  # noqa: B023
-        beat = await last_beat(engine)
-        assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (1, 0, 0)
-        engine.allow("b", 50)
-        ids, _, last = await read(outcomes)
-    assert [*(token for chunk in chunks for token in chunk.ids), *ids] == undisturbed[0]
-    assert last == Finished(sequence_id="b", reason="length")
-
-
-async def test_an_allowance_outlives_the_engine_that_was_told_of_it(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        outcomes = engine.submit(replace(order("a", text=ENDLESS, max_tokens=50), num_allowed=10))
-        await read_until(outcomes, 10)
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGSTOP)
-        engine.allow("a", 50)
-        os.kill(engine.process_id, signal.SIGKILL)
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
-
-
-async def test_a_parked_sequence_is_cancelled_with_a_last_word(options: EngineOptions) -> None:
-    async with running(options) as engine:
-        outcomes = engine.submit(replace(order("a", text=ENDLESS), num_allowed=5))
-        await read_until(outcomes, 5)
-        engine.cancel("a")
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
-        beat = await last_beat(engine)
-    assert (beat.num_running, beat.num_waiting, beat.blocks_used, engine.num_live) == (0, 0, 0, 0)
-
-
 async def test_an_engine_whose_sequences_are_all_parked_is_not_taken_for_frozen(
     options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = note_looks(monkeypatch)
+    looks: list[Vitals] = []
+
+    def look(seen: Vitals, limits: EngineLimits) -> str | None:
+        looks.append(seen)
+        return why_kill(seen, limits)
+
+    monkeypatch.setattr("openledger_node.engine.engine.WATCH_INTERVAL_S", 0.001)
+    monkeypatch.setattr("openledger_node.engine.engine.why_kill", look)
     async with running(replace(options, stall_timeout_s=5.0)) as engine:
-        outcomes = engine.submit(replace(order("a", text=ENDLESS), num_allowed=5))
-        await read_until(outcomes, 5)
+        paid, left = (engine.submit(replace(order(name, text=ENDLESS), num_allowed=5)) for name in ("paid", "left"))
+        await read_until(paid, 5)
+        await read_until(left, 5)
         await last_beat(engine)
-        engine._last_event_at_s -= 1000.0  # as if its payer had not paid for that long
+        engine._last_event_at_s -= 1000.0  # as if their payer had not paid for that long
         before = len(looks)
         await _until(lambda: len(looks) > before + 2)
-        engine.allow("a", 40)
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
+        engine.allow("paid", 40)
+        engine.cancel("left")
+        assert (await read(paid))[2] == Finished(sequence_id="paid", reason="length")
+        assert (await read(left))[2] == Finished(sequence_id="left", reason="cancelled")
+        beat = await last_beat(engine)
+    assert (beat.num_running, beat.num_waiting, beat.blocks_used, engine.num_live) == (0, 0, 0, 0)
     assert engine.num_restarts == 0
-
-
-async def test_what_can_never_fit_into_the_kv_cache_is_refused_before_it_runs(options: EngineOptions) -> None:
-    async with running(
-        replace(options, settings=replace(options.settings, kv_cache_bytes=4 * BLOCK_BYTES))
-    ) as engine:
-        long = await read(engine.submit(order("long", max_tokens=4 * BLOCK_TOKENS)))
-        assert isinstance((await read(engine.submit(order("short"))))[2], Finished)
-    assert isinstance(long[2], Refused)
-    assert long[2].code == RequestTooLongError.code
-    assert "kv_cache_bytes" in long[2].message
 
 
 async def test_a_pinned_adapter_is_there_before_anybody_asks_and_in_the_next_engine_too(
@@ -378,9 +302,8 @@ async def test_a_pinned_adapter_is_there_before_anybody_asks_and_in_the_next_eng
         engine.pin(second)
         await _until(lambda: set(engine.beat.resident) == {first.id, second.id})
         engine.unpin(first.id)
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGKILL)
-        await _until(lambda: engine.num_restarts == 1 and engine.beat.resident == (second.id,))
+        await kill_engine(engine)
+        await _until(lambda: engine.beat.resident == (second.id,))
 
 
 async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
@@ -432,12 +355,3 @@ async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
         assert isinstance(last, Finished)
         assert ids == (expected[: len(ids)] if last.reason == "cancelled" else expected)
     assert sum(last == Finished(sequence_id=f"s{n}", reason="length") for n, (_, last) in answers.items()) >= 27
-
-
-async def test_an_order_that_cannot_be_written_is_its_requesters_trouble_alone(options: EngineOptions) -> None:
-    bad = replace(order("bad"), sampling=SamplingParams(max_tokens=5, seed=1, top_k=10**30))
-    async with running(options) as engine:
-        with pytest.raises(MalformedError):
-            engine.submit(bad)
-        assert engine.num_live == 0
-        assert isinstance((await read(engine.submit(order("good"))))[2], Finished)

@@ -29,24 +29,13 @@ ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be 
     ("words", "says", "can_recover"),
     [
         (LOST, "fell off the bus", True),
-        (
-            "Unable to determine the device handle for GPU 0000:01:00.0: GPU has fallen off the bus",
-            "off the bus",
-            True,
-        ),
         (OLD_DRIVER, "driver is too old for the installed torch: update the driver", False),
-        ("CUDA driver version is insufficient for CUDA runtime version", "update the driver", False),
         ("CUDA error: no kernel image is available for execution on the device", "supports the card", False),
-        ("CUDA error: no CUDA-capable device is detected", "the driver finds no GPU", True),
         ("No CUDA GPUs are available", "the driver finds no GPU", True),
-        ("Found no NVIDIA driver on your system.", "the driver finds no GPU", True),
         ("HIP error: no ROCm-capable device is detected", "the driver finds no GPU", True),
         ("CUDA error: uncorrectable ECC error encountered", "memory has an error", True),
         (ASSERT, "a program on the GPU failed", True),
-        ("CUDA error: an illegal memory access was encountered", "a program on the GPU failed", True),
-        ("CUDA error: unspecified launch failure", "a program on the GPU failed", True),
         ("CUDA out of memory. Tried to allocate 2.00 GiB", "does not fit into the memory that is free now", True),
-        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", "does not fit", True),
     ],
 )
 def test_each_error_of_a_device_has_its_sentence_and_the_librarys_words_behind_it(
@@ -89,10 +78,13 @@ async def running(folder: Path) -> AsyncIterator[Engine]:
             nursery.cancel_scope.cancel()
 
 
-async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
+def submit(engine: Engine, name: str) -> "trio.MemoryReceiveChannel[Outcome | SequenceLost]":
     sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
-    outcomes = engine.submit(Submit(sequence_id=name, prompt_ids=(1, 2), sampling=sampling, adapter=None))
-    return [outcome async for outcome in outcomes][-1]
+    return engine.submit(Submit(sequence_id=name, prompt_ids=(1, 2), sampling=sampling, adapter=None))
+
+
+async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
+    return [outcome async for outcome in submit(engine, name)][-1]
 
 
 @pytest.mark.process
@@ -119,8 +111,7 @@ async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
 ) -> None:
     async with running(tmp_path) as engine:
         plug.fail("step", LOST)
-        sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
-        outcomes = engine.submit(Submit(sequence_id="a", prompt_ids=(1, 2), sampling=sampling, adapter=None))
+        outcomes = submit(engine, "a")
         while engine.num_restarts == 0:  # noqa: ASYNC110  # nothing tells when
             await trio.sleep(0.01)
         plug.fail("open", LOST)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as FileTokenizer
 from tokenizers import decoders, models, normalizers
 
 from openledger_node.engine.answer import AnswerSetup
+from openledger_node.engine.closed_schema import closed
 from openledger_node.engine.frames import Submit
 from openledger_node.engine.grammar import Grammar, Grammars, open_grammars
 from openledger_node.engine.tokenizer import BaseTokenizer, ByteTokenizer
@@ -82,13 +83,11 @@ def test_at_most_one_space_stands_between_parts() -> None:
     ("schema", "refusal"),
     [
         ({"not": {"type": "string"}}, '"not"'),
-        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf may overlap: write anyOf"),
         ({"$ref": "http://example.com/x"}, "does not fetch"),
         ({"type": "thing"}, "thing"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
         ({"type": "integer", "minimum": 5, "maximum": 3}, "Unsatisfiable"),
-        ({"enum": []}, "Unsatisfiable"),
     ],
 )
 def test_what_a_schema_has_that_is_not_supported_is_named(schema: Any, refusal: str) -> None:
@@ -122,22 +121,61 @@ def test_a_token_that_was_not_allowed_ends_its_answer() -> None:
         grammar.allowed()
 
 
-def make_base(folder: Path, end_id: int | None) -> Path:
-    make_tokenizer(folder)
-    (folder / "config.json").write_text(json.dumps({"eos_token_id": end_id}))
-    return folder
+def test_a_base_without_an_end_token_serves_no_schema(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text('{"eos_token_id": null}')
+    with pytest.raises(MalformedError, match="no token that ends an answer"):
+        start({}, open_grammars(tmp_path, 512))
 
 
-def test_a_tokenizer_from_a_file_is_constrained_alike(tmp_path: Path) -> None:
-    grammars = open_grammars(make_base(tmp_path, 0), 512)
-    grammar, size = start({"type": "object", "maxProperties": 0}, grammars), 0
-    while ids_of(grammar) != [0]:
-        grammar.push(ids_of(grammar)[0])
-        size += 1
-    assert size >= 1
-    mask = grammar.allowed()
-    assert mask is not None
-    assert (mask.dtype, mask.shape) == (np.uint32, (16,))
+# ---- schemas that say nothing of additional names
+
+LISTED: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}}
+OTHER = {"type": "object", "properties": {"b": {}}}
+NAMED = {"$defs": {"A": LISTED}, "$ref": "#/$defs/A"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "expected"),
+    [
+        (LISTED, '{"a":1}', True),
+        (LISTED, '{"a":1,"b"', False),
+        ({**LISTED, "additionalProperties": True}, '{"a":1,"b":2}', True),
+        ({**LISTED, "additionalProperties": {"type": "string"}}, '{"b":"x"}', True),
+        ({"type": "object"}, '{"b":1}', True),
+        ({"type": "object", "properties": {}}, '{"', False),
+        ({**LISTED, "patternProperties": {"^x": {}}}, '{"a":1,"x2":3}', True),
+        ({**LISTED, "patternProperties": {"^x": {}}}, '{"a":1,"y', False),
+        ({**LISTED, "required": ["a", "z"]}, '{"a":1,"z":2}', True),
+        ({"type": "array", "items": LISTED}, '[{"b', False),
+        ({"type": "array", "prefixItems": [OTHER, {"type": "array", "items": LISTED}]}, '[{"b":1},[{"b', False),
+        ({"anyOf": [LISTED, OTHER]}, '{"c', False),
+        ({"allOf": [LISTED, OTHER]}, '{"a":1,"b":2}', True),
+        ({**NAMED, "anyOf": [OTHER]}, '{"a":1,"b":2}', True),
+        ({"anyOf": [LISTED], "oneOf": [OTHER]}, '{"a":1,"b":2}', True),
+        (NAMED, '{"a":1,"b"', False),
+        ({"type": "object", "properties": {"properties": {"type": "integer"}}}, '{"properties":1}', True),
+    ],
+)
+def test_an_object_has_its_listed_names_unless_it_allows_others(
+    schema: dict[str, Any], text: str, expected: bool
+) -> None:
+    assert all(map(start(schema).push, text.encode())) is expected
+
+
+def test_values_stay_as_they_are_and_keys_keep_their_order() -> None:
+    schema = {"properties": {"z": {"default": LISTED, "enum": [LISTED]}, "a": True}, "required": ["z"]}
+    found = closed(schema)
+    assert found == {**schema, "additionalProperties": False}
+    assert list(found["properties"]) == ["z", "a"]
+    assert "additionalProperties" not in schema
+
+
+@pytest.mark.parametrize(
+    "schema", [True, {"properties": 5}, {"properties": {}, "required": 5}, {"anyOf": 5}, {"items": 3}]
+)
+def test_a_schema_that_is_wrong_is_left_to_the_parser(schema: Any) -> None:
+    assert closed(schema) == schema
 
 
 # ---- answers that another node has begun
@@ -192,8 +230,3 @@ def test_an_answer_is_resumed_although_its_tokenizer_puts_a_space_before_texts(s
 def test_a_beginning_that_does_not_fit_is_refused_before_its_prompt_is_computed(spaced: Path, prefix: str) -> None:
     with pytest.raises(MalformedError, match="the beginning of the answer does not fit its schema"):
         resumed(spaced, prefix)
-
-
-def test_a_base_without_an_end_token_serves_no_schema(tmp_path: Path) -> None:
-    with pytest.raises(MalformedError, match="no token that ends an answer"):
-        start({}, open_grammars(make_base(tmp_path, None), 512))

@@ -1,15 +1,14 @@
 """Adapters on their way from disk to device, over a backend that reads and loads as it is told."""
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from openledger_node.engine.backend import AdapterMustWaitError
-from openledger_node.engine.loader import Loader
 from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
-from openledger_node.engine.sequence import Sequence
+from openledger_node.engine.sequence import Sequence as EngineSequence
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, UnavailableError
 from openledger_protocol.inference import SamplingParams
@@ -67,8 +66,10 @@ def residency(
     )
 
 
-def wait_read(loader: Loader) -> None:
-    assert select.select([loader.bell], [], [], WAIT_S)[0], "nothing was read"
+def read_all(made: Residency, in_use: Sequence[AdapterId] = ()) -> None:
+    while made.loader.pending:
+        assert select.select([made.loader.bell], [], [], WAIT_S)[0], "nothing was read"
+        made.collect(in_use)
 
 
 def bring(made: Residency, name: str, in_use: tuple[str, ...] = ()) -> bool:
@@ -76,9 +77,7 @@ def bring(made: Residency, name: str, in_use: tuple[str, ...] = ()) -> bool:
     used = [AdapterId(other) for other in in_use]
     if made.ready(source(name), used):
         return True
-    while made.loader.pending:
-        wait_read(made.loader)
-        made.collect(used)
+    read_all(made, used)
     return made.ready(source(name), used)
 
 
@@ -87,71 +86,49 @@ def test_a_cold_adapter_is_read_once_and_is_there_when_it_was_read() -> None:
     made = residency(shelf)
     assert not made.ready(source("a"), ())
     assert not made.ready(source("a"), ())
-    wait_read(made.loader)
-    made.collect(())
+    read_all(made)
     assert made.ready(source("a"), ())
     assert (shelf.read, shelf.loaded, made.num_loads) == (["a"], {"a"}, 1)
     assert made.load_ms(0.5) >= 0
 
 
-def test_those_in_use_stay_and_one_that_finds_no_room_waits_without_being_read_again() -> None:
-    shelf = Shelf({"a": 60, "b": 60})
+def test_those_in_use_stay_and_one_that_cannot_be_loaded_yet_waits_without_being_read_again() -> None:
+    shelf = Shelf({"a": 60, "b": 60}, is_busy=True)
     made = residency(shelf)
+    assert not bring(made, "a")
+    shelf.is_busy = False
     assert bring(made, "a")
     assert not bring(made, "b", in_use=("a",))
     assert made.ready(source("b"), ())
     assert (shelf.read, shelf.loaded) == (["a", "b"], {"b"})
 
 
-def test_an_adapter_that_can_be_loaded_only_later_waits_without_being_read_again() -> None:
-    shelf = Shelf({"a": 40}, is_busy=True)
-    made = residency(shelf)
-    assert not bring(made, "a")
-    made.collect(())
-    assert not made.ready(source("a"), ())
-    shelf.is_busy = False
-    assert made.ready(source("a"), ())
-    assert (shelf.read, shelf.loaded) == (["a"], {"a"})
-
-
-def test_an_adapter_over_the_whole_budget_says_what_to_raise() -> None:
-    made = residency(Shelf({"a": 101}))
-    with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
-        bring(made, "a")
-
-
-def test_an_adapter_that_pins_leave_no_room_for_says_so() -> None:
-    made = residency(Shelf({"a": 50, "b": 60}))
-    made.pin(source("a"))
-    assert bring(made, "a")
-    with pytest.raises(AdapterRefusedError, match="pin fewer"):
+@pytest.mark.parametrize(("pinned", "advice"), [((), "adapter_cache_bytes"), (("a",), "pin fewer")])
+def test_an_adapter_that_can_never_have_room_is_refused_with_what_to_change(
+    pinned: tuple[str, ...], advice: str
+) -> None:
+    made = residency(Shelf({"a": 50, "b": 60 if pinned else 101}))
+    for name in pinned:
+        made.pin(source(name))
+        assert bring(made, name)
+    with pytest.raises(AdapterRefusedError, match=advice):
         bring(made, "b")
 
 
 @pytest.mark.parametrize("error", [AdapterRefusedError("no header"), ValueError("odd")], ids=repr)
-def test_what_goes_wrong_in_the_thread_refuses_that_adapter_and_no_other(error: Exception) -> None:
-    made = residency(Shelf({"bad": error, "good": 10}))
-    with pytest.raises(AdapterRefusedError, match=r"no header|/adapters/bad"):
-        bring(made, "bad")
-    assert bring(made, "good")
-
-
-def test_a_refused_adapter_is_read_anew_once_nobody_waits_for_it_any_more() -> None:
-    shelf = Shelf({"a": ValueError("torn")})
+def test_a_failed_read_refuses_that_adapter_alone_and_is_tried_again_once_nobody_waits(
+    error: Exception,
+) -> None:
+    shelf = Shelf({"bad": error, "good": 10})
     made = residency(shelf)
     for _ in range(2):  # two that wait for it hear of one reading
-        with pytest.raises(AdapterRefusedError):
-            bring(made, "a")
+        with pytest.raises(AdapterRefusedError, match=r"no header|/adapters/bad"):
+            bring(made, "bad")
+    assert bring(made, "good")
     made.read_ahead([])
-    shelf.sizes["a"] = 10
-    assert bring(made, "a")
-    assert shelf.read == ["a", "a"]
-
-
-def read_all(made: Residency) -> None:
-    while made.loader.pending:
-        wait_read(made.loader)
-        made.collect(())
+    shelf.sizes["bad"] = 10
+    assert bring(made, "bad")
+    assert shelf.read == ["bad", "good", "bad"]
 
 
 def test_adapters_are_read_ahead_in_the_order_in_which_they_are_wanted_and_within_a_bound() -> None:
@@ -201,6 +178,19 @@ def test_an_adapter_that_fails_its_trial_is_taken_off_the_device_and_refused() -
     assert (shelf.read, shelf.loaded) == (["a"], set())
 
 
+def test_an_adapter_is_tried_again_until_that_was_possible() -> None:
+    tried: list[str] = []
+
+    def check(one: AdapterSource) -> bool:
+        tried.append(one.id)
+        return len(tried) > 1
+
+    made = residency(Shelf({"a": 10}), check=check)
+    for _ in range(4):
+        assert bring(made, "a")
+    assert tried == ["a", "a"]
+
+
 def test_an_adapter_that_fails_a_late_trial_stays_for_those_who_run_on_it_and_is_refused_to_others() -> None:
     can_be_tried = False
 
@@ -222,26 +212,15 @@ def test_an_adapter_that_fails_a_late_trial_stays_for_those_who_run_on_it_and_is
     assert shelf.loaded == set()
 
 
-def test_an_adapter_is_tried_until_that_was_possible_and_no_more() -> None:
-    tried: list[str] = []
-
-    def check(one: AdapterSource) -> bool:
-        tried.append(one.id)
-        return len(tried) > 1
-
-    made = residency(Shelf({"a": 10}), check=check)
-    for _ in range(4):
-        assert bring(made, "a")
-    assert tried == ["a", "a"]
-
-
-def test_where_the_device_is_not_the_ram_what_left_it_need_not_be_read_again() -> None:
+@pytest.mark.parametrize(("ram_bytes", "reads"), [(120, "ab"), (60, "aba")])
+def test_an_adapter_that_left_the_device_is_read_again_only_if_main_memory_has_no_room_for_it(
+    ram_bytes: int, reads: str
+) -> None:
     shelf = Shelf({"a": 60, "b": 60})
-    made = residency(shelf, ram_bytes=200)
-    assert bring(made, "a")
-    assert bring(made, "b")
-    assert made.ready(source("a"), ())
-    assert (shelf.read, shelf.loaded, made.num_loads) == (["a", "b"], {"a"}, 3)
+    made = residency(shelf, ram_bytes=ram_bytes)
+    for name in "aba":
+        assert bring(made, name)
+    assert (shelf.read, shelf.loaded, made.num_loads) == (list(reads), {"a"}, 3)
 
 
 def test_what_is_unloaded_leaves_no_copy_behind() -> None:
@@ -254,21 +233,12 @@ def test_what_is_unloaded_leaves_no_copy_behind() -> None:
     assert shelf.read == ["a", "a"]
 
 
-def test_the_ram_tier_has_a_budget_of_its_own() -> None:
-    shelf = Shelf({"a": 60, "b": 60})
-    made = residency(shelf, ram_bytes=60)
-    for name in "aba":
-        assert bring(made, name)
-    assert shelf.read == ["a", "b", "a"]
-
-
 def test_a_pinned_adapter_that_is_refused_is_pinned_no_more() -> None:
     shelf = Shelf({"a": ValueError("torn")})
     made = residency(shelf)
     made.pin(source("a"))
     made.read_ahead([])
-    wait_read(made.loader)
-    made.collect(())
+    read_all(made)
     made.read_ahead([])
     assert not made.loader.pending
 
@@ -276,7 +246,7 @@ def test_a_pinned_adapter_that_is_refused_is_pinned_no_more() -> None:
 def test_hits_and_misses_are_counted_once_a_sequence() -> None:
     made = residency(Shelf({"a": 10}))
     cold, warm = (
-        Sequence(
+        EngineSequence(
             sequence_id=name, prompt_ids=(1,), sampling=SamplingParams(max_tokens=1, seed=0), adapter=source("a")
         )
         for name in ("cold", "warm")
@@ -294,8 +264,7 @@ def test_where_memory_is_too_small_for_what_was_read_ahead_whoever_waits_for_it_
     shelf = Shelf({"a": 10}, is_full=True)
     made = residency(shelf)
     made.read_ahead([source("a")])
-    wait_read(made.loader)
-    made.collect(())
+    read_all(made)
     with pytest.raises(UnavailableError):
         made.ready(source("a"), ())
     made.read_ahead([])

@@ -1,14 +1,16 @@
 """Who runs in a step: the rules that hold in every step of every run, and small runs that show each of them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Drawn
-from openledger_node.engine.fair_queue import WEIGHT_IN, WEIGHT_OUT
-from openledger_node.engine.scheduler import Scheduler, Step
+from openledger_node.engine.fair_queue import WEIGHT_IN, WEIGHT_OUT, FairQueue, TokenCounters
+from openledger_node.engine.scheduler import Scheduler
 from openledger_node.engine.sequence import PASSED_BY_MAX, Sequence
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
@@ -21,7 +23,7 @@ TOKEN = 7
 
 def sequence(
     name: str,
-    num_prompt: int,
+    num_prompt: int = 2,
     *,
     max_tokens: int = 1,
     adapter: str | None = None,
@@ -58,6 +60,10 @@ def shape(rows: Iterable[BatchRow]) -> list[tuple[str, int, bool]]:
     return [(row.sequence_id, len(row.token_ids), row.draw is not None) for row in rows]
 
 
+def joined(running: Scheduler, can_join: Callable[[Sequence], bool] = lambda _: True) -> list[str]:
+    return [one.sequence_id for one in running.admit(can_join)]
+
+
 def step(running: Scheduler) -> tuple[BatchRow, ...]:
     running.park()
     rows = running.schedule().rows
@@ -69,46 +75,27 @@ def drawn_for(rows: Iterable[BatchRow]) -> dict[str, Drawn]:
     return {row.sequence_id: Drawn(token=TOKEN) for row in rows if row.draw}
 
 
-def test_decoding_goes_on_while_a_long_prompt_is_worked_on() -> None:
-    running = scheduler(sequence("reads", 3, max_tokens=9), sequence("long", 20), prefill_tokens_max=8)
-    running.admit(anybody)
-    assert shape(step(running)) == [("reads", 3, True), ("long", 5, False)]
-    assert shape(step(running)) == [("reads", 1, True), ("long", 8, False)]
-    assert shape(step(running)) == [("reads", 1, True), ("long", 7, True)]
-    assert shape(step(running)) == [("reads", 1, True), ("long", 1, True)]
-
-
 def test_a_sequence_whose_adapter_has_no_room_blocks_nobody_and_keeps_its_turn() -> None:
     running = scheduler(sequence("a", 1, adapter="big"), sequence("b", 1), sequence("c", 1), batch_max=2)
-    assert [joined.sequence_id for joined in running.admit(lambda one: one.adapter is None)] == ["b", "c"]
+    assert joined(running, lambda one: one.adapter is None) == ["b", "c"]
     running.add(sequence("d", 1))
     running.remove("b")
-    assert [joined.sequence_id for joined in running.admit(anybody)] == ["a"]
+    assert joined(running) == ["a"]
 
 
-def test_a_sequence_may_be_dropped_while_it_is_asked_for() -> None:
-    running = scheduler(*(sequence(name, 1) for name in "abc"))
+@pytest.mark.parametrize("num_passed_by", [0, PASSED_BY_MAX])
+def test_one_that_is_refused_when_its_turn_comes_holds_up_nobody_behind_it(num_passed_by: int) -> None:
+    bad = sequence("bad", 1, adapter="0xa")
+    bad.num_passed_by = num_passed_by
+    running = scheduler(bad, sequence("late", 1))
 
-    def refuse_b(one: Sequence) -> bool:
-        if one.sequence_id == "b":
-            running.remove("b")
-            return False
-        return True
+    def refuse(one: Sequence) -> bool:
+        if one is bad:
+            running.remove("bad")
+        return one is not bad
 
-    assert [joined.sequence_id for joined in running.admit(refuse_b)] == ["a", "c"]
+    assert joined(running, refuse) == ["late"]
     assert running.num_waiting == 0
-
-
-def test_a_beginning_that_was_just_computed_is_not_computed_again() -> None:
-    first, second = sequence("a", 40, max_tokens=3), sequence("b", 45)
-    running = scheduler(first, second, prefill_tokens_max=40, num_blocks=16)
-    running.admit(anybody)
-    (row,) = step(running)
-    running.admit(anybody)
-    shared = 2 * BLOCK_TOKENS
-    again = next(row for row in step(running) if row.sequence_id == "b")
-    assert (again.position, len(again.token_ids)) == (shared, 45 - shared)
-    assert again.blocks[:2] == row.blocks[:2]
 
 
 def test_how_much_of_a_prompt_is_computed_tells_nothing_of_what_another_payer_asked() -> None:
@@ -129,9 +116,9 @@ def test_how_much_of_a_prompt_is_computed_tells_nothing_of_what_another_payer_as
 
 def test_nobody_joins_who_would_take_the_next_block_of_one_that_runs() -> None:
     running = scheduler(sequence("a", 16, max_tokens=9), sequence("b", 16), prefill_tokens_max=64, num_blocks=2)
-    assert [one.sequence_id for one in running.admit(anybody)] == ["a"]
+    assert joined(running) == ["a"]
     running.remove("a")
-    assert [one.sequence_id for one in running.admit(anybody)] == ["b"]
+    assert joined(running) == ["b"]
 
 
 def test_preemption_keeps_the_answer_and_the_turn() -> None:
@@ -148,7 +135,7 @@ def test_preemption_keeps_the_answer_and_the_turn() -> None:
     assert (len(young.output_ids), young.num_cached, running.num_preempted) == (23, 0, 1)
     running.add(sequence("late", 1))
     running.remove("old")
-    assert [one.sequence_id for one in running.admit(anybody)] == ["young", "late"]
+    assert joined(running) == ["young", "late"]
 
 
 def test_what_overflowed_is_not_gone_on_from() -> None:
@@ -172,17 +159,6 @@ def test_penalties_alone_are_given_the_texts() -> None:
     assert two is not None
     assert (one.position, one.prompt_ids, one.output_ids) == (2, (), ())
     assert (two.position, two.prompt_ids, two.output_ids) == (3, (0, 1), [TOKEN])
-
-
-def test_a_removed_sequence_is_gone_wherever_it_was() -> None:
-    waits, runs = sequence("waits", 4), sequence("runs", 4)
-    running = scheduler(runs, waits, batch_max=1)
-    running.admit(anybody)
-    assert running.remove("waits") is waits
-    assert running.remove("runs") is runs
-    assert running.remove("runs") is None
-    assert running.remove("nobody") is None
-    assert (running.num_waiting, running.running, running.schedule()) == (0, [], Step(preempted=(), rows=()))
 
 
 @dataclass
@@ -316,6 +292,7 @@ def test_every_sequence_finishes_and_every_step_keeps_the_rules(
     assert run.finished | run.removed == {f"s{number}" for number in range(len(plans))}
     assert not run.finished & run.removed
     assert made.pool is None or made.pool.num_used == 0
+    assert (made._queue._num_live, made._queue._adapters) == ({}, {}), "nobody is remembered"
 
 
 def planned(number: int, plan: Plan) -> Sequence:
@@ -332,39 +309,15 @@ def planned(number: int, plan: Plan) -> Sequence:
     )
 
 
-@given(st.lists(st.integers(1, 20), min_size=1, max_size=10), st.integers(1, 3))
-def test_where_anybody_may_join_all_join_in_the_order_of_arrival(lengths: list[int], batch_max: int) -> None:
-    names = [f"s{number}" for number in range(len(lengths))]
-    running = scheduler(*map(sequence, names, lengths), batch_max=batch_max)
-    joined: list[str] = []
-    while running.num_waiting or running.running:
-        joined += [one.sequence_id for one in running.admit(anybody)]
-        running.remove(running.running[0].sequence_id)
-    assert joined == names
-
-
 def test_whoever_was_passed_by_too_often_is_passed_by_no_more() -> None:
     running = scheduler(sequence("large", 1, adapter="0xa"), batch_max=1)
     for number in range(PASSED_BY_MAX):
         running.add(sequence(f"s{number}", 1))
-        (joined,) = running.admit(lambda one: one.sequence_id != "large")
-        running.remove(joined.sequence_id)
+        assert joined(running, lambda one: one.sequence_id != "large") == [f"s{number}"]
+        running.remove(f"s{number}")
     running.add(sequence("late", 1))
-    assert running.admit(lambda one: one.sequence_id != "large") == []
-    assert [joined.sequence_id for joined in running.admit(anybody)] == ["large"]
-
-
-def test_one_that_was_waited_for_and_is_refused_holds_up_nobody_behind_it() -> None:
-    overdue = sequence("overdue", 1, adapter="0xa")
-    overdue.num_passed_by = PASSED_BY_MAX
-    running = scheduler(overdue, sequence("late", 1))
-
-    def refuse(one: Sequence) -> bool:
-        if one is overdue:
-            running.remove("overdue")
-        return one is not overdue
-
-    assert [joined.sequence_id for joined in running.admit(refuse)] == ["late"]
+    assert joined(running, lambda one: one.sequence_id != "large") == []
+    assert joined(running) == ["large"]
 
 
 @given(
@@ -394,27 +347,20 @@ def test_of_two_payers_that_always_wait_none_is_ahead_by_more_than_the_bound(
 
 
 def test_a_newcomer_does_not_make_up_for_the_time_when_it_was_away() -> None:
-    running = scheduler(batch_max=1)
-    for number in range(10):
-        running.add(sequence(f"old{number}", 4, payer="old"))
-        running.add(sequence(f"other{number}", 4, payer="other"))
-    for _ in range(8):
-        (joined,) = running.admit(anybody)
-        running.remove(joined.sequence_id)
-    for number in range(10):
-        running.add(sequence(f"new{number}", 4, payer="new"))
-    turns: list[str] = []
-    for _ in range(9):
-        (joined,) = running.admit(anybody)
-        turns.append(joined.payer)
-        running.remove(joined.sequence_id)
-    assert sorted(turns) == ["new"] * 3 + ["old"] * 3 + ["other"] * 3
+    running, turns = scheduler(batch_max=1), list[str]()
+    for payers, num_turns in ((("old", "other"), 8), (("new",), 9)):
+        for payer, number in product(payers, range(10)):
+            running.add(sequence(f"{payer} {number}", 4, payer=payer))
+        for _ in range(num_turns):
+            turns += joined(running)
+            running.remove(turns[-1])
+    assert sorted(name.split()[0] for name in turns[8:]) == ["new"] * 3 + ["old"] * 3 + ["other"] * 3
 
 
 def test_the_adapters_of_one_payer_take_turns() -> None:
     many = [sequence(f"m{number}", 4, adapter="0xa") for number in range(20)]
     running = scheduler(*many, sequence("f", 4, adapter="0xb"), batch_max=2)
-    assert [one.sequence_id for one in running.admit(anybody)] == ["m0", "f"]
+    assert joined(running) == ["m0", "f"]
 
 
 # ---- allowances
@@ -433,19 +379,8 @@ def test_a_sequence_without_allowance_gives_its_place_to_the_next() -> None:
     running = scheduler(sequence("a", 3, max_tokens=9, num_allowed=2), sequence("b", 3, max_tokens=2), batch_max=1)
     assert run_until_parked(running) == ["a"]
     assert (running.running, running.num_waiting) == ([], 2)
-    assert [one.sequence_id for one in running.admit(anybody)] == ["b"]
+    assert joined(running) == ["b"]
     assert shape(step(running)) == [("b", 3, True)]
-
-
-def test_a_parked_sequence_draws_exactly_as_many_tokens_as_it_is_allowed() -> None:
-    paid = sequence("a", 3, max_tokens=9, num_allowed=2)
-    running = scheduler(paid)
-    for num_allowed in (2, 3, 7):
-        running.allow("a", num_allowed)
-        assert run_until_parked(running) == ["a"]
-        assert len(paid.output_ids) == num_allowed
-        assert running.admit(anybody) == []
-        assert running.schedule() == Step(preempted=(), rows=())
 
 
 def test_a_parked_sequence_computes_again_less_than_two_blocks_while_there_is_room() -> None:
@@ -477,10 +412,66 @@ def test_a_payer_that_resumes_many_sequences_takes_no_turn_of_another() -> None:
     running.add(sequence("f", 4, payer="few"))
     for one in many:
         running.allow(one.sequence_id, 2)
-    turns = []
+    turns: list[str] = []
     for _ in range(6):
-        (joined,) = running.admit(anybody)
-        turns.append(joined.sequence_id)
-        running.remove(joined.sequence_id)
+        turns += joined(running)
+        running.remove(turns[-1])
     assert turns.index("f") <= 1
     assert turns[-1] == "new"
+
+
+# ---- whose turn it is
+
+
+def test_whoever_comes_back_is_where_it_was_or_at_the_least_of_those_who_wait() -> None:
+    counters = TokenCounters()
+    counters.enter("a", [])
+    counters.charge("a", 10)
+    counters.enter("b", ["a"])
+    assert counters["b"] == 10
+    counters.charge("b", 5)
+    counters.leave("b", ["a"])
+    counters.enter("b", ["a"])
+    assert counters["b"] == 15, "what it was served is not forgotten by leaving"
+    counters.charge("a", 30)
+    counters.leave("b", ["a"])
+    counters.enter("b", ["a"])
+    assert counters["b"] == 40, "and turns are not saved up"
+
+
+def test_what_runs_is_charged_although_others_come_meanwhile() -> None:
+    counters = TokenCounters()
+    counters.enter("a", [])
+    counters.enter("b", ["a"])
+    counters.charge("b", 100)
+    counters.enter("c", ["b"])  # a runs, and is under the least of those who wait
+    counters.charge("a", 150)
+    counters.enter("a", ["b", "c"])
+    assert counters["a"] == 150
+
+
+def test_who_has_left_with_no_more_than_the_least_is_forgotten() -> None:
+    counters = TokenCounters()
+    for number in range(100):
+        counters.enter(f"n{number}", [])
+        counters.leave(f"n{number}", [])
+    assert counters._served == {}
+
+
+def test_who_had_its_turn_goes_before_all_others() -> None:
+    queue = FairQueue()
+    first, second = sequence("first", payer="p"), sequence("second", payer="q")
+    queue.add(first)
+    queue.take(first)
+    queue.add(second)
+    queue.put_back(first)
+    assert [one.sequence_id for one in queue.turns()] == ["first", "second"]
+    assert queue.find("first") is first
+
+
+def test_the_adapters_that_are_wanted_are_named_in_the_order_of_turns() -> None:
+    queue = FairQueue()
+    for number, adapter in enumerate(("0xa", "0xa", "0xb", None)):
+        queue.add(sequence(f"s{number}", adapter=adapter))
+    queue.take(next(queue.turns()))
+    assert [source.id for source in queue.adapters()] == ["0xb", "0xa"]

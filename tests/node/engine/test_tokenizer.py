@@ -23,13 +23,9 @@ CONVERSATION = (
 TEMPLATES = {
     "turns": "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}{{ eos_token }}",
     "a loop that is left": "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
-    "json": "{{ messages | tojson }}{{ messages[0] | tojson(indent=2) }}",
-    "a date": "{{ strftime_now('%Y') }}{{ messages[-1].content }}",
+    "json and a date": "{{ messages | tojson }}{{ messages[0] | tojson(indent=2) }}{{ strftime_now('%Y') }}",
     "a prompt that opens the answer": "{{ messages | length }}{% if add_generation_prompt %}<assistant>{% endif %}",
 }
-
-
-LONG = "What does the harbour master write? " * 12_000
 
 
 @pytest.fixture
@@ -47,7 +43,7 @@ def test_a_template_renders_to_the_tokens_that_transformers_makes(folder: Path, 
     assert list(open_tokenizer(folder).render(CONVERSATION)) == needed
 
 
-@pytest.mark.parametrize("name", ["hermes", "qwen-coder", "mistral", "mistral-args", "llama", "phi"])
+@pytest.mark.parametrize("name", ["hermes", "qwen-coder", "mistral"])
 def test_tools_calls_and_results_render_to_the_tokens_that_transformers_makes(folder: Path, name: str) -> None:
     (folder / "chat_template.jinja").write_text(TEMPLATES_WITH_TOOLS[name])
     theirs, arguments = AutoTokenizer.from_pretrained(folder), {"town": "Åbo"}
@@ -82,7 +78,12 @@ def test_the_head_of_a_template_is_what_every_chat_begins_with_and_nothing_that_
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ raise_exception('no system role') }}", "{{ messages[99].content }}", "{{ 1 / 0 }}", "{{ 'a' + 1 }}"],
+    [
+        "{{ raise_exception('no system role') }}",
+        "{{ 1 / 0 }}",
+        "{{ 'a' + 1 }}",
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",  # it would leave its sandbox
+    ],
 )
 def test_whatever_a_template_raises_is_a_refusal(folder: Path, template: str) -> None:
     (folder / "chat_template.jinja").write_text(template)
@@ -110,12 +111,6 @@ def test_a_system_message_that_the_template_refuses_begins_the_first_turn_of_the
         assert ("System" in refusal.value.message) == (refused[0] is system), "the first refusal is the reason"
 
 
-def test_a_template_cannot_reach_out_of_its_sandbox(folder: Path) -> None:
-    (folder / "chat_template.jinja").write_text("{{ messages.__class__.__mro__[1].__subclasses__() }}")
-    with pytest.raises(MalformedError):
-        open_tokenizer(folder).render(CONVERSATION)
-
-
 @pytest.mark.parametrize(
     ("file", "content"),
     [("chat_template.jinja", "{% for %}"), ("chat_template.jinja", "{% unheard of %}"), ("tokenizer.json", "{")],
@@ -134,25 +129,16 @@ def test_a_base_without_template_completes_texts_alone(folder: Path) -> None:
     assert tokenizer.render("plain") == tokenizer.encode("plain")
 
 
-class Unasked:
-    """A library that must not be asked."""
-
-    def encode_batch_fast(self, *_: object, **__: object) -> None:
-        raise AssertionError("its bytes were enough to refuse it")
-
-
-@pytest.mark.parametrize("prompt", [LONG, (Message(role="user", content=LONG),)], ids=["text", "chat"])
-def test_a_text_that_can_not_fit_is_refused_by_its_bytes(folder: Path, prompt: str | tuple[Message, ...]) -> None:
+def test_a_text_that_can_not_fit_is_refused_by_its_bytes_and_no_text_that_fits(folder: Path) -> None:
     tokenizer = open_tokenizer(folder)
-    tokenizer._tokenizer = Unasked()  # type: ignore[attr-defined]
-    with pytest.raises(RequestTooLongError, match=r"the prompt has more than .* it may have 8192 here"):
-        tokenizer.render(prompt, tokens_max=8_192)
-
-
-def test_a_prompt_that_fits_is_never_refused_by_its_bytes(folder: Path) -> None:
-    tokenizer = open_tokenizer(folder)
-    ids = tokenizer.encode("<end>" * 100 + "🙂" * 10)
-    assert tokenizer.render("<end>" * 100 + "🙂" * 10, tokens_max=len(ids)) == ids
+    fits = "<end>" * 100 + "🙂" * 10
+    ids = tokenizer.encode(fits)
+    assert tokenizer.render(fits, tokens_max=len(ids)) == ids
+    tokenizer._tokenizer = None  # type: ignore[attr-defined]  # the library is not asked
+    long = "What does the harbour master write? " * 12_000
+    for prompt in (long, (Message(role="user", content=long),)):
+        with pytest.raises(RequestTooLongError, match=r"the prompt has more than .* it may have 8192 here"):
+            tokenizer.render(prompt, tokens_max=8_192)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ On a virtual clock, over a child without a process. `test_engine.py` has the rea
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from support.local_engine import SETTINGS, engine_options
+from support.local_engine import engine_options
 from support.scripted_child import PROFILE, Script
 
 from openledger_node.engine.duty import RETRY_S
@@ -23,12 +24,13 @@ from openledger_protocol.primitives import AdapterId
 
 UNLOAD_AFTER_S, LOAD_S, LONG_S = 300.0, 8.0, 5_000.0
 NO_ROOM = Fatal(message="the base does not fit: close the game", is_device=True, can_recover=True)
+BROKEN = Fatal(message="the base's files are gone: pull it again")
 OLD_DRIVER = Fatal(message="the driver is too old: update it", is_device=True, can_recover=False)
 
 
 @asynccontextmanager
-async def running(script: Script, unload_after_s: float = UNLOAD_AFTER_S) -> AsyncIterator[Engine]:
-    options = engine_options(settings=replace(SETTINGS, batch_max=8, context_max=2048), unload_after_s=unload_after_s)
+async def running(script: Script) -> AsyncIterator[Engine]:
+    options = engine_options(unload_after_s=UNLOAD_AFTER_S, stall_timeout_s=1e9)
     engine = Engine(options, start=script.start)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
@@ -50,24 +52,14 @@ async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
 
 
 async def test_it_is_unloaded_after_the_set_time_without_a_request_and_not_before(autojump_clock: object) -> None:
-    script = Script()
-    async with running(script) as engine:
-        await ask(engine, "a")
-        await trio.sleep(UNLOAD_AFTER_S - 2)
-        await ask(engine, "b")
-        await trio.sleep(UNLOAD_AFTER_S - 2)
-        assert engine.state == "ready"
+    async with running(Script(answer_s=3 * UNLOAD_AFTER_S)) as engine:
+        for name in "ab":
+            assert isinstance(await ask(engine, name), Finished)  # a long answer is no idleness
+            await trio.sleep(UNLOAD_AFTER_S - 2)
+        assert (engine.state, engine.num_unloads) == ("ready", 0)
         await trio.sleep(4)
         assert (engine.state, engine.process_id, engine.num_unloads) == ("unloaded", None, 1)
         assert (engine.can_answer, engine.num_restarts) == (True, 0)
-
-
-async def test_a_long_answer_is_no_idleness(autojump_clock: object) -> None:
-    script = Script(answer_s=3 * UNLOAD_AFTER_S)
-    async with running(script) as engine:
-        engine._options = replace(engine._options, stall_timeout_s=1e9)
-        assert isinstance(await ask(engine, "a"), Finished)
-    assert engine.num_unloads == 0
 
 
 async def test_several_requests_at_once_start_one_reload_and_all_are_answered(autojump_clock: object) -> None:
@@ -84,11 +76,14 @@ async def test_several_requests_at_once_start_one_reload_and_all_are_answered(au
     assert sum(isinstance(command, OpenEngine) for command in script.children[-1].commands) == 1
 
 
-async def test_a_request_that_comes_while_it_is_unloaded_is_answered_by_the_next_engine(
-    autojump_clock: object,
+@pytest.mark.parametrize("is_renewed", [False, True])
+async def test_a_request_that_comes_while_an_engine_ends_is_answered_by_the_next(
+    autojump_clock: object, is_renewed: bool
 ) -> None:
     script = Script(end_s=3.0)
     async with running(script) as engine:
+        if is_renewed:
+            engine.renew(engine._options)
         while engine.state == "ready":  # noqa: ASYNC110  # nothing tells when
             await trio.sleep(0.5)
         assert engine.process_id is not None, "it is on its way out"
@@ -169,19 +164,32 @@ async def test_a_pause_while_it_loads_ends_the_load_and_a_resume_begins_another(
 # ---- a load that fails
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"fatal": NO_ROOM}, NO_ROOM.message),
+        ({"fatal": BROKEN}, BROKEN.message),
+        # A card that fell off the bus must not turn a fast node into a slow one that keeps its promises of before.
+        ({"profile": replace(PROFILE, device="cpu")}, "ran on 'cuda' and finds only 'cpu' now"),
+    ],
+    ids=["no room", "broken", "another device"],
+)
 async def test_a_reload_that_fails_refuses_what_waits_in_one_sentence_and_the_next_request_tries_again(
-    autojump_clock: object,
+    autojump_clock: object, fault: dict[str, Any], why: str
 ) -> None:
-    script = Script()
+    on_card = replace(PROFILE, device="cuda")
+    script = Script(profile=on_card)
     async with running(script) as engine:
         await trio.sleep(UNLOAD_AFTER_S + 5)
-        script.fatal = NO_ROOM
+        for name, value in fault.items():
+            setattr(script, name, value)
         refused = await ask(engine, "a")
-        assert refused == Refused(sequence_id="a", message=NO_ROOM.message, code="unavailable")
-        assert (engine.state, engine.can_answer) == ("failed", False)
+        assert isinstance(refused, Refused)
+        assert why in refused.message
         assert engine.failure is not None
-        assert engine.failure.why == NO_ROOM.message
-        script.fatal = None
+        assert engine.failure.why == refused.message
+        assert (refused.code, engine.state, engine.can_answer) == ("unavailable", "failed", False)
+        script.fatal, script.profile = None, on_card
         assert isinstance(await ask(engine, "b"), Finished)
         assert (engine.state, engine.failure) == ("ready", None)
 
@@ -217,20 +225,10 @@ async def test_what_cannot_get_better_is_not_tried_again_until_something_changes
         assert engine.state == "ready"
 
 
-async def test_settings_that_cannot_work_end_the_first_start_and_no_later_one(autojump_clock: object) -> None:
-    broken = Fatal(message="the base's files are gone: pull it again")
+async def test_settings_that_cannot_work_end_the_first_start(autojump_clock: object) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(ModelError, match="are gone")):
-        async with running(Script(fatal=broken)):
+        async with running(Script(fatal=BROKEN)):
             pass
-    script = Script()
-    async with running(script) as engine:
-        await trio.sleep(UNLOAD_AFTER_S + 5)
-        script.fatal = broken
-        refused = await ask(engine, "a")
-        assert isinstance(refused, Refused)
-        assert "pull it again" in refused.message
-        script.fatal = None  # they are back
-        assert isinstance(await ask(engine, "b"), Finished)
 
 
 async def test_children_that_die_while_they_load_are_a_failure_and_not_the_end_of_the_node(
@@ -245,17 +243,3 @@ async def test_children_that_die_while_they_load_are_a_failure_and_not_the_end_o
         assert script.num_started == FAILED_STARTS_MAX + 1, "one more try, and no loop"
         script.is_dying = False
         assert isinstance(await ask(engine, "a"), Finished)
-
-
-async def test_an_engine_that_comes_back_on_another_device_does_not_serve(autojump_clock: object) -> None:
-    """A card that fell off the bus must not turn a fast node into a slow one that keeps its promises of before."""
-    script = Script(profile=replace(PROFILE, device="cuda"))
-    async with running(script) as engine:
-        await trio.sleep(UNLOAD_AFTER_S + 5)
-        script.profile = replace(PROFILE, device="cpu")
-        refused = await ask(engine, "a")
-        assert isinstance(refused, Refused)
-        assert "ran on 'cuda' and finds only 'cpu' now" in refused.message
-        assert engine.state == "failed"
-        script.profile = replace(PROFILE, device="cuda")
-        assert isinstance(await ask(engine, "b"), Finished)
