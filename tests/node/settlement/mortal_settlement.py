@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from support import lives
+from support.chain_world.case_world import FixedRecount
 from support.chain_world.chain_server import RemoteChain
 from support.chain_world.world import World, open_session
 from support.contributors import ADA, BEN
@@ -23,8 +24,8 @@ from openledger_protocol.attribution import Share
 
 NETWORK = "network.pickle"
 STEPS_MAX = 400
-STEPS_IDLE = 35
-"""So long after the last claim nothing more may come: an interval between claims is over."""
+STEPS_IDLE, STEPS_IDLE_MAX = 5, 35
+"""So long nothing more may come; with receipts left, until an interval between claims is over."""
 
 MANIFEST = digest("a")
 ADAPTER = registered_id(key_from_private(NODE_KEY).address, MANIFEST)
@@ -32,17 +33,17 @@ open_lives = partial(lives.open_lives, "node.settlement.mortal_settlement")
 
 
 def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:
-    """Step until all claims are over and no other comes; the chain makes a block after each step."""
+    """Step until all claims and cases are over and no other comes; the chain makes a block after each step."""
     client = RemoteChain(chain)
     network = pickle.loads((folder / NETWORK).read_bytes())
-    node = open_session(folder, client, network, "node", fail_point=fail_point)
+    node = open_session(folder, client, network, "node", recount=lambda _: FixedRecount(), fail_point=fail_point)
     num_idle = 0
     for _ in range(STEPS_MAX):
         node.step()
         client.advance(1)
         is_over = not node.ledger.claims.unfinished() and not node.ledger.outbox.unfinished()
-        num_idle = num_idle + 1 if is_over and node.ledger.claims.newest(limit=1) else 0
-        if num_idle == (STEPS_IDLE if node.ledger.receipts.unclaimed() else 2):
+        num_idle = num_idle + 1 if is_over else 0
+        if num_idle == (STEPS_IDLE_MAX if node.ledger.receipts.unclaimed() else STEPS_IDLE):
             return DONE
     return STUCK
 

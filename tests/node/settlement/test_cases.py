@@ -69,23 +69,18 @@ def test_an_honest_node_contests_by_itself_and_wins_the_challengers_bond(cases: 
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_contest_that_a_reorganisation_takes_back_is_sent_again_and_paid_once(cases: CaseWorld, depth: int) -> None:
-    before = wealth(cases)["node"]
+def test_a_contest_that_a_reorg_takes_back_is_sent_once_more_and_a_draw_gives_both_bonds_back(
+    cases: CaseWorld, depth: int
+) -> None:
+    before = wealth(cases)
     case = cases.challenge(cases.buy())
     cases.world.run(cases.contester)
     cases.world.chain.client.reorganise(depth)
     cases.world.run(lambda: cases.state(case) == "open" and cases.contester() == NODE)
     for _ in range(5):
         cases.world.settle()
-    assert cases.contester() == NODE
-    assert wealth(cases)["node"] == before - BOND
-
-
-def test_a_case_that_nobody_judges_is_closed_and_gives_both_bonds_back(cases: CaseWorld) -> None:
-    before = wealth(cases)
-    case = cases.challenge(cases.buy())
-    cases.world.run(cases.contester)
-    cases.world.wait(61)
+    assert wealth(cases)["node"] == before["node"] - BOND
+    cases.world.wait(61)  # nobody judges it
     cases.world.run(lambda: cases.state(case) == "draw")
     assert moved(cases, before) == {"node": 0, "payer": 0}
     assert cases.world.node.alerts == ()
@@ -243,13 +238,11 @@ def watch(cases: CaseWorld, *, count: int = 3, **settings: Any) -> tuple[str, ..
     return watcher.alerts
 
 
-def test_a_watcher_leaves_a_right_challenge_alone(sleeping: CaseWorld) -> None:
-    sleeping.challenge(sleeping.buy(FALSE))
+def test_a_watcher_contests_neither_a_right_challenge_nor_its_own(sleeping: CaseWorld) -> None:
+    right = sleeping.challenge(sleeping.buy(FALSE))
     watch(sleeping, count=6)
     assert sleeping.contester() is None
-
-
-def test_a_watcher_does_not_stand_up_against_its_own_challenge(sleeping: CaseWorld) -> None:
+    sleeping.judge(right, guilty=False)
     payer = sleeping.world.payer
     payer.case_keeper = sleeping.keeper_of(payer, is_watching=True)
     sleeping.challenge(sleeping.buy())

@@ -77,18 +77,23 @@ def test_a_deposit_that_the_one_before_leaves_no_money_for_is_not_sent() -> None
     assert payer.events == ["waited", "waited"]
 
 
-def test_a_channel_is_used_once_a_block_has_its_deposit() -> None:
+def test_a_deposit_waits_a_while_until_the_one_before_is_in_a_block() -> None:
+    """Both would sign the same nonce of a permit."""
+    for looks, waits in ((2, 2), (10**9, PAUSES_MAX)):
+        payer = Payer(looks=looks)
+        open_with(payer)
+        assert payer.events == ["waited"] * waits + ["sent"]
+
+
+def test_a_channel_is_used_once_a_block_has_its_deposit_and_not_without() -> None:
     payer = Payer(own_looks=3)
     open_with(payer)
     assert payer.events == ["sent", "waited", "waited", "waited"]
-
-
-@pytest.mark.parametrize(("is_refused", "num_waits"), [(True, 0), (False, PAUSES_MAX)])
-def test_a_channel_whose_deposit_does_not_arrive_is_not_used(is_refused: bool, num_waits: int) -> None:
-    payer = Payer(own_looks=10**9, is_refused=is_refused)
-    with pytest.raises(UnavailableError, match=f"no block has the deposit of the channel with {NODE} yet"):
-        open_with(payer)
-    assert payer.events == ["sent"] + ["waited"] * num_waits
+    for is_refused, num_waits in ((True, 0), (False, PAUSES_MAX)):
+        payer = Payer(own_looks=10**9, is_refused=is_refused)
+        with pytest.raises(UnavailableError, match=f"no block has the deposit of the channel with {NODE} yet"):
+            open_with(payer)
+        assert payer.events == ["sent"] + ["waited"] * num_waits
 
 
 # ---- which channel
@@ -108,22 +113,17 @@ def channel_for(payer: Any, generation: Generation) -> ChannelConfig:
     return Deposits(payer, deposit_wei=Wei(1), pause=payer.pause).channel_with(NODE, generation)
 
 
-def test_a_payer_keeps_one_channel_with_a_node_as_long_as_its_generation_lasts(payer: Payer) -> None:
+def test_a_payer_keeps_one_channel_with_a_node_until_the_generation_of_either_ledger_is_over(payer: Payer) -> None:
     first = channel_for(payer, GENERATION)
     assert channel_for(payer, GENERATION) == first
     second = channel_for(payer, OTHER)
-    assert second != first
     assert [is_of_generation(each.salt, NETWORK, OTHER) for each in (first, second)] == [False, True]
     assert channel_for(payer, OTHER) == second
     assert channel_for(payer, GENERATION) == first, "a node that lies about its generation gains nothing"
-
-
-def test_a_payer_whose_own_ledger_was_restored_opens_another_channel(payer: Payer) -> None:
-    first = channel_for(payer, GENERATION)
-    payer.ledger.whole.generations.renew("a test", now_ns=1)
-    second = channel_for(payer, GENERATION)
-    assert second != first
-    assert channel_for(payer, GENERATION) == second
+    payer.ledger.whole.generations.renew("a test", now_ns=1)  # the payer's own ledger was restored
+    third = channel_for(payer, GENERATION)
+    assert third not in (first, second)
+    assert channel_for(payer, GENERATION) == third
 
 
 def test_a_node_that_changes_its_generation_again_and_again_gets_few_deposits(payer: Payer) -> None:
@@ -186,6 +186,12 @@ class Away:
 def test_a_channel_is_used_as_it_was_last_seen_until_half_its_delay_is_over(payer: Payer) -> None:
     chain = Away(payer)
     chain.is_away = True
+    assert chain.channel_with() == chain.config
+    num_asked = chain.num_asked
+    for later_s, num_more in ((AWAY_AGAIN_S - 1, 0), (AWAY_AGAIN_S, 1)):  # it is not asked again at once
+        chain.at_s = later_s
+        assert chain.channel_with() == chain.config
+        assert chain.num_asked == num_asked + num_more
     chain.at_s = chain.config.withdraw_delay_s / 2 - 1
     assert chain.channel_with() == chain.config
     chain.at_s += 1
@@ -247,24 +253,3 @@ def test_a_channel_that_was_last_seen_with_a_withdrawal_is_not_used_while_the_ch
     chain.is_away = True
     with pytest.raises(ChainError):
         chain.channel_with()
-
-
-def test_the_chain_is_not_asked_again_at_once_after_it_did_not_answer(payer: Payer) -> None:
-    chain = Away(payer)
-    chain.is_away = True
-    chain.channel_with()
-    num_asked = chain.num_asked
-    chain.at_s += AWAY_AGAIN_S - 1
-    assert chain.channel_with() == chain.config
-    assert chain.num_asked == num_asked
-    chain.at_s += 1
-    chain.channel_with()
-    assert chain.num_asked == num_asked + 1
-
-
-def test_a_deposit_waits_a_while_until_the_one_before_is_in_a_block() -> None:
-    """Both would sign the same nonce of a permit."""
-    for looks, waits in ((2, 2), (10**9, PAUSES_MAX)):
-        payer = Payer(looks=looks)
-        open_with(payer)
-        assert payer.events == ["waited"] * waits + ["sent"]

@@ -1,38 +1,66 @@
 """From a signed receipt to a withdrawal, on the real contracts: what is signed, claimed, named, credited, paid."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.chain_world.ways import NEEDS_ANVIL, WAYS, tamed_chain
+from support.chain_world.deployed import deploy_token
+from support.chain_world.ways import NEEDS_ANVIL, SLOW, tamed_chain
 from support.chain_world.world import OPEN, World, open_world
 from support.tiers import depth as by_depth
 
-from openledger_node.settlement.actions import WithdrawRewards
-from openledger_protocol.primitives import Wei
+from openledger_node.chain.dev.deploy import GivenToken
+from openledger_node.settlement.actions import TopUp, WithdrawRewards
+from openledger_protocol.primitives import ChannelId, Wei
 from openledger_protocol.transactions import REORG_DEPTH_MAX
 
-
-@pytest.fixture(params=WAYS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with tamed_chain(request.param, tmp_path / "chain") as client, open_world(tmp_path, client) as opened:
-        yield opened
+SHARE = 3 * (OPEN - 2 * OPEN * 50_000 // 1_000_000)
+"""The node's of three receipts."""
 
 
-def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> None:
-    channel = world.open_channel()
-    node = world.node
+def states(world: World) -> list[str]:
+    return [claim.state for claim in world.node.ledger.claims.newest(limit=9)]
+
+
+def earn(world: World, channel: ChannelId) -> None:
     for _ in range(3):
         world.earn(channel, OPEN)
-    world.run(lambda: [claim.state for claim in node.ledger.claims.newest(limit=9)] == ["final"])
-    share = 3 * (OPEN - 2 * OPEN * 50_000 // 1_000_000)
-    assert world.balance(node.accounts.wallet) == share
-    assert node.treasury.earnings().credited_wei == share
-    before = node.deployment.token_balance(node.accounts.wallet)
-    world.act(WithdrawRewards(amount_wei=Wei(share), to=node.accounts.wallet))
-    world.run(lambda: node.treasury.earnings().withdrawn_wei == share)
-    assert node.deployment.token_balance(node.accounts.wallet) == before + share
+
+
+def check_withdrawal(world: World) -> None:
+    """Settle, and withdraw the node's share to the wei."""
+    node, deployment = world.node, world.node.deployment
+    world.run(lambda: states(world) == ["final"])
+    assert world.balance(node.accounts.wallet) == node.treasury.earnings().credited_wei == SHARE
+    before = deployment.token_balance(node.accounts.wallet)
+    world.act(WithdrawRewards(amount_wei=Wei(SHARE), to=node.accounts.wallet))
+    world.run(lambda: node.treasury.earnings().withdrawn_wei == SHARE)
+    assert deployment.token_balance(node.accounts.wallet) == before + SHARE
     assert world.balance(node.accounts.wallet) == 0
+
+
+@pytest.mark.parametrize("way", ["evm", pytest.param("anvil", marks=[SLOW, NEEDS_ANVIL])])
+def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(tmp_path: Path, way: str) -> None:
+    with tamed_chain(way, tmp_path / "chain") as client, open_world(tmp_path, client) as world:
+        earn(world, world.open_channel())
+        check_withdrawal(world)
+
+
+def test_a_plain_token_is_approved_for_each_payment_and_goes_all_the_way_to_a_withdrawal(tmp_path: Path) -> None:
+    """It has no permits and no votes, so each payment is approved first, and votes are wrapped."""
+    with tamed_chain("simulated", tmp_path) as client:
+        given = GivenToken(address=deploy_token(client), has_votes=False)
+        with open_world(tmp_path, client, token=given) as world:
+            payer, deployment = world.payer, world.node.deployment
+            contracts = deployment.addresses
+            assert deployment.permits is None
+            assert world.chain.read("OpenGovernor", "token") == contracts["WrappedVotes"] != contracts["OpenToken"]
+            channel = world.open_channel()
+            assert sorted(row.intent.kind for row in payer.ledger.outbox.newest(limit=9)) == ["approve", "open"]
+            assert deployment.allowance(payer.accounts.wallet, contracts["PaymentChannels"]) == 0
+            world.act(TopUp(config=world.configs[channel], amount_wei=Wei(OPEN)), by=payer)
+            world.run(lambda: deployment.channel(channel).deposit_wei == 11 * OPEN)
+            earn(world, channel)
+            check_withdrawal(world)
 
 
 @pytest.mark.process
@@ -43,14 +71,12 @@ def test_a_reorg_in_the_middle_of_the_path_changes_no_total(tmp_path: Path, dept
         client.mine(70)  # the contracts and the stake are there to stay
         channel = world.open_channel()
         node = world.node
-        for _ in range(3):
-            world.earn(channel, OPEN)
-        world.run(lambda: [claim.state for claim in node.ledger.claims.newest(limit=9)] == ["proposed"])
+        earn(world, channel)
+        world.run(lambda: states(world) == ["proposed"])
         client.reorganise(depth)
         # The new branch may be younger than a claim's epoch: that claim is refused, and its receipts are in the next.
-        world.run(lambda: node.ledger.claims.newest(limit=1)[0].state == "final")
-        share = 3 * (OPEN - 2 * OPEN * 50_000 // 1_000_000)
-        assert world.balance(node.accounts.wallet) == node.treasury.earnings().credited_wei == share
+        world.run(lambda: states(world)[0] == "final")
+        assert world.balance(node.accounts.wallet) == node.treasury.earnings().credited_wei == SHARE
         assert node.deployment.channel(channel).claimed_wei == 3 * OPEN
         assert (node.state.health, world.payer.state.health) == ("ok", "ok")
 

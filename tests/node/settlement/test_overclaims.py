@@ -1,7 +1,5 @@
 """A node claims more of a payer's lane than its receipts say: the payer hears of it, and buys nothing more there."""
 
-from typing import Any
-
 import pytest
 from support.chain_world.world import OPEN, World
 
@@ -19,13 +17,6 @@ def pay(world: World) -> ChannelId:
     channel = world.open_channel()
     world.payer.ledger.channels.raise_ceiling(world.voucher(world.configs[channel], PAID))
     return channel
-
-
-def buy(world: World, channel: ChannelId, **agreed: Any) -> None:
-    """Note a purchase whose receipt has not come."""
-    world.payer.ledger.purchases.put(
-        OpenPurchase(request_id=REQUEST, channel_id=channel, adapter_id=BASE_ONLY, most_wei=PAID, agreed=agreed)
-    )
 
 
 def claim(world: World, channel: ChannelId) -> None:
@@ -50,22 +41,27 @@ def test_a_node_that_claims_without_receipts_is_named_and_gets_no_deposit_until_
     assert world.payer.alerts == ()
 
 
-def test_a_purchase_explains_a_claim_as_long_as_its_receipt_may_still_come(world: World) -> None:
-    """The receipt of a stream that ran meanwhile explains less than it might have."""
+@pytest.mark.parametrize(
+    ("is_forgone", "num_alerts"), [(False, 0), (True, 1)], ids=["its receipt may still come", "it has no receipt"]
+)
+def test_a_purchase_explains_a_claim_as_long_as_its_receipt_may_still_come(
+    world: World, is_forgone: bool, num_alerts: int
+) -> None:
+    """Otherwise a node could say that there is no receipt, and take the money all the same."""
     channel = pay(world)
-    buy(world, channel)
+    world.payer.ledger.purchases.put(
+        OpenPurchase(
+            request_id=REQUEST,
+            channel_id=channel,
+            adapter_id=BASE_ONLY,
+            most_wei=PAID,
+            agreed={"is_forgone": True} if is_forgone else {},
+        )
+    )
     claim(world, channel)
-    assert world.payer.alerts == ()
+    assert len(world.payer.alerts) == num_alerts
     world.payer.ledger.purchases.remove(REQUEST, channel)
     world.settle()
-    assert len(world.payer.alerts) == 1
-
-
-def test_a_purchase_for_which_the_node_makes_no_receipt_explains_no_claim(world: World) -> None:
-    """Otherwise it could say that there is no receipt, and take the money all the same."""
-    channel = pay(world)
-    buy(world, channel, is_forgone=True)
-    claim(world, channel)
     assert len(world.payer.alerts) == 1
 
 

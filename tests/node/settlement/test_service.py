@@ -33,6 +33,17 @@ def states(world: World) -> list[str]:
     return [claim.state for claim in world.node.ledger.claims.newest(limit=99)]
 
 
+def are_late(world: World) -> list[object]:
+    return [event.arguments["late"] for event in world.node.ledger.events.find("Finalized")]
+
+
+def earn_of_rows(world: World, folder: Path) -> ChannelId:
+    """A receipt of an adapter, whose list names accounts."""
+    shares, channel = prepare(world, folder), world.open_channel()
+    world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares)
+    return channel
+
+
 def desk_of(world: World, policy: SettlementPolicy) -> Settler:
     """The node's own, of another policy."""
     node = world.node
@@ -50,22 +61,17 @@ def desk_of(world: World, policy: SettlementPolicy) -> Settler:
 def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim(
     world: World, tmp_path: Path
 ) -> None:
-    shares = prepare(world, tmp_path)
-    channel = world.open_channel()
-    world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares)
+    earn_of_rows(world, tmp_path)
     world.run(lambda: world.node.deployment.next_seq(world.node.accounts.wallet) == 1)
     world.wait(world.node.windows.propose_s + 1)  # the node slept
     world.run(lambda: states(world) == ["final"])
-    (finalized,) = world.node.ledger.events.find("Finalized")
-    record = record_of(world.node.ledger.events.find("Claimed")[0])
-    share = record.node_share_wei
-    assert finalized.arguments["late"]
+    share = record_of(world.node.ledger.events.find("Claimed")[0]).node_share_wei
+    assert are_late(world) == [True]
     assert world.node.treasury.earnings().credited_wei == share - share * LATE_PPM // PPM
 
 
 def test_a_pause_by_the_guardian_costs_an_honest_node_nothing(world: World, tmp_path: Path) -> None:
-    shares = prepare(world, tmp_path)
-    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    earn_of_rows(world, tmp_path)
     world.run(lambda: states(world) == ["proposed"])
     (proposed,) = world.node.ledger.events.find("Proposed")
     world.must("AttributionRewards", "pause", 30, key=BANK_KEY)
@@ -76,8 +82,7 @@ def test_a_pause_by_the_guardian_costs_an_honest_node_nothing(world: World, tmp_
     assert world.node.alerts == ()
     world.wait(integer(proposed, "readyAt") + world.node.windows.propose_s + 2 - world.now_s)  # the node slept
     world.run(lambda: states(world) == ["final"])
-    (finalized,) = world.node.ledger.events.find("Finalized")
-    assert not finalized.arguments["late"]
+    assert are_late(world) == [False]
     assert world.balance(ADA) > 0
 
 
@@ -96,8 +101,7 @@ def test_a_countersignature_that_comes_while_the_list_is_made_costs_nothing(
 
     monkeypatch.setattr(world.node.deployment, "propose", countersign_and_propose)
     world.run(lambda: states(world) == ["final"])
-    (finalized,) = world.node.ledger.events.find("Finalized")
-    assert not finalized.arguments["late"]
+    assert are_late(world) == [False]
     assert len(world.node.ledger.events.find("Drawn")) == 1
 
 
@@ -105,8 +109,7 @@ def test_a_node_that_can_no_longer_show_its_list_draws_no_points_and_pays_one_fe
     world: World, tmp_path: Path
 ) -> None:
     """A backup from before the countersignatures was restored."""
-    shares = prepare(world, tmp_path)
-    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    earn_of_rows(world, tmp_path)
     node = world.node
     world.run(lambda: states(world) == ["proposed"])
     (claim,) = node.ledger.claims.unfinished()
@@ -138,7 +141,7 @@ def test_a_reorg_that_changes_the_drawn_block_is_answered_before_the_draw_lapses
     client.reorganise(client.head().number - integer(drawn, "drawBlock") + 1)
     world.settle()
     world.run(lambda: events.find("Finalized"))
-    assert [event.arguments["late"] for event in events.find("Finalized")] == [False]
+    assert are_late(world) == [False]
     assert len(events.find("Drawn")) == 1
     assert "reverted" in [row.state for row in world.node.ledger.outbox.newest(limit=9)]
 
@@ -159,8 +162,7 @@ def test_a_claim_whose_end_a_reorganisation_took_back_is_brought_to_its_end_agai
     world: World, tmp_path: Path
 ) -> None:
     """The chain called the end final; the draw is in another block now, and its points are others."""
-    shares = prepare(world, tmp_path)
-    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    earn_of_rows(world, tmp_path)
     world.run(lambda: states(world) == ["drawn"])
     (claim,) = world.node.treasury.earnings().settlements
     assert set(claim.transactions) == {"claim", "propose", "draw"}
@@ -182,28 +184,11 @@ def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_
     world.run(lambda: "claimed" in states(world))
     world.earn(world.open_channel(), OPEN)
     world.run(lambda: sorted(states(world)) == ["final", "final"])
-    late = [event.arguments["late"] for event in world.node.ledger.events.find("Finalized")]
-    assert sorted(late) == [False, True]
-
-
-def test_a_node_below_the_minimum_stake_claims_nothing_and_says_what_to_do(world: World) -> None:
-    node = world.node
-    channel = world.open_channel()
-    wallet = node.accounts.wallet
-    world.act(RemoveStake(amount_wei=Wei(OPEN)))
-    world.run(lambda: node.deployment.stake(wallet).bonded_wei == 99 * OPEN)
-    world.earn(channel, OPEN)
-    for _ in range(3):
-        world.settle()
-    assert states(world) == []
-    why_not = "99 OPEN are bonded, claims need 100 OPEN: `openledger-node stake add`"
-    assert node.settlement.claimer.why_not == why_not
-    assert node.treasury.rewards().why_not_claimed == node.settlement.claimer.why_not
+    assert set(are_late(world)) == {False, True}
 
 
 def test_nothing_is_claimed_at_a_loss(world: World) -> None:
-    channel = world.open_channel()
-    world.earn(channel, 1000)
+    world.earn(world.open_channel(), 1000)
     dear = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=Wei(OPEN)))
     dear.step(world.chain.client.head())
     assert states(world) == []
@@ -214,23 +199,29 @@ def test_nothing_is_claimed_at_a_loss(world: World) -> None:
     assert states(world) == ["sent"]
 
 
-def test_receipts_beyond_voucher_and_deposit_wait(world: World) -> None:
-    channel = world.open_channel(2 * OPEN)
+def test_a_node_below_the_minimum_stake_claims_nothing_and_says_what_to_do(world: World) -> None:
+    node, channel = world.node, world.open_channel()
+    world.act(RemoveStake(amount_wei=Wei(OPEN)))
+    world.run(lambda: node.deployment.stake(node.accounts.wallet).bonded_wei == 99 * OPEN)
+    world.earn(channel, OPEN)
     for _ in range(3):
-        world.earn(channel, OPEN)
+        world.settle()
+    assert states(world) == []
+    why_not = "99 OPEN are bonded, claims need 100 OPEN: `openledger-node stake add`"
+    assert node.treasury.rewards().why_not_claimed == node.settlement.claimer.why_not == why_not
+
+
+def test_receipts_beyond_the_deposit_and_unsigned_ones_wait(world: World) -> None:
+    full, channel = world.open_channel(2 * OPEN), world.open_channel()
+    *_, beyond = (world.earn(full, OPEN) for _ in range(3))
+    world.earn(channel, OPEN // 2)
+    unsigned = world.earn(channel, OPEN)
+    world.node.ledger.receipts.sign(unsigned.digest, b"")
     world.run(lambda: states(world) == ["final"])
-    (left,) = world.node.ledger.receipts.unclaimed()
-    assert left.receipt.cumulative_wei == 3 * OPEN
+    assert [world.node.deployment.channel(each).claimed_wei for each in (full, channel)] == [2 * OPEN, OPEN // 2]
+    assert {row.digest for row in world.node.ledger.receipts.unclaimed()} == {beyond.digest, unsigned.digest}
     assert world.node.settlement.claimer.why_not is None
-    assert world.node.treasury.rewards().unclaimed_wei == OPEN
-
-
-def test_an_unsigned_receipt_is_no_receipt_yet(world: World) -> None:
-    channel = world.open_channel()
-    first, second = world.earn(channel, OPEN), world.earn(channel, OPEN)
-    world.node.ledger.receipts.sign(second.digest, b"")
-    world.run(lambda: states(world) == ["claimed"])
-    assert world.node.deployment.channel(channel).claimed_wei == first.receipt.amount_wei
+    assert world.node.treasury.rewards().unclaimed_wei == 2 * OPEN
 
 
 def finalize_ahead(world: World) -> None:
