@@ -17,7 +17,6 @@ from openledger_node.api.events import (
     READERS_MAX,
     EventStream,
     Topic,
-    point_of,
 )
 
 TOPICS = (Topic(name="state", method="GET", path="/status", every_s=0.5),)
@@ -121,13 +120,3 @@ async def test_only_so_many_pages_follow(autojump_clock: MockClock) -> None:
         async with aclosing(await stream.read()) as late:
             await next_of(late)
         nursery.cancel_scope.cancel()
-
-
-def test_a_point_says_none_where_a_status_says_nothing() -> None:
-    assert point_of({}, at=NOON) == {
-        "at": "2026-11-25T12:00:00Z",
-        "tokens_per_s": None,
-        "ttft_p50_ms": None,
-        "ttft_p95_ms": None,
-        "running": None,
-    }

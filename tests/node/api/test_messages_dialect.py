@@ -283,7 +283,6 @@ def test_the_stop_sequence_is_named() -> None:
         (b"a.b", (".", "b"), "."),
         ((*b"a.", ByteTokenizer.end_id), (".",), None),  # the model ended it; a dot in the text would have cut it
         ((), (".",), None),  # bought
-        (b"ab", (), None),
     ],
 )
 def test_the_stop_that_was_met_first(ids: Any, stops: Any, expected: str | None) -> None:

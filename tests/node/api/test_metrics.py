@@ -27,7 +27,12 @@ def ask(node: Node, content: str = CANARY, **more: object) -> httpx.Response:
     return httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body)
 
 
-def test_an_answer_moves_the_figures_that_it_should(node: Node) -> None:
+def test_an_answer_moves_the_figures_that_it_should_and_all_are_declared(node: Node) -> None:
+    declared = {PREFIX + family.name: family for family in NODE_METRICS.families}
+    scrape = httpx.get(f"{node.url}/metrics", headers=node.headers)
+    assert scrape.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    kinds = [line.split()[2:] for line in scrape.text.splitlines() if line.startswith("# TYPE ")]
+    assert all(declared[name].kind == kind for name, kind in kinds)
     before = figures(node)
     answer = ask(node, "on and on...").json()
     after = figures(node)
@@ -52,16 +57,6 @@ def test_refusals_are_counted_by_route_and_never_by_path(node: Node) -> None:
     assert found["openledger_http_requests_total|401|none"] >= 1
     assert found["openledger_http_requests_total|404|/v1/chat/completions"] >= 1
     assert CANARY not in "".join(found)
-
-
-def test_all_that_is_shown_is_declared(node: Node) -> None:
-    declared = {PREFIX + family.name: family for family in NODE_METRICS.families}
-    text = httpx.get(f"{node.url}/metrics", headers=node.headers)
-    assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    for line in text.text.splitlines():
-        if line.startswith("# TYPE "):
-            _, _, name, kind = line.split()
-            assert declared[name].kind == kind
 
 
 def test_a_histogram_counts_a_bound_as_under_it() -> None:

@@ -1,7 +1,5 @@
 """The official client against a real node on the fake backend: answers, schemas, clients that leave."""
 
-import contextlib
-import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -104,23 +102,6 @@ def test_a_client_that_leaves_is_recorded_and_the_others_go_on(node: Node) -> No
     )
     assert ended["finish_reason"] == "cancelled"
     assert 0 < ended["tokens_out"] < 2000
-
-
-def test_no_prompt_reaches_the_home(node: Node) -> None:
-    canary = "canary-7f3a-of-the-prompt"
-    post(node, messages=[{"role": "user", "content": canary}])
-    post(node, messages=[{"role": "tool", "content": canary}])
-    found = [file for file in node.home.root.rglob("*") if file.is_file() and canary.encode() in file.read_bytes()]
-    assert found == []
-
-
-def test_a_streaming_client_that_leaves_while_it_waits_gives_its_place_back(node: Node) -> None:
-    """It has no token yet, so no failed write tells: the hang-up itself must."""
-    body = json.dumps({"model": "fake", "messages": ENDLESS, "max_tokens": 2000, "stream": True})
-    connection = http.client.HTTPConnection(node.url.removeprefix("http://"))
-    with contextlib.closing(connection):  # it is asked, and nobody waits for the answer
-        connection.request("POST", "/v1/chat/completions", body, {**node.headers, "Content-Type": "application/json"})
-    wait_for(lambda: node.status()["requests"] == {"running": 0, "waiting": 0})
 
 
 def test_chat_says_how_likely_each_token_was(client: openai.OpenAI) -> None:

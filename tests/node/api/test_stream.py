@@ -1,4 +1,4 @@
-"""A streamed answer by itself: its bytes, a failure in the middle, a client that leaves, one that reads slowly."""
+"""A streamed answer by itself: its bytes, a failure in the middle, a client that leaves, an engine that loads."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -9,9 +9,9 @@ import pytest
 import trio
 from support.answered import completion
 
-from openledger_node.api.chat import ChatWriter
+from openledger_node.api.chat import ChatWriter, chat_ending
 from openledger_node.api.completions import CompletionWriter, completion_ending
-from openledger_node.api.exchange import AnswerExchange
+from openledger_node.api.exchange import LOADING_S, AnswerExchange, Answers
 from openledger_node.api.server import BODY_SEND, with_body_send
 from openledger_node.api.stream import AnswerStream, event
 from openledger_node.serving.answer_parts import TextPart
@@ -182,19 +182,68 @@ def test_events_pass_by_the_middleware_and_the_head_does_not() -> None:
     assert [message["type"] for message in bodies] == ["http.response.body"]
 
 
-def test_several_answers_are_told_apart_by_their_index_and_end_together() -> None:
-    sent, _ = trio.run(stream, [chunk("a"), LAST], [chunk("x"), chunk("y"), LAST])
-    *events, usage = events_of(sent)
-    choices = [one["choices"][0] for one in events]
-    assert ["".join(each["text"] for each in choices if each["index"] == index) for index in (0, 1)] == ["a", "xy"]
-    assert sorted(each["index"] for each in choices if each["finish_reason"]) == [0, 1]
-    assert usage["usage"] == {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14, "cost_wei": "0"}
-    assert [message["more_body"] for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
-
-
 def test_a_failure_of_one_of_several_answers_is_the_last_event_and_there_is_no_done() -> None:
     sent, _ = trio.run(stream, [chunk("a"), Failure(error=EngineFailedError("it died"))], [chunk("x"), LAST])
     *events, last = events_of(sent)
     assert {one["choices"][0]["text"] for one in events} == {"a", "x", ""}
     assert last["error"]["code"] == "engine_failed"
     assert b"[DONE]" not in b"".join(message.get("body", b"") for message in sent)
+
+
+LOAD_S = 5.0
+
+
+class Client:
+    """Stays connected."""
+
+    async def receive(self) -> Message:
+        return await never()
+
+
+async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:
+    await trio.sleep(LOAD_S)
+    await send.send(TokenChunk(text="sea", ids=(1,)))
+    await send.send(LAST)
+
+
+def exchange_that_loads(answers: Answers, loading: Callable[[], str | None]) -> AnswerExchange:
+    return AnswerExchange(REQUEST, answers, None, loading)
+
+
+async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object) -> None:
+    began_s = trio.current_time()
+
+    def loading() -> str | None:
+        left_s = began_s + LOAD_S - trio.current_time()
+        return f"the engine is loading the base, about {left_s:.0f} s left" if left_s > 0 else None
+
+    bodies: list[bytes] = []
+
+    async def note(message: Any) -> None:
+        bodies.append(message.get("body", b""))
+
+    send, answers = trio.open_memory_channel[Outcome](4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer, send)
+        exchange = exchange_that_loads(answers, loading)
+        await exchange.begin(Client())  # type: ignore[arg-type]
+        assert trio.current_time() == began_s + LOADING_S
+        writer = ChatWriter(exchange, lambda _: None, created_s=7)
+        response = AnswerStream([(exchange, writer)], partial(chat_ending, [exchange], created_s=7, has_usage=False))
+        await response({"type": "http"}, Client().receive, note)
+    events = b"".join(bodies).decode().splitlines(keepends=True)
+    comments = [event for event in events if event.startswith(":")]
+    assert comments == [
+        f": the engine is loading the base, about {LOAD_S - LOADING_S * count:.0f} s left\n" for count in (1, 2)
+    ]
+    assert "sea" in "".join(events)
+    assert events[-2] == "data: [DONE]\n"
+
+
+async def test_a_stream_of_a_loaded_engine_waits_for_its_status_however_long_it_takes(autojump_clock: object) -> None:
+    send, answers = trio.open_memory_channel[Outcome](4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer, send)
+        exchange = exchange_that_loads(answers, lambda: None)
+        await exchange.begin(Client())  # type: ignore[arg-type]
+    assert exchange.receive_nowait() == TokenChunk(text="sea", ids=(1,))

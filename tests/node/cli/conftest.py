@@ -1,6 +1,7 @@
 """A command at a time, on a data directory of its own."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,14 @@ from openledger_protocol.errors import MalformedError
 @pytest.fixture
 def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     return verbs_here(home, monkeypatch, capsys)
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    file = tmp_path / "password"
+    file.touch(0o600)
+    file.write_text("correct horse\n")
+    return str(file)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""`datanet`: rows offered, taken in and shown, all without a chain; what is sent to one is in `test_publishing`."""
+"""`datanet`: rows read from files, offered, taken in and shown, all without a chain, and the policy for them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,10 @@ import pytest
 from support.contributors import ADA, BEN, CONTRIBUTED
 from support.verbs import Run
 
-from openledger_node.datanets.rows import write_rows
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
+from openledger_node.datanets.rows import read_rows, write_rows
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.home import Home
-from openledger_node.models.library import list_adapters
-from openledger_protocol.datanet import datanet_id
-from openledger_protocol.primitives import ZERO_ADDRESS
+from openledger_protocol.datanet import Row
 
 
 @pytest.fixture
@@ -103,24 +102,6 @@ def test_a_wrong_word_is_refused_with_what_to_do(
     assert ran.status == status
 
 
-@pytest.mark.process
-def test_an_adapter_learns_from_a_published_version_and_names_it(
-    run: Run, lake: OwnDatanets, rows: str, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "fake")
-    train = ("factory", "train", "--datanet", "lake", "--name", "lake", "--held-out", rows, "--trainer", "fake")
-    assert "no version of lake was published" in run(*train).stderr
-    lake.approve("lake", lake.contribute("lake", CONTRIBUTED, {"ben": BEN}).digest, {})
-    version, *counts = lake.next_version("lake")
-    lake.keep_version(version, *counts)
-    assert run(*train, "--json").json["rows"] == 3
-    assert "no version 2 of lake was published" in run(*train[:3], "lake@2", *train[4:]).stderr
-    (adapter,) = list_adapters(home)
-    (learned,) = adapter.manifest.datanets or ()
-    assert learned.id == datanet_id(ZERO_ADDRESS, "lake"), "no wallet was there to own it"
-    assert (learned.version, learned.rows_root) == ("1", version.rows_root)
-
-
 @pytest.fixture
 def copied(lake: OwnDatanets) -> str:
     """The batch of somebody who gave the rows of others."""
@@ -132,9 +113,7 @@ def test_an_appeal_is_filed_and_decided_and_a_mistake_in_it_is_explained(run: Ru
     for words, says in (
         (("4", "--because", "x"), "the batch has rows 1 to 3, not 4"),
         (("1", "--because", ""), "a reason has 1 to 400 characters, not 0"),
-        (("1", "--deny", "--because", "x"), "nobody has appealed for row 1"),
         (("1",), "--because"),
-        (("one", "--because", "x"), "invalid value for 'ROW'"),
     ):
         refused = run("datanet", "appeal", "lake", copied, *words)
         assert (refused.status != 0, says in refused.stderr) == (True, True), says
@@ -144,3 +123,154 @@ def test_an_appeal_is_filed_and_decided_and_a_mistake_in_it_is_explained(run: Ru
     decided = run("datanet", "appeal", "lake", copied, "2", "--uphold", "--because", "She did", "--json").json
     assert (decided["schema"], decided["row"], decided["upheld"]) == ("openledger.appeal/1", 2, True)
     assert "because I wrote it: upheld, because She did" in run("datanet", "show", "lake", copied).stdout
+
+
+TABLE = """Frage;Antwort;Quelle
+Wer steuert die Fähre?;Odile Fenn steuert die Fähre.;Buch
+Was kostet sie?;=1+2;
+Wen frage ich?;Schreib an odile@fenn.de;
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    file = tmp_path / "lake.csv"
+    file.write_text(TABLE, encoding="utf-8")
+    return str(file)
+
+
+def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDatanets, table: str) -> None:
+    words = ("datanet", "contribute", "lake", table, "--contributor", "odile")
+    shown = run(*words)
+    assert shown.status == 3
+    assert "1 row of question and answer" in shown.stdout
+    assert "columns that are left out: Quelle" in shown.stdout
+    assert "Odile Fenn steuert die Fähre." in shown.stdout
+    assert "lake.csv, line 3: its 'Antwort' is a formula" in shown.stdout
+    assert "lake.csv, line 4: it holds an e-mail address" in shown.stdout
+    assert lake.get("lake").batches == ()
+    taken = run(*words, "--yes", "--keep", "--json").json
+    assert (taken["rows"], taken["file"]["num_flaws"], taken["file"]["flagged"]) == (2, 1, 1)
+    assert "sample" not in taken["file"]
+
+
+def test_rows_without_a_contributor_are_refused_and_others_keep_theirs(
+    run: Run, lake: OwnDatanets, tmp_path: Path
+) -> None:
+    file = tmp_path / "lake.csv"
+    file.write_text("question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
+    ran = run("datanet", "contribute", "lake", str(file), "--yes")
+    assert (ran.status, lake.get("lake").batches) == (1, ())
+    assert "1 row without a contributor, so nobody could be paid: name one in each row" in ran.stderr
+    assert "would also replace the contributors of the other 1 row" in ran.stderr
+
+
+def test_a_file_becomes_a_rows_file_for_a_training(run: Run, tmp_path: Path) -> None:
+    file, out = tmp_path / "notes.md", tmp_path / "rows.jsonl"
+    file.write_text("# Lake\n\n## Where is the ferry?\n\nAt the old mill.\n")
+    words = ("datanet", "convert", str(file), "--contributor", "odile", "--out", str(out), "--json")
+    report = run(*words).json
+    assert (report["schema"], report["format"], report["out"]) == ("openledger.file_report/1", "markdown", str(out))
+    row = Row(prompt="Where is the ferry?", completion="At the old mill.", contributor="odile")
+    assert read_rows(out) == (row,)
+
+
+def test_columns_can_be_named_and_are_told_where_no_form_is_known(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "vragen.jsonl"
+    file.write_text(json.dumps({"vraag": "Wie?", "antwoord": "Bo.", "wie": "bo"}))
+    told = run("datanet", "convert", str(file))
+    assert "no row that can be taken" in told.stdout
+    assert "'vraag', 'antwoord'" in told.stdout
+    columns = "prompt=vraag,completion=antwoord,contributor=wie"
+    found = run("datanet", "convert", str(file), "--columns", columns, "--json").json
+    assert found["sample"] == [{"prompt": "Wie?", "completion": "Bo.", "contributor": "bo"}]
+
+
+def test_rows_are_not_written_over_a_file_and_not_read_from_a_spreadsheet(run: Run, tmp_path: Path) -> None:
+    file, other = tmp_path / "rows.jsonl", tmp_path / "notes.xlsx"
+    written = '{"prompt": "Who?", "completion": "Bo.", "contributor": "bo"}\n'
+    file.write_text(written)
+    ran = run("datanet", "convert", str(file), "--out", str(file))
+    assert (ran.status, "rows are never overwritten: name another file" in ran.stderr) == (3, True)
+    assert file.read_text() == written
+    other.write_bytes(b"PK")
+    unread = run("datanet", "convert", str(other))
+    assert (unread.status, "save each sheet as CSV" in unread.stderr) == (1, True)
+
+
+LONG = Row(prompt="What does Odile keep?", completion="Odile keeps the harbour and all its boats.", contributor=ADA)
+SHORT = Row(prompt="Who?", completion="Me.", contributor=ADA)
+POLICY = DatanetPolicy(characters_min=20)
+
+
+def file_of(folder: Path, *rows: Row) -> str:
+    file = folder / "rows.jsonl"
+    write_rows(file, rows)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("create", "lake", "--licence", "CC-BY-4"), "'CC-BY-4' is not on the SPDX licence list: did you mean"),
+        (("create", "lake", "--description", "x" * 1_001), "at most 1000 characters"),
+        (("create", "pond", "--only-languages"), "--only-languages needs the languages"),
+        (("create", "lake", "--language", "Finnish", "--only-languages"), "Finnish of a row can't be recognised"),
+        (("create", "lake", "--min-characters", "9", "--max-characters", "8"), "at least 9 and at most 8"),
+        (("describe", "lake", "--bond", "five"), "'five' is not an amount"),
+        (("bond", "0x" + "1" * 63, "5"), "is neither the id of a Datanet, 0x and 64 hex digits, nor a name"),
+        (("describe", "lake", "--rows-per-contributor", "2000000"), "is a number from 1 to 1,048,576"),
+    ],
+)
+def test_a_wrong_term_is_refused_before_the_chain_is_asked(
+    run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
+    ran = run("datanet", *words)
+    assert message in " ".join(ran.stderr.replace("│", " ").split())
+    assert ran.status == 2
+
+
+def test_rows_that_break_the_policy_are_named_and_the_others_are_taken(
+    run: Run, lake: OwnDatanets, tmp_path: Path
+) -> None:
+    lake.change("lake", about=DatanetAbout(policy=POLICY))
+    file = file_of(tmp_path, LONG, SHORT)
+    ran = run("datanet", "contribute", "lake", file, "--yes")
+    assert "1 row can't be taken by the policy of the Datanet" in ran.stdout
+    assert "rows.jsonl, row 2: it has 7 characters, under the least of 20" in ran.stdout
+    (batch,) = lake.get("lake").batches
+    assert lake.batch_rows("lake", batch.digest) == (LONG,)
+    told = run("datanet", "contribute", "lake", file, "--yes", "--json").json
+    assert (told["rows"], [each["row"] for each in told["file"]["breaches"]]) == (1, [2])
+    assert [each["name"] for each in told["gate"]["numbers"]][-3:] == ["policy", "base loss", "trial loss"]
+    lake.change("lake", about=DatanetAbout(policy=DatanetPolicy(takes_unsigned=False)))
+    refused = run("datanet", "contribute", "lake", file, "--yes")
+    assert (refused.status, "the policy of lake takes none of these rows" in refused.stderr) == (1, True)
+    assert "is not signed by its contributor" in refused.stdout
+
+
+def test_a_batch_that_a_later_policy_refuses_is_not_approved(run: Run, lake: OwnDatanets, tmp_path: Path) -> None:
+    batch = lake.contribute("lake", (LONG, SHORT), {})
+    lake.change("lake", about=DatanetAbout(policy=POLICY))
+    ran = run("datanet", "approve", "lake", batch.digest[:10])
+    assert ran.status == 1
+    assert "1 row of 2 of this batch can't be taken by the policy of lake (row 2: it has 7 characters" in ran.stderr
+    assert "openledger-node datanet describe lake" in ran.stderr
+    assert lake.get("lake").approved == ()
+    checked = run("datanet", "check", "lake", batch.digest[:10]).stdout
+    assert "rows that break the policy" in checked
+
+
+def test_a_datanet_shows_its_description_and_policy(
+    run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = DatanetAbout(description="Facts about the lake", languages=("English",), policy=POLICY)
+    lake.change("lake", about=about)
+    shown = run("datanet", "show", "lake").stdout
+    assert "Facts about the lake" in shown
+    assert "at least 20 characters a row" in shown
+    told = run("datanet", "show", "lake", "--json").json["about"]
+    assert told["policy"]["characters_min"] == 20
+    monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
+    assert "this data directory is on no network" in run("datanet", "show", "0x" + "1" * 64).stderr

@@ -6,14 +6,10 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
-from support.chain_world.contract_world import OPEN
-from support.chain_world.datanet_owner import open_owner
-from support.chain_world.world import open_world
-from support.contributors import ADA, BEN, TERMS, key_of
+from support.contributors import BEN, key_of
 from support.rows import network_named
 from support.verbs import Run
 
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.signed import read_signed
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
@@ -36,10 +32,9 @@ def notes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wallet(home: Home) -> Address:
+def wallet(home: Home, lake: OwnDatanets) -> Address:
     network = network_named()
     join_network(home, network)
-    OwnDatanets(home).create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
     return ensure_development_wallet(home, network.network).address
 
 
@@ -82,23 +77,6 @@ def test_a_mistake_is_explained(run: Run, notes: Path, wallet: Address, words: t
     ran = run("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes", *words)
     assert ran.status != 0
     assert why in ran.stderr
-
-
-def test_the_bond_that_rows_can_cost_is_named_before_they_are_signed(
-    run: Run, home: Home, notes: Path, tmp_path: Path
-) -> None:
-    with open_world(tmp_path) as world:
-        owner = open_owner(home, world)
-        join_network(home, world.node.network)
-        owner.do("datanet create", datanet="lake", about={"policy": {"bond_wei_min": str(5 * OPEN)}}, **TERMS)
-        owner.finish()
-    lake = datanet_id(owner.account, "lake")
-    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes")
-    named = "the Datanet asks for a bond of 5 OPEN, and {} has 0 OPEN: whoever rejects these rows can forfeit it"
-    assert named.format(owner.account) in " ".join(run(*words).stderr.split())
-    assert named.format(BEN) in " ".join(run(*words, "--address", BEN, "--typed-data").stderr.split())
-    elsewhere = run(*words, "--chain-id", "1", "--registry", ADA, "--out", f"{notes}.elsewhere")
-    assert (elsewhere.status, "a bond of" in elsewhere.stderr) == (0, False)
 
 
 def test_a_curator_signs_a_forfeit_over_the_signed_batch(run: Run, notes: Path, wallet: Address) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from support.commands import run_command
-from support.file_site import serve_site
-from support.gguf_stores import publish, put_in_ollama, write_gguf
+from support.gguf_stores import put_in_ollama, write_gguf
 from support.processes.nodes import node_environment
 
 from openledger_node.config import load_config
@@ -86,22 +85,3 @@ def test_setup_takes_every_name_of_a_base_and_the_list_marks_it(
         assert [each["name"] for each in models if each["is_served"]] == [base]
     assert command("setup", "--no-input", "--base", "ollama:../../etc/passwd").returncode != 0
     assert load_config(home.config_file)[0].inference.base == str(file)
-
-
-def test_one_gguf_file_of_the_hub_is_pulled_if_it_fits(
-    command: Command, home: Home, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with serve_site() as hub:
-        publish(hub, file.read_bytes(), ["Tiny-Q8_0.gguf", "Tiny-Q4_0.gguf"])
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        home.config_file.write_text("[limits]\nram_bytes = 1000\nvram_bytes = 1000\n")
-        refused = command("models", "pull", "owner/name:Q8_0")
-        assert refused.returncode != 0
-        assert "owner/name:Q8_0 does not fit" in refused.stderr
-        ran = command("models", "pull", "owner/name:Q8_0", "--anyway", "--json")
-    assert ran.returncode == 0, ran.stderr
-    base = json.loads(ran.stdout)
-    assert (base["name"], base["source"]) == ("Tiny-Q8_0", "owner/name/Tiny-Q8_0.gguf")
-    assert base["gguf"] == str(home.models / "Tiny-Q8_0" / "Tiny-Q8_0.gguf")
-    assert base["digest"] == file_digest(file)

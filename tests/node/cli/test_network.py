@@ -146,14 +146,6 @@ def real_rpc() -> Iterator[str]:
 
 
 @pytest.fixture
-def password_file(tmp_path: Path) -> str:
-    file = tmp_path / "password"
-    file.write_text("correct horse")
-    file.chmod(0o600)
-    return str(file)
-
-
-@pytest.fixture
 def rich(run: Run, tmp_path: Path, password_file: str) -> list[str]:
     """Flags that name a wallet with coins on the real chain."""
     (tmp_path / "key").write_text(REAL_KEY.hex())

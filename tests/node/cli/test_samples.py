@@ -3,13 +3,10 @@
 from pathlib import Path
 
 import pytest
-from support.contributors import ADA, TERMS
 from support.verbs import Run
 
-from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.sample import named_sample
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.home import Home
 
 USAGE_ERROR, CONFIG_ERROR = 2, 3
 
@@ -21,12 +18,10 @@ def test_either_a_folder_or_a_sample_is_added(run: Run, words: tuple[str, ...]) 
     assert "give either a FOLDER, or --sample NAME alone" in ran.stderr
 
 
-def test_the_rows_of_a_sample_are_contributed_with_the_accounts_of_its_people(run: Run, home: Home) -> None:
-    own = OwnDatanets(home)
-    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+def test_the_rows_of_a_sample_are_contributed_with_the_accounts_of_its_people(run: Run, lake: OwnDatanets) -> None:
     batch = run("datanet", "contribute", "lake", "--sample", "harbour", "--json").json
     assert (batch["rows"], batch["contributors"], batch["unpaid"]) == (90, 3, 0)
-    assert own.get("lake").accounts == named_sample("harbour").accounts
+    assert lake.get("lake").accounts == named_sample("harbour").accounts
     assert run("datanet", "contribute", "lake").status == USAGE_ERROR
     assert "choose harbour or valley" in run("datanet", "contribute", "lake", "--sample", "lake").stderr
 

@@ -21,11 +21,6 @@ ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 
 
 @pytest.fixture
-def password_file(tmp_path: Path) -> str:
-    return secret(tmp_path / "password", "correct horse")
-
-
-@pytest.fixture
 def key_file(tmp_path: Path) -> str:
     return secret(tmp_path / "key", KEY_HEX)
 

@@ -1,4 +1,4 @@
-"""`models use`: what the running node is asked for, by a name that means the same in its own directory."""
+"""`models use` and `models remove`: what the running node is asked for, and what the command does itself."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from support.verbs import Run
 
 from openledger_node.cli import models
-from openledger_node.cli.daemon_client import SilentError
+from openledger_node.cli.daemon_client import RefusedError, SilentError
 from openledger_node.cli.node import words_to_start_again
 from openledger_node.home import Holder, Home
 from openledger_node.models.bases import describe_folder
@@ -99,3 +99,33 @@ def test_a_base_that_the_engine_can_not_load_or_that_ends_the_node_is_said(
     daemon.statuses = [OLD, None]
     gone = run("models", "use", "tiny")
     assert (gone.status, "run `openledger-node start` to serve tiny" in gone.stderr) == (7, True)
+
+
+def test_a_base_is_removed_and_the_space_that_it_frees_is_said(run: Run, home: Home, tmp_path: Path) -> None:
+    describe_folder(folder := put_folder(home.models / "tiny"))
+    theirs = tmp_path / "theirs.bin"
+    theirs.write_bytes(b"x" * 9_000)
+    (folder / "link.bin").symlink_to(theirs)
+    found = run("models", "remove", "tiny", "--json").json
+    assert 0 < found["freed_bytes"] < 6_000
+    assert not folder.exists()
+    assert theirs.exists()
+
+
+def test_a_running_node_removes_the_base_itself_or_says_why_not(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe_folder(folder := put_folder(home.models / "tiny"))
+    asked = []
+
+    def refuse(_home: Home, *words: Any, timeout_s: float) -> Any:
+        asked.append(words)
+        raise RefusedError("tiny may be in use: serve another base first", 3)
+
+    monkeypatch.setattr(models, "ask_daemon", refuse)
+    refused = run("models", "remove", "tiny")
+    assert (refused.status, "tiny may be in use" in refused.stderr) == (3, True)
+    assert asked == [("POST", "/models/remove", {"base": "tiny"})], "its status names the base that loads, too"
+    monkeypatch.setattr(models, "ask_daemon", lambda *_, **__: {"freed_bytes": 0})
+    assert run("models", "remove", "tiny", "--json").json["freed_bytes"] == 0
+    assert folder.exists(), "the command itself deletes nothing"

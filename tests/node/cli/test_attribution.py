@@ -1,0 +1,144 @@
+"""`attribution`: cases as they are printed, an answer's page in a file, and an index that is checked."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.contributors import ADA, ROWS
+from support.signal_trainee import make_trainee, shelve
+from support.verbs import FixedMoney, Ran, Run
+
+from openledger_node.cli import attribution, cases
+from openledger_node.cli.cases import _lines
+from openledger_node.datanets.rows import write_rows
+from openledger_node.errors import InputError, NodeError
+from openledger_node.home import Home
+from openledger_node.models.adapters import Adapter
+
+CASE: dict[str, Any] = {
+    "digest": "0x" + "d" * 64,
+    "state": "open",
+    "node": "0x" + "a" * 40,
+    "challenger": "0x" + "b" * 40,
+    "contester": None,
+    "bond_wei": str(5 * 10**18),
+    "contest_until_s": 1_029,
+    "judge_until_s": 1_059,
+    "shares_are_right": False,
+    "detail": "3 of them differ",
+    "next": "the votes judge it",
+}
+
+
+def shown(run: Run, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], *words: str) -> tuple[Ran, FixedMoney]:
+    money = FixedMoney({"chain_time_s": 1_000, "to_withdraw": [], **found})
+    monkeypatch.setattr(cases, "open_money", lambda: money)
+    return run("attribution", "cases", *words), money
+
+
+def test_an_open_case_shows_shares_deadlines_and_the_next_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, money = shown(run, monkeypatch, {"cases": [CASE]}, "--node", CASE["node"])
+    assert money.asked == [("cases", {"node": CASE["node"], "all": False})]
+    assert "shares     WRONG: 3 of them differ" in ran.stdout
+    assert "contest    ends in 30 s" in ran.stdout
+    assert "judgement  ends in 60 s" in ran.stdout
+    assert "under a bond of 5" in ran.stdout
+    as_json, _ = shown(run, monkeypatch, {"cases": [CASE]}, "--all", "--json")
+    assert (as_json.json["schema"], as_json.json["cases"]) == ("openledger.cases/1", [CASE])
+
+
+def test_money_that_waits_is_told_with_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    credited = [("wallet", "0xaa", "0"), ("signer", "0xbb", str(10**18))]
+    waiting = [{"name": name, "account": account, "amount_wei": wei} for name, account, wei in credited]
+    ran, _ = shown(run, monkeypatch, {"cases": [], "to_withdraw": waiting})
+    assert "no open case; `--all` shows those that have ended" in ran.stdout
+    assert "credited to 0xbb: `openledger-node rewards withdraw --wallet signer` takes them out" in ran.stderr
+    assert "0xaa" not in ran.stderr
+
+
+def test_a_case_that_has_ended_has_no_deadlines() -> None:
+    lines = _lines({**CASE, "state": "draw", "contester": "0xcc"}, 2_000)
+    assert (lines["state"], lines["contested"]) == ("draw", "by 0xcc")
+    assert not {"shares", "contest", "next"} & set(lines)
+    assert _lines(CASE, 1_060)["judgement"] == "over"
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"receipt": None, "html": Path("a.html")}, "--html needs a RECEIPT"),
+        ({"receipt": None, "follow": True}, "--follow needs a RECEIPT"),
+        ({"receipt": "0x25", "follow": True, "html": Path("a.html")}, "give one of them"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused_before_the_node_is_asked(flags: dict[str, Any], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        attribution.show(**{"follow": False, "html": None, "limit": 20, "as_json": False, **flags})
+
+
+def test_an_answer_is_written_once_and_over_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    money = FixedMoney({"digest": "0x253914e480", "html": "<!doctype html>é"})
+    monkeypatch.setattr(attribution, "open_money", lambda: money)
+    file = tmp_path / "answer.html"
+    show = {"receipt": "0x25", "follow": False, "limit": 20, "as_json": True}
+    attribution.show(html=file, **show)  # type: ignore[arg-type]
+    assert money.asked == [("answer_page", {"receipt": "0x25"})]
+    assert file.read_text(encoding="utf-8") == "<!doctype html>é"
+    assert '"size_bytes": 17' in capsys.readouterr().out
+    file.write_text("mine")
+    with pytest.raises(NodeError, match=r"answer\.html: File exists\. Choose another name"):
+        attribution.show(html=file, **show)  # type: ignore[arg-type]
+    with pytest.raises(NodeError, match="No such file or directory"):
+        attribution.show(html=tmp_path / "no" / "answer.html", **show)  # type: ignore[arg-type]
+    assert file.read_text() == "mine"
+
+
+def test_an_answer_whose_writing_is_interrupted_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        attribution._write_new(tmp_path / "answer.html", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def adapter(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Adapter:
+    trainee = make_trainee(tmp_path / "trainee")
+    monkeypatch.setattr(attribution, "find_base", lambda *_: trainee.base)
+    return shelve(home, trainee, ADA, has_signals=False)
+
+
+def test_an_index_that_its_rows_give_holds_and_one_of_other_tokens_fails(
+    run: Run, tmp_path: Path, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    words = ("attribution", "verify-index", "lake", "--rows", str(tmp_path / "rows.jsonl"))
+    ran = run(*words)
+    assert (ran.status, "holds" in ran.stdout, "no index of signals" in ran.stdout + ran.stderr) == (0, True, True)
+    report = run(*words, "--json").json
+    assert (report["adapter_id"], report["holds"]) == (adapter.id, True)
+    assert report["checks"] == [{"what": "tokens", "holds": True, "detail": "3 rows have the same tokens"}]
+    monkeypatch.setattr("openledger_node.factory.index_check.tokens_of", lambda *_: (1, 2, 3))
+    ran = run(*words)
+    assert (ran.status, "FALSE" in ran.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "missing argument"),
+        (("sea",), "sea"),
+        (("lake",), "3 of the 3 rows that taught this adapter are not here"),
+        (("lake", "--rows", "none.jsonl"), "cannot read rows from none.jsonl"),
+    ],
+)
+def test_a_mistake_says_what_to_do(run: Run, adapter: Adapter, words: tuple[str, ...], told: str) -> None:
+    ran = run("attribution", "verify-index", *words)
+    assert ran.status != 0
+    assert told in " ".join(ran.stderr.split())
