@@ -66,7 +66,7 @@ def verbs_here(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run_verb
 
 
-def type_on_terminal(home: Home, *words: str, answers: list[tuple[str, str]]) -> Ran:
+def type_on_terminal(home: Home, *words: str, answers: list[tuple[str, str]], **environment: str) -> Ran:
     """Run a verb on a terminal; each answer is typed once its question is on the screen, whole.
 
     A question ends in `: `. The space comes after the terminal was told to show nothing, which throws away what was
@@ -74,10 +74,10 @@ def type_on_terminal(home: Home, *words: str, answers: list[tuple[str, str]]) ->
     """
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "openledger_node", *words]
-    environment = node_environment(home, NO_COLOR="1", COLUMNS="200")
+    ambient = node_environment(home, **{"NO_COLOR": "1", "COLUMNS": "200", **environment})
     # NOTE: in a session of its own it can't ask at the terminal that the tests were started from.
     with subprocess.Popen(
-        command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command, env=ambient, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as process:
         os.close(theirs)
         screen, looked_at = b"", 0

@@ -1,6 +1,7 @@
 """The routes of Datanets: the page reviews through them what commands review, and takes files."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import trio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.api.datanets import add_datanets
+from openledger_node.api.files import add_files
 from openledger_node.datanets import drafts
+from openledger_node.datanets.drafts import FOLDER, FileDrafts
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_process import carry_out
 from openledger_node.datanets.proposals import draft_decision, read_proposal
@@ -211,3 +215,44 @@ async def test_rows_are_signed_here_and_taken_there_unless_they_were_changed(
     content["rows"][0]["completion"] = "Ida."
     answer = await client.post("/files", params={"name": "forged.json"}, content=json.dumps(content, indent=1))
     assert "forged.json can't be taken: its rows are not those that" in answer.json()["error"]["message"]
+
+
+class SlowReader:
+    """Stands in for the process that reads: it runs until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.begun, self.released, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def read(self, file: Path, rows_file: Path, options: ReadOptions) -> dict[str, Any]:
+        self.begun.set()
+        self.released.wait(20)  # in vain where the route waits for us
+        self.ended.set()
+        return {"rows": 1, "without_contributor": 0, "name": options.name}
+
+
+async def post_file(app: FastAPI) -> None:
+    scope = {"type": "http", "method": "POST", "path": "/files", "raw_path": b"/files", "headers": []}
+    scope["query_string"] = b"name=a.jsonl"
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(f"it was cancelled, and answered {message}")
+
+    await app(scope, receive, send)
+
+
+async def test_a_file_that_is_being_read_does_not_hold_up_a_stop(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, app = SlowReader(), FastAPI()
+    monkeypatch.setattr("openledger_node.datanets.drafts.read_into", reader.read)
+    add_files(app, FileDrafts(home), cast(NetworkService, None))  # a file of rows asks no network
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post_file, app)
+            await trio.to_thread.run_sync(reader.begun.wait)
+            nursery.cancel_scope.cancel()
+        assert not reader.ended.is_set()
+        assert not list((home.root / FOLDER).iterdir())
+    finally:
+        reader.released.set()

@@ -144,13 +144,10 @@ ON_REQUEST = ChatStyle(can_reason=True, can_switch=True, default_thinking=False)
     [
         ("disabled", SWITCH, False),
         ("enabled", SWITCH, None),  # it reasons anyway
-        ("enabled", ChatStyle(can_switch=True), True),
         ("enabled", ON_REQUEST, True),
         ("disabled", ON_REQUEST, None),  # a model of another node would refuse the wish
         ("disabled", ChatStyle(can_reason=True, can_switch=True), False),  # the default is unknown
-        ("adaptive", SWITCH, None),
         ("disabled", ChatStyle(can_reason=True), None),  # it always reasons, and the client sees none of it
-        ("enabled", ChatStyle(), None),
     ],
 )
 def test_thinking_is_a_wish_where_the_base_takes_one(kind: str, style: ChatStyle, expected: bool | None) -> None:

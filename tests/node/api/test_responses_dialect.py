@@ -228,20 +228,6 @@ CALLS: list[Part] = [
     ToolCallArguments(index=1, text="{}"),
 ]
 TEXT: list[Part] = [TextPart("I "), TextPart("look.")]
-BEGIN = ["created", "in_progress"]
-TEXT_EVENTS = [
-    *["output_item.added", "content_part.added", "output_text.delta", "output_text.delta"],
-    *["output_text.done", "content_part.done", "output_item.done"],
-]
-REASONING_EVENTS = [
-    *["output_item.added", "content_part.added", "reasoning_text.delta"],
-    *["reasoning_text.done", "content_part.done", "output_item.done"],
-]
-
-
-def call_events(num_deltas: int) -> list[str]:
-    deltas = ["function_call_arguments.delta"] * num_deltas
-    return ["output_item.added", *deltas, "function_call_arguments.done", "output_item.done"]
 
 
 def written(parts: list[Part], exchange: FakeExchange, **fields: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -262,21 +248,32 @@ def events_of(stream: bytes) -> list[Any]:
     return events
 
 
-@pytest.mark.parametrize(
-    ("parts", "exchange", "expected"),
-    [
-        (TEXT, FakeExchange(), [*BEGIN, *TEXT_EVENTS, "completed"]),
-        ([], FakeExchange(), [*BEGIN, "completed"]),
-        (TEXT, FakeExchange("length"), [*BEGIN, *TEXT_EVENTS, "incomplete"]),
-        (CALLS, FakeExchange("tool_calls"), [*BEGIN, *call_events(2), *call_events(1), "completed"]),
-        ([ReasoningPart("hm"), *TEXT], FakeExchange(), [*BEGIN, *REASONING_EVENTS, *TEXT_EVENTS, "completed"]),
-    ],
-)
-def test_events_come_in_openais_order(parts: list[Part], exchange: FakeExchange, expected: list[str]) -> None:
-    events, whole = written(parts, exchange, tools=[WEATHER], reasoning={"effort": "low"})
-    assert [event.type.removeprefix("response.") for event in events] == expected
-    assert events[-1].response.to_dict() == Response.model_validate(whole, strict=True).to_dict()
-    assert whole["store"] is False
+def test_events_come_in_openais_order_and_add_up_to_the_response() -> None:
+    parts = [ReasoningPart("hm"), *TEXT, *CALLS]
+    events, whole = written(parts, FakeExchange("tool_calls"), tools=[WEATHER], store=True)
+    call = ["function_call_arguments.delta", "function_call_arguments.done", "output_item.done"]
+    assert [event.type.removeprefix("response.") for event in events] == [
+        *["created", "in_progress"],
+        *["output_item.added", "content_part.added", "reasoning_text.delta"],
+        *["reasoning_text.done", "content_part.done", "output_item.done"],
+        *["output_item.added", "content_part.added", "output_text.delta", "output_text.delta"],
+        *["output_text.done", "content_part.done", "output_item.done"],
+        *["output_item.added", "function_call_arguments.delta", *call, "output_item.added", *call],
+        "completed",
+    ]
+    response = Response.model_validate(whole, strict=True)
+    assert events[-1].response.to_dict() == response.to_dict()
+    assert (response.output_text, whole["store"]) == ("I look.", False)
+    assert [item.type for item in response.output] == ["reasoning", "message", *["function_call"] * 2]
+    assert [item.arguments for item in response.output if item.type == "function_call"] == ['{"place":"Øst"}', "{}"]
+    assert len({item.id for item in response.output}) == 4
+    assert response.usage is not None
+    assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (11, 5, 16)
+    assert response.usage.output_tokens_details.reasoning_tokens == 2
+    done = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [item.to_dict() for item in done] == [item.to_dict() for item in response.output]
+    for exchange, last in ((FakeExchange(), "completed"), (FakeExchange("length"), "incomplete")):
+        assert written([], exchange)[0][-1].type == f"response.{last}"
 
 
 def test_a_call_of_a_namespace_comes_back_with_both_names() -> None:
@@ -293,20 +290,6 @@ def test_a_call_of_a_namespace_comes_back_with_both_names() -> None:
         assert [(item.name, item.namespace) for item in seen] == [("open", "door"), ("weather", None)]
     done = [event for event in events if event.type == "response.function_call_arguments.done"]
     assert [event.name for event in done] == ["open", "weather"]
-
-
-def test_a_whole_response_has_everything_that_was_streamed() -> None:
-    events, whole = written([ReasoningPart("hm"), *TEXT, *CALLS], FakeExchange("tool_calls"), store=True)
-    response = Response.model_validate(whole, strict=True)
-    assert response.output_text == "I look."
-    assert [item.type for item in response.output] == ["reasoning", "message", *["function_call"] * 2]
-    assert [item.arguments for item in response.output if item.type == "function_call"] == ['{"place":"Øst"}', "{}"]
-    assert len({item.id for item in response.output}) == 4
-    assert response.usage is not None
-    assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (11, 5, 16)
-    assert response.usage.output_tokens_details.reasoning_tokens == 2
-    done = [event.item for event in events if event.type == "response.output_item.done"]
-    assert [item.to_dict() for item in done] == [item.to_dict() for item in response.output]
 
 
 @pytest.mark.parametrize(

@@ -225,3 +225,12 @@ async def test_the_operators_routes_say_what_is_wrong_in_the_verbs_form(
     error = response.json()["error"]
     assert named in error["message"]
     assert error["exit_code"] == 1
+
+
+async def test_curl_without_a_content_type_is_told_which_header_is_missing(
+    client: httpx.AsyncClient, api: Api
+) -> None:
+    headers = {**api.key, "Content-Type": "application/x-www-form-urlencoded"}
+    answer = await client.post("/v1/chat/completions", content='{"model": "fake"}', headers=headers)
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from openledger_node.cli import chat, chat_client
+from openledger_node.cli.chat import check_text
 from openledger_node.cli.chat_client import CostNotice
+from openledger_node.errors import NodeError
 from openledger_node.home import Home
 
 
@@ -79,3 +81,10 @@ def test_nothing_is_said_where_nothing_is_paid_and_a_requester_pays_for_every_mo
     assert capsys.readouterr().err == ""
     notice(monkeypatch, tmp_path, answers(serve=False)).before("smollm")
     assert "smollm is not on this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["\udcff\udcfe", "a \udcff"])
+def test_a_question_that_is_not_utf_8_is_refused_and_no_traceback(text: str) -> None:
+    with pytest.raises(NodeError, match="send it in UTF-8"):
+        check_text(text, "")
+    check_text("Où est 🙂?", "Sei kurz.")

@@ -80,3 +80,10 @@ def test_the_list_is_for_people_and_names_the_file_only_if_it_is_there(run: Run,
     assert lines["market.price_out_wei"].split()[1:] == ["0.004", "OPEN", "default"]
     assert lines["api.port"].split()[1:] == ["8421", "node.toml"]
     assert lines["node.serve"].split()[1:] == ["true", "default"]
+
+
+def test_a_byte_order_mark_before_the_settings_is_no_setting(run: Run, home: Home) -> None:
+    home.config_file.write_bytes(b"\xef\xbb\xbf[api]\nport = 4\n")
+    assert run("config", "get", "api.port").stdout == "4\n"
+    run("config", "set", "api.port", "5")
+    assert run("config", "get", "api.port").stdout == "5\n"

@@ -90,6 +90,7 @@ def test_another_node_is_called_one_and_a_program_of_another_user_has_no_name(tm
     ("setting", "says"),
     [
         ('base = "acme--tiny"', "run `openledger-node models pull acme--tiny`"),
+        ('device = "cuda"\nbase = "fake"', 'device is "cuda", and no NVIDIA or AMD card is here'),
         ('device = "mps"\nbase = "fake"\nbackend = "fake"', '"mps", which is the GPU of an Apple computer'),
     ],
 )
@@ -97,6 +98,7 @@ def test_a_base_or_a_gpu_that_is_not_here_is_named(
     home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch, setting: str, says: str
 ) -> None:
     monkeypatch.setattr(start_checks.sys, "platform", "linux")
+    monkeypatch.setattr(start_checks, "look_at_machine", lambda: Machine(ram_bytes=GIB))
     with pytest.raises(NodeError, match=says):
         check_start(home, settings(f"[inference]\n{setting}\n"))
 
