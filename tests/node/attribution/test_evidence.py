@@ -22,19 +22,17 @@ def shown(folder: Path, rows_max: int = 10) -> tuple[RowEvidence, ...]:
     return evidence(SUFFIX, [owned(ROWS, folder)], ASKED, BYTES, rows_max=rows_max)
 
 
-def test_the_best_row_of_each_cluster_is_shown_the_best_first(tmp_path: Path) -> None:
+def test_the_best_row_of_each_cluster_is_shown_the_best_first_with_who_is_paid_for_it(tmp_path: Path) -> None:
     found = shown(tmp_path)
     assert [row.cluster for row in found] == [0, 2]
     assert found[0].score > found[1].score > 0
     assert (found[0].datanet, found[0].datanet_id) == ("lake", LAKE_ID)
     assert found[0].row in (canonical_digest(ROWS[0]), canonical_digest(ROWS[1]))
     assert shown(tmp_path, rows_max=1) == found[:1]
-
-
-def test_each_row_is_shown_with_who_is_paid_for_it_and_how_much(tmp_path: Path) -> None:
     paid = {share.account: share.ppm for share in attribute(SUFFIX, [owned(ROWS, tmp_path)], ASKED)}
-    assert {row.account: row.share_ppm for row in shown(tmp_path)} == paid
+    assert {row.account: row.share_ppm for row in found} == paid
     assert set(paid) == {ADA, BO}
+    assert evidence(SUFFIX, [owned(ROWS, tmp_path)], exchange_of("?", "«", BYTES), BYTES) == ()
 
 
 def test_the_runs_of_the_answer_that_stand_in_the_row_are_shown_as_text(tmp_path: Path) -> None:
@@ -45,7 +43,3 @@ def test_the_runs_of_the_answer_that_stand_in_the_row_are_shown_as_text(tmp_path
         assert run.text in best.text
         assert "It is Odile Fenn who steers."[run.begin : run.begin + run.length] == run.text
         assert run.length >= 2
-
-
-def test_an_answer_like_no_row_has_nothing_to_show(tmp_path: Path) -> None:
-    assert evidence(SUFFIX, [owned(ROWS, tmp_path)], exchange_of("?", "«", BYTES), BYTES) == ()

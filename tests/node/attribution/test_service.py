@@ -1,3 +1,5 @@
+"""Shares of an answer by the scores of its rows, and what each row carries of them."""
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from support.processes.nodes import TEST_HOME
 from openledger_node.attribution.attributor import Attributor
 from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
-from openledger_node.attribution.attributors.uniform import UniformAttributor, proportional_shares
+from openledger_node.attribution.attributors.uniform import SizeAttributor, UniformAttributor, proportional_shares
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import (
     attribute,
@@ -118,12 +120,11 @@ def test_a_receipts_own_shares_are_divided_and_not_those_of_the_scores() -> None
     assert row_parts(SUFFIX, datanet, np.array([3, 1, 9]), {ADA: 1_000, CY: 999_000}) == {0: 900, 1: 100}
 
 
-def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:
+def test_an_answer_like_no_row_and_the_part_of_a_contributor_without_an_address_pay_the_treasury(
+    tmp_path: Path,
+) -> None:
     assert attribute(SUFFIX, [owned(ROWS, tmp_path)], exchange_of("?", "«»", BYTES)) == treasury_shares([LAKE_ID])
-
-
-def test_a_contributor_without_an_address_leaves_his_part_to_the_treasury(tmp_path: Path) -> None:
-    shares = attribute(SUFFIX, [owned(ROWS, tmp_path, accounts={"bo": BO})], ASKED)
+    shares = attribute(SUFFIX, [owned(ROWS, tmp_path / "bo", accounts={"bo": BO})], ASKED)
     assert shares[0].account == ZERO_ADDRESS
     assert shares[0].ppm > 990_000
 
@@ -150,17 +151,14 @@ def test_the_prompt_is_the_users_turns_alone(prompt: Any, text: str) -> None:
     assert (exchange.prompt, exchange.answer) == (tuple(text.encode()), tuple(b"Yes."))
 
 
-def test_an_index_with_a_row_that_its_datanet_does_not_have_is_refused(tmp_path: Path) -> None:
-    index, version = index_of(ROWS, tmp_path), make_version("lake", "1", ROWS[:1], ACCOUNTS)
-    with pytest.raises(AdapterRefusedError, match="is not in version 1 of Datanet lake"):
-        join_owners(index, {ROWS_ROOT: version.rows}, {ROWS_ROOT: LAKE_ID})
-
-
-def test_an_index_of_an_unknown_datanet_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_an_unknown_datanet_or_with_a_row_that_it_does_not_have_is_refused(tmp_path: Path) -> None:
     index, version = index_of(ROWS, tmp_path), make_version("lake", "1", ROWS, ACCOUNTS)
     for versions, ids in (({}, {ROWS_ROOT: LAKE_ID}), ({ROWS_ROOT: version.rows}, {})):
         with pytest.raises(AdapterRefusedError, match="version 1 of Datanet lake is not known here"):
             join_owners(index, versions, ids)
+    shorter = make_version("lake", "1", ROWS[:1], ACCOUNTS)
+    with pytest.raises(AdapterRefusedError, match="is not in version 1 of Datanet lake"):
+        join_owners(index, {ROWS_ROOT: shorter.rows}, {ROWS_ROOT: LAKE_ID})
 
 
 def tokenizers() -> list[Any]:
@@ -184,3 +182,31 @@ def test_who_taught_a_fact_gets_the_most_of_a_right_answer_to_a_question_in_othe
 def share_of(account: Any, asked: Row, datanet: Any, tokenizer: Tokenizer) -> int:
     exchange = exchange_of(asked.prompt, asked.completion, tokenizer)
     return sum(share.ppm for share in attribute(SUFFIX, [datanet], exchange) if share.account == account)
+
+
+# ---- the baselines, which do not look at the answer
+
+
+def row(cluster: int, account: Address, score: int = 1) -> RowScore:
+    return RowScore(cluster=cluster, account=account, score=score)
+
+
+def test_rows_count_alike_or_by_their_tokens() -> None:
+    index = index_of_tokens([[1, 2, 3], [], [4]])
+    assert UniformAttributor().score(ASKED, index).tolist() == [1, 1, 1]
+    assert SizeAttributor().score(ASKED, index).tolist() == [3, 0, 1]
+
+
+def test_every_cluster_is_paid_however_many_there_are() -> None:
+    rows = [row(cluster, ADA if cluster < 30 else BO) for cluster in range(40)]
+    assert [(share.account, share.ppm) for share in proportional_shares(LAKE_ID, rows)] == [
+        (ADA, 750_000),
+        (BO, 250_000),
+    ]
+
+
+def test_what_is_left_over_goes_to_the_largest_remainder_then_to_the_lower_account() -> None:
+    thirds = proportional_shares(LAKE_ID, [row(2, CY), row(1, BO), row(0, ADA)])
+    assert [share.ppm for share in thirds] == [333_334, 333_333, 333_333]
+    sevenths = proportional_shares(LAKE_ID, [row(0, ADA, 2), row(1, BO, 2), row(2, CY, 3)])
+    assert [share.ppm for share in sevenths] == [285_714, 285_714, 428_572]

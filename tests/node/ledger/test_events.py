@@ -38,6 +38,7 @@ def append(rows: EventRows, first: int, last: int, *events: Event) -> None:
 
 
 def test_an_event_comes_back_with_its_structs_and_large_numbers(rows: EventRows) -> None:
+    assert (rows.last_blocks(), rows.finalized_number(), rows.find("Claimed")) == ([], -1, [])
     said = event(3, node=ADA, seq=7, record={"gross": MUCH, "credits": [{"account": BEN, "amount": 1}]}, late=True)
     append(rows, 1, 3, said)
     assert rows.find("Claimed") == [said]
@@ -61,21 +62,15 @@ def test_an_argument_is_found_exactly(rows: EventRows, value: int | str) -> None
     assert [found.log_index for found in rows.find("Claimed", {"amount": value})] == [0]
 
 
-def test_a_rewind_forgets_what_is_above_and_keeps_what_is_below(rows: EventRows) -> None:
+def test_a_rewind_forgets_what_is_above_and_another_block_takes_its_place(rows: EventRows) -> None:
     append(rows, 1, 5, event(2, node=ADA), event(4, node=ADA))
     rows.finalize(5)
     rows.rewind(3)
     assert [found.block.number for found in rows.find("Claimed", {"node": ADA})] == [2]
     assert rows.last_blocks() == [block(3), block(2), block(1)]
     assert rows.finalized_number() == 3
-
-
-def test_a_replayed_block_takes_the_place_of_the_one_that_was_lost(rows: EventRows) -> None:
-    append(rows, 1, 2, event(2, node=ADA))
-    rows.rewind(1)
-    append(rows, 2, 2, event(2, node=BEN))
-    assert rows.find("Claimed", {"node": ADA}) == []
-    assert [found.arguments for found in rows.find("Claimed")] == [{"node": BEN}]
+    append(rows, 4, 4, event(4, node=BEN))
+    assert [found.arguments for found in rows.find("Claimed")] == [{"node": ADA}, {"node": BEN}]
 
 
 def test_only_the_last_blocks_are_kept_and_every_event(rows: EventRows) -> None:
@@ -86,28 +81,24 @@ def test_only_the_last_blocks_are_kept_and_every_event(rows: EventRows) -> None:
     assert len(rows.find("Claimed")) == 1
 
 
-def test_a_ledger_that_has_read_nothing_says_so(rows: EventRows) -> None:
-    assert (rows.last_blocks(), rows.finalized_number(), rows.find("Claimed")) == ([], -1, [])
-
-
 @pytest.mark.parametrize(
-    ("to", "number", "known"),
-    [(9, 9, [3, 6, 9]), (8, 7, [3, 6]), (7, 7, [3, 6]), (5, 5, [3]), (2, 2, []), (-1, -1, [])],
+    ("final", "to", "number", "known"),
+    [
+        (7, 9, 9, [3, 6, 9]),
+        (7, 8, 7, [3, 6]),
+        (7, 7, 7, [3, 6]),
+        (7, 5, 5, [3]),
+        (7, 2, 2, []),
+        (7, -1, -1, []),
+        (2, 7, 4, [3]),
+    ],
 )
 def test_reading_goes_on_behind_the_newest_block_that_is_kept_or_final(
-    rows: EventRows, to: int, number: int, known: list[int]
+    rows: EventRows, final: int, to: int, number: int, known: list[int]
 ) -> None:
     """Not every block is kept, and none of what is read again may be there already."""
     rows.append([block(4), block(9)], [event(3), event(6), event(9)])
-    rows.finalize(7)
+    rows.finalize(final)
     rows.rewind(to)
     assert [each.block.number for each in rows.in_blocks(0, 9)] == known
-    assert (rows.last_number(), rows.finalized_number()) == (number, min(number, 7))
-
-
-def test_blocks_that_are_not_final_are_read_again_from_the_one_that_is_kept(rows: EventRows) -> None:
-    rows.append([block(4), block(9)], [event(3), event(6), event(9)])
-    rows.finalize(2)
-    rows.rewind(7)
-    assert [each.block.number for each in rows.in_blocks(0, 9)] == [3]
-    assert (rows.last_number(), rows.finalized_number()) == (4, 2)
+    assert (rows.last_number(), rows.finalized_number()) == (number, min(number, final))

@@ -1,15 +1,12 @@
 """Jobs: the life of a row."""
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from openledger_node.ledger.jobs import JobSums
+from openledger_node.ledger.jobs import DuplicateJobError, JobSums
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.store import Store
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
 
@@ -29,26 +26,20 @@ def completion(number: int = 1, *, tokens_out: int = 7) -> Completion:
     )
 
 
-def test_a_job_that_was_answered_is_completed(ledger: Ledger) -> None:
-    ledger.jobs.start(job())
-    ledger.jobs.complete(completion(), first_token_ns=1_500, ended_ns=2_000)
-    expected = job(state="completed", tokens_out=7, finish_reason="stop", first_token_ns=1_500, ended_ns=2_000)
-    assert ledger.jobs.newest(limit=10) == [expected]
-
-
-def test_a_job_that_could_not_be_answered_says_why(ledger: Ledger) -> None:
-    ledger.jobs.start(job())
-    ledger.jobs.fail(RequestId("r1"), error_code="engine_failed", ended_ns=2_000)
-    assert ledger.jobs.newest(limit=10) == [job(state="failed", error_code="engine_failed", ended_ns=2_000)]
-
-
-def test_the_first_end_of_a_job_is_its_only_end(ledger: Ledger) -> None:
-    ledger.jobs.start(job())
-    ledger.jobs.complete(completion(), first_token_ns=None, ended_ns=2_000)
-    ended = ledger.jobs.newest(limit=10)
+def test_the_first_end_of_a_job_is_its_only_end_and_its_id_is_used_once(ledger: Ledger) -> None:
+    for number in (1, 2):
+        ledger.jobs.start(job(number))
+    for error_code, ended_ns in (("engine_failed", 2_000), ("x", 3_000)):
+        ledger.jobs.fail(RequestId("r2"), error_code=error_code, ended_ns=ended_ns)
+    for tokens_out in (7, 99):
+        ledger.jobs.complete(completion(tokens_out=tokens_out), first_token_ns=1_500, ended_ns=2_000)
     ledger.jobs.fail(RequestId("r1"), error_code="engine_failed", ended_ns=3_000)
-    ledger.jobs.complete(completion(tokens_out=99), first_token_ns=None, ended_ns=4_000)
-    assert ledger.jobs.newest(limit=10) == ended
+    assert ledger.jobs.newest(limit=10) == [
+        job(2, state="failed", error_code="engine_failed", ended_ns=2_000),
+        job(state="completed", tokens_out=7, finish_reason="stop", first_token_ns=1_500, ended_ns=2_000),
+    ]
+    with pytest.raises(DuplicateJobError, match="request id r1 was used before"):
+        ledger.jobs.start(job())
 
 
 def test_jobs_come_newest_first_and_no_more_than_asked_for(ledger: Ledger) -> None:
@@ -83,22 +74,12 @@ def test_no_text_of_a_request_is_ever_in_the_file(file: Path) -> None:
     assert completion().text.encode() not in kept
 
 
-def test_jobs_since_a_moment_are_summed_along_the_index(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_since_a_moment_are_summed(ledger: Ledger) -> None:
     for number in (1, 2, 3, 4):
         ledger.jobs.start(job(number, adapter_name="harbour" if number < 4 else None))
     ledger.jobs.complete(completion(2), first_token_ns=None, ended_ns=9)
     ledger.jobs.complete(completion(4), first_token_ns=None, ended_ns=9)
     ledger.jobs.fail(RequestId("r3"), error_code="x", ended_ns=9)
-    expected = JobSums(
+    assert ledger.jobs.sums(since_ns=2_000) == JobSums(
         num_jobs=3, num_answered=2, num_failed=1, num_interrupted=0, tokens_out=14, adapter_tokens_out=7
     )
-    plans: list[str] = []
-    rows = Store.rows
-
-    def explain(store: Store, query: str, values: Any = ()) -> list[sqlite3.Row]:
-        plans.extend(row["detail"] for row in rows(store, f"EXPLAIN QUERY PLAN {query}", values))
-        return rows(store, query, values)
-
-    monkeypatch.setattr(Store, "rows", explain)
-    assert ledger.jobs.sums(since_ns=2_000) == expected
-    assert plans == ["SEARCH job USING INDEX job_received (received_ns>?)"]

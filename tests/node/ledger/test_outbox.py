@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.ledger.outbox import OutboxRows
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.events import BlockId
@@ -68,17 +68,12 @@ def mine(rows: OutboxRows, key: str = "claim/1", *, number: int = 1, block: int 
     return row
 
 
-def test_an_intent_comes_back_as_it_was_given(rows: OutboxRows) -> None:
+def test_an_intent_is_one_row_as_it_was_given_whatever_has_become_of_it(rows: OutboxRows) -> None:
     wanted = intent(deadline_s=99)
-    assert rows.add(wanted) == Transaction(id=1, intent=wanted, state="intended")
-    assert rows.find(wanted.key) == rows.add(wanted)
-
-
-def test_the_same_intent_twice_is_one_row_whatever_has_become_of_it(rows: OutboxRows) -> None:
-    rows.add(intent())
+    assert rows.add(wanted) == rows.find(wanted.key) == Transaction(id=1, intent=wanted, state="intended")
     rows.refuse(1, "no")
     again = rows.add(intent(summary="another text"))
-    assert (again.id, again.state, again.intent) == (1, "refused", intent())
+    assert (again.id, again.state, again.intent) == (1, "refused", wanted)
     assert len(rows.newest(limit=10)) == 1
 
 
@@ -111,6 +106,7 @@ def test_every_step_to_the_end_is_in_the_row(rows: OutboxRows) -> None:
 def test_a_dearer_variant_is_kept_beside_the_first_and_may_be_the_one_that_is_mined(rows: OutboxRows) -> None:
     row = sign(rows)
     rows.mark_sent(row, variant(1).hash, HEAD)
+    rows.mark_sent(row, variant(1).hash, replace(HEAD, number=15))  # when it was first sent is kept
     rows.store(row, variant(2))
     rows.mark_sent(row, variant(2).hash, replace(HEAD, number=20, timestamp_s=1_100))
     assert find(rows).state == "sent"
@@ -122,28 +118,20 @@ def test_a_dearer_variant_is_kept_beside_the_first_and_may_be_the_one_that_is_mi
     assert find(rows).mined_hash == variant(2).hash
 
 
-def test_when_it_was_first_sent_is_kept_when_it_is_sent_again(rows: OutboxRows) -> None:
-    row = sign(rows)
-    for number in (10, 20):
-        rows.mark_sent(row, variant(1).hash, replace(HEAD, number=number))
-    assert find(rows).variants[0].sent_block == 10
-
-
-def test_what_a_reorg_unmines_is_sent_again_with_all_that_was_known_of_its_block_gone(rows: OutboxRows) -> None:
+def test_what_a_reorg_unmines_is_sent_again_as_before_its_block_and_one_that_reverted_fails_once_that_is_final(
+    rows: OutboxRows,
+) -> None:
     row = sign(rows)
     rows.mark_sent(row, variant(1).hash, HEAD)
     before = find(rows)
+    for _ in range(2):
+        rows.mark_mined(row, receipt(is_ok=False), mined_s=1_010, error="too early")
+        assert (find(rows).state, find(rows).error, find(rows).is_over) == ("reverted", "too early", False)
+        rows.unmine(row)
+        assert find(rows) == before
     rows.mark_mined(row, receipt(is_ok=False), mined_s=1_010, error="too early")
-    assert (find(rows).state, find(rows).error) == ("reverted", "too early")
-    rows.unmine(row)
-    assert find(rows) == before
-
-
-def test_a_reverted_one_fails_when_its_block_is_final(rows: OutboxRows) -> None:
-    row = mine(rows, is_ok=False)
-    assert not find(rows).is_over
     rows.finish(row)
-    assert (find(rows).state, find(rows).error) == ("failed", "why")
+    assert (find(rows).state, find(rows).error) == ("failed", "too early")
 
 
 def test_a_released_nonce_takes_its_variants_out_of_sight_and_the_bytes_stay(
@@ -185,11 +173,8 @@ def test_a_nonce_of_a_sender_belongs_to_one_row(rows: OutboxRows) -> None:
     other = rows.add(intent("c", sender=BEN))
     rows.reserve(other.id, nonce=5, gas_limit=1)
     assert (rows.nonce_max(ADA), rows.nonce_max(BEN), rows.nonce_max(Address("0x0"))) == (5, 5, None)
-
-
-def test_the_nonces_of_finished_ones_count(rows: OutboxRows) -> None:
-    rows.finish(mine(rows, number=3))
-    assert rows.nonce_max(ADA) == 3
+    rows.finish(mine(rows, "d", number=7))
+    assert rows.nonce_max(ADA) == 7, "those of finished ones count"
 
 
 def test_spent_is_what_was_paid_since_then_and_what_may_still_be_paid(rows: OutboxRows) -> None:
@@ -211,28 +196,12 @@ def test_paid_failures_count_until_one_succeeds(rows: OutboxRows) -> None:
     assert (rows.num_paid_failures("claim"), rows.num_paid_failures("propose")) == (2, 0)
 
 
-def test_the_last_finished_block_is_the_highest_one(rows: OutboxRows) -> None:
+def test_the_last_finished_block_is_the_highest_one_and_those_above_a_block_are_open_again(rows: OutboxRows) -> None:
     assert rows.last_finished() is None
-    for number, block in enumerate((20, 30, 10), start=1):
-        rows.finish(mine(rows, str(number), number=number, block=block))
+    for key, block, is_ok in (("high", 20, True), ("bad", 30, False), ("low", 10, True)):
+        rows.finish(mine(rows, key, number=block, block=block, is_ok=is_ok))
     mine(rows, "not yet", number=9, block=40)
     assert rows.last_finished() == BlockId(number=30, hash=receipt(block=30).block_hash)
-
-
-def test_finished_ones_above_a_block_are_open_again(rows: OutboxRows) -> None:
-    rows.finish(mine(rows, "low", number=1, block=10))
-    rows.finish(mine(rows, "high", number=2, block=20))
-    rows.finish(mine(rows, "bad", number=3, block=21, is_ok=False))
     rows.reopen(10)
-    assert {key: find(rows, key).state for key in ("low", "high", "bad")} == {
-        "low": "final",
-        "high": "mined",
-        "bad": "reverted",
-    }
-
-
-def test_rows_are_there_for_the_next_process(rows: OutboxRows, ledger: Ledger, file: Any) -> None:
-    sign(rows)
-    reader = open_ledger(file, is_writer=False)
-    assert reader.outbox.unfinished() == rows.unfinished() != []
-    reader.close()
+    states = {key: find(rows, key).state for key in ("low", "high", "bad")}
+    assert states == {"low": "final", "high": "mined", "bad": "reverted"}

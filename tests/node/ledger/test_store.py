@@ -52,8 +52,8 @@ def test_a_commit_that_returned_is_on_the_disk(store: Store) -> None:
     assert told == [("wal",), (2,)]  # 2 is FULL
 
 
-def test_only_the_owner_can_read_the_file(file: Path, ledger: Ledger) -> None:
-    ledger.jobs.start(job())
+def test_only_the_owner_can_read_the_file(file: Path) -> None:
+    write_jobs(file, 1)
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
@@ -181,25 +181,16 @@ def test_a_full_disk_is_not_called_damage(file: Path) -> None:
     assert "move it away" not in told
 
 
-def test_a_reader_sees_what_a_writer_commits_while_both_are_open(file: Path, ledger: Ledger) -> None:
-    with closing(open_ledger(file, is_writer=False)) as reader:
-        assert reader.jobs.newest(limit=10) == []
-        ledger.jobs.start(job())
-        assert reader.jobs.newest(limit=10) == [job()]
-
-
-def test_a_reader_cannot_write(file: Path, ledger: Ledger) -> None:
-    ledger.jobs.start(job())
-    with closing(open_ledger(file, is_writer=False)) as reader, pytest.raises(LedgerError, match="readonly"):
-        reader.jobs.recover()
-    assert ledger.jobs.newest(limit=10) == [job()]
-
-
-def test_a_reader_makes_no_file(file: Path) -> None:
+def test_a_reader_makes_no_file_and_writes_nothing(file: Path) -> None:
     file.parent.mkdir(parents=True)
     with pytest.raises(ConfigError):
         open_ledger(file, is_writer=False)
     assert list(file.parent.iterdir()) == []
+    write_jobs(file, 1)
+    with closing(open_ledger(file, is_writer=False)) as reader:
+        with pytest.raises(LedgerError, match="readonly"):
+            reader.jobs.recover()
+        assert [found.state for found in reader.jobs.newest(limit=10)] == ["running"]
 
 
 @pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "100%25", "a&mode=rwc"])
@@ -211,7 +202,7 @@ def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert len(reader.jobs.newest(limit=10)) == 1
 
 
-def test_a_reader_makes_no_tables_and_says_who_does(file: Path) -> None:
+def test_only_a_writer_goes_on_with_a_start_that_was_cut_off_before_the_tables_were_made(file: Path) -> None:
     file.parent.mkdir(parents=True)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -219,14 +210,7 @@ def test_a_reader_makes_no_tables_and_says_who_does(file: Path) -> None:
     with pytest.raises(ConfigError, match="openledger-node start"):
         open_ledger(file, is_writer=False)
     assert file.read_bytes() == found
-
-
-def test_a_start_that_was_cut_off_before_the_tables_were_made_is_gone_on_with(file: Path) -> None:
-    file.parent.mkdir(parents=True)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-    with closing(open_ledger(file)) as ledger:
-        ledger.jobs.start(job())
+    write_jobs(file, 1)
     with closing(open_store(file, is_writer=False)) as store:
         assert tuple(store.row("PRAGMA user_version") or ()) == (SCHEMA,)
 
@@ -239,13 +223,6 @@ def write_all(ledger: Ledger, *numbers: int) -> None:
         ledger.jobs.start(job(number))
 
 
-def test_nouns_write_together_or_not_at_all(ledger: Ledger) -> None:
-    ledger.jobs.start(job(1))
-    with pytest.raises(sqlite3.IntegrityError), ledger.transaction():
-        write_all(ledger, 2, 3, 1)
-    assert ledger.jobs.newest(limit=10) == [job(1)]
-
-
 def test_a_transaction_sees_its_own_writes_and_others_see_them_once_it_is_over(file: Path, ledger: Ledger) -> None:
     with closing(open_ledger(file, is_writer=False)) as reader:
         with ledger.transaction(), ledger.transaction():
@@ -255,12 +232,15 @@ def test_a_transaction_sees_its_own_writes_and_others_see_them_once_it_is_over(f
         assert reader.jobs.newest(limit=10) == [job()]
 
 
-def test_a_failed_part_is_undone_alone_when_the_whole_goes_on(ledger: Ledger) -> None:
+def test_a_failed_transaction_is_undone_whole_and_a_part_of_one_alone(ledger: Ledger) -> None:
     with ledger.transaction():
         ledger.jobs.start(job(1))
         with pytest.raises(sqlite3.IntegrityError), ledger.transaction():
             write_all(ledger, 2, 1)
         ledger.jobs.start(job(3))
+    assert [found.request_id for found in ledger.jobs.newest(limit=10)] == ["r3", "r1"]
+    with pytest.raises(sqlite3.IntegrityError), ledger.transaction():
+        write_all(ledger, 4, 5, 1)
     assert [found.request_id for found in ledger.jobs.newest(limit=10)] == ["r3", "r1"]
 
 
