@@ -161,21 +161,18 @@ def test_what_the_contract_would_refuse_is_refused_without_a_nonce(desk: Desk) -
     assert (desk.row("b").state, desk.row("b").nonce) == ("final", 0)
 
 
-def test_what_waits_for_an_earlier_one_is_not_refused(desk: Desk) -> None:
+@pytest.mark.parametrize(("fails_on", "state"), [(False, "final"), (True, "refused")])
+def test_what_waits_for_an_earlier_one_is_refused_only_if_it_still_fails_after_it(
+    desk: Desk, fails_on: bool, state: str
+) -> None:
     desk.chain.refusing.add(b"bond")
     desk.want("approve", "bond")
     desk.outbox.step()
     assert desk.states() == {"approve": "sent", "bond": "intended"}
-    desk.chain.refusing.clear()
+    if not fails_on:
+        desk.chain.refusing.clear()
     desk.settle()
-    assert desk.chain.mined_calls() == [b"approve", b"bond"]
-
-
-def test_what_still_fails_once_nothing_is_before_it_is_refused(desk: Desk) -> None:
-    desk.chain.refusing.add(b"bond")
-    desk.want("approve", "bond")
-    desk.settle()
-    assert desk.states() == {"approve": "final", "bond": "refused"}
+    assert desk.states() == {"approve": "final", "bond": state}
 
 
 # ---- endpoints that lose, double and refuse
@@ -335,32 +332,22 @@ def test_three_paid_failures_stop_their_kind_and_no_other(desk: Desk) -> None:
     (alert,) = desk.outbox.alerts
     assert alert.startswith("d: 3 claim transactions were reverted after their gas was paid: no more are sent until")
     assert "network forgive 'claim'" in alert
-
-
-def test_a_success_between_failures_starts_the_count_anew(desk: Desk) -> None:
-    desk.chain.refusing_mined |= {b"a", b"b", b"d", b"e"}
-    for data in "abcdef":
-        desk.want(data)
-        desk.settle()
-    assert desk.row("f").state == "final"
-
-
-def test_a_kind_that_is_forgiven_goes_on(desk: Desk) -> None:
-    desk.chain.refusing_mined |= {b"a", b"b", b"c"}
-    desk.want(*"abcd")
-    desk.settle()
     assert [desk.ledger.outbox.forgive(kind) for kind in ("propose", "claim", "claim")] == [0, 3, 0]
     desk.settle()
     assert desk.row("d").state == "final"
 
 
-def test_failures_whose_goal_somebody_else_has_reached_stop_nothing(desk: Desk) -> None:
-    desk.chain.refusing_mined |= {b"a", b"b", b"c"}
-    for data in "abcd":
+@pytest.mark.parametrize("is_reached", [False, True], ids=["a success between them", "goals reached by others"])
+def test_failures_that_are_not_three_in_a_row_or_whose_goal_is_reached_stop_nothing(
+    desk: Desk, is_reached: bool
+) -> None:
+    desk.chain.refusing_mined |= {b"a", b"b", b"c" if is_reached else b"d", b"e"}
+    for data in "abcdef":
         desk.want(data)
         desk.settle()
-        desk.ledger.outbox.forgive_reached(data)
-    assert desk.row("d").state == "final"
+        if is_reached:
+            desk.ledger.outbox.forgive_reached(data)
+    assert desk.row("f").state == "final"
 
 
 # ---- wrong nonces

@@ -241,7 +241,9 @@ def test_a_reorg_while_the_node_was_off_is_seen_at_its_next_start(reader: Reader
 
 
 @pytest.mark.parametrize("depth", [65, 140])
-def test_a_deeper_reorg_halts_and_changes_nothing(reader: Reader, depth: int) -> None:
+def test_a_deeper_reorg_halts_and_changes_nothing_until_the_operator_has_the_chain_read_anew(
+    reader: Reader, depth: int
+) -> None:
     for number in range(150):
         reader.pay(f"old {number}")
     reader.read()
@@ -254,12 +256,6 @@ def test_a_deeper_reorg_halts_and_changes_nothing(reader: Reader, depth: int) ->
         reader.open()
     assert reader.texts() == before
 
-
-def test_after_a_halt_the_operator_can_have_the_chain_read_anew(reader: Reader) -> None:
-    for number in range(150):
-        reader.pay(f"old {number}")
-    reader.read()
-    reader.chain.reorganise(100)
     reader.read()
     reader.watcher.rescan()
     reader.read()
@@ -357,8 +353,13 @@ def test_an_endpoint_whose_second_server_is_behind_takes_nothing_back(
     assert (reader.watcher.state.health, reader.texts()) == ("ok", ["a", "b"])
 
 
-def test_another_chain_is_no_reorg(reader: Reader) -> None:
+def test_another_chain_is_neither_read_nor_taken_for_a_reorg(reader: Reader) -> None:
     reader.pay("a")
+    reader.chain.told_chain_id = 1
+    reader.read()
+    assert (reader.watcher.state.health, reader.texts()) == ("down", [])
+    reader.chain.told_chain_id = CHAIN_ID
+    reader.open()
     reader.read()
     reader.chain.told_chain_id = 1
     reader.chain.reorganise(1)
@@ -367,13 +368,6 @@ def test_another_chain_is_no_reorg(reader: Reader) -> None:
         assert (reader.watcher.state.health, reader.texts()) == ("down", ["a"])
         assert "is on chain 1, not 7331" in (reader.watcher.state.why or "")
         reader.open()
-
-
-def test_an_endpoint_is_asked_for_its_chain_before_its_first_block_is_believed(reader: Reader) -> None:
-    reader.chain.told_chain_id = 1
-    reader.pay("a")
-    reader.read()
-    assert (reader.watcher.state.health, reader.texts()) == ("down", [])
 
 
 def test_logs_that_cannot_be_read_are_the_endpoints_fault(reader: Reader) -> None:

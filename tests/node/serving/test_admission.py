@@ -34,7 +34,9 @@ CAPACITY = Capacity(context_max=100, queue_max=4, num_live=0, is_draining=False)
         (CAPACITY, 100, RequestTooLongError, "100 tokens"),
     ],
 )
-def test_refusals(capacity: Capacity, num_prompt_tokens: int, refusal: type[ProtocolError], message: str) -> None:
+def test_a_request_that_has_no_place_or_no_room_is_refused(
+    capacity: Capacity, num_prompt_tokens: int, refusal: type[ProtocolError], message: str
+) -> None:
     with pytest.raises(refusal, match=message):
         grant_tokens(capacity, num_prompt_tokens=num_prompt_tokens, max_tokens=5)
 
@@ -44,12 +46,6 @@ def test_max_tokens_is_a_ceiling_that_yields_to_the_prompt(
     num_prompt_tokens: int, max_tokens: int, granted: int
 ) -> None:
     assert grant_tokens(CAPACITY, num_prompt_tokens=num_prompt_tokens, max_tokens=max_tokens) == granted
-
-
-def test_only_what_may_succeed_later_is_retryable() -> None:
-    assert OverloadedError.retryable
-    assert UnavailableError.retryable
-    assert not RequestTooLongError.retryable
 
 
 # ── what a backend that draws tokens on its own can do with tools and schemas ─────────────────────────────────────

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -177,8 +178,6 @@ def test_calls_are_read_however_the_answer_is_cut(name: str) -> None:
     [
         ("hermes", '<tool_call>{"name": "launch", "arguments": {}}</tool_call>'),
         ("hermes", "<tool_call>soon</tool_call>"),
-        ("hermes", "<tool_call>"),
-        ("hermes", '<tool_call>{"name": "get_wea'),
         ("hermes", '<tool_call>{"name": "get_weather", "arguments": '),
         ("hermes", '<tool_call>{"name": "get_weather", "arguments": [1]}</tool_call>'),
         ("hermes", '<tool_call>{"name": 7}</tool_call> and 1 < 2'),
@@ -187,11 +186,8 @@ def test_calls_are_read_however_the_answer_is_cut(name: str) -> None:
         ("qwen-coder", "<tool_call><function=launch></function></tool_call>"),
         ("qwen-coder", "<tool_call><functions>"),
         ("mistral", "[TOOL_CALLS] []"),
-        ("mistral", "[TOOL_CALLS][1]"),
-        ("mistral-named", "[TOOL_CALLS]get_weather now"),
         ("mistral-named", "[TOOL_CALLS]get_weather now {}"),
         ("llama", '{"name": "Bob", "parameters": {}}'),
-        ("llama", "{} is an object"),
         ("llama", '<|python_tag|>brave_search.call(query="x")'),
         ("llama", '1 {"name": "get_time", "parameters": {}}'),
         ("phi", "<|tool_call|><|/tool_call|>"),
@@ -279,30 +275,8 @@ def test_a_base_that_does_not_reason_may_write_the_tags() -> None:
 TAGS = sorted(
     {tag for family in FAMILIES for tag in (family.opening, family.closing) if tag} | {"<think>", "</think>"}
 )
-SNIPPETS = [
-    *TAGS,
-    '{"name": "get_time", "arguments": {}}',
-    '{"name": "get_',
-    '", "arguments": ',
-    "{",
-    "}",
-    "[",
-    "]",
-    ",",
-]
-SNIPPETS += [
-    " ",
-    "\n",
-    '"',
-    "\\",
-    "é",
-    "🙂",
-    "<function=get_time>",
-    "</function>",
-    "<parameter=a>",
-    "</parameter>",
-    ";",
-]
+SNIPPETS = [*TAGS, '{"name": "get_time", "arguments": {}}', '{"name": "get_', '", "arguments": ', *'{}[],; \n"\\é🙂']
+SNIPPETS += ["<function=get_time>", "</function>", "<parameter=a>", "</parameter>"]
 texts = st.lists(st.one_of(st.sampled_from(SNIPPETS), st.text(max_size=3)), max_size=12).map("".join)
 
 
@@ -363,16 +337,15 @@ def test_what_is_written_as_a_call_is_read_as_one(
 @pytest.mark.parametrize(
     ("family", "text"),
     [
-        ("hermes", '<tool_call>{"a":"' * 4_000),
         ("hermes", '<tool_call>{"a":"' * 4_000 + "\n"),
         ("hermes", '<tool_call>{"name": "get_time", "arguments": ' + '{"a":' * 40_000),
-        ("hermes", "<tool_call>" * 6_000),
         ("hermes", "<tool_call>{" * 6_000),
         ("hermes", " " * 40_000 + "<tool_call>"),
         ("llama", "\n" * 40_000 + "{"),
         ("mistral-named", "[TOOL_CALLS]" + "x" * 60_000),
         ("qwen-coder", "<tool_call><function=get_time>" + "<parameter=a>\n" * 4_000),
     ],
+    ids=lambda word: ascii(word[:30]),
 )
 def test_a_hostile_answer_is_read_in_time_that_grows_with_its_length(family: str, text: str) -> None:
     length = sum(len(part.text) for part in read([text], family) if not isinstance(part, ToolCallStart))
@@ -407,8 +380,7 @@ REQUEST = InferenceRequest(
     ],
 )
 def test_only_what_a_request_offers_is_read(changes: dict[str, Any], has_tools: bool, has_reasoning: bool) -> None:
-    fields = {name: getattr(REQUEST, name) for name in ("request_id", "model", "prompt", "sampling", "tooling")}
-    found = answer_format(ChatStyle(can_reason=True), InferenceRequest(**{**fields, **changes}))
+    found = answer_format(ChatStyle(can_reason=True), replace(REQUEST, **changes))
     assert (bool(found.tools), found.has_reasoning) == (has_tools, has_reasoning)
     assert found.is_plain == (not has_tools and not has_reasoning)
 
@@ -425,12 +397,5 @@ def test_arguments_that_are_read_can_be_sent_back(levels: int) -> None:
     arguments = '{"town":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
     found = read([f'<tool_call>{{"name": "get_weather", "arguments": {arguments}}}</tool_call>'])
     assert found == call(0, "get_weather", arguments)
-    check_messages(
-        (
-            Message(
-                role="assistant",
-                content="",
-                tool_calls=(ToolCall(id="call_0", name="get_weather", arguments=arguments),),
-            ),
-        )
-    )
+    sent_back = ToolCall(id="call_0", name="get_weather", arguments=arguments)
+    check_messages((Message(role="assistant", content="", tool_calls=(sent_back,)),))

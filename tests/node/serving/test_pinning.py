@@ -22,8 +22,6 @@ from openledger_node.operator.adapter_library import LibraryService
 from openledger_node.serving.pinning import AdapterPins
 from openledger_protocol.primitives import Digest
 
-pytestmark = pytest.mark.process
-
 TIMEOUT_S = 30.0
 BUDGET_BYTES = 1 << 20
 
@@ -39,13 +37,14 @@ class Node:
 
 
 @asynccontextmanager
-async def running(home: Home, **changes: Any) -> AsyncIterator[Node]:
+async def running(home: Home, *, has_child: bool = True, **changes: Any) -> AsyncIterator[Node]:
     engine = child_engine(home.root)
     settings = {"dtype": "float32", "budget_bytes": BUDGET_BYTES, "base": FAKE_BASE, **changes}
     pins = AdapterPins(home, settings.pop("base"), engine, **settings)
     with trio.fail_after(TIMEOUT_S):
         async with trio.open_nursery() as nursery:
-            await nursery.start(engine.run)
+            if has_child:
+                await nursery.start(engine.run)
             app = build_operator(None, None, nursery, pins=pins, stop=list)  # type: ignore[arg-type]
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
@@ -58,31 +57,22 @@ def adapter(home: Home, make_adapter_folder: Callable[..., Path]) -> Adapter:
     return add_adapter(home, make_adapter_folder(), FAKE_BASE)
 
 
-async def test_a_pinned_adapter_is_kept_at_once_and_for_the_next_start(home: Home, adapter: Adapter) -> None:
+@pytest.mark.process
+async def test_a_pinned_adapter_is_kept_at_once_and_for_the_next_start_until_it_is_unpinned_or_removed(
+    home: Home, adapter: Adapter
+) -> None:
     async with running(home) as node:
         answer = await node.ask("pin", adapter.name)
         assert answer.json() == {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": True}
         while adapter.id not in node.engine.beat.resident:
             await trio.lowlevel.checkpoint()
         warmth = node.pins.warmth()
-    assert warmth["resident"] == warmth["pinned"] == [adapter.id]
-    assert 0 < warmth["resident_bytes"] < warmth["budget_bytes"] == BUDGET_BYTES
-    assert read_pins(home) == (adapter.id,)
-
-
-async def test_an_unpinned_adapter_is_like_the_others(home: Home, adapter: Adapter) -> None:
-    async with running(home) as node:
-        await node.ask("pin", adapter.full_name)
+        assert warmth["resident"] == warmth["pinned"] == [adapter.id]
+        assert 0 < warmth["resident_bytes"] < warmth["budget_bytes"] == BUDGET_BYTES
+        assert read_pins(home) == (adapter.id,)
         answer = await node.ask("unpin", adapter.full_name)
-        assert answer.json()["is_pinned"] is False
-        assert node.pins.warmth()["pinned"] == []
-
-
-async def test_a_removed_adapter_is_in_memory_no_more(home: Home, adapter: Adapter) -> None:
-    async with running(home) as node:
+        assert (answer.json()["is_pinned"], node.pins.warmth()["pinned"]) == (False, [])
         await node.ask("pin", adapter.full_name)
-        while adapter.id not in node.engine.beat.resident:
-            await trio.lowlevel.checkpoint()
         await LibraryService(home, FAKE_BASE, node.pins).remove(adapter.name)
         while node.engine.beat.resident:
             await trio.lowlevel.checkpoint()
@@ -102,7 +92,7 @@ async def test_what_cannot_be_pinned_is_refused_and_not_kept(
     home: Home, adapter: Adapter, changes: dict[str, Any], name: str, message: str
 ) -> None:
     assert adapter.name == "harbour"
-    async with running(home, **changes) as node:
+    async with running(home, has_child=False, **changes) as node:
         answer = await node.ask("pin", name)
     assert answer.status_code == httpx.codes.BAD_REQUEST
     assert message in answer.json()["error"]["message"]

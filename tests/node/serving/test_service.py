@@ -1,4 +1,4 @@
-"""The desk over a real engine child (fake backend) and a real ledger."""
+"""The desk over the fake backend and a real ledger; over a real engine child where it is loaded and unloaded."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import trio
 from support.faulty_plug import FaultyPlug
+from support.local_engine import LocalEngine, engine_options
 from support.peft_folders import pair, write_adapter
 
-from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.engine import Engine, EngineOptions
+from openledger_node.engine.engine import Engine
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import LedgerError
 from openledger_node.home import Home
@@ -33,31 +33,15 @@ from openledger_protocol.errors import AdapterRefusedError, OverloadedError, Una
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import Digest, RequestId
 
-pytestmark = pytest.mark.process
-
 QUEUE_MAX = 3
 TIMEOUT_S = 30.0
 
 
 @asynccontextmanager
-async def open_desk(
-    root: Path, *, backend: str = "fake", unload_after_s: float = 0.0
-) -> AsyncIterator[tuple[Serving, trio.Nursery]]:
+async def open_desk(root: Path, **of_a_child: Any) -> AsyncIterator[tuple[Serving, trio.Nursery]]:
+    """Open a desk; with options of its own, the engine is a real child."""
     home = Home(root)
-    settings = BackendSettings(
-        base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
-    )
-    engine = Engine(
-        EngineOptions(
-            backend=backend,
-            settings=settings,
-            unload_after_s=unload_after_s,
-            prefill_tokens_max=64,
-            adapter_cache_bytes=1 << 20,
-            stall_timeout_s=60.0,
-            wait_policy="passive",
-        )
-    )
+    engine: Any = Engine(engine_options(**of_a_child)) if of_a_child else LocalEngine()
     ledger = open_ledger(home.ledger("local"))
     clock = iter(range(1, 1 << 60, 1_000_000))
     desk = Serving(
@@ -142,6 +126,7 @@ def multiply(adapter: Adapter, number: int) -> None:
         (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "name": f"copy-{copy}"}))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("payer", ["", "0xstranger"])
 async def test_a_stranger_who_is_refused_learns_no_folder_and_no_setting(
     tmp_path: Path, payer: str, caplog: pytest.LogCaptureFixture
@@ -149,7 +134,7 @@ async def test_a_stranger_who_is_refused_learns_no_folder_and_no_setting(
     home = Home(tmp_path / "secret-folder")
     tensors = pair(rank=64, d_in=16_384, d_out=65_536)
     add_adapter(home, write_adapter(tmp_path / "large", tensors=tensors, r=64), FAKE_BASE, name="large")
-    async with open_desk(home.root) as (desk, _):
+    async with open_desk(home.root, backend="fake") as (desk, _):
         admitted = await desk.examine(request("r", model="large"), payer=payer)
         desk.take_place(admitted)
         send, receive = open_channel(admitted.request)
@@ -218,11 +203,23 @@ async def test_a_draining_desk_takes_nothing_and_wakes_who_waits_for_its_end(tmp
         await desk.wait_idle()
 
 
-async def test_an_unloaded_desk_is_ready_and_its_next_request_waits_for_the_reload(tmp_path: Path) -> None:
+async def unload(desk: Serving) -> None:
+    while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
+        await trio.sleep(0.01)
+
+
+@pytest.mark.process
+async def test_an_unloaded_desk_is_ready_and_the_next_request_that_is_paid_for_waits_for_the_reload(
+    tmp_path: Path,
+) -> None:
+    """Free calls and unpaid streams would otherwise keep the owner's card full."""
     async with open_desk(tmp_path, unload_after_s=0.1) as (desk, _):
         assert desk.loading is None
-        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
-            await trio.sleep(0.01)
+        await unload(desk)
+        for number in range(5):
+            await desk.examine(request(f"r{number}"), payer="0xpayer")  # the check before the first voucher
+        await trio.sleep(0.2)
+        assert (desk._engine.state, desk._engine.process_id) == ("unloaded", None)
         assert desk.is_ready
         assert (desk.loading or "").startswith("the engine is loading the base")
         for name in ("waits", "does not"):
@@ -230,24 +227,13 @@ async def test_an_unloaded_desk_is_ready_and_its_next_request_waits_for_the_relo
         assert "waits" in desk.waited_for_load, "else the speed of prompts would count the load"
 
 
-async def test_a_stranger_who_has_paid_nothing_loads_nothing(tmp_path: Path) -> None:
-    """Else free calls and unpaid streams would keep the owner's card full."""
-    async with open_desk(tmp_path, unload_after_s=0.1) as (desk, _):
-        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
-            await trio.sleep(0.01)
-        for number in range(5):
-            await desk.examine(request(f"r{number}"), payer="0xpayer")  # the check before the first voucher
-        await trio.sleep(0.2)
-        assert (desk._engine.state, desk._engine.process_id) == ("unloaded", None)
-
-
+@pytest.mark.process
 async def test_while_the_base_cannot_be_loaded_an_owner_learns_why_and_a_payer_only_that_it_is_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plug = FaultyPlug(tmp_path / "plug", monkeypatch)
     async with open_desk(tmp_path, backend="faulty", unload_after_s=0.1) as (desk, _):
-        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
-            await trio.sleep(0.01)
+        await unload(desk)
         plug.fail("open", "CUDA out of memory. A game has it.")
         (first,) = await ask(desk, request("r1"))
         assert isinstance(first, Failure)
@@ -289,32 +275,24 @@ async def test_an_adapter_of_another_base_is_neither_listed_nor_served(tmp_path:
         assert isinstance((await ask(desk, request("s", model="ours")))[-1], Completion)
 
 
-async def test_a_cut_off_ends_each_running_answer_with_its_last_word(tmp_path: Path) -> None:
-    async with open_desk(tmp_path) as (desk, nursery):
-        admitted = await desk.admit(request("r", prompt="long...", max_tokens=100_000))
-        send, receive = open_channel(admitted.request)
-        nursery.start_soon(desk.handle, admitted, send)
-        await receive.receive()
-        desk.cut_off()
-        outcomes = [outcome async for outcome in receive]
-    assert isinstance(outcomes[-1], Completion)
-    assert outcomes[-1].finish_reason == "cancelled"
-
-
-async def test_an_answer_that_is_given_up_ends_before_the_tokens_that_were_not_read(tmp_path: Path) -> None:
-    async with open_desk(tmp_path) as (desk, nursery):
+@pytest.mark.process
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["cut off", "given up"])
+async def test_an_answer_that_is_cut_off_ends_with_its_last_word_and_one_that_is_given_up_before_what_was_not_read(
+    tmp_path: Path, is_given_up: bool
+) -> None:
+    async with open_desk(tmp_path, backend="fake") as (desk, nursery):
         admitted = await desk.admit(request("r", prompt="long...", max_tokens=1 << 19))
         send, receive = open_channel(admitted.request)
         nursery.start_soon(desk.handle, admitted, send)
         read = [await receive.receive()]
         time.sleep(0.5)  # noqa: ASYNC251  # the engine goes on meanwhile
-        desk.give_up()
+        desk.give_up() if is_given_up else desk.cut_off()
         read += [outcome async for outcome in receive]
     last = read.pop()
     assert isinstance(last, Completion)
     assert last.finish_reason == "cancelled"
     assert last.text == "".join(outcome.text for outcome in read if isinstance(outcome, TokenChunk))
-    assert len(read) < 100, "thousands wait to be read"
+    assert len(read) < 100 or not is_given_up, "thousands wait to be read"
 
 
 async def test_a_request_that_cannot_be_written_down_is_refused_and_the_node_lives(
