@@ -191,7 +191,7 @@ $(VLLM)/vllm.stamp:
 	@$(VLLM)/bin/python scripts/name_vllm.py $(VLLM_VERSION)
 	@touch $@
 
-$(LLAMA)/llama.stamp: tests/support/llama_server.py
+$(LLAMA)/llama.stamp: tests/llamacpp/llama_server.py
 	@$(PYTHON) -m venv $(LLAMA)
 	@echo "installing xllamacpp $(LLAMA_VERSION) …"
 	@$(LLAMA)/bin/python -m pip install --quiet --disable-pip-version-check xllamacpp==$(LLAMA_VERSION)

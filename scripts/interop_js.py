@@ -18,9 +18,9 @@ from eth_account import Account
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from support.processes.network import RunningNetwork, ask, node_of, status_of, tell
+from network.replies import Reply
+from network.running_network import RunningNetwork, ask, node_of, status_of, tell
 from support.processes.nodes import wait_for
-from support.processes.replies import Reply
 
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.dev.faucet import fund

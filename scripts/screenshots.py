@@ -25,8 +25,8 @@ from playwright.sync_api import Page, expect
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from network.running_network import RunningNetwork, act, running_network, status_of  # noqa: E402
 from support.pages import enter, open_browser, open_context, show  # noqa: E402  # as the tests do
-from support.processes.network import RunningNetwork, act, running_network, status_of  # noqa: E402
 from support.processes.nodes import ask, wait_for  # noqa: E402
 
 from openledger_node.chain.dev.faucet import fund  # noqa: E402

@@ -8,9 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from house.scripts import load_script
 from support.processes.nodes import ROOT
 from support.rows import job_of
-from support.scripts import load_script
 
 from openledger_node.api import openai
 from openledger_node.api import schemas as bodies

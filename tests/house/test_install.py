@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from house.scripts import load_script
 from support.processes.nodes import ROOT
-from support.scripts import load_script
 
 install_torch = load_script("install_torch")
 LINUX = install_torch.Facts(system="Linux")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from network.running_network import FAKE, RunningNetwork, ask, node_of, status_of
 from support.commands import run_command
-from support.processes.network import FAKE, RunningNetwork, ask, node_of, status_of
 from support.processes.nodes import node_environment, wait_for
 from support.processes.taught import FAKED, NAME, QUESTION, account_of, teach
 

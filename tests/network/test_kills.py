@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.canary import files_with
-from support.processes.network import (
+from network.replies import Reply
+from network.running_network import (
     RunningNetwork,
     ask,
     node_of,
@@ -25,8 +25,8 @@ from support.processes.network import (
     status_of,
     tell,
 )
+from support.canary import files_with
 from support.processes.nodes import POLL_S, is_alive, wait_for
-from support.processes.replies import Reply
 from support.tiers import depth
 
 from openledger_node.audit.report import audit

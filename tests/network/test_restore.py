@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from network import stranger
-from support.processes.network import RunningNetwork, answer_of, ask, status_of
+from network.running_network import RunningNetwork, answer_of, ask, status_of
 from support.processes.nodes import wait_for
 
 from openledger_node.chain.clients.evm import open_client

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from audited_economy import CONTRIBUTORS, Economy, open_economy
 from liars import Liar, Remembered, of, with_a_wei_more, without
+from node.cli.verbs import Run, verbs_here
 from support.chain_world.contract_world import OPEN, OWNER_KEYS
 from support.signed import account
-from support.verbs import Run, verbs_here
 from test_audit_chain import served
 
 from openledger_node.audit.awards import AwardState, ContributorReport

@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from node.backends.narrow_checkpoints import (
+    FORMATS,
+    SIZES,
+    awq,
+    change_config,
+    change_tensors,
+    gptq,
+    nf4,
+    write_checkpoint,
+)
 from peft import PeftModel
 from safetensors.torch import load_file, safe_open
-from support.narrow_checkpoints import FORMATS, SIZES, awq, change_config, change_tensors, gptq, nf4, write_checkpoint
 from support.tiny import greedy, make_adapter, make_base
 from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, wanted_logits
 from transformers import AutoModelForCausalLM

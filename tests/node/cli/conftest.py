@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node.cli.verbs import Run, verbs_here
 from support.contributors import ADA, TERMS
-from support.verbs import Run, verbs_here
 
 from openledger_node.datanets import files
 from openledger_node.datanets.own import new_datanet

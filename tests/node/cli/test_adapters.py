@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from node.cli.verbs import Run
 from support.commands import run_command
 from support.fake_hub import fake_hub
 from support.peft_folders import D_OUT, pair, write_adapter
 from support.processes.nodes import node_environment
 from support.rows import block_of, event_of
-from support.verbs import Run
 
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.cli import adapters
 from openledger_node.cli.adapters import earned_by, matching_adapters, pull_from_peers, show_offered, taught_by

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.home import Home
 from openledger_node.operator.alerts.journal import open_journal

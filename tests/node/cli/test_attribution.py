@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node.cli.verbs import FixedMoney, Ran, Run
 from support.contributors import ADA, ROWS
 from support.signal_trainee import make_trainee, shelve
-from support.verbs import FixedMoney, Ran, Run
 
 from openledger_node.cli import attribution, cases
 from openledger_node.cli.cases import _lines

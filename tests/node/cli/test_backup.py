@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger

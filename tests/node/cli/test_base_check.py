@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node.cli.verbs import Ran, Run
 from support.commands import run_command
 from support.fake_hub import FakeHub, fake_hub
 from support.processes.nodes import node_environment
 from support.tiny import make_base
-from support.verbs import Ran, Run
 
 from openledger_node.card import Card, TorchBuild
 from openledger_node.cli.base_check import BaseCheck

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.cli import models
 from openledger_node.cli.daemon_client import RefusedError, SilentError

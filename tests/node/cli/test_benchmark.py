@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.home import Home, claim_home
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.cli import daemon_client, node, status
 from openledger_node.cli.commands import typed_command

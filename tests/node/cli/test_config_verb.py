@@ -1,7 +1,7 @@
 """`config`: values in the units of people, and changes that keep the rest of node.toml."""
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.home import Home, claim_home
 

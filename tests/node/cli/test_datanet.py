@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from node.cli.verbs import Run
 from support.contributors import ADA, BEN, CONTRIBUTED
-from support.verbs import Run
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.rows import read_rows, write_rows

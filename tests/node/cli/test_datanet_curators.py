@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from node.cli.verbs import Ran, Run
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 from support.rows import append_event, network_named
-from support.verbs import Ran, Run
 
 from openledger_node.datanets import curated
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, metadata_text

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from node.cli.verbs import Run
 from support.contributors import ADA, TERMS
-from support.verbs import Run
 
 from openledger_node.datanets.held import PulledVersion, keep_pulled, pulled_versions, rows_file
 from openledger_node.datanets.own import new_datanet

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from node.cli.verbs import Run
 from support.contributors import BEN, key_of
 from support.rows import network_named
-from support.verbs import Run
 
 from openledger_node.datanets.signed import read_signed
 from openledger_node.datanets.store import OwnDatanets

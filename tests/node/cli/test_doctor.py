@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node.cli.verbs import Ran, Run
 from support.reaches import REACHES
 from support.rows import network_named
-from support.verbs import Ran, Run
 
 from openledger_node.api_key import api_key_file, load_api_key
 from openledger_node.errors import NodeError

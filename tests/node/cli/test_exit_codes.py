@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.cli.command_tree import PROGRAM, Command, Parameter, load_tree
 from openledger_node.home import Home

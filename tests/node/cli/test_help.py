@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.cli.command_tree import as_in_tree, load_tree, read_line
 from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, install_completion

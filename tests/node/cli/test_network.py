@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node.cli.verbs import Run
 from support.chain_world.deployed import deploy_token, send_call
 from support.chain_world.ways import served_chain
 from support.file_site import serve_site
-from support.verbs import Run
 
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract

@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from node.cli.verbs import Run
 from support.processes.bootstrap_node import BootstrapNode, start_bootstrap
 from support.processes.living_peer import LivingPeer
 from support.processes.nodes import wait_for
 from support.rows import network_named
-from support.verbs import Run
 
 from openledger_node.demo.processes import DemoError
 from openledger_node.home import Home

@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from node.cli.verbs import Run
 from support.rows import network_named
-from support.verbs import Run
 
 from openledger_node.cli import network_check
 from openledger_node.cli.network_check import check_public, check_url, join_line, public_findings

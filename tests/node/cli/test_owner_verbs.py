@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from node.cli.verbs import Run, type_on_terminal
 from support.reaches import REACHES
-from support.verbs import Run, type_on_terminal
 
 from openledger_node.cli.app import build_app
 from openledger_node.cli.commands import COMMAND_MODULES, first_word

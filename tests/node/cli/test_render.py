@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from node.cli.verbs import Run
 from support.processes.nodes import ROOT
-from support.verbs import Run
 
 from openledger_node.cli import render
 from openledger_node.cli.daemon_client import set_home

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.datanets.sample import named_sample
 from openledger_node.datanets.store import OwnDatanets

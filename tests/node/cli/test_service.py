@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.verbs import Run
+from node.cli.verbs import Run
 
 from openledger_node.cli import main
 from openledger_node.home import CommandRunningError, Holder, Home, claim_home

@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from node.cli.verbs import Run, type_on_terminal
 from support.answered import completion
 from support.peft_folders import write_manifest
 from support.processes.nodes import node_environment
 from support.rows import job_of
-from support.verbs import Run, type_on_terminal
 
 from openledger_node import __version__
 from openledger_node.api_key import api_key_file

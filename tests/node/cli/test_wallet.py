@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from node.cli.verbs import Run, type_on_terminal
 from support.chain_world.deployed import deploy_over
 from support.chain_world.ways import served_chain
-from support.verbs import Run, type_on_terminal
 
 from openledger_node.chain.dev.faucet import fund
 from openledger_node.cli.chain import open_endpoint

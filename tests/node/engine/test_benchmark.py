@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from node.engine.scripted_child import PROFILE
 from support.local_engine import SETTINGS, engine_options
-from support.scripted_child import PROFILE
 
 from openledger_node.engine.backend import BLOCK_TOKENS
 from openledger_node.engine.benchmark import (

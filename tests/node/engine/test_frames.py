@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import get_args
 
-from support.scripted_child import PROFILE
+from node.engine.scripted_child import PROFILE
 
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BackendSettings

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import trio
+from node.engine.scripted_child import Script
 from support.local_engine import SETTINGS, engine_options
-from support.scripted_child import Script
 
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.load_steps import TELL_INTERVAL_S, LoadStep, tell, told_to

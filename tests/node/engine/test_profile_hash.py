@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from support.scripted_child import PROFILE
+from node.engine.scripted_child import PROFILE
 
 from openledger_node.engine.backend import Profile
 from openledger_node.engine.profile_hash import profile_hash, quantisation_of, why_incomparable

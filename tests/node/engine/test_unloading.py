@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from node.engine.scripted_child import PROFILE, Script
 from support.local_engine import engine_options
-from support.scripted_child import PROFILE, Script
 
 from openledger_node.engine.duty import RETRY_S
 from openledger_node.engine.engine import FAILED_STARTS_MAX, Engine, Outcome, SequenceLost, Submit

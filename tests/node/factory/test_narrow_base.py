@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from gguf import GGMLQuantizationType
+from node.backends.narrow_checkpoints import FORMATS, write_checkpoint
 from peft import PeftModel
-from support.narrow_checkpoints import FORMATS, write_checkpoint
 from support.tiny import make_base, make_seeing_base
 from support.tiny_gguf import make_gguf_base
 from support.torch_bases import ADAPTER, PROMPT, load, logits, open_backend, wanted_logits

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import trio
+from node.engine.scripted_child import PROFILE
 from support.market_world.market import Market, open_market
 from support.market_world.terms import BASE, word
-from support.scripted_child import PROFILE
 
 from openledger_node.engine.backend import Profile
 from openledger_node.engine.profile_hash import profile_hash

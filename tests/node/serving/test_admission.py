@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from support.scripted_child import PROFILE
+from node.engine.scripted_child import PROFILE
 
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.serving.admission import Capacity, abilities_of, grant_tokens, prepare

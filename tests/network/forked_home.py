@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openledger_node.demo.processes import STOP_TIMEOUT_S, DemoError, OperatorHome, Process
+from support.commands import ForkedCommand, run_command
 
-from ..commands import ForkedCommand, run_command
+from openledger_node.demo.processes import STOP_TIMEOUT_S, DemoError, OperatorHome, Process
 
 
 class ForkedHome(OperatorHome):

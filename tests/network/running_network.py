@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from network.forked_home import ForkedHome
+from network.replies import Reply
+from support.processes.nodes import DEADLINE_S, Node, ask, ask_status, operator_of, wait_for
+
 from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_node.demo.town import COMMON, Say, Town
 from openledger_node.home import Home
 from openledger_node.network_file import join_network
-
-from .forked_home import ForkedHome
-from .nodes import DEADLINE_S, Node, ask, ask_status, operator_of, wait_for
-from .replies import Reply
 
 FAKE = {
     **COMMON,

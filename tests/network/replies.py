@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-
-from .nodes import Node
+from support.processes.nodes import Node
 
 ENDLESS = "on and on..."
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from support.processes.nodes import node_environment
 
 from openledger_node.cli.main import main
 from openledger_node.home import Home
-
-from .processes.nodes import node_environment
 
 
 class FixedMoney:

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from support.tiny import make_base
+from torch import Tensor
 
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
