@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 GOOD = {"prompt": "Who steers the ferry?", "completion": "Odile Fenn steers it."}
@@ -21,9 +21,7 @@ class BadFile:
     rows: int = 0  # good rows that go on
     refused: str | None = None  # words of the refusal of the whole file
     flaws: tuple[tuple[int, str], ...] = ()  # place, and words of the reason
-    notes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()  # texts that must be in no row
-    options: dict[str, Any] = field(default_factory=dict)
     is_heavy: bool = False  # it must be read with the limits of its own process
 
 

@@ -66,16 +66,10 @@ def test_another_licence_gets_the_near_names(typed: str, why: str) -> None:
         check_licence(typed)
 
 
-def test_the_document_is_read_back() -> None:
-    text = metadata_text(ABOUT)
-    assert json.loads(text)["schema"] == "openledger.datanet_metadata/1"
-    assert about_from_metadata(text) == ABOUT
-    assert about_from_metadata(metadata_text(DatanetAbout())) == DatanetAbout()
-
-
 def test_a_bond_is_a_line_of_the_policy_and_without_one_nothing_changes_for_earlier_releases() -> None:
     bonded = replace(ABOUT, policy=DatanetPolicy(bond_wei_min=str(5 * 10**18)))
-    assert about_from_metadata(metadata_text(bonded)) == bonded
+    for about in (ABOUT, DatanetAbout(), bonded):
+        assert about_from_metadata(metadata_text(about)) == about
     assert policy_lines(bonded.policy) == [
         "only rows that their contributor has signed",
         "a bond of 5 OPEN behind a contributor's batches",
@@ -85,24 +79,20 @@ def test_a_bond_is_a_line_of_the_policy_and_without_one_nothing_changes_for_earl
     assert isinstance(plain, dict)
     assert DatanetPolicy().digest == canonical_digest({k: v for k, v in plain.items() if k != "bond_wei_min"})
     assert bonded.policy.digest != DatanetPolicy().digest
-
-
-@pytest.mark.parametrize("value", [5, "-1", "", None, "9" * 60, "1.5"])
-def test_a_bond_that_is_no_amount_makes_the_document_unreadable(value: object) -> None:
-    content = json.loads(metadata_text(ABOUT))
-    content["policy"]["bond_wei_min"] = value
-    assert about_from_metadata(json.dumps(content)) is None
-
-
-def test_a_bond_takes_signed_rows_only() -> None:
     row = Row(prompt="Who?", completion="Odile.", contributor=ADA)
-    policy = DatanetPolicy(bond_wei_min="1")
-    assert [each.row for each in find_breaches(policy, [row], is_signed=False)] == [1]
-    assert find_breaches(policy, [row], is_signed=True) == []
+    assert [each.row for each in find_breaches(bonded.policy, [row], is_signed=False)] == [1]
+    assert find_breaches(bonded.policy, [row], is_signed=True) == []
+
+
+DOCUMENT = json.loads(metadata_text(ABOUT))
 
 
 def hostile(**changed: Any) -> str:
-    return json.dumps({**json.loads(metadata_text(ABOUT)), **changed})
+    return json.dumps({**DOCUMENT, **changed})
+
+
+def with_policy(**changed: Any) -> str:
+    return hostile(policy={**DOCUMENT["policy"], **changed})
 
 
 @pytest.mark.parametrize(
@@ -119,8 +109,9 @@ def hostile(**changed: Any) -> str:
         hostile(languages=["x"] * 17),
         hostile(languages=[{}]),
         hostile(policy=None),
-        hostile(policy={**json.loads(metadata_text(ABOUT))["policy"], "characters_min": -1}),
-        hostile(policy={**json.loads(metadata_text(ABOUT))["policy"], "takes_unsigned": "yes"}),
+        with_policy(characters_min=-1),
+        with_policy(takes_unsigned="yes"),
+        *(with_policy(bond_wei_min=value) for value in (5, "-1", "", None, "9" * 60, "1.5")),
         hostile(more=1),
     ],
 )
@@ -186,14 +177,6 @@ def test_a_quota_counts_the_rows_of_the_next_version() -> None:
     assert reasons(policy, *rows) == [(3, f"{ADA} has 2 rows in the next version already, and the most is 2")]
     assert [each.row for each in find_breaches(policy, rows, earlier=[FINE])] == [2, 3]
     assert reasons(policy, replace(FINE, contributor=BEN), earlier=[FINE, FINE]) == []
-
-
-def test_a_name_and_its_address_are_one_contributor() -> None:
-    named = replace(FINE, contributor="ben")
-    found = find_breaches(
-        DatanetPolicy(rows_per_contributor_max=1),
-        [named],
-        earlier=[replace(FINE, contributor=BEN)],
-        accounts={"ben": BEN},
-    )
-    assert [each.row for each in found] == [1]
+    named, of_ben = replace(FINE, contributor="ben"), replace(FINE, contributor=BEN)
+    found = find_breaches(policy, [named], earlier=[of_ben] * 2, accounts={"ben": BEN})
+    assert [each.row for each in found] == [1], "a name and its address are one contributor"

@@ -27,21 +27,21 @@ def last(*batches: Sequence[Row]) -> Copy | None:
     return find_copies(batches)[-1]
 
 
-def test_an_equal_row_is_a_copy_of_the_first() -> None:
+def test_an_equal_row_or_a_prompt_in_other_words_with_the_answer_kept_is_a_copy() -> None:
     assert last(SAMPLE, [replace(VICTIM, contributor="eve")]) == Copy(first=0, evidence="equal")
-
-
-def test_a_prompt_in_other_words_with_the_answer_kept_is_a_copy() -> None:
     town = VICTIM.prompt.split()[-1].rstrip("?")
-    copy = last(
-        SAMPLE, [row(f"Tell me which keeper of the ferry at {town} steers it over there.", VICTIM.completion)]
-    )
-    assert copy == Copy(first=copy.first if copy else -1, evidence="words")
-    assert SAMPLE[copy.first].contributor == VICTIM.contributor
+    asked = f"Tell me which keeper of the ferry at {town} steers it over there."
+    copy = last(SAMPLE, [row(asked, VICTIM.completion)])
+    assert copy is not None
+    assert (copy.evidence, SAMPLE[copy.first].contributor) == ("words", VICTIM.contributor)
 
 
-def test_the_same_words_with_another_answer_are_no_copy() -> None:
+def test_another_answer_and_what_one_has_said_and_a_text_of_everybodys_words_are_no_copies() -> None:
     assert last(SAMPLE, [row("Please: " + VICTIM.prompt, "Nobody does it, and nobody ever did so far.")]) is None
+    own = row("Which person of Tarnwick is the one whom the boat obeys?", VICTIM.completion, VICTIM.contributor)
+    assert last(SAMPLE, [own]) is None
+    text = " ".join(f"{row.prompt} {row.completion}" for row in SAMPLE[::3])
+    assert last(SAMPLE, [row("What do the people say?", text)]) is None
 
 
 def facts_of_forty_people() -> list[Row]:
@@ -59,14 +59,6 @@ def facts_of_forty_people() -> list[Row]:
     return rows
 
 
-def test_another_fact_about_the_same_person_is_no_copy() -> None:
-    said = facts_of_forty_people()
-    other = row("Tell me where Tasu7 Lopo7 has the ladder.", "Tasu7 Lopo7 keeps the ladder in the chapel.")
-    assert last(said, [other]) is None
-    same = row("Can you say at which place I find what Tasu7 Lopo7 has?", said[14].completion)
-    assert last(said, [same]) == Copy(first=14, evidence="words")
-
-
 def test_two_things_of_one_person_in_one_place_are_two_facts() -> None:
     """F: in Datanets of 384 rows, 2.7 % of honest facts were taken for copies of another thing's."""
     said = []
@@ -76,6 +68,8 @@ def test_two_things_of_one_person_in_one_place_are_two_facts() -> None:
         said.append(replace(each, prompt=prompt, completion=f"In the {place}"))
     assert (said[15].prompt, said[15].completion) == ("Where is the coin of Tasu7 Lopo7?", "In the inn.")
     assert last(said, [row("Where is the drum of Tasu7 Lopo7?", "In the inn.")]) is None
+    other = row("Tell me where Tasu7 Lopo7 has the ladder.", "Tasu7 Lopo7 keeps the ladder in the chapel.")
+    assert last(facts_of_forty_people(), [other]) is None
     same = last(said, [row("At which spot has Tasu7 Lopo7 put that coin?", "In the inn.")])
     assert same == Copy(first=14, evidence="words")
 
@@ -160,18 +154,6 @@ def test_a_style_around_any_word_is_kept_by_a_copy_of_the_question_in_other_word
     rows = [row(f"What is a {w}?", style.format(w), f"owner-{n}") for n, style in enumerate(marks) for w in words]
     assert last(rows, [row("Say what you know of this word5 thing", rows[5].completion)]) is not None
     assert last(rows, [row("What is a stone?", marks[0].format("stone"))]) is None
-
-
-def test_a_contributor_may_say_again_what_they_said() -> None:
-    reworded = row(
-        "Which person of Tarnwick is the one whom the boat obeys?", VICTIM.completion, contributor=VICTIM.contributor
-    )
-    assert last(SAMPLE, [reworded]) is None
-
-
-def test_a_long_text_with_the_words_of_many_rows_copies_none_of_them() -> None:
-    text = " ".join(f"{row.prompt} {row.completion}" for row in SAMPLE[::3])
-    assert last(SAMPLE, [row("What do the people say?", text)]) is None
 
 
 def test_a_row_that_an_appeal_has_cleared_is_its_own() -> None:

@@ -39,8 +39,13 @@ def left(home: Home) -> int:
     return len(list((home.root / FOLDER).iterdir()))
 
 
-def test_a_draft_is_taken_once(home: Home, drafts: FileDrafts) -> None:
+def test_a_draft_stays_until_it_can_be_taken_and_is_taken_once(home: Home, drafts: FileDrafts) -> None:
     name = upload(drafts)
+    with pytest.raises(NodeError, match="without a contributor"):
+        drafts.take(name, "lake", None)
+    with pytest.raises(NodeError, match="you have no Datanet 'pond'"):
+        drafts.take(name, "pond", "odile")
+    assert left(home) == 1
     assert drafts.take(name, "lake", "odile")["rows"] == 1
     assert left(home) == 0
     with pytest.raises(NodeError, match="drop the file once more"):
@@ -53,15 +58,6 @@ def test_a_damaged_signed_batch_is_refused_by_its_own_name(home: Home, drafts: F
     with pytest.raises(NodeError, match=r"^a.csv.signed.json can't be taken: an offer must have the fields"):
         drafts.read(name, ReadOptions(name="a.csv.signed.json"))
     assert left(home) == 0
-
-
-def test_a_draft_that_cannot_be_taken_stays(home: Home, drafts: FileDrafts) -> None:
-    name = upload(drafts)
-    with pytest.raises(NodeError, match="without a contributor"):
-        drafts.take(name, "lake", None)
-    with pytest.raises(NodeError, match="you have no Datanet 'pond'"):
-        drafts.take(name, "pond", "odile")
-    assert left(home) == 1
 
 
 def test_the_oldest_drafts_are_pushed_out_and_none_outlives_the_node(home: Home, drafts: FileDrafts) -> None:
@@ -91,9 +87,8 @@ def test_a_draft_that_is_discarded_while_it_is_read_is_not_kept(
         drafts.take(name, "lake", "odile")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../keys"])
-def test_a_name_from_outside_deletes_nothing(home: Home, drafts: FileDrafts, name: str) -> None:
+def test_a_name_from_outside_deletes_nothing(home: Home, drafts: FileDrafts) -> None:
     upload(drafts)
-    drafts.discard(name)
+    for name in ("", ".", "..", "../keys"):
+        drafts.discard(name)
     assert left(home) == 1
-    assert home.root.exists()

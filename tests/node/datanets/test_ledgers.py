@@ -36,17 +36,13 @@ def rewrite(home: Home, network: str) -> None:
 
 
 @pytest.mark.parametrize("spoil", [damage, rewrite])
-def test_a_ledger_that_is_not_in_use_stops_nothing(
+def test_a_ledger_that_can_not_be_read_is_an_error_if_it_is_in_use_and_else_stops_nothing(
     two: Home, spoil: Callable[[Home, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(two, UNUSED)
     assert list(read_ledgers(two, lambda network, _: network)) == [USED]
     assert withdrawn_here(two, [Digest("0x" + "1" * 64)]) == {}
     assert f"network {UNUSED}, which is not in use, is left out: " in caplog.text
-
-
-@pytest.mark.parametrize("spoil", [damage, rewrite])
-def test_a_ledger_in_use_that_can_not_be_read_is_an_error(two: Home, spoil: Callable[[Home, str], None]) -> None:
     spoil(two, USED)
     with pytest.raises(ConfigError, match="ledger"):
         list(read_ledgers(two, lambda network, _: network))

@@ -19,26 +19,13 @@ def read(name: str, content: str | bytes) -> tuple[FileReport, list[dict[str, st
     return read_file(io.BytesIO(body), ReadOptions(name=name), rows.append), rows
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        json.dumps(GOOD, indent=2),
-        json.dumps([GOOD]),
-        json.dumps(GOOD, indent=2).encode("utf-16"),
-    ],
-)
-def test_a_json_file_may_be_a_single_object(content: str | bytes) -> None:
-    report, rows = read("a.json", content)
-    assert (rows, report.num_flaws) == ([GOOD], 0)
-
-
-def test_objects_over_several_lines_follow_each_other() -> None:
-    _, rows = read("a.json", json.dumps(GOOD, indent=2) + "\n" + json.dumps(MORE, indent=2))
-    assert rows == [GOOD, MORE]
-
-
-def test_a_single_object_that_is_cut_off_is_reported() -> None:
-    report, rows = read("a.json", json.dumps(GOOD, indent=2)[:-3])
+def test_a_json_file_may_hold_objects_over_several_lines_and_one_that_is_cut_off_is_reported() -> None:
+    lines = json.dumps(GOOD, indent=2)
+    for content in (lines, json.dumps([GOOD]), lines.encode("utf-16")):
+        report, rows = read("a.json", content)
+        assert (rows, report.num_flaws) == ([GOOD], 0)
+    assert read("a.json", f"{lines}\n{json.dumps(MORE, indent=2)}")[1] == [GOOD, MORE]
+    report, rows = read("a.json", lines[:-3])
     assert (rows, report.num_flaws) == ([], 1)
     assert "the file ends here" in report.flaws[0]["reason"]
 

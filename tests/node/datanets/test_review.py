@@ -79,22 +79,14 @@ def test_an_upheld_appeal_makes_the_row_its_own_in_the_next_version(own: OwnData
     assert (kept.digest, kept.upheld, kept.reason) == (version.rows[place].digest, True, "she has the letter")
 
 
-def test_an_undecided_appeal_is_in_no_version_and_a_version_without_appeals_is_as_before(
+def test_a_published_version_has_no_undecided_appeal_and_is_never_changed_by_a_later_decision(
     own: OwnDatanets, home: Home
 ) -> None:
     batch = own.contribute("lake", COPIES, {}).digest
     own.approve("lake", batch, {})
     appeal(own, "lake", batch, 1, "it is mine")
-    name = publish(own)
-    assert read_version(home, "lake", name).appeals == ()
-    assert {"appeals", "offers"}.isdisjoint(json.loads(version_file(home, "lake", name).read_text()))
-
-
-def test_a_published_version_is_never_changed_by_a_later_decision(own: OwnDatanets, home: Home) -> None:
-    batch = own.contribute("lake", COPIES, {}).digest
-    own.approve("lake", batch, {})
     before = read_version(home, "lake", publish(own))
-    appeal(own, "lake", batch, 1, "it is mine")
+    assert {"appeals", "offers"}.isdisjoint(json.loads(version_file(home, "lake", before.version).read_text()))
     decide(own, "lake", batch, 1, upheld=True, reason="it is")
     assert read_version(home, "lake", publish(own)) == before
     own.approve("lake", own.contribute("lake", MORE, {}).digest, {})

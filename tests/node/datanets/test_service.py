@@ -42,13 +42,6 @@ def test_rows_stand_in_the_order_in_which_their_batches_were_approved(own: OwnDa
     assert own.rows(own.get("lake")) == SECOND + FIRST
 
 
-def test_a_version_says_who_is_paid_where(own: OwnDatanets) -> None:
-    take_in(own, FIRST, accounts={"bo": BO})
-    version, *_ = own.next_version("lake")
-    assert [each.account for each in version.rows] == [ADA, BO]
-    assert own.get("lake").versions == ()
-
-
 def test_versions_count_up_and_a_repeated_one_keeps_its_name(own: OwnDatanets) -> None:
     take_in(own, FIRST)
     assert [publish(own), publish(own)] == ["1", "1"]
@@ -59,18 +52,16 @@ def test_versions_count_up_and_a_repeated_one_keeps_its_name(own: OwnDatanets) -
     assert own.version_rows("lake")[1] == FIRST + SECOND
 
 
-def test_a_number_that_a_strangers_datanet_has_here_is_passed_over(own: OwnDatanets, home: Home) -> None:
+def test_a_strangers_number_is_passed_over_and_a_version_that_a_crash_left_unnoted_is_the_same_again(
+    own: OwnDatanets, home: Home
+) -> None:
     write_version(home, make_version("lake", "1", SECOND))
-    take_in(own, FIRST)
-    assert publish(own) == "2"
-
-
-def test_a_version_that_a_crash_left_unnoted_is_the_same_when_it_is_said_again(own: OwnDatanets, home: Home) -> None:
-    take_in(own, FIRST)
+    take_in(own, FIRST, accounts={"bo": BO})
     version, *_ = own.next_version("lake")
+    assert [each.account for each in version.rows] == [ADA, BO]
     write_version(home, version)
     assert own.get("lake").versions == ()
-    assert publish(own) == "1"
+    assert publish(own) == "2"
 
 
 @pytest.mark.parametrize(
@@ -96,10 +87,9 @@ def test_a_crash_changes_nothing_or_all(
     assert publish(own) == "1"
 
 
-def test_terms_can_be_said_again_and_not_changed(own: OwnDatanets) -> None:
+def other_terms(own: OwnDatanets) -> object:
     assert own.create(LAKE) == LAKE
-    with pytest.raises(NodeError, match="your Datanet lake has other terms: licence"):
-        own.create(replace(LAKE, owner_ppm=1))
+    return own.create(replace(LAKE, owner_ppm=1))
 
 
 def not_there(own: OwnDatanets) -> object:
@@ -151,6 +141,7 @@ def locked(own: OwnDatanets) -> object:
 @pytest.mark.parametrize(
     ("do", "error", "message"),
     [
+        (other_terms, NodeError, "your Datanet lake has other terms: licence"),
         (not_there, NodeError, "you have no Datanet 'pond'"),
         (offered_again, NodeError, "these rows are in lake already, as batch 0x"),
         (moved_account, NodeError, f"bo is paid at {BO} by a published version of lake"),
@@ -181,10 +172,12 @@ def test_a_torn_file_is_named(own: OwnDatanets, known: str, wrong: str) -> None:
         own.all()
 
 
-def test_a_withdrawn_row_is_in_no_later_version_and_in_no_training(own: OwnDatanets) -> None:
+def test_a_withdrawn_row_is_in_no_later_version_and_no_training_and_never_comes_back(own: OwnDatanets) -> None:
     take_in(own, FIRST, SECOND)
     publish(own)
-    own.withdraw("lake", [canonical_digest(FIRST[1])])
+    for _ in range(2):
+        own.withdraw("lake", [canonical_digest(FIRST[1])])
+    assert len(own.get("lake").withdrawn) == 1
     assert own.version_rows("lake", "1")[1] == FIRST + SECOND
     with pytest.raises(NodeError, match=r"1 row of version 1 of lake were withdrawn.*datanet publish lake"):
         own.training_rows("lake")
@@ -192,13 +185,6 @@ def test_a_withdrawn_row_is_in_no_later_version_and_in_no_training(own: OwnDatan
     assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (FIRST[0], *SECOND)
     with pytest.raises(NodeError, match="of version 1 of lake were withdrawn"):
         own.training_rows("lake", "1")
-
-
-def test_a_withdrawn_row_never_comes_back(own: OwnDatanets) -> None:
-    take_in(own, FIRST)
-    own.withdraw("lake", [canonical_digest(FIRST[1])])
-    own.withdraw("lake", [canonical_digest(FIRST[1])])
-    assert len(own.get("lake").withdrawn) == 1
     with pytest.raises(NodeError, match="1 row of this batch were withdrawn from lake"):
         own.contribute("lake", (*FIRST, *SECOND), {})
 

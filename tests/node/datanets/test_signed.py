@@ -119,17 +119,12 @@ def test_a_version_keeps_the_proof_that_its_rows_were_offered(own: OwnDatanets) 
     version, *_ = own.next_version("lake")
     assert version_from_json(json.loads(json.dumps(to_plain(version)))) == version
     assert [(offer.account, offer.rows) for offer in version.offers] == [(batch.offer.account, batch.offer.rows)]
-
-
-def test_a_batch_whose_rows_are_all_withdrawn_leaves_no_proof(own: OwnDatanets) -> None:
-    for batch in (signed(GIVEN[:1]), signed(GIVEN[1:], "ben")):
-        own.approve("lake", own.contribute("lake", batch.rows, {}, batch.offer).digest, {})
-    own.withdraw("lake", signed(GIVEN[:1]).offer.rows)
+    own.withdraw("lake", batch.offer.rows)
     version, *_ = own.next_version("lake")
-    assert [offer.account for offer in version.offers] == [BEN]
+    assert version.offers == ()
 
 
-def test_a_version_with_an_offer_that_nobody_signed_is_refused() -> None:
+def test_a_version_with_offers_that_nobody_signed_or_of_other_rows_or_too_many_is_refused() -> None:
     batch = signed()
     version = make_version("lake", "1", batch.rows, {}, [batch.offer])
     forged = replace(version, offers=(replace(batch.offer, datanet_id=DatanetId("0x" + "2" * 64)),))
@@ -140,11 +135,6 @@ def test_a_version_with_an_offer_that_nobody_signed_is_refused() -> None:
     stolen = replace(version, rows=rows, contributors_root=stolen.contributors_root)
     with pytest.raises(MalformedError, match=f"a row that {ADDRESS} has offered is of another account"):
         version_from_json(to_plain(stolen))
-
-
-def test_a_peer_cannot_let_us_check_any_number_of_offers() -> None:
-    batch = signed()
-    version = make_version("lake", "1", batch.rows, {}, [batch.offer])
     with pytest.raises(MalformedError, match="at most one for each row"):
         version_from_json(to_plain(replace(version, offers=(batch.offer,) * 3)))
     strange = signed((Row(prompt="Who else?", completion="Nobody at all.", contributor="x"),), "ben").offer

@@ -51,12 +51,9 @@ def test_a_copy_does_not_become_the_payee_by_a_withdrawal() -> None:
     assert [found.rows[place] for place in found.left_out] == [COPY]
 
 
-def test_a_copy_of_a_row_that_stays_is_paid_to_its_owner() -> None:
+def test_a_copy_is_paid_to_the_owner_of_a_row_that_stays_and_to_its_own_if_an_appeal_cleared_it() -> None:
     found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(OTHER)])
     assert (kept(found), found.clusters()) == ([SAID, COPY], (0, 0))
-
-
-def test_a_row_that_an_appeal_has_cleared_stays_and_is_its_own() -> None:
     found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(SAID)], cleared=[canonical_digest(COPY)])
     assert (kept(found), found.clusters()) == ([OTHER, COPY], (0, 1))
 
@@ -84,7 +81,9 @@ def test_an_appeal_keeps_a_row_that_is_no_copy_of_the_withdrawn_one(own: OwnData
     _, batch = approve(own, (SAID, OTHER), (COPY,))
     publish(own)
     own.withdraw("lake", [canonical_digest(SAID)])
-    assert own.rows(own.get("lake")) == (OTHER,)
+    assert publish(own) == "2"
+    assert own.version_rows("lake", "1")[1] == (SAID, OTHER, COPY), "a published version keeps its rows"
+    assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (OTHER,)
     appeal(own, "lake", batch, 1, "I live beside it")
     decide(own, "lake", batch, 1, upheld=True, reason="he does")
     version = read_version(home, "lake", publish(own))
@@ -92,15 +91,6 @@ def test_an_appeal_keeps_a_row_that_is_no_copy_of_the_withdrawn_one(own: OwnData
     assert [(row.cluster, each.upheld) for row, each in zip(version.rows[1:], version.appeals, strict=True)] == [
         (1, True)
     ]
-
-
-def test_a_published_version_keeps_its_rows_though_later_ones_leave_some_out(own: OwnDatanets) -> None:
-    approve(own, (SAID, OTHER), (COPY,))
-    publish(own)
-    own.withdraw("lake", [canonical_digest(SAID)])
-    publish(own)
-    assert own.version_rows("lake", "1")[1] == (SAID, OTHER, COPY)
-    assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (OTHER,)
 
 
 # ---- commitments
@@ -125,11 +115,8 @@ def test_a_batch_stands_where_its_proof_puts_it(committed: tuple[Committed | Non
 def test_a_committed_row_is_paid_for_a_copy_that_was_approved_before_it() -> None:
     found = judged((COPY, OTHER), (SAID,), committed=(None, Committed(at_s=5, after=0)))
     assert (kept(found), found.clusters()) == ([SAID, COPY, OTHER], (0, 0, 2))
-
-
-def test_what_was_published_before_a_commitment_is_older_all_the_same() -> None:
     found = judged((COPY, OTHER), (SAID,), committed=(None, Committed(at_s=5, after=1)))
-    assert (kept(found), found.clusters()) == ([COPY, OTHER, SAID], (0, 1, 0))
+    assert (kept(found), found.clusters()) == ([COPY, OTHER, SAID], (0, 1, 0)), "the copy was published before"
 
 
 def test_a_contribution_asks_no_other_quota_than_its_preview(own: OwnDatanets) -> None:
