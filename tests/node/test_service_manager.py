@@ -2,12 +2,15 @@
 
 import errno
 import os
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
-from node.notify_socket import open_notify_socket
 from trio.testing import MockClock
 
 from openledger_node.cli.node import note_step
@@ -15,6 +18,33 @@ from openledger_node.home import note_doing
 from openledger_node.service_manager import ServiceManager
 
 THIRTY_S_USEC = "30000000"
+
+
+@dataclass
+class NotifySocket:
+    """A datagram socket that collects what a service says."""
+
+    address: str  # as NOTIFY_SOCKET has it
+    receiver: socket.socket
+
+    def messages(self) -> list[str]:
+        """The datagrams that have arrived since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self.receiver.recv(4096).decode())
+            except BlockingIOError:
+                return found
+
+
+@contextmanager
+def open_notify_socket(address: str | Path) -> Iterator[NotifySocket]:
+    """Listen at a path, or at an abstract address that begins with `@`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.setblocking(False)
+        text = str(address)
+        receiver.bind("\0" + text[1:] if text.startswith("@") else text)
+        yield NotifySocket(address=text, receiver=receiver)
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])

@@ -1,5 +1,6 @@
 """The outbox over a chain that drops, doubles, refuses, reorganises and falls silent."""
 
+import logging
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
 from openledger_node.chain.delivery import FAIL_POINTS
-from openledger_node.chain.outbox import Outbox
+from openledger_node.chain.outbox import Outbox, note_final, note_mined
 from openledger_node.chain.watcher import Seen
 from openledger_node.errors import ChainError, KeyFileError
 from openledger_node.ledger.ledger import Ledger
@@ -625,3 +626,38 @@ def test_each_way_out_passes_fail_points_on_both_its_sides(desk: Desk) -> None:
     desk.settle(blocks=80)
     assert set(passed) == set(FAIL_POINTS)
     assert desk.chain.mined_calls() == [b"", b"a", b"", b"b"]
+
+
+# ---- transactions that an operator waits for are events; the others are plain lines of the log
+
+
+ACCOUNT = Address("0x" + "c" * 40)
+
+
+def done(kind: str) -> Intent:
+    call = ContractCall(to=ACCOUNT, data=b"")
+    return Intent(key="1", kind=kind, summary=f"{kind} of a test", sender=ACCOUNT, call=call, deadline_s=None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mined", "final"),
+    [
+        ("claim", "claim_made: claim of a test, in block 7", "final: claim of a test"),
+        ("finalize late", "mined in block 7: finalize late of a test", "claim_final: finalize late of a test"),
+        ("stake", "mined in block 7: stake of a test", "final: stake of a test"),
+    ],
+)
+def test_what_an_operator_waits_for_is_an_event(
+    caplog: pytest.LogCaptureFixture, kind: str, mined: str, final: str
+) -> None:
+    caplog.set_level(logging.INFO, logger="openledger_node")
+    note_mined(done(kind), 7, None)
+    note_final(done(kind), None)
+    assert caplog.messages == [mined, final]
+
+
+def test_a_transaction_that_the_contract_refused_is_no_event(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="openledger_node")
+    note_mined(done("claim"), 7, "NotDue()")
+    note_final(done("claim"), "NotDue()")
+    assert caplog.messages == ["refused (NotDue()) in block 7: claim of a test", "final: claim of a test"]

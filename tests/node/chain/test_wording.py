@@ -6,11 +6,18 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
+from support.signed import account
 
+from openledger_node.chain.call_words import WORDS as CALL_WORDS
+from openledger_node.chain.call_words import describe_call
+from openledger_node.chain.client import Refusal
 from openledger_node.chain.contracts import explain_revert, load_contract
 from openledger_node.chain.refusals import WORDS, refusal_text
-from openledger_node.network_file import CONTRACTS
+from openledger_node.chain.rpc_client import refusal_of
+from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.errors import RevertedError
+from openledger_protocol.primitives import Wei
 
 OPEN = 10**18
 ERRORS = [error for contract in CONTRACTS for error in load_contract(contract).errors]
@@ -45,3 +52,110 @@ def test_words_come_out_of_what_a_chain_says() -> None:
     explained = explain_revert(error)
     assert explained.message == "the contract refuses: the stake is 1 OPEN, less than 2 OPEN; use a smaller amount"
     assert (explained.name, explained.arguments) == ("InsufficientBond", (OPEN, 2 * OPEN))
+
+
+# ---- what endpoints mean by the words with which they do not take a transaction
+
+
+@pytest.mark.parametrize(
+    ("message", "refusal"),
+    [
+        ("already known", "known"),
+        ("transaction already imported", "known"),
+        ("AlreadyKnown", "known"),
+        ("nonce too low: next nonce 5, tx nonce 3", "nonce_too_low"),
+        ("OldNonce, Current nonce: 5, nonce of rejected tx: 3", "nonce_too_low"),
+        ("replacement transaction underpriced", "underpriced"),
+        ("max fee per gas less than block base fee: maxFeePerGas: 1, baseFee: 7", "underpriced"),
+        ("FeeTooLow, MaxFeePerGas too low", "underpriced"),
+        ("insufficient funds for gas * price + value: balance 0, tx cost 1", "no_funds"),
+        ("Upfront cost exceeds account balance", "no_funds"),
+        ("unknown transaction type 127", "other"),
+    ],
+)
+def test_each_endpoints_words_mean_one_of_ours(message: str, refusal: Refusal) -> None:
+    assert refusal_of(message) == refusal
+
+
+# ---- calls in words: each function that has words is there, and only calls that the words fully say are known
+
+
+ADDRESSES = {name: account(number) for number, name in enumerate((*CONTRACTS, WRAPPED_VOTES), start=1)}
+STRANGER = account(0x99)
+
+
+def sample(parameter: dict[str, Any]) -> object:
+    """A value of a parameter's type; an amount is one OPEN."""
+    kind: str = parameter["type"]
+    if kind.endswith("[]"):
+        return []
+    if kind == "tuple":
+        return {each["name"]: sample(each) for each in parameter["components"]}
+    if kind == "bool":
+        return True
+    if kind == "address":
+        return ADDRESSES["NodeStaking"]
+    if kind.startswith("bytes"):
+        return "0x" + "11" * int(kind.removeprefix("bytes") or 1)
+    return "lake" if kind == "string" else 1 if kind == "uint8" else OPEN if kind in ("uint128", "uint256") else 1
+
+
+def is_amount(parameter: dict[str, Any]) -> bool:
+    """True for an amount, and for the values of Params, some of which are amounts."""
+    is_values = parameter["name"] == "values" and parameter["type"] == "tuple"
+    return is_values or parameter["name"] in ("amount", "amountMax", "value")
+
+
+def call_of(contract: str, function: str, *arguments: object, **fields: Any) -> ContractCall:
+    return ContractCall(to=ADDRESSES[contract], data=load_contract(contract).encode(function, *arguments), **fields)
+
+
+def test_each_function_with_words_is_one_of_its_contract_and_its_words_tell_its_amounts() -> None:
+    for contract, function in ((name, each) for name, words in CALL_WORDS.items() for each in words):
+        inputs = load_contract(contract)._function(function)["inputs"]
+        found = describe_call(call_of(contract, function, *map(sample, inputs)), ADDRESSES)
+        assert (found.contract, found.is_known) == (contract, True), function
+        assert ("1 OPEN" in found.text) == any(map(is_amount, inputs)), function
+
+
+def test_a_function_without_words_is_named_with_its_arguments() -> None:
+    found = describe_call(call_of("OpenToken", "transferFrom", STRANGER, STRANGER, 5), ADDRESSES)
+    said = f"call OpenToken.transferFrom(from {STRANGER}, to {STRANGER}, value 5)"
+    assert (found.text, found.is_known) == (said, False)
+
+
+def proposal_of(*calls: ContractCall) -> ContractCall:
+    parts = [call.to for call in calls], [call.value_wei for call in calls], [call.data for call in calls]
+    return call_of("OpenGovernor", "propose", *parts, "trust me")
+
+
+def test_a_proposal_is_told_by_its_calls_and_not_by_its_text() -> None:
+    judge = call_of("Disputes", "judge", "0x" + "1" * 64, True)
+    found = describe_call(proposal_of(judge, call_of("OpenToken", "transfer", STRANGER, OPEN)), ADDRESSES)
+    said = f"propose: judge case 0x{'1' * 64}: guilty; send 1 OPEN to {STRANGER}"
+    assert (found.text, found.is_known) == (said, True)
+
+
+def test_a_proposal_with_a_call_that_nobody_knows_is_not_known() -> None:
+    found = describe_call(proposal_of(ContractCall(to=STRANGER, data=b"\1\2\3\4")), ADDRESSES)
+    assert (found.text, found.is_known) == (f"propose: send a call of 0x01020304… with 4 bytes to {STRANGER}", False)
+
+
+def test_a_proposal_in_a_proposal_and_a_thousand_calls_are_bounded() -> None:
+    vote = call_of("OpenGovernor", "castVote", 7, 1)
+    inner = proposal_of(vote)
+    for _ in range(40):
+        inner = proposal_of(inner)
+    found = describe_call(proposal_of(inner), ADDRESSES)
+    assert (found.text, found.is_known) == ("propose: a call of the governor", False)
+    found = describe_call(proposal_of(*[call_of("NodeStaking", "withdraw")] * 1_000), ADDRESSES)
+    assert found.text.endswith("; and 992 more calls")
+    assert not found.is_known
+
+
+def test_coins_with_a_call_are_not_hidden_by_its_words() -> None:
+    found = describe_call(call_of("NodeStaking", "withdraw", value_wei=Wei(OPEN)), ADDRESSES)
+    assert (found.text, found.is_known) == (
+        "send 1 coins and a call of 0x3ccfd60b… with 4 bytes to NodeStaking",
+        False,
+    )

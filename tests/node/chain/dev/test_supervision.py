@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import trio
 
 from openledger_node.chain.clients.evm import open_client
-from openledger_node.chain.dev.launch import Devnet
+from openledger_node.chain.dev import launch as engines
+from openledger_node.chain.dev.anvil import start_anvil
+from openledger_node.chain.dev.launch import CHAIN_FILES, Devnet, Engine, engine_of, find_anvil
 from openledger_node.chain.dev.supervision import LASTING_S, RESTART_PAUSES_S, keep_running
 from openledger_node.child_process import BegunProcess
 from openledger_node.errors import ChainError
@@ -119,3 +122,56 @@ async def test_a_node_that_stops_leaves_no_chain_that_was_being_started_again() 
     with pytest.raises(ChainError, match="is not started again"):
         chain.restart()
     assert len(begun) == 1
+
+
+# ---- which engine runs a development chain: the one that began it, and without npm's anvil still one
+
+
+@pytest.fixture
+def no_anvil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without npm: no checkout with packages, nothing on the path."""
+    monkeypatch.setattr(engines, "CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+
+def begin_chain(folder: Path, engine: Engine) -> None:
+    (folder / CHAIN_FILES[engine]).write_text("{}")
+
+
+@pytest.mark.usefixtures("no_anvil")
+def test_without_anvil_a_chain_runs_on_the_embedded_engine(tmp_path: Path) -> None:
+    assert find_anvil() is None
+    assert engine_of(tmp_path, "auto") == "embedded"
+
+
+@pytest.mark.usefixtures("no_anvil")
+def test_without_anvil_a_chain_that_it_began_waits_for_it(tmp_path: Path) -> None:
+    begin_chain(tmp_path, "anvil")
+    assert engine_of(tmp_path, "auto") == "anvil"
+    with pytest.raises(
+        ChainError, match=r"anvil created the chain in .* but is not installed: .* or use another folder"
+    ):
+        start_anvil(tmp_path, 0, 1.0)
+
+
+def test_anvil_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "CHECKOUT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = tmp_path / "anvil"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    assert find_anvil() == program
+
+
+@pytest.mark.parametrize("engine", CHAIN_FILES)
+def test_a_chain_stays_with_the_engine_that_began_it(tmp_path: Path, engine: Engine) -> None:
+    begin_chain(tmp_path, engine)
+    assert engine_of(tmp_path, "auto") == engine_of(tmp_path, engine) == engine
+    (other,) = set(CHAIN_FILES) - {engine}
+    with pytest.raises(ChainError, match=f"{engine} created the chain in .*: use that engine, or another folder"):
+        engine_of(tmp_path, other)
+
+
+def test_an_engine_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ChainError, match="there is no engine 'ganache': use auto, embedded or anvil"):
+        engine_of(tmp_path, "ganache")

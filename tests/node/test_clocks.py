@@ -5,7 +5,9 @@ import time
 import pytest
 import trio
 import trio.lowlevel
+from trio.testing import MockClock
 
+from openledger_node.beats import sleep_to_beat
 from openledger_node.node_clock import BootClock, ClockReading, clock_events, seconds_since_boot
 from openledger_node.node_events import EventKind
 
@@ -66,3 +68,27 @@ def test_a_deadline_that_passed_in_a_sleep_is_due_at_once(monkeypatch: pytest.Mo
         assert scope.cancelled_caught
 
     trio.run(renew_a_lease_in_an_hour, clock=BootClock())
+
+
+# ---- loops of one period wake together
+
+
+async def test_loops_that_begin_at_different_times_wake_together(autojump_clock: MockClock) -> None:
+    woken_s: list[float] = []
+
+    async def look_twice(begin_s: float) -> None:
+        await trio.sleep(begin_s)
+        for _ in range(2):
+            await sleep_to_beat(2.0)
+            woken_s.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for begin_s in (0.25, 1.0, 1.75):
+            nursery.start_soon(look_twice, begin_s)
+    assert woken_s == pytest.approx([2.0, 2.0, 2.0, 4.0, 4.0, 4.0])
+
+
+async def test_a_loop_on_a_beat_sleeps_to_the_next_one(autojump_clock: MockClock) -> None:
+    await trio.sleep_until(4.0)
+    await sleep_to_beat(2.0)
+    assert trio.current_time() == pytest.approx(6.0)

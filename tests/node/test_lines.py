@@ -2,7 +2,11 @@
 
 import logging
 
+import pytest
+
 from openledger_node.line_limit import ALIKE_MAX, ALIKE_WITHIN_S, PLACES_MAX, LineLimit
+from openledger_node.node_events import WARNINGS, EventKind, note_event
+from openledger_node.text import counted, duration_text
 
 
 def record(text: str) -> logging.LogRecord:
@@ -55,3 +59,49 @@ def test_the_limit_of_lines_takes_bounded_memory() -> None:
         assert limit.filter(line)
         assert line.getMessage() == "100 % is refused"
     assert len(limit._alike) <= PLACES_MAX
+
+
+# ---- events of a node: one line of the log each
+
+
+@pytest.fixture(autouse=True)
+def as_the_daemon_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="openledger_node")
+
+
+def test_an_event_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    note_event(EventKind.CLAIM_MADE, "claim 3 of\n4 receipts")
+    note_event(EventKind.CLAIM_FINAL, "claim 3")
+    assert [record.getMessage() for record in caplog.records] == [
+        "claim_made: claim 3 of 4 receipts",
+        "claim_final: claim 3",
+    ]
+
+
+def test_only_troubles_reach_the_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    for kind in EventKind:
+        note_event(kind, "it happened")
+        assert (caplog.records[-1].levelno >= logging.WARNING) == (kind in WARNINGS)
+
+
+# ---- a number with its noun, and a length of time
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 shares"), (1, "1 share"), (1234, "1,234 shares")])
+def test_one_of_something_has_no_s(number: int, said: str) -> None:
+    assert counted(number, "share") == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (59, "59 s"),
+        (3_600, "1 h"),
+        (259_200, "3 d"),
+        (93_784, "1 d 2 h 3 min 4 s"),
+        (86_460, "1 d 1 min"),
+    ],
+)
+def test_a_length_of_time_is_exact(seconds: int, said: str) -> None:
+    assert duration_text(seconds) == said
