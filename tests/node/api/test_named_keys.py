@@ -134,13 +134,11 @@ def test_each_listener_takes_its_own_keys_and_names_alone(shared: Shared) -> Non
     assert httpx.get(f"{shared.public}/v1/models", headers=rebound).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["null", f"{ORIGIN}.evil", "http://chat.example.org", ""])
-def test_page_of_another_origin_is_refused(shared: Shared, origin: str) -> None:
-    headers = {"Origin": origin}
-    for method in ("GET", "OPTIONS"):
-        answer = httpx.request(method, f"{shared.public}/v1/models", headers=headers)
-        assert answer.status_code == 403
-        assert "access-control-allow-origin" not in answer.headers
+def test_page_of_another_origin_is_refused(shared: Shared) -> None:
+    for origin in ("null", f"{ORIGIN}.evil", "http://chat.example.org", ""):
+        for method in ("GET", "OPTIONS"):
+            answer = httpx.request(method, f"{shared.public}/v1/models", headers={"Origin": origin})
+            assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (403, False), origin
 
 
 def test_listed_origin_may_ask_and_reads_refusals_too(shared: Shared) -> None:

@@ -3,12 +3,11 @@
 import json
 import stat
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from node.cli.verbs import Run
+from node.cli.web_server import Handler, served
 
 from openledger_node.home import Home
 from openledger_node.operator.alerts.journal import open_journal
@@ -16,52 +15,34 @@ from openledger_node.operator.alerts.service import new_alert
 from openledger_node.upkeep_tables import ALERT_EVENTS
 
 
-class Inbox(BaseHTTPRequestHandler):
+class Inbox(Handler):
     """A receiver on loopback; /refuse refuses, and /elsewhere redirects to a place that takes everything."""
 
     got: list[tuple[str, dict[str, str], bytes]]
 
     def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        self.got.append(
-            (self.path, {name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length))
-        )
-        self.send_response({"/refuse": 403, "/elsewhere": 307}.get(self.path, 200))
-        if self.path == "/elsewhere":
-            self.send_header("Location", "/taken")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
+        self.got.append((self.path, {name.lower(): value for name, value in self.headers.items()}, self.body()))
+        self.answer(status={"/refuse": 403, "/elsewhere": 307}.get(self.path, 200), Location="/taken")
 
 
 @pytest.fixture
-def inbox() -> Iterator[HTTPServer]:
+def inbox() -> Iterator[str]:
+    """The URL of a receiver."""
     Inbox.got = []
-    with HTTPServer(("127.0.0.1", 0), Inbox) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def url(server: HTTPServer, path: str) -> str:
-    return f"http://127.0.0.1:{server.server_port}{path}"
+    with served(Inbox) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_without_a_receiver_show_says_how_to_set_one_and_a_test_fails(run: Run) -> None:
     ran = run("alerts", "show")
-    assert (ran.status, ran.stdout) == (0, "")
-    assert "config set alerts.ntfy_url" in ran.stderr
+    assert (ran.status, ran.stdout, "config set alerts.ntfy_url" in ran.stderr) == (0, "", True)
     ran = run("alerts", "test")
-    assert ran.status == 3
-    assert "no receiver is set" in ran.stderr
+    assert (ran.status, "no receiver is set" in ran.stderr) == (3, True)
 
 
-def test_a_test_reaches_both_receivers_over_the_network(run: Run, inbox: HTTPServer) -> None:
-    run("config", "set", "alerts.webhook_url", url(inbox, "/hook"))
-    run("config", "set", "alerts.ntfy_url", url(inbox, "/topic"))
+def test_a_test_reaches_both_receivers_over_the_network(run: Run, inbox: str) -> None:
+    run("config", "set", "alerts.webhook_url", f"{inbox}/hook")
+    run("config", "set", "alerts.ntfy_url", f"{inbox}/topic")
     ran = run("alerts", "test", "--json")
     assert ran.status == 0
     assert [(each["name"], each["error"]) for each in ran.json["receivers"]] == [("webhook", None), ("ntfy", None)]
@@ -73,9 +54,9 @@ def test_a_test_reaches_both_receivers_over_the_network(run: Run, inbox: HTTPSer
     assert topic_body == b"This is a test. Alerts of this node reach you here."
 
 
-def test_a_test_that_fails_says_why_and_follows_no_redirect(run: Run, inbox: HTTPServer) -> None:
+def test_a_test_that_fails_says_why_and_follows_no_redirect(run: Run, inbox: str) -> None:
     for path, words in (("/refuse", "status 403"), ("/elsewhere", "redirects")):
-        run("config", "set", "alerts.webhook_url", url(inbox, path))
+        run("config", "set", "alerts.webhook_url", f"{inbox}{path}")
         ran = run("alerts", "test")
         assert (ran.status, words in ran.stdout) == (6, True)
         assert path not in ran.stdout + ran.stderr, "the URL is a secret"

@@ -11,7 +11,6 @@ from support.signal_trainee import make_trainee, shelve
 from openledger_node.cli import attribution, cases
 from openledger_node.cli.cases import _lines
 from openledger_node.datanets.rows import write_rows
-from openledger_node.errors import InputError, NodeError
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 
@@ -63,48 +62,37 @@ def test_a_case_that_has_ended_has_no_deadlines() -> None:
     assert _lines(CASE, 1_060)["judgement"] == "over"
 
 
-@pytest.mark.parametrize(
-    ("flags", "why"),
-    [
-        ({"receipt": None, "html": Path("a.html")}, "--html needs a RECEIPT"),
-        ({"receipt": None, "follow": True}, "--follow needs a RECEIPT"),
-        ({"receipt": "0x25", "follow": True, "html": Path("a.html")}, "give one of them"),
-    ],
-)
-def test_flags_that_do_not_fit_are_refused_before_the_node_is_asked(flags: dict[str, Any], why: str) -> None:
-    with pytest.raises(InputError, match=why):
-        attribution.show(**{"follow": False, "html": None, "limit": 20, "as_json": False, **flags})
+def test_flags_that_do_not_fit_are_refused_before_the_node_is_asked(run: Run) -> None:
+    for words, why in (
+        (("--html", "a.html"), "--html needs a RECEIPT"),
+        (("--follow",), "--follow needs a RECEIPT"),
+        (("0x25", "--follow", "--html", "a.html"), "give one of them"),
+    ):
+        ran = run("attribution", "show", *words)
+        assert (ran.status, why in ran.stderr) == (2, True), why
 
 
-def test_an_answer_is_written_once_and_over_no_other_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_answer_is_written_once_whole_and_over_no_other_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     money = FixedMoney({"digest": "0x253914e480", "html": "<!doctype html>é"})
     monkeypatch.setattr(attribution, "open_money", lambda: money)
     file = tmp_path / "answer.html"
-    show = {"receipt": "0x25", "follow": False, "limit": 20, "as_json": True}
-    attribution.show(html=file, **show)  # type: ignore[arg-type]
+    assert run("attribution", "show", "0x25", "--html", str(file), "--json").json["size_bytes"] == 17
     assert money.asked == [("answer_page", {"receipt": "0x25"})]
     assert file.read_text(encoding="utf-8") == "<!doctype html>é"
-    assert '"size_bytes": 17' in capsys.readouterr().out
     file.write_text("mine")
-    with pytest.raises(NodeError, match=r"answer\.html: File exists\. Choose another name"):
-        attribution.show(html=file, **show)  # type: ignore[arg-type]
-    with pytest.raises(NodeError, match="No such file or directory"):
-        attribution.show(html=tmp_path / "no" / "answer.html", **show)  # type: ignore[arg-type]
-    assert file.read_text() == "mine"
+    taken = run("attribution", "show", "0x25", "--html", str(file))
+    assert (taken.status, "File exists. Choose another name" in " ".join(taken.stderr.split())) == (1, True)
+    assert (run("attribution", "show", "0x25", "--html", "/nowhere/a.html").status, file.read_text()) == (1, "mine")
 
-
-def test_an_answer_whose_writing_is_interrupted_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        attribution._write_new(tmp_path / "answer.html", "text")
-    assert list(tmp_path.iterdir()) == []
+        attribution._write_new(tmp_path / "other.html", "text")
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["answer.html"]
 
 
 @pytest.fixture

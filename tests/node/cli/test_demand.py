@@ -8,32 +8,12 @@ from openledger_node.cli import demand as command
 from openledger_node.errors import NetworkError
 from openledger_node.home import Home
 
-MISSED = {
-    "model": "lake@1a2b3c4d",
-    "adapter_id": "0x" + "1a" * 32,
-    "cause": "lacking",
-    "is_proven": True,
-    "calls": 12,
-    "callers": 3,
-    "since": "2026-01-31T10:00:00Z",
-    "last": "2026-01-31T12:00:00Z",
-    "tokens_in": 3_000,
-    "tokens_out": 512,
-    "wins": "this adapter on the disk",
-    "cli": "openledger-node adapters pull lake@1a2b3c4d",
-}
-STANDING = {
-    "model": "fake",
-    "rank": 2,
-    "tied": 1,
-    "offers": 3,
-    "answers": 4,
-    "buyers": 2,
-    "proven_buyers": 1,
-    "proven_after": 3,
-    "answers_left": 0,
-    "newcomer_call_one_in": 20,
-}
+MISSED = {"model": "lake@1a2b3c4d", "adapter_id": "0x" + "1a" * 32, "cause": "lacking", "is_proven": True}
+MISSED |= {"calls": 12, "callers": 3, "since": "2026-01-31T10:00:00Z", "last": "2026-01-31T12:00:00Z"}
+MISSED |= {"tokens_in": 3_000, "tokens_out": 512, "wins": "this adapter on the disk"}
+MISSED |= {"cli": "openledger-node adapters pull lake@1a2b3c4d"}
+STANDING = {"model": "fake", "rank": 2, "tied": 1, "offers": 3, "answers": 4, "buyers": 2, "proven_buyers": 1}
+STANDING |= {"proven_after": 3, "answers_left": 0, "newcomer_call_one_in": 20}
 FOUND = {
     "adapters": [],
     "wanted": [{"model": "poet", "requests": 2, "by_hour": []}],

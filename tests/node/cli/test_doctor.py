@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from node.cli.verbs import Ran, Run
+from node.cli.web_server import Handler, served
 from support.reaches import REACHES
 from support.rows import network_named
 
@@ -60,39 +60,15 @@ def listener() -> Iterator[int]:
 def endpoint(answers: dict[str, Any]) -> Iterator[str]:
     """A JSON-RPC endpoint that gives the same answer to a method each time."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Endpoint(Handler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = json.loads(self.body())
             calls = asked if isinstance(asked, list) else [asked]
             said = [{"jsonrpc": "2.0", "id": call["id"], "result": answers.get(call["method"])} for call in calls]
-            content = json.dumps(said if isinstance(asked, list) else said[0]).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(json.dumps(said if isinstance(asked, list) else said[0]).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def write_base(folder: Path) -> None:
-    """A base as far as a doctor looks: nothing of it is loaded."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").write_bytes(bytes(range(256)) * 8_000)
-    tokenizer = {"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": []}
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    describe_folder(folder)
+    with served(Endpoint) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_another_chain_is_told_from_the_networks(run: Run, home: Home) -> None:
@@ -140,18 +116,18 @@ def test_a_full_disk_or_an_owners_cap_on_it_is_found(run: Run, home: Home, monke
 
 
 def test_weights_that_have_changed_are_found(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = home.models / "mine"
-    write_base(folder)
+    weights = home.models / "mine" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.with_name("config.json").write_text('{"model_type": "llama"}')
+    weights.write_bytes(b"weights")
+    tokenizer = {"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": []}
+    weights.with_name("tokenizer.json").write_text(json.dumps(tokenizer))
+    describe_folder(weights.parent)
     monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "mine")
-    _, checks = examined(run, "--only", "model")
-    assert checks["digest"]["is_ok"]
-    (weights,) = folder.glob("*.safetensors")
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    assert examined(run, "--only", "model")[1]["digest"]["is_ok"]
+    weights.write_bytes(b"Weights")
     ran, checks = examined(run, "--only", "model")
-    assert ran.status == PROBLEMS
-    assert "openledger-node models pull mine" in checks["digest"]["fix"]
+    assert (ran.status, "openledger-node models pull mine" in checks["digest"]["fix"]) == (PROBLEMS, True)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +136,8 @@ def test_weights_that_have_changed_are_found(run: Run, home: Home, monkeypatch: 
         (lambda home: home.config_file.write_text("[market]\nprice_inn_wei = 1\n"), "settings", "did you mean"),
         (lambda home: (home.keys.mkdir(mode=0o755), home.keys.chmod(0o755)), "private", "chmod -R go="),
         (lambda home: (load_api_key(home), api_key_file(home).chmod(0o644)), "api key", "chmod 600"),
-        (lambda home: spoil_ledger(home), "ledger", "is damaged"),
-        (lambda home: spoil_adapter(home), "adapters", "bad@12345678"),
+        (lambda home: write(home.ledger(LOCAL_NETWORK), b"no database" * 100), "ledger", "is damaged"),
+        (lambda home: write(home.adapters / "bad@12345678" / MANIFEST_FILE, b"{"), "adapters", "bad@12345678"),
         (lambda home: home.config_file.write_text('[inference]\nbase = "mine"\n'), "base", "models pull mine`"),
     ],
     ids=["unknown key", "open keys", "open api key", "ledger", "adapter", "base"],
@@ -177,16 +153,9 @@ def test_what_is_wrong_with_the_home_is_found(
     assert run("adapters", "list", "--json").status in (0, 3), "one bad folder breaks no other command"
 
 
-def spoil_ledger(home: Home) -> None:
-    file = home.ledger(LOCAL_NETWORK)
+def write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True)
-    file.write_bytes(b"no database" * 100)
-
-
-def spoil_adapter(home: Home) -> None:
-    folder = home.adapters / "bad@12345678"
-    folder.mkdir(parents=True)
-    (folder / MANIFEST_FILE).write_text("{")
+    file.write_bytes(content)
 
 
 def test_a_sound_home_has_no_problem(run: Run, home: Home) -> None:

@@ -14,38 +14,21 @@ NOW_S = 1_700_000_000
 
 
 def proposal(**changes: Any) -> dict[str, Any]:
-    return {
-        "number": 7,
-        "id": "0x" + "7" * 64,
-        "state": "active",
-        "is_open": True,
-        "title": "draws: 4 → 5",
-        "proposer": ADA,
-        "actions": [
-            {"text": "set values", "is_known": True, "target": BEN, "data": "0x00", "changes": ["draws: 4 → 5"]}
-        ],
-        "num_calls": 1,
-        "is_understood": True,
+    action = {"text": "set values", "is_known": True, "target": BEN, "data": "0x00", "changes": ["draws: 4 → 5"]}
+    voter = {"voter": BEN, "support": "for", "weight_wei": str(3 * OPEN), "reason": "yes"}
+    named = {"number": 7, "id": "0x" + "7" * 64, "state": "active", "is_open": True, "proposer": ADA}
+    calls = {"title": "draws: 4 → 5", "actions": [action], "num_calls": 1, "is_understood": True}
+    times = {
         "proposed_at_s": NOW_S - 10,
         "votes_from_s": NOW_S - 5,
         "votes_until_s": NOW_S + 25,
         "is_extended": False,
-        "execute_from_s": None,
-        "executed_in": None,
-        "for_wei": str(3 * OPEN),
-        "against_wei": str(OPEN),
-        "abstain_wei": "0",
-        "quorum_wei": str(4 * OPEN),
-        "is_carried": False,
-        "own": {"account": ADA, "weight_wei": str(OPEN), "support": None},
-        "next": "gov vote 7 for",
-        "description": "it is enough",
-        "is_description_cut": False,
-        "num_voters": 2,
-        "voters": [{"voter": BEN, "support": "for", "weight_wei": str(3 * OPEN), "reason": "yes"}],
-        "chain_time_s": NOW_S,
-        **changes,
     }
+    ending = {"execute_from_s": None, "executed_in": None, "is_carried": False, "next": "gov vote 7 for"}
+    votes = {"for_wei": str(3 * OPEN), "against_wei": str(OPEN), "abstain_wei": "0", "quorum_wei": str(4 * OPEN)}
+    own = {"own": {"account": ADA, "weight_wei": str(OPEN), "support": None}, "num_voters": 2, "voters": [voter]}
+    text = {"description": "it is enough", "is_description_cut": False, "chain_time_s": NOW_S}
+    return {**named, **calls, **times, **ending, **votes, **own, **text, **changes}
 
 
 def test_a_proposal_shows_its_calls_votes_quorum_times_and_the_next_command(

@@ -5,13 +5,9 @@ import io
 import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
-from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from node.cli.web_server import Handler, served
 
 from openledger_node.cli import network_source
 from openledger_node.cli.network_source import FETCH_TIMEOUT_S, REDIRECTS_MAX, download, read_source
@@ -30,41 +27,20 @@ CONTENT = b'{"schema": "not read before its hash is compared"}'
 HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Quiet(BaseHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def served(handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """The port of a web site that a thread serves."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        if context:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """A web site: /network.json, /endless, /gone, and /hop/N that redirects N times."""
 
-    class Handler(Quiet):
+    class Site(Handler):
         def do_GET(self) -> None:
             word, _, number = self.path.strip("/").partition("/")
             if word == "hop":
-                self.send_response(302)
-                self.send_header("Location", f"/hop/{int(number) - 1}" if int(number) > 1 else "/network.json")
-                self.end_headers()
-                return
-            self.send_response(404 if word == "gone" else 200)
-            self.end_headers()
-            self.wfile.write(b" " * 200_000 if word == "endless" else CONTENT)
+                target = f"/hop/{int(number) - 1}" if int(number) > 1 else "/network.json"
+                self.answer(status=302, Location=target)
+            else:
+                self.answer(b" " * 200_000 if word == "endless" else CONTENT, status=404 if word == "gone" else 200)
 
-    with served(Handler) as port:
+    with served(Site) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -72,18 +48,16 @@ def site() -> Iterator[str]:
 def tls_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a web site with a certificate for proven.example; it answers with the host that was asked for."""
 
-    class Handler(Quiet):
+    class Echo(Handler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(self.headers["Host"].encode())
+            self.answer(self.headers["Host"].encode())
 
     file = tmp_path / "site.pem"
     file.write_bytes(certificate("proven.example"))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
-    with served(Handler, context) as port:
+    with served(Echo, context) as port:
         yield port
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node.cli.verbs import Run, type_on_terminal
@@ -170,10 +171,10 @@ def test_an_adapter_is_added_listed_and_inspected(
 def test_an_adapter_that_there_is_not_or_can_not_be_added_is_refused_and_its_name_does_nothing(
     run: Run,
     tmp_path: Path,
-    make_adapter_folder: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
+    make_adapter_folder: Any,
+    monkeypatch: Any,
     base: str,
-    words: tuple[str, str],
+    words: Any,
     status: int,
     says: str,
 ) -> None:
