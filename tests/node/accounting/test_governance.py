@@ -8,15 +8,21 @@ import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import open_session, open_world
-from support.signed import account
+from support.signed import PAYER_KEY, SIGNER_KEY, WORK, account, plain_receipt
 
 from openledger_node.accounting.governing import GovernanceQueries
+from openledger_node.accounting.votes_waiting import VotesWaiting
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING
 from openledger_node.chain.governance import Governance
 from openledger_node.errors import NodeError
-from openledger_node.settlement.vote_actions import DelegateVotes
+from openledger_node.settlement.vote_actions import CastVote, DelegateVotes
+from openledger_protocol.eip712 import hex_digest, keccak_digest
 from openledger_protocol.epoch import epoch_at
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.governance import Support
+from openledger_protocol.payments import receipt_digest
+from openledger_protocol.primitives import Digest
+from openledger_protocol.signatures import sign_digest
 
 
 def value(voters: Voters, key: str) -> dict[str, Any]:
@@ -297,3 +303,109 @@ def test_bytes_that_are_not_text_stop_no_node_and_no_proposal(voters: Voters) ->
     voters.do("gov execute", proposal="1")
     assert voters.show()["state"] == "executed"
     assert world.node.state.health == "ok"
+
+
+# ---- votes that wait for the operator
+
+
+def delegate_to_itself(voters: Voters) -> None:
+    node = voters.world.node
+    voters.world.act(DelegateVotes(to=node.accounts.wallet))
+    voters.world.settle()
+    voters.world.settle()
+
+
+def test_a_proposal_waits_while_the_wallet_can_vote_on_it(voters: Voters) -> None:
+    world, waiting = voters.world, VotesWaiting(voters.world.node)
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    world.settle()
+    assert waiting.count() == 0, "the wallet holds OPEN, and delegated it to nobody"
+    delegate_to_itself(voters)
+    voters.do("gov propose", values={"draws": "6"}, is_anyway=True)
+    voters.do("gov cancel", proposal="2")
+    voters.do("gov propose", values={"draws": "7"}, is_anyway=True)
+    assert waiting.count() == 0, "its voting has not begun"
+    voters.begin()
+    world.settle()
+    assert waiting.count() == 1, "neither the first, which came before its votes, nor the one that was cancelled"
+    proposal = int(voters.show(3)["id"], 16)
+    world.act(CastVote(proposal=proposal, number=3, support=Support.ABSTAIN, reason=""))
+    world.settle()
+    world.settle()
+    assert waiting.count() == 0
+    assert voters.show(3)["abstain_wei"] != "0"
+
+
+def test_a_proposal_waits_no_longer_than_its_vote_and_a_late_quorum_makes_that_longer(voters: Voters) -> None:
+    world, waiting = voters.world, VotesWaiting(voters.world.node)
+    delegate_to_itself(voters)
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    world.wait(DEVELOPMENT_VOTING.period_s - 8)
+    voters.do("gov vote", proposal="1", support="for")  # a quorum by itself
+    shown = voters.show()
+    assert shown["is_extended"]
+    while world.now_s < shown["votes_until_s"] - 1:
+        world.settle()
+        assert waiting.count() == 1
+    world.settle(3)
+    world.settle()
+    assert waiting.count() == 0
+
+
+# ---- verdicts on cases: each is judged in time or not at all
+
+
+PROMPT, OUTPUT = bytes(32) + b"who taught it?", bytes(32) + b"nobody"
+
+
+def challenge(voters: Voters) -> Digest:
+    """Open a case about a receipt that the node has signed."""
+    world = voters.world
+    channel = world.open_channel()
+    receipt = plain_receipt(
+        OPEN,
+        channel_id=channel,
+        issued_at_s=world.now_s,
+        work=replace(WORK, prompt_commit=keccak_digest(PROMPT), output_commit=keccak_digest(OUTPUT)),
+    )
+    digest = receipt_digest(receipt, world.payments)
+    world.must("OpenToken", "approve", world.chain.contracts["Disputes"], 100 * OPEN, key=PAYER_KEY)
+    signature = sign_digest(SIGNER_KEY, digest)
+    texts = (PROMPT, OUTPUT)
+    world.must("Disputes", "challenge", world.configs[channel], receipt, [], signature, *texts, key=PAYER_KEY)
+    return hex_digest(digest)
+
+
+@pytest.mark.parametrize(("verdict", "bonded"), [("guilty", 0), ("not-guilty", 100 * OPEN)])
+def test_a_vote_judges_a_case(voters: Voters, verdict: str, bonded: int) -> None:
+    digest = challenge(voters)
+    voters.do("gov propose", judge={digest: verdict})
+    words = "guilty" if verdict == "guilty" else "not guilty"
+    assert voters.show()["title"] == f"judge case {digest}: {words}"
+    with pytest.raises(NodeError, match="proposal 1 judges this case already: `openledger-node gov show 1`"):
+        voters.plan("gov propose", judge={digest: verdict})
+    voters.carry()
+    assert voters.world.node.deployment.stake(voters.world.node.accounts.wallet).bonded_wei == bonded
+    with pytest.raises(NodeError, match=f"there is no open case {digest}: `openledger-node attribution cases`"):
+        voters.plan("gov propose", judge={digest: verdict})
+
+
+def test_a_vote_that_would_come_too_late_for_a_case_is_refused_unless_a_pause_makes_time(voters: Voters) -> None:
+    digest = challenge(voters)
+    voters.world.wait(20)
+    with pytest.raises(NodeError, match=r"can be judged until 20.* it will end as a draw"):
+        voters.plan("gov propose", judge={digest: "guilty"})
+    assert voters.world.chain.send("AttributionRewards", "pause", 30).is_ok
+    assert voters.plan("gov propose", judge={digest: "guilty"})["steps"]
+
+
+def test_a_verdict_of_another_form_or_case_is_refused(planners: Voters) -> None:
+    unknown = "0x" + "1" * 64
+    with pytest.raises(MalformedError, match="0x12"):
+        planners.plan("gov propose", judge={"0x12": "guilty"})
+    with pytest.raises(MalformedError, match="a verdict is guilty"):
+        planners.plan("gov propose", judge={unknown: "maybe"})
+    with pytest.raises(NodeError, match="there is no open case"):
+        planners.plan("gov propose", judge={unknown: "guilty"})

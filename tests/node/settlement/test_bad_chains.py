@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node.settlement.bad_times import BadTimes, bad_times, plan_of
@@ -34,6 +35,24 @@ def test_bad_times_cost_nobody_anything(tmp_path: Path, seed: int) -> None:
 # ---- one lie at a time
 
 
+def states(world: World) -> list[str]:
+    return [claim.state for claim in world.node.ledger.claims.newest()]
+
+
+def settle_all(world: World) -> None:
+    """Settle until a claim was made and nothing is on its way, as far as the node can see, and some steps more."""
+    ledger = world.node.ledger
+    world.run(lambda: ledger.claims.newest() and ledger.outbox.unfinished() == [])
+    for _ in range(3):
+        world.settle()
+
+
+def calls_all(world: World, *, is_ok: bool) -> Any:
+    """Answers for the receipts of transactions that were all mined well, or all reverted."""
+    receipt = world.node.client.receipt
+    return lambda name: (found := receipt(name)) and replace(found, is_ok=is_ok)
+
+
 def test_a_claim_that_an_endpoint_leaves_out_of_its_logs_is_missed_and_read_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,9 +61,7 @@ def test_a_claim_that_an_endpoint_leaves_out_of_its_logs_is_missed_and_read_agai
     world.earn(world.open_channel(), OPEN)
     with monkeypatch.context() as lying:
         lying.setattr(node.client, "logs", lambda *_: [])
-        world.run(lambda: node.ledger.claims.newest() and node.ledger.outbox.unfinished() == [])
-        for _ in range(3):
-            world.settle()
+        settle_all(world)
         assert node.ledger.events.find("Claimed") == []
     world.run(lambda: states(world) == ["final"])
 
@@ -55,13 +72,10 @@ def test_a_claim_that_an_endpoint_calls_reverted_is_not_given_up(
     """Without its event, its receipts would go into a claim that nobody can make, and the first would come late."""
     node = world.node
     world.earn(world.open_channel(), OPEN)
-    receipt = node.client.receipt
     with monkeypatch.context() as lying:
         lying.setattr(node.client, "logs", lambda *_: [])
-        lying.setattr(node.client, "receipt", lambda name: (found := receipt(name)) and replace(found, is_ok=False))
-        world.run(lambda: node.ledger.claims.newest() and node.ledger.outbox.unfinished() == [])
-        for _ in range(3):
-            world.settle()
+        lying.setattr(node.client, "receipt", calls_all(world, is_ok=False))
+        settle_all(world)
         assert states(world) == ["sent"]
         assert "`openledger-node network rescan`" in node.alerts[0]
     world.run(lambda: states(world) == ["final"])
@@ -75,9 +89,8 @@ def test_a_claim_that_is_mined_after_it_was_given_up_is_brought_to_its_end(
     node = world.node
     channel = world.open_channel()
     world.earn(channel, OPEN)
-    receipt = node.client.receipt
     with monkeypatch.context() as lying:
-        lying.setattr(node.client, "receipt", lambda name: (found := receipt(name)) and replace(found, is_ok=False))
+        lying.setattr(node.client, "receipt", calls_all(world, is_ok=False))
         world.run(lambda: [each for each in node.ledger.outbox.newest(limit=9) if each.state == "failed"])
     (claimed,) = node.ledger.events.find("Claimed")
     world.chain.client.reorganise(world.chain.client.head().number - claimed.block.number + 1)
@@ -95,10 +108,9 @@ def test_a_reverted_claim_that_an_endpoint_calls_mined_is_claimed_again(
     node = world.node
     channel = world.open_channel()
     world.earn(channel, OPEN)
-    receipt = node.client.receipt
     with monkeypatch.context() as lying:
         lying.setattr(node.client, "estimate_gas", lambda *_, **__: 50_000)  # it runs out of gas
-        lying.setattr(node.client, "receipt", lambda name: (found := receipt(name)) and replace(found, is_ok=True))
+        lying.setattr(node.client, "receipt", calls_all(world, is_ok=True))
         world.run(lambda: node.ledger.claims.newest() and node.ledger.outbox.unfinished() == [])
     world.run(lambda: "final" in states(world))
     assert sorted(states(world)) == ["final", "refused"]
@@ -116,10 +128,6 @@ def test_a_wrong_time_of_a_head_puts_off_no_later_claim(world: World, monkeypatc
         node.step()
     world.run(lambda: "final" in states(world))
     assert node.deployment.channel(channel).claimed_wei == OPEN
-
-
-def states(world: World) -> list[str]:
-    return [claim.state for claim in world.node.ledger.claims.newest()]
 
 
 # ---- what must hold

@@ -226,11 +226,10 @@ def test_receipts_beyond_the_deposit_and_unsigned_ones_wait(world: World) -> Non
 
 def finalize_ahead(world: World) -> None:
     """Let a stranger's `finalize` of the newest claim be mined just before the node's own."""
-    (proposed, *_) = reversed(world.node.ledger.events.find("Proposed"))
-    (claimed, *_) = reversed(world.node.ledger.events.find("Claimed"))
-    while world.chain.client.head().timestamp_s < integer(proposed, "readyAt"):
+    events, stranger = world.node.ledger.events, world.payer
+    proposed, claimed = events.find("Proposed")[-1], events.find("Claimed")[-1]
+    while world.now_s < integer(proposed, "readyAt"):
         world.settle()
-    stranger = world.payer
     intent = Intent(
         key=f"ahead of {claimed.arguments['seq']}",
         kind="finalize",
@@ -261,9 +260,8 @@ def test_strangers_that_finalize_first_stop_no_later_claim(world: World) -> None
 
 def withdraw_from(world: World, channel: ChannelId) -> None:
     """Let the payer start to take back the whole deposit, and wait until the node sees it."""
-    world.act(
-        CloseChannel(channel_id=channel, config=world.configs[channel], amount_wei=Wei(10 * OPEN)), by=world.payer
-    )
+    close = CloseChannel(channel_id=channel, config=world.configs[channel], amount_wei=Wei(10 * OPEN))
+    world.act(close, by=world.payer)
     world.run(lambda: world.node.deployment.withdrawal(channel).amount_wei)
 
 
