@@ -1,4 +1,4 @@
-"""The daemon's clock goes on while the machine sleeps; a sleep and a set clock are told apart."""
+"""Clocks of a daemon: they go on while the machine sleeps, and loops of one period wake together."""
 
 import time
 

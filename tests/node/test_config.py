@@ -1,4 +1,4 @@
-"""Settings: who wins, what is refused, and that the example is the defaults."""
+"""Settings: which source wins, what is refused, and node.toml changed line by line."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Key files: locked, their owner's alone, never written over, and a message for each way to spoil one."""
+"""Key files and the API key: their owner's alone, never written over, with a message for each way to spoil one."""
 
 import json
 import os
@@ -364,34 +364,29 @@ def test_a_person_is_asked_for_real_wallets_alone(network: str, name: str, expec
     assert is_unattended(network, name) == expected
 
 
-def test_without_the_nodes_password_hot_keys_are_lost_and_the_message_says_what_to_do(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        (keystore.PASSWORD_FILE, Path.unlink, r"node.password is missing, .* restore it from a backup"),
+        (
+            keystore.PASSWORD_FILE,
+            lambda file: file.write_text("00" * 32),
+            r"node\.password does not open .*signer\.json",
+        ),
+        (keystore.PASSWORD_FILE, lambda file: file.chmod(0o644), "chmod 600"),
+        ("signer.json", lambda file: file.write_text("{"), r"signer\.json is damaged"),
+    ],
+    ids=["no password", "another node's password", "a password that others can read", "a damaged key"],
+)
+def test_hot_keys_that_can_not_be_opened_are_never_replaced_and_the_message_says_why(
+    home: Home, file: str, spoil: Callable[[Path], object], message: str
+) -> None:
     ensure_hot_keys(home, REAL)
-    (home.keys / keystore.PASSWORD_FILE).unlink()
-    with pytest.raises(KeyFileError, match=r"node.password is missing, .* restore it from a backup"):
+    spoil(home.keys / file)
+    before = (home.keys / "signer.json").read_bytes()
+    with pytest.raises(KeyFileError, match=message):
         ensure_hot_keys(home, REAL)
-
-
-def test_a_nodes_password_of_another_node_is_named_as_such(home: Home) -> None:
-    ensure_hot_keys(home, REAL)
-    (home.keys / keystore.PASSWORD_FILE).write_text("00" * 32)
-    with pytest.raises(KeyFileError, match=r"the password in .*node\.password does not open .*signer\.json"):
-        ensure_hot_keys(home, REAL)
-
-
-def test_a_nodes_password_that_others_can_read_is_refused_before_a_key_is_drawn(home: Home) -> None:
-    ensure_node_password(home.keys)
-    (home.keys / keystore.PASSWORD_FILE).chmod(0o644)
-    with pytest.raises(KeyFileError, match="chmod 600"):
-        ensure_hot_keys(home, REAL)
-    assert not (home.keys / "signer.json").exists()
-
-
-def test_a_damaged_hot_key_is_not_replaced(home: Home) -> None:
-    ensure_hot_keys(home, REAL)
-    (home.keys / "signer.json").write_text("{")
-    with pytest.raises(KeyFileError, match=r"signer\.json is damaged"):
-        ensure_hot_keys(home, REAL)
-    assert (home.keys / "signer.json").read_text() == "{"
+    assert (home.keys / "signer.json").read_bytes() == before
 
 
 @pytest.mark.process

@@ -1,4 +1,4 @@
-"""Lines that a peer causes again and again are counted instead of written."""
+"""Lines of the log: those that a peer causes are counted, and events are one each; and numbers in words."""
 
 import logging
 

@@ -79,6 +79,7 @@ def test_only_an_id_that_says_so_is_for_development(network: Network, real: Netw
     assert not real.is_development
 
 
+ALL = network_named().contracts
 ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "another schema": (
@@ -106,6 +107,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a deploy block below zero": ({"deploy_block": -1}, "deploy_block must be a whole number"),
     "contracts in a list": ({"contracts": []}, "contracts must be an object"),
     "a contract too few": ({"contracts": {"OpenToken": ONE}}, "contracts lacks Timelock, OpenGovernor, Params"),
+    "a contract without an address": ({"contracts": {**ALL, "Params": "0x12"}}, "contracts.Params: not an address"),
+    "a mistyped contract": (
+        {"contracts": {**ALL, "Params": "0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}},
+        "wrong checksum",
+    ),
+    "two contracts at one address": ({"contracts": {**ALL, "Params": ONE}}, "two contracts have the same address"),
+    "a contract of no name": ({"contracts": {**ALL, "../x": "0x" + "9" * 40}}, "a key that is not the name of a con"),
     "a peer without an id": ({"bootstrap": ["/ip4/10.0.0.1/tcp/4001"]}, "is not the address of a peer"),
     "a token without decimals": ({"token": {"symbol": "OPEN"}}, "token has no field 'decimals'"),
     "a token in colours": ({"token": {"symbol": "\x1b[31m", "decimals": 18}}, "token.symbol: 1 to 16 letters"),
@@ -118,21 +126,6 @@ def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, 
     with pytest.raises(ConfigError, match=message) as refused:
         network_from_json(changed(network, **changes), source="friend.json")
     assert str(refused.value).startswith("friend.json is not a network.json: ")
-
-
-CONTRACTS_SPOILT: dict[str, tuple[dict[str, Any], str]] = {
-    "no address": ({"Params": "0x12"}, "contracts.Params: not an address"),
-    "a mistyped address": ({"Params": "0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}, "wrong checksum"),
-    "one address twice": ({"Params": ONE}, "two contracts have the same address"),
-    "a name that is none": ({"../x": "0x" + "9" * 40}, "a key that is not the name of a contract"),
-}
-
-
-@pytest.mark.parametrize(("changes", "message"), CONTRACTS_SPOILT.values(), ids=CONTRACTS_SPOILT.keys())
-def test_contracts_that_are_none_are_refused(network: Network, changes: dict[str, Any], message: str) -> None:
-    contracts = {**network.contracts, **changes}
-    with pytest.raises(ConfigError, match=message):
-        network_from_json(changed(network, contracts=contracts), source="friend.json")
 
 
 def test_a_missing_field_is_named(network: Network) -> None:

@@ -1,4 +1,4 @@
-"""A client before endpoints that are silent, slow, broken, of another chain, or none at all."""
+"""A client before endpoints that are silent, slow, broken or of another chain, and before a second one."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""A network.json against the chain behind an endpoint: each way in which they do not fit has its message."""
+"""A network before it is joined: its chain, who rules it, and the token that it pays in."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""What contracts refuse, in words."""
+"""Words of contracts and endpoints that refuse, and of the calls that an operator signs."""
 
 import inspect
 from typing import Any

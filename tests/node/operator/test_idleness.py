@@ -1,4 +1,4 @@
-"""Why a node is idle: what was seen, which check speaks, and what would help."""
+"""Why a node is idle, and what would have won the calls that it missed."""
 
 from dataclasses import replace
 from typing import Any

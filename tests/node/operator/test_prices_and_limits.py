@@ -13,9 +13,8 @@ from openledger_node.engine import base_fit
 from openledger_node.engine import options as options_module
 from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
+from openledger_node.engine.budget import check_disk_room
 from openledger_node.engine.frames import Beat
-from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.engine.options import engine_options
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
@@ -171,23 +170,6 @@ async def test_a_limit_that_the_base_does_not_fit_under_changes_nothing(home: Ho
 async def test_what_is_no_limit_is_refused(home: Home, wanted: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         await limits_desk(home, Moved()).set(wanted)
-
-
-@pytest.mark.parametrize(
-    ("cap", "kv_cache_bytes", "adapters"),
-    [(2 * GB, 0, GB), (2 * GB, 10**8, GB), (11 * GB, 0, GB), (2 * GB, 0, 10**8)],
-)
-def test_base_keys_values_and_adapters_stay_under_a_cap(cap: int, kv_cache_bytes: int, adapters: int) -> None:
-    wanted = replace(SETTINGS, kv_cache_bytes=kv_cache_bytes)
-    settings, room = fit(wanted, adapters, cap_bytes=cap, needs=MemoryNeeds(base_bytes=GB))
-    assert GB + settings.kv_cache_bytes + room <= cap
-    assert room <= adapters
-    assert not kv_cache_bytes or settings.kv_cache_bytes <= kv_cache_bytes
-
-
-def test_a_base_over_the_cap_is_refused_with_what_would_help() -> None:
-    with pytest.raises(ConfigError, match="limits set --vram SIZE"):
-        fit(SETTINGS, GB, cap_bytes=GB + LEAST_BYTES, needs=MemoryNeeds(base_bytes=GB))
 
 
 def test_the_cap_of_the_device_in_use_reaches_the_engine(

@@ -1,4 +1,4 @@
-"""Pulls in the daemon: progress, cancellation, failures, and the real process of a pull of a base."""
+"""Pulls of bases and adapters in the daemon: progress, cancellation, failures, and the real process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The state of a node in one word: idle only if nothing runs and nothing waits."""
+"""The state of a node in one word, idle only if nothing runs and nothing waits, and the training that runs."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the node did in the last day and week."""
+"""What the node did in the last day and week, and the names of the Datanets that its adapters learned from."""
 
 from dataclasses import replace
 from pathlib import Path

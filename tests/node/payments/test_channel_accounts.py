@@ -1,4 +1,4 @@
-"""A seller's accounts of channels: credit, lanes, places in the queue, and a chain that is away."""
+"""A seller's accounts: credit, lanes, places, a chain that is away, and strangers without a deposit."""
 
 from contextlib import AsyncExitStack
 from dataclasses import replace

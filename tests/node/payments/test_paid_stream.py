@@ -1,4 +1,4 @@
-"""A payer that stops paying, reading or telling the truth in the middle: what it got is what it has paid for."""
+"""Both halves of a paid stream: a payer that stops paying or lies got what it has paid for, an honest one all."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from node.payments.streams import show_nothing
 from support.local_engine import LocalEngine, child_engine
 from support.market_world.chain import RICH, deposited
 from support.market_world.liars import Script, buy_through, messages_of, open_of, script, voucher_of
@@ -316,6 +315,9 @@ async def test_a_node_that_neither_reads_the_countersignature_nor_hangs_up_does_
 ) -> None:
     stream = await market.open_stream()
     send = stream.send_all
+
+    async def show_nothing(_: str) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def send_all_but_countersignatures(data: bytes) -> None:
         (frame,) = FrameDecoder(size_bytes_max=DATA_FRAME_BYTES_MAX).feed(data)

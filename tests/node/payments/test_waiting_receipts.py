@@ -1,4 +1,4 @@
-"""Receipts that wait for their countersignature, by which contributors are paid: sent again, and at most eight."""
+"""Receipts that wait for a countersignature or did not come: sent again, asked for, and withheld ones counted."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from node.payments.streams import streams_of
 from support.market_world.liars import (
     Script,
     Tamper,
@@ -18,6 +17,7 @@ from support.market_world.liars import (
     buy_through,
     change,
     forget,
+    messages_of,
     open_of,
     receipt,
     receipt_of,
@@ -66,6 +66,29 @@ from openledger_protocol.wire.inference import (
 )
 
 COST = price(5, CHUNK_TOKENS)
+
+
+async def show_nothing(_: str) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def streams_of(market: Market, *names: str) -> AsyncIterator[list[Script]]:
+    """Streams on which the payer has paid for a first chunk, and that end without the seller's knowledge."""
+    pairs = [trio.testing.memory_stream_pair() for _ in names]
+    scripts = [Script(theirs, messages_of(theirs)) for _, theirs in pairs]
+    async with trio.open_nursery() as nursery:
+
+        async def buy(name: str, stream: trio.abc.Stream) -> None:
+            with pytest.raises(NetworkError):
+                await market.buyer.payer.buy(purchase(name), stream, show_nothing)
+
+        for name, (ours, _), end in zip(names, pairs, scripts, strict=True):
+            nursery.start_soon(buy, name, ours)
+            await end.hear()
+        yield scripts
+        for end in scripts:
+            await end.raw.aclose()
 
 
 async def buy_uncountersigned(market: Market, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The payer's channels: vouchers that only grow, what may be owed, and receipts one after the other."""
+"""The payer's channels: vouchers that only grow, and what may be owed, whatever a node invents."""
 
 from contextlib import suppress
 

@@ -9,13 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.chain_world.deployed import PRICE, deployed_chain, refusal, send_call, signed_call
+from support.chain_world.deployed import deployed_chain, send_call
 from support.chain_world.ways import Simulation
 
 from openledger_node.chain.clients.simulated import GENESIS_S
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.calls import EVM_FRAMES_MAX, FRAMES_MAX, room_for_calls
-from openledger_node.chain.dev.constants import BANK, BANK_KEY
+from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
 from openledger_node.chain.encoding import created_address
@@ -200,17 +200,6 @@ def test_a_contract_may_call_the_pairings_whose_library_is_imported_at_the_first
 def client() -> Iterator[Simulation]:
     with closing(Simulation(open_chain(None, GENESIS_S))) as client:
         yield client
-
-
-def priced(percent: int, *, tip_percent: int | None = None) -> GasPrice:
-    tip_wei = PRICE.tip_max_wei * (percent if tip_percent is None else tip_percent) // 100
-    return GasPrice(fee_max_wei=Wei(PRICE.fee_max_wei * percent // 100), tip_max_wei=Wei(tip_wei))
-
-
-@pytest.mark.parametrize("price", [priced(109), priced(100), priced(200, tip_percent=109), priced(50)])
-def test_a_replacement_that_pays_less_than_a_tenth_more_is_underpriced(client: Simulation, price: GasPrice) -> None:
-    send_call(client, ContractCall(to=BANK, value_wei=Wei(1)))
-    assert refusal(client, signed_call(client, ContractCall(to=BANK), key=BANK_KEY, price=price)) == "underpriced"
 
 
 def test_what_costs_less_than_the_base_fee_waits_and_all_behind_it(client: Simulation) -> None:

@@ -1,4 +1,4 @@
-"""The daemon's own chain, whose process dies: it is started again, with pauses that grow while it does not last."""
+"""The daemon's own chain: it is started again when it dies, by the engine that began it."""
 
 import json
 import logging
