@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.batches import GREEDY, TABLE_BLOCKS, Orders, drawing, generate, load, separate_tables, source_of
-from support.fake_vllm import Behaviour, fake_vllm
+from support.fake_served import Vllm, fake_server
 from support.llama_programs import llama_program
 from support.on_card import MODE, open_on_card, set_up_kernels
 from support.real_vllm import VLLM_VARIABLE, real_vllm
@@ -45,7 +45,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vllm_url(tiny: Path) -> Iterator[str]:
     """A server of the tiny base: vLLM itself under `make test-vllm`, else one that only talks like it."""
     command = os.environ.get(VLLM_VARIABLE)
-    with real_vllm(command, tiny / "base") if command else fake_vllm(Behaviour()) as url:
+    with real_vllm(command, tiny / "base") if command else fake_server(Vllm()) as url:
         yield url
 
 

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 LLAMA_VARIABLE = "LLAMA_FOR_TESTS"
-FAKE = Path(__file__).with_name("fake_llama.py")
+FAKE = Path(__file__).with_name("fake_served.py")
 
 
 def llama_program() -> str:

@@ -7,6 +7,7 @@ import torch
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.blocks import blocks_for
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -32,7 +33,13 @@ def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTE
 
 
 def row(
-    name: str, ids: tuple[int, ...], *, position: int = 0, first: int = 0, draw: SamplingParams | None = GREEDY
+    name: str,
+    ids: tuple[int, ...],
+    position: int = 0,
+    *,
+    first: int = 0,
+    draw: SamplingParams | None = GREEDY,
+    is_tapped: bool = False,
 ) -> BatchRow:
     """A row whose blocks begin at `first`."""
     end = position + len(ids)
@@ -40,8 +47,8 @@ def row(
         sequence_id=name,
         token_ids=ids,
         position=position,
-        blocks=tuple(range(first, first + 8)),
-        draw=Draw(sampling=draw, position=end) if draw else None,
+        blocks=tuple(range(first, first + blocks_for(end))),
+        draw=Draw(sampling=draw, position=end, is_tapped=is_tapped) if draw else None,
     )
 
 

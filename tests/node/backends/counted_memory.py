@@ -1,5 +1,6 @@
 """A device without memory that counts what it would hold: torch's `meta`, with every allocation noted."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from openledger_node.models.decoder_config import DecoderConfig
 
 DEVICE = torch.device("meta")
 
@@ -38,3 +41,21 @@ class CountedMemory(TorchDispatchMode):
         if self._at_most > self.peak_bytes:
             self.peak_bytes = max(self.peak_bytes, self.used_bytes)
         return made
+
+
+def tensors_of(config: DecoderConfig) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a base as `read_tensors` yields them, but of untouched pages, which take no memory."""
+
+    def empty(*size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.bfloat16)
+
+    yield "embedding", empty(config.vocab_size, config.d_model)
+    for number in range(config.num_layers):
+        for norm in ("attention_norm", "mlp_norm"):
+            yield f"layers.{number}.{norm}", empty(config.d_model)
+        for group, modules in config.groups.items():
+            dims = [config.site_dims[module] for module in modules]
+            yield f"layers.{number}.{group}.weight", empty(sum(d_out for _, d_out in dims), dims[0][0])
+    yield "final_norm", empty(config.d_model)
+    if not config.is_tied:
+        yield "head", empty(config.vocab_size, config.d_model)

@@ -34,17 +34,12 @@ SIZES = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "initiali
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
-    "mistral": {"sliding_window": 7},
     "qwen2": {},
-    "qwen3": {},
     "phi3": {"pad_token_id": None},
     "gemma2": {"sliding_window": 7, "query_pre_attn_scalar": 64, "num_hidden_layers": 3},
     "gemma3_text": {"sliding_window": 7, "query_pre_attn_scalar": 64, "num_hidden_layers": 6},
 }
 AS_STORED = "int8"  # which keeps all that is stored in 8 bits or 4
-WIDE_FORMATS = (Type.F32, Type.F16, Type.BF16)
-FORMATS = (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
-K_FORMATS = (Type.Q4_K, Type.Q5_K, Type.Q6_K)
 
 
 def q4_k_m(name: str) -> Type:
@@ -74,19 +69,17 @@ def check_same(folder: Path, wide: Path, **changes: Any) -> None:
     assert generate(backend, None, 20) == greedy(model, PROMPT, 20)
 
 
-@pytest.mark.parametrize("quantisation", ["none", AS_STORED])
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_a_base_of_each_family_equals_transformers(
-    home: Home, tmp_path: Path, model_type: str, quantisation: str
-) -> None:
-    check_same(*made(home, tmp_path, model_type, q4_k_m), quantisation=quantisation)
+def test_a_base_of_each_family_equals_transformers(home: Home, tmp_path: Path, model_type: str) -> None:
+    check_same(*made(home, tmp_path, model_type, q4_k_m), quantisation=AS_STORED)
 
 
-@pytest.mark.parametrize("type", [*WIDE_FORMATS, *FORMATS, *K_FORMATS], ids=lambda type: type.name)
-def test_a_base_in_each_format_equals_transformers(home: Home, tmp_path: Path, type: Type) -> None:
+@pytest.mark.parametrize("type", [Type.F16, Type.Q5_1], ids=lambda type: type.name)
+def test_a_base_in_one_format_equals_transformers(home: Home, tmp_path: Path, type: Type) -> None:
+    """Each format is compared to the bit by test_gguf_matrices.py."""
     folder, wide = made(home, tmp_path, "llama", lambda _: type)
     check_same(folder, wide, quantisation="none")
-    if type not in WIDE_FORMATS:
+    if type == Type.Q5_1:
         check_same(folder, wide, quantisation=AS_STORED)
         weights = stored_weights(folder)
         for matrix in (weights.head, *(each.weight for layer in weights.layers for each in layer.maps.values())):
@@ -94,12 +87,9 @@ def test_a_base_in_each_format_equals_transformers(home: Home, tmp_path: Path, t
 
 
 @pytest.mark.parametrize("quantisation", ["none", AS_STORED])
-@pytest.mark.parametrize("settings", [{}, {"use_dora": True}], ids=["LoRA", "DoRA"])
-def test_an_adapter_on_a_gguf_base_equals_peft_on_its_numbers(
-    home: Home, tmp_path: Path, settings: dict[str, bool], quantisation: str
-) -> None:
+def test_an_adapter_on_a_gguf_base_equals_peft_on_its_numbers(home: Home, tmp_path: Path, quantisation: str) -> None:
     folder, wide = made(home, tmp_path, "llama", q4_k_m)
-    adapter = make_adapter(wide, tmp_path / "adapter", seed=1, **settings)
+    adapter = make_adapter(wide, tmp_path / "adapter", seed=1, use_dora=True, exclude_modules=["v_proj"])
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32), adapter)
     backend = open_backend(folder, quantisation=quantisation)
     load(backend, adapter)

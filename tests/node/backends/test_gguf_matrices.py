@@ -15,7 +15,7 @@ from openledger_node.errors import ModelError
 from openledger_node.models.gguf_files.weights import NARROW, open_weights
 
 ROWS, COLUMNS, HEADS = 24, 512, 3
-SEEDS = range(4)
+SEEDS = range(2)
 NAME = "model.layers.0.self_attn.q_proj.weight"
 
 
@@ -86,7 +86,7 @@ def test_rows_of_llamas_q_are_put_back_without_widening(tmp_path: Path, type: Ty
     assert torch.equal(found, torch.from_numpy(packed.wide.reshape(ROWS, COLUMNS)))
 
 
-@pytest.mark.parametrize("type", [Type.Q2_K, Type.Q3_K, Type.IQ4_XS, Type.IQ2_XXS, Type.TQ1_0, Type.MXFP4])
+@pytest.mark.parametrize("type", [Type.Q2_K, Type.IQ4_XS, Type.MXFP4])
 def test_other_formats_are_refused_by_name(tmp_path: Path, type: Type) -> None:
     count, size = gguf.GGML_QUANT_SIZES[type]
     rows = np.zeros((ROWS, COLUMNS // count * size), np.uint8)

@@ -55,22 +55,19 @@ def test_packed_numbers_are_unpacked_and_the_low_nibble_comes_first() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_values_are_those_of_the_formula_rounded_once_to_float32(name: str) -> None:
-    held, expected = CASES[name]
-    assert held.shape == (D_OUT, D_IN)
-    assert torch.equal(held.wide(), expected.float())
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_rows_are_those_of_the_whole_however_many_are_widened_at_once(
+def test_values_are_those_of_the_formula_rounded_once_whole_by_rows_and_stacked(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, expected = CASES[name]
+    assert held.shape == (D_OUT, D_IN)
+    assert torch.equal(held.wide(), expected.float())
     ids = torch.tensor([3, 0, 3, 11])
     assert torch.equal(held.rows(ids).wide(), expected.float()[ids])
-    assert torch.equal(held.rows(slice(2, 7)).wide(), expected.float()[2:7])
+    both = stacked([held, held.rows(slice(2, 7))])
+    assert isinstance(both, GroupMatrix)
+    assert torch.equal(both.wide(), torch.cat([expected, expected[2:7]]).float())
     monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 5 * D_IN)
-    assert torch.equal(held.wide(), expected.float())
+    assert torch.equal(held.wide(), expected.float()), "however many rows are widened at once"
 
 
 def test_columns_that_are_stored_in_another_order_come_back_in_theirs() -> None:
@@ -79,14 +76,6 @@ def test_columns_that_are_stored_in_another_order_come_back_in_theirs() -> None:
     wide = held.wide()
     assert torch.equal(wide[:, stored], matrix(zeros=ZEROS.byte()).wide())
     assert torch.equal(held.rows(slice(3, 5)).wide(), wide[3:5])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_matrices_that_are_stored_alike_become_one(name: str) -> None:
-    held, expected = CASES[name]
-    both = stacked([held, held.rows(slice(0, 5))])
-    assert isinstance(both, GroupMatrix)
-    assert torch.equal(both.wide(), torch.cat([expected, expected[:5]]).float())
 
 
 @pytest.mark.parametrize("other", [name for name in CASES if name != "one zero"])

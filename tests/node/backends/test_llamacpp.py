@@ -1,6 +1,5 @@
 """The llamacpp plug over a server that only talks like llama-server: what is asked, and what follows from answers."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from support.fake_llama import Behaviour, fake_llama
+from node.backends.served_rows import GREEDY, PROMPT, decode, has_ended, run, starts_in
+from support.fake_served import NOTE_VARIABLE, Llama, fake_server
 from support.llama_programs import fake_program
 from support.processes.nodes import wait_for
 from support.tiny import make_adapter, make_base
@@ -26,9 +26,6 @@ from openledger_node.backends.llamacpp.server import find_program
 from openledger_node.engine.backend import (
     AdapterMustWaitError,
     BackendSettings,
-    BatchRow,
-    Draw,
-    Drawn,
     Mask,
 )
 from openledger_node.errors import ModelError
@@ -37,8 +34,6 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-PROMPT = (5, 6, 7)
 ONE, OTHER = AdapterId("0xaa"), AdapterId("0xbb")
 
 Serve = Callable[..., LlamaBackend]
@@ -64,8 +59,8 @@ def serve(settings: BackendSettings) -> Iterator[Serve]:
     """Open the plug over a server of the operator's that behaves as told."""
     with ExitStack() as stack:
 
-        def opened(behaviour: Behaviour, **changes: Any) -> LlamaBackend:
-            url = stack.enter_context(fake_llama(behaviour))
+        def opened(behaviour: Llama, **changes: Any) -> LlamaBackend:
+            url = stack.enter_context(fake_server(behaviour))
             backend = open_backend(replace(settings, server_url=url, **changes))
             behaviour.completions.clear()  # of the check that payers stay apart
             stack.callback(backend.close)
@@ -77,7 +72,7 @@ def serve(settings: BackendSettings) -> Iterator[Serve]:
 @pytest.fixture
 def own(settings: BackendSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Open the plug over a server that it starts by itself, whose starts are noted."""
-    monkeypatch.setenv("FAKE_LLAMA_NOTE", str(tmp_path / "starts"))
+    monkeypatch.setenv(NOTE_VARIABLE, str(tmp_path / "starts"))
     with ExitStack() as stack:
 
         def opened(*flags: str, **changes: Any) -> LlamaBackend:
@@ -90,35 +85,18 @@ def own(settings: BackendSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def starts(tmp_path: Path) -> list[list[str]]:
     """The arguments of every start so far."""
-    return [json.loads(line)[1] for line in (tmp_path / "starts").read_text().splitlines()]
+    return [words for _, words in starts_in(tmp_path / "starts")]
 
 
 def source_of(root: Path, adapter_id: AdapterId) -> AdapterSource:
     return AdapterSource(id=adapter_id, folder=str(root / adapter_id))
 
 
-def row(name: str, ids: tuple[int, ...], position: int = 0, *, payer: str = "", **how: Any) -> BatchRow:
-    draw = Draw(sampling=how.pop("sampling", GREEDY), position=position + len(ids), **how)
-    return BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw, payer=payer)
-
-
-def run(backend: LlamaBackend, ids: tuple[int, ...], position: int = 0, **how: Any) -> Drawn:
-    return backend.step((row("s", ids, position, **how),))["s"]
-
-
-def decode(backend: LlamaBackend, count: int, **how: Any) -> list[int]:
-    ids, position, drawn = PROMPT, 0, []
-    for _ in range(count):
-        drawn.append(run(backend, ids, position, **how).token)
-        ids, position = (drawn[-1],), position + len(ids)
-    return drawn
-
-
 # ---- what is asked
 
 
 def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Llama())
     backend.join("s", None)
     sampling = SamplingParams(
         max_tokens=9,
@@ -154,24 +132,19 @@ def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
 
 
 def test_tokens_that_the_server_holds_back_are_fetched(serve: Serve) -> None:
-    plain, backend = serve(Behaviour(holds_back=False)), serve(behaviour := Behaviour())
+    plain, backend = serve(Llama(holds_back=False)), serve(behaviour := Llama())
     for each in (plain, backend):
         each.join("s", None)
     wanted = decode(plain, 60)
     assert any(token % 5 == 0 for token in wanted)
     assert decode(backend, 60) == wanted
+    drawn = run(plain, (*PROMPT, 1), sampling=replace(GREEDY, logprobs=1))
+    assert (drawn.logprob, drawn.top) == (-3.0, ((258, -0.5),))
     assert [asked["stream"] for asked in behaviour.completions[:2]] == [True, False]
 
 
-def test_logprobs_stand_beside_each_token(serve: Serve) -> None:
-    backend = serve(Behaviour(holds_back=False))
-    backend.join("s", None)
-    drawn = run(backend, PROMPT, sampling=replace(GREEDY, logprobs=1))
-    assert (drawn.logprob, drawn.top) == (-3.0, ((258, -0.5),))
-
-
 def test_a_grammar_masks_each_token_by_itself(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Llama())
     backend.join("s", None)
     words = np.zeros(9, dtype=np.uint32)
     words[1] = 1 << 8  # token 40 only
@@ -182,7 +155,7 @@ def test_a_grammar_masks_each_token_by_itself(serve: Serve) -> None:
 
 
 def test_penalties_on_the_answer_are_biases_of_one_token(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Llama())
     backend.join("s", None)
     sampling = replace(GREEDY, frequency_penalty=0.5, presence_penalty=0.25)
     run(backend, PROMPT, sampling=sampling, output_ids=[9, 7, 9])
@@ -193,7 +166,7 @@ def test_penalties_on_the_answer_are_biases_of_one_token(serve: Serve) -> None:
 
 
 def test_a_payer_reuses_its_own_prompt_and_no_other_payers(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(num_slots=1, holds_back=False))
+    backend = serve(behaviour := Llama(num_slots=1, holds_back=False))
     for payer in ("a", "b", "b", "a"):
         backend.join("s", None)
         run(backend, PROMPT, payer=payer, sampling=replace(GREEDY, max_tokens=1))
@@ -260,7 +233,7 @@ def test_an_adapter_with_which_the_server_does_not_start_is_refused_and_the_othe
 
 
 def test_the_operators_server_must_have_the_adapter(serve: Serve, tiny: Path) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Llama())
     host = backend.read_adapter(source_of(tiny, ONE))
     with pytest.raises(AdapterRefusedError, match=f"--lora {host.file}"):
         backend.load_adapter(ONE, host)
@@ -277,7 +250,7 @@ def test_the_operators_server_must_have_the_adapter(serve: Serve, tiny: Path) ->
 
 
 def test_a_converted_adapter_has_llama_cpps_names_and_order(serve: Serve, tiny: Path) -> None:
-    host = serve(Behaviour()).read_adapter(source_of(tiny, ONE))
+    host = serve(Llama()).read_adapter(source_of(tiny, ONE))
     reader = GGUFReader(host.file)
     tensors = {tensor.name: tensor.data for tensor in reader.tensors}
     assert len(tensors) == 2 * 2 * 7
@@ -291,16 +264,14 @@ def test_a_converted_adapter_has_llama_cpps_names_and_order(serve: Serve, tiny: 
     assert reader.fields["adapter.lora.alpha"].contents() == 0
 
 
-def test_dora_is_refused_by_name(serve: Serve, tiny: Path, tmp_path: Path) -> None:
+def test_dora_and_an_adapter_of_another_base_are_refused(serve: Serve, tiny: Path, tmp_path: Path) -> None:
+    backend = serve(Llama())
     make_adapter(tiny / "hf", tmp_path / ONE, seed=3, use_dora=True)
+    make_adapter(make_base(tmp_path / "wide", hidden_size=64), tmp_path / OTHER, seed=3)
     with pytest.raises(AdapterRefusedError, match="llamacpp has no DoRA"):
-        serve(Behaviour()).read_adapter(source_of(tmp_path, ONE))
-
-
-def test_an_adapter_of_another_base_is_refused(serve: Serve, tmp_path: Path) -> None:
-    make_adapter(make_base(tmp_path / "wide", hidden_size=64), tmp_path / ONE, seed=3)
+        backend.read_adapter(source_of(tmp_path, ONE))
     with pytest.raises(AdapterRefusedError, match=r"maps 80 to 64; the base's blk.0.ffn_down.weight maps 80 to 48"):
-        serve(Behaviour()).read_adapter(source_of(tmp_path, ONE))
+        backend.read_adapter(source_of(tmp_path, OTHER))
 
 
 # ---- when it goes wrong
@@ -309,32 +280,14 @@ def test_an_adapter_of_another_base_is_refused(serve: Serve, tmp_path: Path) -> 
 @pytest.mark.process
 def test_closing_ends_the_server_soon_even_if_it_would_rather_not(own: Serve, tmp_path: Path) -> None:
     backend = own("--stubborn")
-    number = json.loads((tmp_path / "starts").read_text().splitlines()[0])[0]
+    [(process_id, _)] = starts_in(tmp_path / "starts")
     began_s = time.monotonic()
     backend.close()
     assert time.monotonic() - began_s < 2
-    wait_for(lambda: has_ended(number))
-
-
-def has_ended(number: int) -> bool:
-    """True of a process that is gone, or that nobody has waited for yet."""
-    state = Path(f"/proc/{number}/stat")
-    return not state.exists() or state.read_text().rpartition(") ")[2][0] == "Z"
+    wait_for(lambda: has_ended(process_id))
 
 
 # ---- opening
-
-
-def test_the_profile_says_what_is_served(serve: Serve) -> None:
-    profile = serve(Behaviour(context=64)).profile
-    assert (profile.backend, profile.kernel, profile.context_max, profile.vocab_size) == (
-        "llamacpp",
-        "llama.cpp",
-        64,
-        260,
-    )
-    assert profile.schedules_itself
-    assert profile.base_bytes > 0
 
 
 @pytest.mark.process
@@ -352,16 +305,16 @@ def test_the_server_is_started_so_that_payers_stay_apart(own: Serve, tmp_path: P
 @pytest.mark.parametrize(
     ("behaviour", "changes", "message"),
     [
-        (Behaviour(is_llama=False), {}, "no llama-server: it answered 404"),
-        (Behaviour(model="/models/other.gguf"), {}, r"serves /models/other.gguf: start it with --model"),
-        (Behaviour(key="secret"), {}, "LLAMA_API_KEY"),
-        (Behaviour(shares=True), {}, "start it with --cache-ram 0 and --slot-prompt-similarity 0"),
-        (Behaviour(), {"quantisation": "int8"}, "as it is stored"),
-        (Behaviour(), {"base_folder": None}, "needs a real base"),
+        (Llama(is_llama=False), {}, "no llama-server: it answered 404"),
+        (Llama(model="/models/other.gguf"), {}, r"serves /models/other.gguf: start it with --model"),
+        (Llama(key="secret"), {}, "LLAMA_API_KEY"),
+        (Llama(shares=True), {}, "start it with --cache-ram 0 and --slot-prompt-similarity 0"),
+        (Llama(), {"quantisation": "int8"}, "as it is stored"),
+        (Llama(), {"base_folder": None}, "needs a real base"),
     ],
 )
 def test_a_server_that_will_not_do_says_what_to_do(
-    serve: Serve, behaviour: Behaviour, changes: dict[str, Any], message: str
+    serve: Serve, behaviour: Llama, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
         serve(behaviour, **changes)
@@ -372,7 +325,6 @@ def test_a_server_that_will_not_do_says_what_to_do(
     ("command", "message"),
     [
         ("no-such-program --flag", "install llama.cpp"),
-        (" ", "install llama.cpp"),
         ("true", "is too old, or no llama-server: it has no --cache-ram"),
         (fake_program("-lv", "5"), "would write prompts to its log: remove -lv"),
     ],
@@ -406,7 +358,6 @@ MODEL = GgufSizes(file_bytes=5 * GB, layer_bytes=140_000_000, num_layers=32, kv_
     ("device", "cap", "context", "wanted"),
     [
         ("auto", 0, 2048, (16 * 2048, None)),
-        ("auto", 12 * GB, 2048, (16 * 2048, None)),
         ("auto", 8 * GB, 2048, (18_088, None)),
         ("auto", 5 * GB, 4096, (4096, 27)),  # the rest stays in RAM
         ("cpu", 6 * GB, 2048, (6029, None)),

@@ -1,7 +1,6 @@
 """Bases that are stored in narrow formats: served as they are, they say what their dequantised twins say."""
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,14 +84,11 @@ def test_a_narrow_base_says_what_its_dequantised_twin_says(name: str, tmp_path: 
         assert torch.equal(wide_of(held[f"layers.{layer}.qkv.weight"]), torch.cat(parts))
 
 
-@pytest.mark.parametrize("name", ["awq", "gptq, desc_act", "nf4, nested"])
-@pytest.mark.parametrize("use_dora", [False, True])
+@pytest.mark.parametrize("name", ["gptq, desc_act", "nf4, nested"])
 @pytest.mark.usefixtures("small_memory")
-def test_an_adapter_on_a_narrow_base_answers_as_in_peft_on_its_twin(
-    name: str, use_dora: bool, tmp_path: Path
-) -> None:
+def test_an_adapter_on_a_narrow_base_answers_as_in_peft_on_its_twin(name: str, tmp_path: Path) -> None:
     narrow, twin = write_checkpoint(tmp_path, FORMATS[name])
-    folder = make_adapter(twin, tmp_path / "adapter", seed=3, use_dora=use_dora)
+    folder = make_adapter(twin, tmp_path / "adapter", seed=3, use_dora=name == "nf4, nested")
     backend = open_backend(narrow)
     load(backend, folder)
     tokens, found = run(backend, ADAPTER)
@@ -175,9 +171,7 @@ def without_state(tensors: dict[str, torch.Tensor]) -> None:
 AWQ, GPTQ, NF4 = awq(32), gptq(32, has_order=True), nf4(is_nested=True)
 TORN = {
     "awq without zeros": (AWQ, drop(".qzeros"), r"no model\.layers\.1\.mlp\.down_proj\.qzeros"),
-    "awq without scales": (AWQ, drop(".scales"), r"down_proj\.scales"),
     "awq with too few scales": (AWQ, cut(".scales"), r"scales has the shape \(5, 128\), where .* says \(6, 128\)"),
-    "gptq without numbers": (GPTQ, drop(".qweight"), r"down_proj\.qweight"),
     "gptq with too few groups": (GPTQ, cut(".g_idx"), r"g_idx has the shape \(191,\)"),
     "gptq with uneven groups": (GPTQ, unequal, "without desc_act"),
     "nf4 without scales of scales": (NF4, drop(".weight.nested_absmax"), r"nested_absmax"),
@@ -203,30 +197,22 @@ def test_a_checkpoint_that_is_not_whole_is_refused_by_its_first_tensor(name: str
 LIES = {
     "other groups": (AWQ, {**AWQ.config, "group_size": 64}, r"q_proj\.qzeros has the shape .*groups of 64"),
     "other bits": (GPTQ, {**GPTQ.config, "bits": 8}, r"quantization_config \(gptq, 8 bits"),
-    "another method": (AWQ, GPTQ.config, r"q_proj\.scales has the shape"),
     "a method whose tensors are not there": (AWQ, NF4.config, r"q_proj\.weight"),
     "none at all": (AWQ, None, "no quantization_config"),
+    "one over wide tensors": (None, AWQ.config, "remove quantization_config"),
 }
 
 
 @pytest.mark.parametrize("name", LIES)
 def test_a_config_that_contradicts_its_tensors_is_refused_before_any_is_read(name: str, tmp_path: Path) -> None:
     chosen, config, message = LIES[name]
-    narrow, _ = write_checkpoint(tmp_path, chosen)
+    narrow = write_checkpoint(tmp_path, chosen)[0] if chosen else make_base(tmp_path / "wide", **SIZES)
     change_config(narrow, quantization_config=config)
     with pytest.raises(ModelError, match=message):
         next(read_tensors(narrow, read_config(narrow), torch.float32))
-
-
-def test_a_config_that_says_narrow_over_wide_tensors_is_refused(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base", **SIZES)
-    change_config(base, quantization_config=AWQ.config)
-    with pytest.raises(ModelError, match="remove quantization_config"):
-        next(read_tensors(base, read_config(base), torch.float32))
 
 
 def test_blocks_of_bitsandbytes_that_cross_rows_are_refused(tmp_path: Path) -> None:
     narrow, _ = write_checkpoint(tmp_path, replace(NF4, changes={"hidden_size": 96}))
     with pytest.raises(ModelError, match="blocks of 64 that fill rows"):
         next(read_tensors(narrow, read_config(narrow), torch.float32))
-    assert json.loads((narrow / "config.json").read_text())["hidden_size"] == 96

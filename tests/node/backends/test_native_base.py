@@ -16,10 +16,6 @@ from openledger_node.models.decoder_config import read_config
 ATTENTION, MLP = r"model\.layers\.0\.self_attn\.", r"model\.layers\.0\.mlp\."
 
 
-def base_of(folder: Path, model_type: str = "llama", **changes: Any) -> Path:
-    return make_base(folder, model_type=model_type, **changes)
-
-
 def lie(base: Path, **fields: Any) -> None:
     file = base / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
@@ -29,9 +25,7 @@ def lie(base: Path, **fields: Any) -> None:
     ("model_type", "field", "value", "place"),
     [
         ("llama", "vocab_size", 300, r"model\.embed_tokens\.weight has the shape \(260, 48\), .* \(300, 48\)"),
-        ("llama", "hidden_size", 64, r"model\.embed_tokens\.weight"),
         ("llama", "intermediate_size", 96, MLP + r"gate_proj\.weight has the shape \(80, 48\), .* \(96, 48\)"),
-        ("llama", "head_dim", 16, ATTENTION + r"q_proj\.weight"),
         ("llama", "num_attention_heads", 8, ATTENTION + r"q_proj\.weight"),
         ("llama", "num_key_value_heads", 4, ATTENTION + r"k_proj\.weight"),
         ("llama", "num_hidden_layers", 3, r"the weights have no model\.layers\.2\."),
@@ -41,7 +35,7 @@ def lie(base: Path, **fields: Any) -> None:
 def test_a_config_that_says_another_size_is_refused_by_the_tensor(
     model_type: str, field: str, value: int, place: str, tmp_path: Path
 ) -> None:
-    base = base_of(tmp_path / "base", model_type)
+    base = make_base(tmp_path / "base", model_type=model_type)
     lie(base, **{field: value})
     with pytest.raises(ModelError, match=place):
         pack_base(base, read_config(base))
@@ -53,16 +47,14 @@ def test_a_config_that_says_another_size_is_refused_by_the_tensor(
         ("model.norm.weight", {}),
         ("lm_head.weight", {}),
         ("model.layers.1.input_layernorm.weight", {}),
-        ("model.layers.1.post_attention_layernorm.weight", {}),
         ("model.layers.1.self_attn.k_norm.weight", {"model_type": "qwen3"}),
         ("model.layers.1.self_attn.v_proj.bias", {"model_type": "qwen2"}),
         ("model.layers.1.self_attn.o_proj.bias", {"attention_bias": True}),
-        ("model.layers.1.mlp.up_proj.bias", {"mlp_bias": True}),
         ("model.layers.1.mlp.down_proj.weight", {}),
     ],
 )
 def test_every_tensor_of_another_shape_is_refused(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
-    base = base_of(tmp_path / "base", **changes)
+    base = make_base(tmp_path / "base", **changes)
     tensors = load_file(base / "model.safetensors")
     tensors[name] = tensors[name][:-1].clone()
     save_file(tensors, base / "model.safetensors")
@@ -72,7 +64,7 @@ def test_every_tensor_of_another_shape_is_refused(name: str, changes: dict[str, 
 
 @pytest.mark.parametrize("heads", [3, 8])
 def test_heads_that_keys_cannot_be_shared_out_to_are_refused(heads: int, tmp_path: Path) -> None:
-    base = base_of(tmp_path / "base")
+    base = make_base(tmp_path / "base")
     lie(base, num_key_value_heads=heads)
     with pytest.raises(ModelError, match=f"4 heads and {heads} key heads"):
         read_config(base)
@@ -88,7 +80,7 @@ def test_a_tensor_whose_bytes_are_not_its_shape_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("index", ["{", "{}", "[]", '{"weight_map": {"x": "no.safetensors"}}'])
 def test_an_index_that_leads_nowhere_is_refused(index: str, tmp_path: Path) -> None:
-    base = base_of(tmp_path / "base")
+    base = make_base(tmp_path / "base")
     (base / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ModelError, match=r"are not whole .*: pull the base again"):
         pack_base(base, read_config(base))

@@ -41,8 +41,8 @@ def multiply(library: Library, x: Bits, rows: int, weights: Bits, threads: int =
     return y
 
 
-@pytest.mark.parametrize("tiles", [1, 2, 3, 9])
-@pytest.mark.parametrize("k", [2, 32, 50, 576, 1200])
+@pytest.mark.parametrize("tiles", [1, 3, 9])
+@pytest.mark.parametrize("k", [2, 50, 1200])
 def test_a_product_of_any_number_of_rows_is_the_sum_and_each_row_the_same_bits_as_alone(
     library: Library, k: int, tiles: int
 ) -> None:

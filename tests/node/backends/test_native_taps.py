@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.batches import GREEDY, load, source_of
+from support.batches import load, source_of
 from support.tiny import make_adapter, make_base
+from support.torch_bases import row
 
 from openledger_node.backends.native import build, open_accelerated
 from openledger_node.backends.native.backend import NativeBackend
@@ -15,7 +16,7 @@ from openledger_node.backends.native.tapping import head_rows, likeliest, log_so
 from openledger_node.backends.native.tensors import narrow, product_layout, widen
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine import taps as engine_taps
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.taps import Taps, joined_taps
 from openledger_protocol.primitives import AdapterId
 
@@ -55,13 +56,6 @@ def native(folder: Path) -> NativeBackend:
     return backend
 
 
-def row(name: str, ids: tuple[int, ...], position: int, *, table: int = 0, is_tapped: bool = True) -> BatchRow:
-    end = position + len(ids)
-    blocks = tuple(range(table * 8, table * 8 + -(-end // 16)))
-    draw = Draw(sampling=GREEDY, position=end, is_tapped=is_tapped)
-    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
-
-
 def stepped(backend: NativeBackend, adapter_id: AdapterId) -> Taps:
     """Taps of steps that are fed PROMPT and then ANSWER, among sequences of the base and of other adapters."""
     mates = {"a": None, "b": PART, "c": FULL, "d": DORA}
@@ -70,8 +64,8 @@ def stepped(backend: NativeBackend, adapter_id: AdapterId) -> Taps:
     parts: list[Taps] = []
     ids, position = PROMPT, 0
     for token in ANSWER:
-        others = [row(name, ids, position, table=n + 1, is_tapped=False) for n, name in enumerate(mates)]
-        found = backend.step((*others, row("s", ids, position)))
+        others = [row(name, ids, position, first=8 * (n + 1)) for n, name in enumerate(mates)]
+        found = backend.step((*others, row("s", ids, position, is_tapped=True)))
         assert all(found[name].taps is None for name in mates)
         taps = found["s"].taps
         assert taps is not None
@@ -84,7 +78,7 @@ def stepped(backend: NativeBackend, adapter_id: AdapterId) -> Taps:
 
 def replayed(backend: NativeBackend | TorchLoraBackend, adapter_id: AdapterId) -> Taps:
     backend.join("r", adapter_id)
-    found = backend.replay(row("r", PROMPT + ANSWER[:-1], 0), ANSWER)
+    found = backend.replay(row("r", PROMPT + ANSWER[:-1]), ANSWER)
     backend.leave("r")
     return found.taps
 
@@ -139,7 +133,7 @@ def test_a_replay_yields_the_bits_of_the_steps_whoever_shared_them(
 @needs_step
 def test_the_bare_base_has_no_taps(native: NativeBackend) -> None:
     native.join("base", None)
-    [drawn] = native.step((row("base", PROMPT, 0),)).values()
+    [drawn] = native.step((row("base", PROMPT, is_tapped=True),)).values()
     native.leave("base")
     assert drawn.taps is None
 

@@ -11,26 +11,18 @@ from support.torch_bases import logits, open_backend
 from openledger_node.backends.torch_lora.placement import Placement, choose_dtype, choose_placement
 from openledger_node.errors import ModelError
 
-CARDS = {
-    "GTX 1080": (6, 1),
-    "V100": (7, 0),
-    "T4 and RTX 2080": (7, 5),
-    "A100": (8, 0),
-    "RTX 3060": (8, 6),
-    "RTX 4090": (8, 9),
-    "H100": (9, 0),
-    "RTX 5090": (12, 0),
-}
 
-
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize(
+    ("generation", "wanted"),
+    [((6, 1), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
+    ids=["GTX 1080", "T4", "A100", "RTX 5090"],
+)
 def test_a_card_before_ampere_runs_float16_and_later_ones_bfloat16(
-    card: str, monkeypatch: pytest.MonkeyPatch
+    generation: tuple[int, int], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # as torch says of every card
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: CARDS[card])
-    wanted = torch.bfloat16 if CARDS[card] >= (8, 0) else torch.float16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: generation)
     assert choose_placement("auto", "auto") == Placement(torch.device("cuda"), wanted)
 
 

@@ -68,11 +68,6 @@ def wrong_clear(right: Any) -> Any:
     return lambda cache, blocks: None
 
 
-def wrong_gather(right: Any) -> Any:
-    """A gathered table comes in another order."""
-    return lambda cache, layer, table, num_rows: right(cache, layer, table.flip(0), num_rows)
-
-
 def wrong_add(right: Any) -> Any:
     """A product that is added to a slice of columns is not added."""
 
@@ -81,11 +76,6 @@ def wrong_add(right: Any) -> Any:
             right(one, places, shrunk, target, bias)
 
     return add
-
-
-def wrong_rotate(right: Any) -> Any:
-    """The halves of each head are not turned into each other."""
-    return lambda heads, cos, sin: right(heads, cos, sin * 0)
 
 
 def wrong_window(right: Any) -> Any:
@@ -106,16 +96,14 @@ def wrong_cap(right: Any) -> Any:
 MISTAKES = {
     "write": (kv_cache.KvCache, "write", wrong_write),
     "clear": (kv_cache.KvCache, "clear", wrong_clear),
-    "gather": (kv_cache.KvCache, "gather", wrong_gather),
     "slice": (lora, "_add_map", wrong_add),
-    "rotate": (decoder, "rotate", wrong_rotate),
     "window": (batch, "_is_seen", wrong_window),
     "unpack": (group_matrix, "unpack", wrong_unpack),
     "cap": (decoder, "capped", wrong_cap),
 }
 
 
-@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_device_that_makes_a_mistake_is_refused(
     mistake: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch

@@ -48,18 +48,17 @@ def test_a_narrow_matrix_is_smaller_and_multiplies_nearly_the_same(quantisation:
     assert narrow.size_bytes < weight.nbytes / {"int8": 3.5, "int4": 6.7, "nf4": 7}[quantisation]
 
 
-@pytest.mark.parametrize("quantisation", NARROW)
-def test_a_row_on_a_narrow_base_does_not_depend_on_its_neighbours(quantisation: str, tmp_path: Path) -> None:
+def test_a_row_on_a_narrow_base_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     folders = [make_adapter(base, tmp_path / f"a{n}", seed=n, use_dora=n == 1) for n in range(2)]
-    backend = open_loaded(base, quantisation, folders)
+    backend = open_loaded(base, "int4", folders)
     together = logits(backend, ADAPTERS)
     alone = torch.cat([logits(backend, (adapter_id,)) for adapter_id in ADAPTERS])
     assert torch.allclose(together, alone, atol=1e-4)
     wide = open_loaded(base, "none", folders)
     assert not torch.allclose(together, logits(wide, ADAPTERS), atol=1e-3)
     profile = backend.profile
-    assert profile.quantisation == quantisation
+    assert profile.quantisation == "int4"
     assert profile.base_bytes < wide.profile.base_bytes
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
-from support.batches import GREEDY, TABLE_BLOCKS, drawing, load, source_of
+from support.batches import load, source_of
 from support.tiny import make_adapter, make_base
-from support.torch_bases import cpu_settings
+from support.torch_bases import cpu_settings, row
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BatchRow, Draw
+from openledger_node.engine.backend import BatchRow
 from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
 from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.primitives import AdapterId
@@ -39,22 +39,9 @@ def open_tapping(folder: Path, *, merge_after_steps: int = 0, dtype: str = "floa
     return backend
 
 
-def row(name: str, ids: tuple[int, ...], position: int, *, place: int, draw: Draw | None = None) -> BatchRow:
-    blocks = tuple(range(place * TABLE_BLOCKS, (place + 1) * TABLE_BLOCKS))
-    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
-
-
-def tapped(row_end: int) -> Draw:
-    return Draw(sampling=GREEDY, position=row_end, is_tapped=True)
-
-
-def forced(backend: TorchLoraBackend, adapter_id: AdapterId, *, place: int = 0, mates: int = 0) -> Taps:
+def forced(backend: TorchLoraBackend, adapter_id: AdapterId, *, mates: int = 0) -> Taps:
     """The taps of steps that are fed PROMPT and then ANSWER, token by token, among other sequences."""
-    others: dict[str, AdapterId | None] = {
-        "m1": PART if adapter_id == FULL else FULL,
-        "m2": None,
-        "m3": adapter_id,
-    }
+    others = {"m1": PART if adapter_id == FULL else FULL, "m2": None, "m3": adapter_id}
     names = list(others)[:mates]
     backend.join("s", adapter_id)
     for name in names:
@@ -62,14 +49,13 @@ def forced(backend: TorchLoraBackend, adapter_id: AdapterId, *, place: int = 0, 
     parts: list[Taps] = []
     ids, position = PROMPT, 0
     for token in ANSWER:
-        end = position + len(ids)
         rows = [_mate(name, number, ids, position) for number, name in enumerate(names)]
-        found = backend.step((*rows, row("s", ids, position, place=place, draw=tapped(end))))
+        found = backend.step((*rows, row("s", ids, position, is_tapped=True)))
         assert all(found[name].taps is None for name in names)
         taps = found["s"].taps
         assert taps is not None
         parts.append(taps)
-        ids, position = (token,), end
+        ids, position = (token,), position + len(ids)
     for name in ("s", *names):
         backend.leave(name)
     return joined_taps(parts)
@@ -77,10 +63,8 @@ def forced(backend: TorchLoraBackend, adapter_id: AdapterId, *, place: int = 0, 
 
 def _mate(name: str, number: int, ids: tuple[int, ...], position: int) -> BatchRow:
     """The row of a sequence that is `number` tokens shorter than the tapped one."""
-    if position:
-        return row(name, ids, position - number, place=number + 1, draw=drawing(position - number + 1))
-    shorter = ids[: len(ids) - number]
-    return row(name, shorter, 0, place=number + 1, draw=drawing(len(shorter)))
+    own = ids if position else ids[: len(ids) - number]
+    return row(name, own, position and position - number, first=8 * (number + 1))
 
 
 def activations_of_peft(folder: Path, adapter_id: AdapterId) -> NDArray[np.float32]:
@@ -113,7 +97,7 @@ def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
     backend = open_tapping(folder)
     stepped = forced(backend, adapter_id, mates=mates)
     backend.join("r", adapter_id)
-    replayed = backend.replay(row("r", PROMPT + ANSWER[:-1], 0, place=0), ANSWER)
+    replayed = backend.replay(row("r", PROMPT + ANSWER[:-1], draw=None), ANSWER)
     backend.leave("r")
     np.testing.assert_allclose(replayed.taps.activations, stepped.activations, atol=1e-4)
     np.testing.assert_allclose(replayed.taps.top_logits, stepped.top_logits, atol=1e-4)
@@ -123,8 +107,8 @@ def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
 def test_log_probabilities_are_those_of_the_logits(folder: Path) -> None:
     backend = open_tapping(folder)
     backend.join("s", FULL)
-    replayed = backend.replay(row("s", PROMPT, 0, place=0), ANSWER[:1])
-    [logits] = backend.logits((row("s", PROMPT, 0, place=0, draw=drawing(len(PROMPT))),))
+    replayed = backend.replay(row("s", PROMPT, draw=None), ANSWER[:1])
+    [logits] = backend.logits((row("s", PROMPT),))
     backend.leave("s")
     expected = logits.log_softmax(dim=0)
     assert replayed.logprobs[0] == pytest.approx(expected[ANSWER[0]].item(), abs=1e-5)
@@ -138,7 +122,7 @@ def test_a_merged_adapter_is_tapped_beside_the_base_again(folder: Path) -> None:
     plain, merging = open_tapping(folder), open_tapping(folder, merge_after_steps=1)
     merging.join("m", FULL)
     for position in range(4):
-        merging.step((row("m", (9,), position, place=3, draw=drawing(position + 1)),))
+        merging.step((row("m", (9,), position, first=24),))
     merging.leave("m")
     np.testing.assert_allclose(forced(merging, FULL).activations, forced(plain, FULL).activations, atol=1e-4)
 
@@ -147,8 +131,5 @@ def test_the_bare_base_and_untapped_rows_have_no_taps(folder: Path) -> None:
     backend = open_tapping(folder)
     backend.join("base", None)
     backend.join("plain", FULL)
-    rows = (
-        row("base", PROMPT, 0, place=0, draw=tapped(len(PROMPT))),
-        row("plain", PROMPT, 0, place=1, draw=drawing(len(PROMPT))),
-    )
+    rows = (row("base", PROMPT, is_tapped=True), row("plain", PROMPT, first=8))
     assert [drawn.taps for drawn in backend.step(rows).values()] == [None, None]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_vllm import Behaviour, fake_vllm
+from node.backends.served_rows import GREEDY, PROMPT, decode, has_ended, row, run, starts_in
+from support.fake_served import NOTE_VARIABLE, Vllm, fake_server
+from support.llama_programs import FAKE
+from support.processes.nodes import wait_for
 
 from openledger_node.backends.served.client import ServerLostError
 from openledger_node.backends.vllm import open_backend, server
 from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.backends.vllm.server import serve_arguments, start_server
-from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn
+from openledger_node.engine.backend import LATER, BackendSettings, BatchRow
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -28,8 +30,6 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
-PROMPT = (5, 6, 7)
 ADAPTER = AdapterId("0xaa")
 
 Serve = Callable[..., VllmBackend]
@@ -56,26 +56,13 @@ def serve(settings: BackendSettings) -> Iterator[Serve]:
     """Open the plug over a server that behaves as told."""
     with ExitStack() as stack:
 
-        def opened(behaviour: Behaviour, **changes: Any) -> VllmBackend:
-            url = stack.enter_context(fake_vllm(behaviour))
+        def opened(behaviour: Vllm, **changes: Any) -> VllmBackend:
+            url = stack.enter_context(fake_server(behaviour))
             backend = open_backend(replace(settings, server_url=url, **changes))
             stack.callback(backend.close)
             return backend
 
         yield opened
-
-
-def run(backend: VllmBackend, ids: tuple[int, ...], position: int = 0, sampling: SamplingParams = GREEDY) -> Drawn:
-    draw = Draw(sampling=sampling, position=position + len(ids))
-    return backend.step((BatchRow(sequence_id="s", token_ids=ids, position=position, draw=draw),))["s"]
-
-
-def decode(backend: VllmBackend, count: int, sampling: SamplingParams = GREEDY) -> list[int]:
-    ids, position, drawn = PROMPT, 0, []
-    for _ in range(count):
-        drawn.append(run(backend, ids, position, sampling).token)
-        ids, position = (drawn[-1],), position + len(ids)
-    return drawn
 
 
 def source_of(folder: Path) -> AdapterSource:
@@ -86,14 +73,18 @@ def source_of(folder: Path) -> AdapterSource:
 
 
 def test_an_answer_is_one_request_however_many_steps_read_it(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Vllm())
     backend.join("s", None)
-    assert len(decode(backend, 20)) == 20
-    assert [asked["prompt"] for asked in behaviour.completions] == [list(PROMPT)]
+    assert backend.step((BatchRow(sequence_id="s", token_ids=(1, 2), position=0),)) == {}
+    assert not behaviour.completions, "a piece of a prompt is asked for together with its last"
+    ids, position = PROMPT, 2
+    for _ in range(20):
+        ids, position = (run(backend, ids, position).token,), position + len(ids)
+    assert [asked["prompt"] for asked in behaviour.completions] == [[1, 2, *PROMPT]]
 
 
 def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Vllm())
     backend.join("s", None)
     sampling = SamplingParams(
         max_tokens=9,
@@ -134,32 +125,18 @@ def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
 
 
 def test_each_payer_has_a_cache_of_its_own_under_a_salt_that_nobody_can_guess(serve: Serve) -> None:
-    backend, other = serve(behaviour := Behaviour()), serve(elsewhere := Behaviour())
-    for where, name, payer in (
-        (backend, "a", "0xa"),
-        (backend, "b", "0xb"),
-        (backend, "c", "0xa"),
-        (other, "d", "0xa"),
-    ):
+    backend, other = serve(behaviour := Vllm()), serve(elsewhere := Vllm())
+    asked = ((backend, "a", "0xa"), (backend, "b", "0xb"), (backend, "c", "0xa"), (other, "d", "0xa"))
+    for where, name, payer in asked:
         where.join(name, None)
-        draw = Draw(sampling=GREEDY, position=len(PROMPT))
-        where.step((BatchRow(sequence_id=name, token_ids=PROMPT, position=0, draw=draw, payer=payer),))
-    first, second, third = (asked["cache_salt"] for asked in behaviour.completions)
+        where.step((row(name, PROMPT, payer=payer),))
+    first, second, third = (each["cache_salt"] for each in behaviour.completions)
     assert first == third != second
     assert elsewhere.completions[0]["cache_salt"] != first
 
 
-def test_pieces_of_a_prompt_are_asked_for_together_with_its_last(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
-    backend.join("s", None)
-    assert backend.step((BatchRow(sequence_id="s", token_ids=(5, 6), position=0),)) == {}
-    assert not behaviour.completions
-    run(backend, (7,), position=2)
-    assert behaviour.completions[0]["prompt"] == [5, 6, 7]
-
-
 def test_the_likeliest_come_first_and_the_drawn_token_is_not_among_them_for_being_drawn(serve: Serve) -> None:
-    backend = serve(Behaviour())
+    backend = serve(Vllm())
     backend.join("s", None)
     drawn = run(backend, PROMPT, sampling=replace(GREEDY, logprobs=2))
     assert (drawn.logprob, drawn.top) == (-3.0, ((258, -0.5), (259, -1.0)))
@@ -169,26 +146,20 @@ def test_the_likeliest_come_first_and_the_drawn_token_is_not_among_them_for_bein
 
 
 def test_a_token_that_the_stream_did_not_write_begins_another(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Vllm())
     backend.join("s", None)
-    first = run(backend, PROMPT)
-    forced = first.token % 200 + 1
-    run(backend, (forced,), position=3)
-    assert [asked["prompt"] for asked in behaviour.completions] == [[5, 6, 7], [5, 6, 7, forced]]
-
-
-def test_a_sequence_that_lost_its_place_goes_on_as_if_it_had_not(serve: Serve) -> None:
-    backend = serve(Behaviour())
-    backend.join("s", None)
-    whole = decode(backend, 8)
+    whole = decode(backend, 4)
+    forced = whole[3] % 200 + 1
+    run(backend, (forced,), position=6)
+    assert [asked["prompt"] for asked in behaviour.completions] == [[5, 6, 7], [5, 6, 7, *whole[:3], forced]]
     backend.leave("s")
     backend.join("s", None)
-    assert run(backend, (*PROMPT, *whole[:5])).token == whole[5]
+    assert run(backend, (*PROMPT, *whole[:2])).token == whole[2], "a sequence that lost its place goes on"
 
 
 def test_a_long_prompt_holds_up_no_other_answer(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(slow_above=50))
-    alone = serve(Behaviour())
+    backend = serve(behaviour := Vllm(slow_above=50))
+    alone = serve(Vllm())
     for name in ("long", "short"):
         backend.join(name, None)
         alone.join(name, None)
@@ -208,13 +179,8 @@ def test_a_long_prompt_holds_up_no_other_answer(serve: Serve) -> None:
     assert len(behaviour.completions) == 2, "a row that is polled again starts no other stream"
 
 
-def row(name: str, ids: tuple[int, ...], position: int = 0) -> BatchRow:
-    draw = Draw(sampling=GREEDY, position=position + len(ids))
-    return BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw)
-
-
 def test_who_leaves_stops_the_server(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(holds_after=1))
+    backend = serve(behaviour := Vllm(holds_after=1))
     backend.join("s", None)
     run(backend, PROMPT)
     backend.leave("s")
@@ -227,7 +193,7 @@ def test_who_leaves_stops_the_server(serve: Serve) -> None:
 def test_an_adapter_is_loaded_from_its_folder_and_used_by_its_id(
     serve: Serve, make_adapter_folder: Callable[..., Path]
 ) -> None:
-    backend = serve(behaviour := Behaviour())
+    backend = serve(behaviour := Vllm())
     folder = make_adapter_folder()
     host = backend.read_adapter(source_of(folder))
     assert host.size_bytes == (folder / "adapter_model.safetensors").stat().st_size
@@ -245,7 +211,7 @@ def test_an_adapter_is_loaded_from_its_folder_and_used_by_its_id(
 def test_what_vllm_does_not_load_is_refused_in_its_words(
     serve: Serve, make_adapter_folder: Callable[..., Path]
 ) -> None:
-    backend = serve(Behaviour(refuses_adapters="vLLM does not yet support DoRA."))
+    backend = serve(Vllm(refuses_adapters="vLLM does not yet support DoRA."))
     host = backend.read_adapter(source_of(make_adapter_folder()))
     with pytest.raises(AdapterRefusedError, match=r"ValueError: vLLM does not yet support DoRA\."):
         backend.load_adapter(ADAPTER, host)
@@ -254,39 +220,32 @@ def test_what_vllm_does_not_load_is_refused_in_its_words(
 # ---- when it goes wrong
 
 
-@pytest.mark.parametrize(
-    "behaviour", [Behaviour(breaks_after=1), Behaviour(fails_after=1), Behaviour(breaks_after=0)]
-)
-def test_an_answer_that_breaks_off_ends_the_engine(serve: Serve, behaviour: Behaviour) -> None:
+@pytest.mark.parametrize("behaviour", [Vllm(breaks_after=1), Vllm(fails_after=1), Vllm(breaks_after=0)])
+def test_an_answer_that_breaks_off_or_an_adapter_that_is_lost_ends_the_engine(
+    serve: Serve, make_adapter_folder: Callable[..., Path], behaviour: Vllm
+) -> None:
     backend = serve(behaviour)
     backend.join("s", None)
     with pytest.raises(ServerLostError, match="vLLM"):
         decode(backend, 3)
-
-
-def test_a_server_that_lost_its_adapters_ends_the_engine(
-    serve: Serve, make_adapter_folder: Callable[..., Path]
-) -> None:
-    backend = serve(behaviour := Behaviour())
     backend.load_adapter(ADAPTER, backend.read_adapter(source_of(make_adapter_folder())))
     behaviour.adapters.clear()
-    backend.join("s", ADAPTER)
+    backend.join("t", ADAPTER)
     with pytest.raises(ServerLostError, match="404"):
-        run(backend, PROMPT)
+        backend.step((row("t", PROMPT),))
 
 
 def test_a_request_that_vllm_refuses_draws_nothing_and_leaves_the_others_alone(serve: Serve) -> None:
-    backend = serve(behaviour := Behaviour(refuses=(400, "the grammar is too much")))
+    backend = serve(behaviour := Vllm(refuses=(400, "the grammar is too much")))
     backend.join("s", None)
-    draw = Draw(sampling=GREEDY, position=3)
-    assert backend.step((BatchRow(sequence_id="s", token_ids=PROMPT, position=0, draw=draw),)) == {}
+    assert backend.step((row("s", PROMPT),)) == {}
     behaviour.refuses = None
     backend.join("t", None)
-    assert "t" in backend.step((BatchRow(sequence_id="t", token_ids=PROMPT, position=0, draw=draw),))
+    assert "t" in backend.step((row("t", PROMPT),))
 
 
 def test_a_server_that_is_gone_ends_the_engine(settings: BackendSettings) -> None:
-    with fake_vllm(Behaviour()) as url:
+    with fake_server(Vllm()) as url:
         backend = open_backend(replace(settings, server_url=url))
     backend.join("s", None)
     with pytest.raises(ServerLostError, match="does not answer"):
@@ -299,15 +258,15 @@ def test_a_server_that_is_gone_ends_the_engine(settings: BackendSettings) -> Non
 @pytest.mark.parametrize(
     ("behaviour", "changes", "message"),
     [
-        (Behaviour(served="other"), {}, "serves other, not base: start it with --served-model-name base"),
-        (Behaviour(version="0.11.2"), {}, "version 0.11.2: 0.32 is the oldest"),
-        (Behaviour(loads_adapters=False), {}, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"),
-        (Behaviour(), {"quantisation": "int8"}, "--quantization"),
-        (Behaviour(), {"base_folder": None}, "needs a real base"),
+        (Vllm(served="other"), {}, "serves other, not base: start it with --served-model-name base"),
+        (Vllm(version="0.11.2"), {}, "version 0.11.2: 0.32 is the oldest"),
+        (Vllm(loads_adapters=False), {}, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"),
+        (Vllm(), {"quantisation": "int8"}, "--quantization"),
+        (Vllm(), {"base_folder": None}, "needs a real base"),
     ],
 )
 def test_a_server_that_will_not_do_says_what_to_do(
-    serve: Serve, behaviour: Behaviour, changes: dict[str, Any], message: str
+    serve: Serve, behaviour: Vllm, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
         serve(behaviour, **changes)
@@ -315,75 +274,30 @@ def test_a_server_that_will_not_do_says_what_to_do(
 
 # ---- a server of our own
 
-SERVER = """
-import os, signal, socketserver, sys
-from http.server import BaseHTTPRequestHandler
-sys.path.insert(0, {tests!r})
-from support.fake_vllm import Behaviour, _Handler
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-
-class Handler(_Handler):
-    behaviour = Behaviour()
-    def address_string(self): return "socket"
-
-print("pid", os.getpid(), flush=True)
-if "--sulk" in sys.argv:
-    sys.exit("Traceback\\nValueError: no GPU here\\nRuntimeError: Engine core failed. See root cause above.")
-if "--stubborn" in sys.argv:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-alive = open({alive!r}, "w")
-with open({seen!r}, "w") as seen:
-    seen.write(str(os.getpid()) + "\\n" + "\\n".join(sys.argv[1:]))
-Server(sys.argv[sys.argv.index("--uds") + 1], Handler).serve_forever()
-"""
-
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program called as vLLM is, that notes its arguments in `seen`."""
+def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The starts of the program that stands in for vLLM."""
     monkeypatch.setattr(server, "END_GRACE_S", 0.1)
-    script = tmp_path / "vllm"
-    names = {
-        "tests": str(Path(__file__).parents[2]),
-        "seen": str(tmp_path / "seen"),
-        "alive": str(tmp_path / "alive"),
-    }
-    script.write_text(f"#!{sys.executable}\n" + SERVER.format(**names))
-    script.chmod(0o700)
-    os.mkfifo(tmp_path / "alive")
-    return script
-
-
-@pytest.fixture
-def wait_for_end(program: Path) -> Iterator[Callable[[], None]]:
-    """Wait until the program has ended, whoever is its parent by then: it holds the other end of a pipe."""
-    reading = os.open(program.with_name("alive"), os.O_RDONLY | os.O_NONBLOCK)
-
-    def wait() -> None:
-        assert select.select([reading], [], [], 30)[0], "it goes on"
-        assert os.read(reading, 1) == b""
-
-    yield wait
-    os.close(reading)
+    monkeypatch.setenv(NOTE_VARIABLE, str(tmp_path / "starts"))
+    return tmp_path / "starts"
 
 
 @pytest.mark.process
-def test_our_own_server_listens_where_only_we_can_go_and_takes_the_operators_arguments_last(
-    settings: BackendSettings, base: Path, program: Path, tmp_path: Path, wait_for_end: Callable[[], None]
+def test_our_own_server_listens_where_only_we_can_go_and_ends_with_us_even_if_it_would_rather_not(
+    settings: BackendSettings, base: Path, note: Path
 ) -> None:
-    backend = open_backend(replace(settings, server_command=f"{program} --tensor-parallel-size 4"))
-    _, *arguments = (tmp_path / "seen").read_text().splitlines()
-    socket = Path(arguments[arguments.index("--uds") + 1])
-    assert arguments[:-4] == serve_arguments(settings, base, 512)
-    assert arguments[-2:] == ["--tensor-parallel-size", "4"]
+    backend = open_backend(replace(settings, server_command=f"{FAKE} --tensor-parallel-size 4 --stubborn"))
+    [(process_id, words)] = starts_in(note)
+    socket = Path(words[words.index("--uds") + 1])
+    assert words[:-5] == serve_arguments(settings, base, 512)
+    assert words[-3:] == ["--tensor-parallel-size", "4", "--stubborn"], "the operator's arguments come last"
     assert socket.parent.stat().st_mode & 0o777 == 0o700
     backend.join("s", None)
     assert run(backend, PROMPT).token
     backend.close()
     assert not socket.parent.exists()
-    wait_for_end()
+    wait_for(lambda: has_ended(process_id))
 
 
 LLAMA_8B = {
@@ -398,7 +312,6 @@ GB = 10**9
     ("rank", "batch_max", "cap", "wanted"),
     [
         (8, 16, 0, {"max-lora-rank": "16", "max-loras": "16"}),
-        (17, 64, 0, {"max-lora-rank": "32", "max-loras": "8"}),
         (64, 64, 0, {"max-lora-rank": "64", "max-loras": "4"}),
         (64, 64, 17 * GB, {"max-lora-rank": "64", "max-loras": "1", "gpu-memory-utilization": "0.708"}),
         (600, 1, 0, {"max-lora-rank": "512", "max-loras": "1"}),
@@ -421,22 +334,11 @@ def test_a_server_reserves_no_more_for_adapters_than_the_card_has_room_for(
 
 
 @pytest.mark.process
-def test_our_own_server_ends_with_us_even_if_it_would_rather_not(
-    settings: BackendSettings, program: Path, wait_for_end: Callable[[], None]
-) -> None:
-    open_backend(replace(settings, server_command=f"{program} --stubborn")).close()
-    wait_for_end()
-
-
-@pytest.mark.process
-def test_a_server_that_ends_while_it_starts_is_a_model_error_with_its_reason(
-    settings: BackendSettings, program: Path
-) -> None:
+def test_a_server_that_ends_while_it_starts_is_a_model_error_with_its_reason(settings: BackendSettings) -> None:
     with pytest.raises(ModelError, match=r"ended while it started: ValueError: no GPU here$"):
-        start_server(replace(settings, server_command=f"{program} --sulk"), Path("base"), None)
+        start_server(replace(settings, server_command=f"{FAKE} --sulk"), Path("base"), None)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("command", ["no-such-program --flag", " "])
 def test_a_program_that_is_not_there_says_what_to_install(settings: BackendSettings, command: str) -> None:
     with pytest.raises(ModelError, match="install vLLM into an environment of its own"):
@@ -444,13 +346,14 @@ def test_a_program_that_is_not_there_says_what_to_install(settings: BackendSetti
 
 
 @pytest.mark.process
-def test_the_server_ends_when_the_engine_is_killed(program: Path, wait_for_end: Callable[[], None]) -> None:
+def test_the_server_ends_when_the_engine_is_killed(note: Path) -> None:
     engine = (
         "import os, signal\n"
         "from openledger_node.backends.vllm.server import OwnServer\n"
-        f"OwnServer([{str(program)!r}], [], dict(os.environ)).wait_ready()\n"
+        f"OwnServer([{str(FAKE)!r}], [], dict(os.environ)).wait_ready()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ended = subprocess.run([sys.executable, "-c", engine], stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    wait_for_end()
+    [(process_id, _)] = starts_in(note)
+    wait_for(lambda: has_ended(process_id))

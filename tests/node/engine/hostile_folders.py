@@ -312,6 +312,8 @@ HOSTILE: dict[str, Case] = {
     "manifest with an unknown field": (manifest(trust_me=True), "trust_me"),
     "manifest of another schema": (manifest(schema="openledger.adapter/2"), "has schema"),
     "manifest of two megabytes": (file(MANIFEST_FILE, " " * (2 << 20)), "is too large"),
+    # `exists()` is true of a pipe, and reading one waits for a writer for ever.
+    "manifest that is a pipe": (lambda folder: os.mkfifo(write_adapter(folder) / MANIFEST_FILE), "regular file"),
     "manifest whose name is a path": (manifest(name="../../harbour"), "name"),
     "manifest without a base": (manifest(base=None), "adapter.json"),
 }

@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -114,44 +111,22 @@ def test_a_name_that_is_none_is_refused(home: Home, make_adapter_folder: MakeFol
     assert shelf(home) == {}
 
 
-def test_a_manifest_of_its_own_is_kept_to_the_letter(home: Home, make_adapter_folder: MakeFolder) -> None:
+def test_a_manifest_of_its_own_is_kept_to_the_letter_and_its_name_with_it(
+    home: Home, make_adapter_folder: MakeFolder
+) -> None:
     source = write_manifest(make_adapter_folder("folder"), license="Apache-2.0", training={"seed": 7})
     adapter = add_adapter(home, source, FAKE_BASE)
-    assert (adapter.name, adapter.manifest.license, adapter.manifest.training) == (
-        "harbour",
-        "Apache-2.0",
-        {"seed": 7},
-    )
-
-
-def test_an_adapter_with_a_manifest_cannot_be_renamed(home: Home, make_adapter_folder: MakeFolder) -> None:
-    source = write_manifest(make_adapter_folder())
-    assert add_adapter(home, source, FAKE_BASE, name="harbour").name == "harbour"
+    assert (adapter.name, adapter.manifest.license) == ("harbour", "Apache-2.0")
+    assert adapter.manifest.training == {"seed": 7}
+    assert add_adapter(home, source, FAKE_BASE, name="harbour") == adapter
     with pytest.raises(ModelError, match="called 'harbour': its name is part of its id"):
         add_adapter(home, source, FAKE_BASE, name="mine")
-
-
-def test_an_adapter_of_another_base_is_refused_and_both_are_named(
-    home: Home, make_adapter_folder: MakeFolder
-) -> None:
-    with pytest.raises(AdapterRefusedError, match=r"made for base fake \(0x\w{8}…\), not for other \(0x00000000…\)"):
-        add_adapter(home, write_manifest(make_adapter_folder()), OTHER_BASE)
-    assert shelf(home) == {}
-
-
-def test_weights_that_are_not_the_manifests_are_refused_and_leave_nothing(
-    home: Home, make_adapter_folder: MakeFolder
-) -> None:
-    source = write_manifest(make_adapter_folder(), artifact_digest="0x" + "a" * 64)
-    with pytest.raises(AdapterRefusedError, match=r"digest 0x.* manifest says 0xaaaa"):
-        add_adapter(home, source, FAKE_BASE)
-    assert list(home.adapters.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        *("", "no json", "{", "[]", "5", "null", '"text"', "{}", '{"schema": "openledger.adapter/2"}', b"\xff"),
+        *("", "{", "[]", '"text"', '{"schema": "openledger.adapter/2"}', b"\xff"),
         *('{"a":' + "[" * 100_000, '{"schema": "openledger.adapter/1"}'),
     ],
     ids=lambda content: repr(content[:36]),
@@ -176,31 +151,6 @@ def test_a_manifest_that_has_no_canonical_form_is_refused(
     with pytest.raises(ProtocolError):
         add_adapter(home, source, FAKE_BASE)
     assert shelf(home) == {}
-
-
-ADD = """
-import sys
-from pathlib import Path
-from openledger_node.home import Home
-from openledger_node.models.adapters import add_adapter
-from openledger_node.models.bases import FAKE_BASE
-from openledger_protocol.errors import AdapterRefusedError
-try:
-    add_adapter(Home(Path(sys.argv[1])), Path(sys.argv[2]), FAKE_BASE)
-except AdapterRefusedError:
-    print("refused")
-"""
-
-
-@pytest.mark.process
-def test_a_manifest_that_is_a_pipe_is_refused_and_holds_up_nobody(
-    home: Home, make_adapter_folder: MakeFolder
-) -> None:
-    # `exists()` is true of a pipe, and reading one waits for a writer for ever.
-    source = make_adapter_folder()
-    os.mkfifo(source / MANIFEST_FILE)
-    command = [sys.executable, "-c", ADD, str(home.root), str(source)]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout == "refused\n"
 
 
 def test_a_place_on_the_shelf_that_another_adapter_has_is_told(home: Home, make_adapter_folder: MakeFolder) -> None:
@@ -229,22 +179,6 @@ def torn_weights(folder: Path) -> None:
     (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:100])
 
 
-def no_weights(folder: Path) -> None:
-    (folder / WEIGHTS_FILE).unlink()
-
-
-def no_config(folder: Path) -> None:
-    (folder / CONFIG_FILE).unlink()
-
-
-def dora(folder: Path) -> None:
-    write_adapter(folder, use_dora=True)
-
-
-def manifest(content: bytes) -> Callable[[Path], Any]:
-    return lambda folder: (folder / MANIFEST_FILE).write_bytes(content)
-
-
 def manifest_with(**changes: Any) -> Callable[[Path], Any]:
     def change(folder: Path) -> None:
         content = json.loads((folder / MANIFEST_FILE).read_text())
@@ -255,15 +189,10 @@ def manifest_with(**changes: Any) -> Callable[[Path], Any]:
 
 TORN: dict[str, Callable[[Path], Any]] = {
     "torn weights": torn_weights,
-    "no weights": no_weights,
-    "no config": no_config,
-    "not served by this version": dora,
-    "empty manifest": manifest(b""),
-    "torn manifest": manifest(b'{"schema": "openledger.ad'),
-    "manifest that is a list": manifest(b"[]"),
-    "manifest that is no UTF-8": manifest(b"\xff"),
+    "no config": lambda folder: (folder / CONFIG_FILE).unlink(),
+    "not served by this version": lambda folder: write_adapter(folder, use_dora=True),
+    "empty manifest": lambda folder: (folder / MANIFEST_FILE).write_bytes(b""),
     "manifest of a newer version": manifest_with(schema="openledger.adapter/2"),
-    "manifest with a new field": manifest_with(price_wei="1"),
     "manifest without canonical form": manifest_with(training={"\ud800": 1}),
 }
 
@@ -293,12 +222,9 @@ def test_an_ambiguous_name_is_refused_and_all_that_it_could_mean_are_named(three
     assert second in str(refusal.value)
 
 
-def test_name_and_id_always_find_the_one(three: list[Adapter]) -> None:
-    assert [find_adapter(three, adapter.full_name) for adapter in three] == three
-
-
 def test_a_model_is_the_base_an_adapter_or_both_joined_by_a_colon(three: list[Adapter]) -> None:
     called_fake, harbour, _ = three
+    assert [find_adapter(three, adapter.full_name) for adapter in three] == three
     assert resolve_model(FAKE_BASE, partial(find_adapter, three), "fake") is None
     assert resolve_model(FAKE_BASE, partial(find_adapter, three), harbour.full_name) == harbour
     assert resolve_model(FAKE_BASE, partial(find_adapter, three), f"fake:{harbour.full_name}") == harbour
@@ -309,12 +235,9 @@ def test_a_model_is_the_base_an_adapter_or_both_joined_by_a_colon(three: list[Ad
     ("model", "message"),
     [
         ("other:harbour", "base 'other' is not served here, 'fake' is"),
-        (":harbour", "base '' is not served here"),
         ("fake:", "no adapter ''"),
-        ("fake:lighthouse", "no adapter 'lighthouse'"),
         ("fake:harbour", "means several"),
         ("fake:fake:fake", "no adapter 'fake:fake'"),
-        ("", "no adapter ''"),
         ("gpt-4o", "no adapter 'gpt-4o'"),
     ],
 )

@@ -65,16 +65,6 @@ def test_a_cut_off_download_keeps_what_came_and_goes_on_there(site: Site, file: 
     assert {stage.total for stage in stages} == {len(CONTENT)}
 
 
-def test_a_download_that_is_cut_off_again_and_again_arrives(site: Site, file: Path) -> None:
-    link = site.link("some.whl", CONTENT)
-    site.cuts = [300_000, 300_000, 300_000]
-    for _ in range(3):
-        with pytest.raises(NetworkError):
-            download(link, file, quiet)
-    download(link, file, quiet)
-    assert file.read_bytes() == CONTENT
-
-
 def test_a_server_that_knows_no_ranges_is_read_from_the_start(site: Site, file: Path) -> None:
     link = site.link("some.whl", CONTENT)
     partial_of(file).write_bytes(CONTENT[:HALF])

@@ -1,6 +1,5 @@
 """GGUF files of each family: config and weights are those of the model that was converted."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from support.gguf_models import logits_of, write_gguf
-from support.tiny import make_base
+from support.tiny import make_adapter, make_base
+from support.tiny_gguf import make_gguf_base
 from transformers import AutoModelForCausalLM
 
 from openledger_node.errors import ModelError
@@ -17,6 +17,9 @@ from openledger_node.home import Home
 from openledger_node.models.causal_lm import open_causal_lm
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
 from openledger_node.models.gguf_files.describe import describe_gguf
+from openledger_node.models.gguf_files.header import read_header
+from openledger_node.models.gguf_files.lora import convert_lora, target_of_gguf
+from openledger_protocol.errors import AdapterRefusedError
 
 IDS = [5, 9, 200, 31, 77, 5, 18, 240, 3, 3, 64, 101]
 LLAMA3_ROPE = {
@@ -81,26 +84,20 @@ YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_ma
 PHI = {"pad_token_id": None}  # the family's default is beyond a tiny vocabulary
 GEMMA = {"sliding_window": 8, "query_pre_attn_scalar": 12}
 
+# tests/node/backends/test_gguf_bases.py serves the plain ones of each family.
 CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
-    "llama": ("llama", {}, None),
-    "llama tied": ("llama", {"tie_word_embeddings": True}, None),
-    "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True}, None),
+    "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}, None),
     "llama 3": ("llama", {"rope_parameters": LLAMA3_ROPE}, llama3_factors),
     "llama, linear": ("llama", {"rope_parameters": {**GEMMA3_ROPE["full_attention"]}}, linear_scaling),
     "llama, yarn": ("llama", {"rope_parameters": YARN}, yarn_scaling),
-    "mistral": ("mistral", {}, None),
     "mistral with a window": ("mistral", {"sliding_window": 6}, None),
-    "qwen2": ("qwen2", {}, None),
     "qwen3": ("qwen3", {}, None),
-    "phi3": ("phi3", PHI, None),
     "phi3 with a window": ("phi3", {**PHI, "sliding_window": 6}, None),
     "phi3, longrope": (
         "phi3",
         {**PHI, "rope_parameters": LONGROPE, "original_max_position_embeddings": 64},
         longrope_factors,
     ),
-    "gemma2": ("gemma2", GEMMA, None),
-    "gemma3": ("gemma3_text", {**GEMMA, "num_hidden_layers": 7}, None),
     "gemma3, linear": ("gemma3_text", {**GEMMA, "rope_parameters": GEMMA3_ROPE}, linear_scaling),
 }
 
@@ -124,22 +121,19 @@ def test_a_model_of_each_family_comes_back_whole(home: Home, tmp_path: Path, fil
 
 
 @pytest.mark.parametrize(
-    ("add", "model_type"),
+    "add",
     [
-        (lambda writer: writer.add_expert_count(8), "llama_variant"),
-        (lambda writer: writer.add_tensor("blk.0.attn_sub_norm.weight", np.ones(48, np.float32)), "llama_variant"),
+        lambda writer: writer.add_expert_count(8),
+        lambda writer: writer.add_tensor("blk.0.attn_sub_norm.weight", np.ones(48, np.float32)),
     ],
     ids=["a mixture of experts", "a tensor that Llama has not"],
 )
-def test_a_variant_of_a_family_is_described_for_llama_cpp(
-    home: Home, tmp_path: Path, file: Path, add: Any, model_type: str
-) -> None:
+def test_a_variant_of_a_family_is_described_for_llama_cpp(home: Home, tmp_path: Path, file: Path, add: Any) -> None:
     # Else its experts, or its tensor, would be left out without a word.
     write_gguf(make_base(tmp_path / "source"), file, add=add)
     base = describe_gguf(home, file)
     assert base.folder is not None
-    assert json.loads((base.folder / "config.json").read_text())["model_type"] == model_type
-    with pytest.raises(OtherDecoderError, match=model_type):
+    with pytest.raises(OtherDecoderError, match="llama_variant"):
         read_config(base.folder)
 
 
@@ -172,3 +166,32 @@ def test_fields_that_contradict_the_tensors_are_refused(
     with pytest.raises(ModelError, match=reason):
         describe_gguf(home, file)
     assert not list(home.models.iterdir())
+
+
+# ---- GGUF LoRA: each family's adapter changes the tensors of its GGUF base, and DoRA is refused
+
+FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+LORA_FAMILIES: dict[str, dict[str, Any]] = {
+    "qwen2": {},
+    "phi3": {"pad_token_id": 0},
+    "gemma3_text": {"query_pre_attn_scalar": 12, "sliding_window": 64},
+    "mistral": {},
+}
+
+
+@pytest.mark.parametrize("family", LORA_FAMILIES)
+def test_an_adapter_of_each_family_has_the_names_and_shapes_of_its_gguf_base(tmp_path: Path, family: str) -> None:
+    base = make_base(tmp_path / "hf", model_type=family, **LORA_FAMILIES[family])
+    adapter = make_adapter(base, tmp_path / "lora", seed=3, **({"target_modules": FUSED} if family == "phi3" else {}))
+    target = target_of_gguf(read_header(make_gguf_base(base, tmp_path / "gguf") / "model.gguf"))
+    sites = convert_lora(adapter, target)
+    assert sites
+    assert all(target.shapes[name] == (len(b), a.shape[1]) for name, (a, b) in sites.items())
+
+
+def test_dora_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "hf")
+    adapter = make_adapter(base, tmp_path / "dora", seed=3, use_dora=True)
+    target = target_of_gguf(read_header(make_gguf_base(base, tmp_path / "gguf") / "model.gguf"))
+    with pytest.raises(AdapterRefusedError, match="Use another backend"):
+        convert_lora(adapter, target)

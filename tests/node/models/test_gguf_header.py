@@ -19,7 +19,7 @@ from openledger_node.models.gguf_files.describe import describe_gguf, write_desc
 from openledger_node.models.gguf_files.header import read_header
 from openledger_node.models.gguf_files.weights import open_weights
 
-NUM_MUTATIONS = depth(light=400, deep=20_000)
+NUM_MUTATIONS = depth(light=200, deep=20_000)
 MEMORY_BYTES = 1 << 30  # more than this, on top of what the test's process has, ends in MemoryError
 
 
@@ -56,11 +56,13 @@ def made(*fields: bytes, num_tensors: int = 0, num_fields: int | None = None, re
     return b"GGUF" + struct.pack("<IQQ", 3, num_tensors, count) + b"".join(fields) + rest
 
 
-def tensor(name: str, shape: tuple[int, ...], kind: int, offset: int) -> bytes:
-    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
-
-
 ARCHITECTURE = field("general.architecture", 8, text("llama"))
+
+
+def with_tensor(shape: tuple[int, ...], *, kind: int = 0, offset: int = 0) -> bytes:
+    entry = text("t") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+    return made(ARCHITECTURE, num_tensors=1, rest=entry)
+
 
 BROKEN = {
     "empty": (b"", "cannot mmap an empty file|empty"),
@@ -74,41 +76,22 @@ BROKEN = {
     "a text of 2^62 bytes": (made(field("a", 8, struct.pack("<Q", 1 << 62))), "a text of 4611686018427387904 bytes"),
     "a list of 2^40 texts": (made(field("a", 9, struct.pack("<IQ", 8, 1 << 40))), "a list of 1099511627776 values"),
     "a list of 2^20 texts": (made(field("a", 9, struct.pack("<IQ", 8, 1 << 20))), "header ends beyond the file"),
-    "a list of 2^40 numbers": (made(field("a", 9, struct.pack("<IQ", 4, 1 << 40))), "a list of 1099511627776 values"),
     "a list of lists": (made(field("a", 9, struct.pack("<IQ", 9, 1))), "a value of the unknown type 9"),
     "a value of no type": (made(field("a", 99, bytes(8))), "a value of the unknown type 99"),
     "a field twice": (made(ARCHITECTURE, ARCHITECTURE), "a name occurs twice"),
     "a part of three": (made(ARCHITECTURE, field("split.count", 2, struct.pack("<H", 3))), "one of 3 parts.*--merge"),
-    "an adapter": (
-        made(ARCHITECTURE, field("general.type", 8, text("adapter"))),
-        "holds no language model but 'adapter'",
-    ),
-    "an architecture that is a number": (
+    "an adapter": (made(ARCHITECTURE, field("general.type", 8, text("adapter"))), "holds no language model but"),
+    "an architecture of a number": (
         made(field("general.architecture", 4, bytes(4))),
         "architecture is 0, not a text",
     ),
     "an alignment of 3": (made(ARCHITECTURE, field("general.alignment", 4, struct.pack("<I", 3))), "alignment 3"),
-    "a tensor of five dimensions": (
-        made(ARCHITECTURE, num_tensors=1, rest=tensor("t", (1,) * 5, 0, 0)),
-        "'t' has 5 dimensions",
-    ),
-    "a tensor of no dimensions": (
-        made(ARCHITECTURE, num_tensors=1, rest=tensor("t", (), 0, 0)),
-        "'t' has 0 dimensions",
-    ),
-    "a tensor of 2^120 numbers": (
-        made(ARCHITECTURE, num_tensors=1, rest=tensor("t", (1 << 60, 1 << 60), 0, 0)),
-        "'t' ends beyond the file",
-    ),
-    "a tensor that begins beyond the end": (
-        made(ARCHITECTURE, num_tensors=1, rest=tensor("t", (1,), 0, 1 << 63)),
-        "'t' ends beyond the file",
-    ),
-    "a tensor of no type": (made(ARCHITECTURE, num_tensors=1, rest=tensor("t", (1,), 77, 0)), "the unknown type 77"),
-    "a row that is no whole block": (
-        made(ARCHITECTURE, num_tensors=1, rest=tensor("t", (33,), 2, 0)),
-        r"'t' has the shape \(33,\), in blocks of 32",
-    ),
+    "a tensor of five dimensions": (with_tensor((1,) * 5), "'t' has 5 dimensions"),
+    "a tensor of no dimensions": (with_tensor(()), "'t' has 0 dimensions"),
+    "a tensor of 2^120 numbers": (with_tensor((1 << 60, 1 << 60)), "'t' ends beyond the file"),
+    "a tensor that begins beyond the end": (with_tensor((1,), offset=1 << 63), "'t' ends beyond the file"),
+    "a tensor of no type": (with_tensor((1,), kind=77), "the unknown type 77"),
+    "a row that is no whole block": (with_tensor((33,), kind=2), r"'t' has the shape \(33,\), in blocks of 32"),
 }
 
 
@@ -135,7 +118,7 @@ def test_a_header_has_what_the_librarys_reader_finds(whole: bytes, file: Path) -
             assert (found.tolist() if isinstance(found, np.ndarray) else found) == each.contents()
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.01, 0.6, 0.999])
 def test_a_torn_file_is_refused(home: Home, whole: bytes, file: Path, share: float) -> None:
     file.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ModelError, match="beyond the file"):

@@ -38,7 +38,7 @@ SPECIAL = ["<end>", "<begin>"]
 USER_DEFINED = ["<mark>"]
 
 
-def trained(pre: Any, *, size: int = 700) -> tuple[list[str], list[tuple[str, str]]]:
+def trained(pre: Any, *, size: int = 600) -> tuple[list[str], list[tuple[str, str]]]:
     """Tokens and merges of a byte-level vocabulary, learned with a pre-tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre
@@ -88,6 +88,11 @@ def opened(file: Path, folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
+def opened_byte_level(folder: Path, pre: str, **ids: int) -> Tokenizer:
+    tokens, merges = trained(gpt2_style())
+    return opened(byte_level_file(folder / "a.gguf", tokens, merges, pre, **ids), folder / "ours")
+
+
 def ids(tokenizer: Any, text: str) -> list[int]:
     found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return found
@@ -113,7 +118,6 @@ def oracle(tokens: list[str], merges: list[tuple[str, str]], pre: Any, normalize
     ("name", "first"),
     [
         ("smollm", [pre_tokenizers.Digits(individual_digits=True)]),
-        ("starcoder", [pre_tokenizers.Digits(individual_digits=True)]),
         ("gpt-2", []),
     ],
 )
@@ -141,17 +145,13 @@ def test_tokens_of_gpt2s_kinds_are_those_of_the_library(tmp_path: Path, name: st
     ],
 )
 def test_a_text_is_split_into_words(tmp_path: Path, text: str, name: str, words: list[str]) -> None:
-    tokens, merges = trained(gpt2_style())
-    ours = opened(byte_level_file(tmp_path / "a.gguf", tokens, merges, name), tmp_path / "ours")
+    ours = opened_byte_level(tmp_path, name)
     assert [word for word, _ in ours.pre_tokenizer.pre_tokenize_str(text)] == words
 
 
-@pytest.mark.parametrize("name", ["default", "some-new-one"])
-def test_an_unknown_pre_tokenizer_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
-    tokens, merges = trained(gpt2_style())
-    file = byte_level_file(tmp_path / "a.gguf", tokens, merges, name)
-    with pytest.raises(ModelError, match=f"its pre-tokenizer '{name}' is not known, so its tokens would be wrong"):
-        opened(file, tmp_path / "ours")
+def test_an_unknown_pre_tokenizer_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="its pre-tokenizer 'default' is not known, so its tokens would be wrong"):
+        opened_byte_level(tmp_path, "default")
 
 
 # ---- SentencePiece
@@ -162,13 +162,8 @@ NORMAL_PIECES = ["▁", *"abcdefghijklmnopqrstuvwxyzHTI,.!'", "th", "he", "the",
 
 def sentence_piece_file(file: Path, arch: str, *, as_converted: bool = False, prefix: bool | None = None) -> Path:
     kinds = gguf.TokenType
-    types = [
-        kinds.UNKNOWN,
-        kinds.CONTROL,
-        kinds.CONTROL,
-        *([kinds.BYTE] * 256),
-        *([kinds.NORMAL] * len(NORMAL_PIECES)),
-    ]
+    first = [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL]
+    types = [*first, *([kinds.BYTE] * 256), *([kinds.NORMAL] * len(NORMAL_PIECES))]
     pieces = [*PIECES, *NORMAL_PIECES]
     if as_converted:  # Gemma's runs of spaces are user-defined, and then the converter writes them as spaces
         for at, piece in enumerate(pieces):
@@ -194,16 +189,7 @@ def vocabulary() -> dict[str, int]:
     return {piece: number for number, piece in enumerate([*PIECES, *NORMAL_PIECES])}
 
 
-SPM_TEXTS = [
-    "the hello",
-    " the",
-    "  hi  there    the",
-    "thell",
-    "Ünï 四 \n\n\t",
-    "HI, the. it's",
-    "",
-    "</s>the</s> the",
-]
+SPM_TEXTS = ["the hello", " the", "  hi  there    the", "thell", "Ünï 四 \n\n\t", "HI, it's", "", "</s>the</s> the"]
 
 
 def test_tokens_of_gemma_are_those_of_transformers(tmp_path: Path) -> None:
@@ -298,17 +284,15 @@ def test_a_damaged_vocabulary_is_refused(tmp_path: Path, change: Callable[[list[
 
 @pytest.mark.parametrize("ids", [{"eos": 1 << 20}, {"bos": 700}], ids=str)
 def test_a_special_token_beyond_the_vocabulary_is_refused(tmp_path: Path, ids: dict[str, int]) -> None:
-    tokens, merges = trained(gpt2_style(), size=600)
     with pytest.raises(ModelError, match=r"os_token_id is \d+, and the vocabulary has 603 tokens"):
-        opened(byte_level_file(tmp_path / "a.gguf", tokens, merges, "gpt-2", **ids), tmp_path / "ours")
+        opened_byte_level(tmp_path, "gpt-2", **ids)
 
 
-@pytest.mark.parametrize("kind", ["bert", "t5", "rwkv", "none"])
-def test_another_kind_of_tokenizer_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
+def test_another_kind_of_tokenizer_is_refused_by_its_name(tmp_path: Path) -> None:
     def add(writer: gguf.GGUFWriter) -> None:
-        writer.add_tokenizer_model(kind)
+        writer.add_tokenizer_model("bert")
         writer.add_token_list(["a", "b"])
 
     file = write_file(tmp_path / "a.gguf", 2, add)
-    with pytest.raises(ModelError, match=f"its tokenizer is of the kind '{kind}', not gpt2 or llama"):
+    with pytest.raises(ModelError, match="its tokenizer is of the kind 'bert', not gpt2 or llama"):
         opened(file, tmp_path / "ours")

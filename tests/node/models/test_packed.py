@@ -39,25 +39,17 @@ def test_arrays_come_back_as_they_were_mapped_or_read(tmp_path: Path) -> None:
         assert np.array_equal(mapped[name], array)
         assert np.array_equal(packed.read(name), array)
         assert packed.arrays[name].offset % ALIGNMENT == 0
+    mapped["narrow"][:] = 9
+    assert np.array_equal(packed.map()["narrow"], ARRAYS["narrow"]), "a write stays with whoever wrote"
 
 
-def test_a_write_to_a_mapped_array_stays_with_who_wrote(tmp_path: Path) -> None:
-    packed = open_packed(write(tmp_path / "a.pack"), key="k")
-    assert packed
-    packed.map()["narrow"][:] = 9
-    assert np.array_equal(packed.map()["narrow"], ARRAYS["narrow"])
-
-
-def test_a_file_of_another_key_counts_as_absent(tmp_path: Path) -> None:
-    assert open_packed(write(tmp_path / "a.pack"), key="other") is None
-    assert open_packed(tmp_path / "b.pack", key="k") is None
-
-
-@pytest.mark.parametrize("size", [0, 10, 24, 3000, -1, -40])
-def test_a_torn_file_counts_as_absent(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 24, 3000, -1])
+def test_a_torn_file_or_one_of_another_key_counts_as_absent(tmp_path: Path, size: int) -> None:
     file = write(tmp_path / "a.pack")
+    assert open_packed(file, key="other") is None
     file.write_bytes(file.read_bytes()[:size])
     assert open_packed(file, key="k") is None
+    assert open_packed(tmp_path / "b.pack", key="k") is None
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

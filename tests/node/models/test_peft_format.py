@@ -90,11 +90,9 @@ def test_ranks_up_to_the_bound_are_read(folder: Path, rank: int) -> None:
         ({"lora_alpha": 16}, 16 / RANK),
         ({"lora_alpha": 0.5}, 0.5 / RANK),
         ({"lora_alpha": 16, "use_rslora": True}, 16 / sqrt(RANK)),
-        ({"lora_alpha": 16, "use_rslora": False}, 16 / RANK),
         ({"lora_alpha": 16, "use_rslora": None}, 16 / RANK),
         ({"alpha_pattern": {"q_proj": 7}}, 7 / RANK),
         ({"alpha_pattern": {"q_proj": 7}, "use_rslora": True}, 7 / sqrt(RANK)),
-        ({"alpha_pattern": {"k_proj": 7}}, 4 / RANK),
         ({"r": 64, "rank_pattern": {"q_proj": RANK}}, 4 / RANK),
         ({"r": 64, "rank_pattern": {"q_proj": RANK}, "use_rslora": True}, 4 / sqrt(RANK)),
         ({"rank_pattern": None, "alpha_pattern": None}, 4 / RANK),
@@ -180,8 +178,8 @@ def test_patterns_choose_as_they_do_in_peft(patterns: list[str], more: str) -> N
 @pytest.mark.parametrize(
     "pattern",
     [
-        *("(a+)+$", "(q|q)*_proj", ".*q_proj", "q{2}_proj", "q?_proj", "(?:q_proj)", "(?=q)", "[qv]_proj", "q proj"),
-        *("x" * 201, "q_proj\n", "(", "\\", "a{99999999999999999999}", "(" * 100_000, "q_proj\0"),
+        *("(a+)+$", ".*q_proj", "q{2}_proj", "q?_proj", "(?=q)", "[qv]_proj", "q proj", "x" * 201, "q_proj\n"),
+        *("\\", "a{99999999999999999999}", "(" * 100_000, "q_proj\0"),
     ],
     ids=lambda pattern: repr(pattern[:20]),
 )
@@ -194,69 +192,42 @@ def test_a_pattern_with_a_quantifier_or_group_is_refused_unread(folder: Path, se
     assert len(str(refusal.value)) < 300
 
 
-# ── every setting of the installed PEFT ───────────────────────────────────────────────────────────────────────────
+# ── settings of PEFT ───────────────────────────────────────────────────────────────────────────
 
-SERVED, HARMLESS, REFUSED = "served", "harmless", "refused"
-
-SETTINGS: dict[str, tuple[str, object]] = {
-    # PEFT's settings, what becomes of an adapter that has them on, and what "on" looks like
-    "alora_invocation_tokens": (REFUSED, [1]),
-    "alpha_pattern": (SERVED, {"q_proj": 8}),
-    "arrow_config": (REFUSED, {"top_k": 3}),
-    "auto_mapping": (HARMLESS, {"parent_library": "x"}),
-    "base_model_name_or_path": (HARMLESS, "x"),
-    "bias": (REFUSED, "all"),
-    "corda_config": (REFUSED, {"corda_method": "ipm"}),
-    "ensure_weight_tying": (REFUSED, True),
-    "eva_config": (HARMLESS, {"rho": 2.0}),
-    "exclude_modules": (HARMLESS, ["k_proj"]),
-    "fan_in_fan_out": (HARMLESS, True),
-    "inference_mode": (HARMLESS, True),
-    "init_lora_weights": (REFUSED, "pissa"),
-    "kasa_config": (REFUSED, {"beta": 1e-4}),
-    "layer_replication": (REFUSED, [[0, 4], [2, 5]]),
-    "layers_pattern": (HARMLESS, "layers"),
-    "layers_to_transform": (HARMLESS, [0]),
-    "loftq_config": (REFUSED, {"loftq_bits": 4}),
-    "lora_alpha": (SERVED, 8),
-    "lora_bias": (REFUSED, True),
-    "lora_dropout": (HARMLESS, 0.1),
-    "lora_ga_config": (REFUSED, {"direction": "ArB2r"}),
-    "megatron_config": (REFUSED, {"tensor_model_parallel_size": 2}),
-    "megatron_core": (HARMLESS, "megatron.core"),
-    "modules_to_save": (REFUSED, ["lm_head"]),
-    "monteclora_config": (REFUSED, {"num_samples": 2}),
-    "peft_type": (SERVED, "LORA"),
-    "peft_version": (HARMLESS, "0.1"),
-    "qalora_group_size": (HARMLESS, 16),
-    "r": (SERVED, RANK),
-    "rank_pattern": (SERVED, {"q_proj": RANK}),
-    "revision": (HARMLESS, "main"),
-    "runtime_config": (HARMLESS, {"ephemeral_gpu_offload": True}),
-    "target_modules": (SERVED, ["q_proj"]),
-    "target_parameters": (REFUSED, ["mlp.experts.gate_up_proj"]),
-    "task_type": (HARMLESS, "CAUSAL_LM"),
-    "trainable_token_indices": (REFUSED, [1]),
-    "use_bdlora": (REFUSED, {"nblocks": 2}),
-    "use_dora": (SERVED, True),
-    "use_qalora": (REFUSED, True),
-    "use_rslora": (SERVED, True),
-    "velora_config": (REFUSED, {"num_groups": 2}),
+REFUSED: dict[str, object] = {
+    "alora_invocation_tokens": [1],
+    "arrow_config": {"top_k": 3},
+    "bias": "all",
+    "corda_config": {"corda_method": "ipm"},
+    "ensure_weight_tying": True,
+    "init_lora_weights": "pissa",
+    "kasa_config": {"beta": 1e-4},
+    "layer_replication": [[0, 4], [2, 5]],
+    "loftq_config": {"loftq_bits": 4},
+    "lora_bias": True,
+    "lora_ga_config": {"direction": "ArB2r"},
+    "megatron_config": {"tensor_model_parallel_size": 2},
+    "modules_to_save": ["lm_head"],
+    "monteclora_config": {"num_samples": 2},
+    "target_parameters": ["mlp.experts.gate_up_proj"],
+    "trainable_token_indices": [1],
+    "use_bdlora": {"nblocks": 2},
+    "use_qalora": True,
+    "velora_config": {"num_groups": 2},
 }
 
 
-@pytest.mark.parametrize(("name", "fate", "value"), [(name, *setting) for name, setting in SETTINGS.items()])
-def test_each_setting_of_peft_is_served_or_harmless_or_refused_by_name(
-    folder: Path, name: str, fate: str, value: object
-) -> None:
-    extra = {MAGNITUDE: np.ones(D_OUT, dtype=np.float32)} if name == "use_dora" else {}
-    write_adapter(folder, tensors={**pair(), **extra}, **{name: value})
-    if fate == REFUSED:
-        with pytest.raises(AdapterRefusedError, match=name):
-            read_layout(folder)
-        return
-    plain = read_layout(write_adapter(folder.with_name("plain")))
-    changed = read_layout(folder)
-    assert len(changed.sites) == 1
-    if fate == HARMLESS:
-        assert changed.sites == plain.sites
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_setting_of_peft_that_changes_the_forward_pass_is_refused_by_name(folder: Path, name: str) -> None:
+    with pytest.raises(AdapterRefusedError, match=name):
+        read_layout(write_adapter(folder, **{name: REFUSED[name]}))
+
+
+def test_settings_that_change_nothing_after_training_change_nothing(folder: Path) -> None:
+    changed = write_adapter(
+        folder, auto_mapping={"parent_library": "x"}, eva_config={"rho": 2.0}, exclude_modules=["k_proj"],
+        fan_in_fan_out=True, inference_mode=True, layers_pattern="layers", layers_to_transform=[0], lora_dropout=0.1,
+        megatron_core="megatron.core", qalora_group_size=16, runtime_config={"ephemeral_gpu_offload": True},
+        target_modules=["q_proj"], task_type="CAUSAL_LM", base_model_name_or_path="x", revision="main",
+    )  # fmt: skip
+    assert read_layout(changed).sites == read_layout(write_adapter(folder.with_name("plain"))).sites

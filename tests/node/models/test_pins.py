@@ -64,11 +64,8 @@ def test_a_pin_beyond_the_budget_is_refused_with_the_numbers(two: list[Adapter])
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "[]",
-        "{}",
         '{"schema": "openledger.pins/2", "adapters": []}',
-        '{"schema": "openledger.pins/1"}',
         '{"schema": "openledger.pins/1", "adapters": ["harbour"]}',
         '{"schema": "openledger.pins/1", "adapters": 5}',
     ],

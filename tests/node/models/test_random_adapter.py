@@ -26,18 +26,13 @@ def test_every_linear_map_of_a_base_is_found(tmp_path: Path, model_type: str) ->
     assert sizes["model.layers.0.self_attn.k_proj"] == (48, 24)
 
 
-def test_it_is_a_sound_adapter_of_the_rank_asked_for(tmp_path: Path) -> None:
+def test_it_is_a_sound_adapter_of_the_rank_asked_for_in_bfloat16(tmp_path: Path) -> None:
     linears = read_linears(make_base(tmp_path / "base"))
-    source = write_random_adapter(tmp_path / "adapter", linears, rank=6, seed=1)
+    source = write_random_adapter(tmp_path / "adapter", linears, rank=16, seed=1)
     layout = read_layout(Path(source.folder))
-    assert {site.rank for site in layout.sites} == {6}
-    assert {site.scaling for site in layout.sites} == {1.0}
+    assert {(site.rank, site.scaling) for site in layout.sites} == {(16, 1.0)}
     assert len(layout.sites) == len(linears)
-
-
-def test_its_numbers_are_bfloat16_and_of_the_size_that_is_promised(tmp_path: Path) -> None:
-    write_random_adapter(tmp_path, read_linears(make_base(tmp_path / "base")), rank=16, seed=1)
-    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    tensors = load_file(tmp_path / "adapter" / WEIGHTS_FILE)
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
     numbers = torch.cat([t.flatten().float() for name, t in tensors.items() if "lora_B" in name]).numpy()
     np.testing.assert_allclose([numbers.mean(), numbers.std()], [0, NOISE], atol=0.002)

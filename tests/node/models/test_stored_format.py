@@ -52,8 +52,6 @@ def test_published_configs_are_read(config: dict[str, Any], expected: StoredForm
 
 UNREAD: list[tuple[dict[str, Any], str]] = [
     ({"quant_method": "fp8", "activation_scheme": "dynamic"}, "x is stored as fp8"),
-    ({"quant_method": "hqq"}, "x is stored as hqq"),
-    ({"quant_method": "exl2", "bits": 4.65}, "x is stored as exl2"),
     ({"bits": 4}, "a format without a name"),
     ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "AWQ in the layout gemv"),
     ({"quant_method": "awq", "bits": 8}, "AWQ in 8 bits"),

@@ -15,17 +15,7 @@ from openledger_node.models import stores
 from openledger_node.models.stores import StoredModel, find_elsewhere, list_lmstudio, list_ollama, locate
 
 STRANGER = 65_534
-OUT_OF_THE_STORE = [
-    "../../etc/passwd",
-    "..",
-    "../x",
-    "a/../../b/c",
-    "/etc/passwd",
-    "a//b",
-    "",
-    "a/b\0c",
-    "x/y/z/../w",
-]
+OUT_OF_THE_STORE = ["../../etc/passwd", "..", "a/../../b/c", "/etc/passwd", "", "a/b\0c"]
 
 
 @pytest.fixture
@@ -172,7 +162,7 @@ def test_a_model_that_no_gguf_file_stands_for_is_refused_by_its_layers(
     assert [*list_ollama().refused] == ["ollama:tiny:latest"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', '{"layers": 7}', "[" * 50_000, '{"layers": [7, null]}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"layers": 7}', "[" * 50_000, '{"layers": [7, null]}'])
 def test_a_torn_manifest_is_refused_and_hides_no_other(user: Path, gguf: Path, content: str) -> None:
     put_in_ollama(ollama_of(user), "whole/latest", gguf)
     name_in_ollama(ollama_of(user), "torn/latest", content)
@@ -193,15 +183,12 @@ def test_a_digest_that_is_none_leads_nowhere(user: Path, digest: object) -> None
 
 def test_weights_that_are_missing_or_torn_are_pulled_again(user: Path, gguf: Path) -> None:
     blob = put_in_ollama(ollama_of(user), "tiny/latest", gguf)
+    told = r"the weights of ollama:tiny:latest are missing or torn.*`ollama pull tiny:"
     blob.write_bytes(gguf.read_bytes()[:-1])
-    with pytest.raises(
-        ModelError, match=r"the weights of ollama:tiny:latest are missing or torn.*`ollama pull tiny:"
-    ):
+    with pytest.raises(ModelError, match=told):
         find("ollama:tiny")
     blob.unlink()
-    with pytest.raises(
-        ModelError, match=r"the weights of ollama:tiny:latest are missing or torn.*`ollama pull tiny:"
-    ):
+    with pytest.raises(ModelError, match=told):
         find("ollama:tiny")
 
 
@@ -251,26 +238,18 @@ def as_stranger() -> Iterator[None]:
         os.seteuid(was)
 
 
-def test_a_store_that_cannot_be_read_names_the_command_that_opens_it(
-    closed: Path, user: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_closed_store_names_the_command_that_opens_it_and_hides_no_open_one(
+    closed: Path, gguf: Path, user: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened = closed.parents[2] / "open"
+    blob = put_in_ollama(opened, "tiny/latest", gguf)
     monkeypatch.setattr(stores, "OLLAMA_FOLDERS", (str(closed),))
     root = closed.parents[1]
     command = f"sudo chmod a\\+x {root} {root}/.ollama && sudo chmod -R a\\+rX {closed}`"
     with as_stranger():
         with pytest.raises(ModelError, match=f"{closed} can't be read by this user: `{command}"):
             find("ollama:tiny")
-        refused = list_ollama().refused
-    assert [*refused] == [str(closed)]
-
-
-def test_a_closed_store_hides_no_open_one(
-    closed: Path, gguf: Path, user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = closed.parents[2] / "open"
-    blob = put_in_ollama(opened, "tiny/latest", gguf)
-    monkeypatch.setattr(stores, "OLLAMA_FOLDERS", (str(closed), str(opened)))
-    with as_stranger():
+        monkeypatch.setattr(stores, "OLLAMA_FOLDERS", (str(closed), str(opened)))
         assert find("ollama:tiny").file == blob
         listing = list_ollama()
     assert [model.file for model in listing.models.values()] == [blob]

@@ -1,11 +1,7 @@
 """The arena on the CPU: what was loaded is there, to the last number, and takes what it was said to take."""
 
 import random
-import select
-from collections import deque
-from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,21 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from openledger_node.backends.cuda import arena as arena_module
 from openledger_node.backends.cuda.arena import (
     ALIGNED_BYTES,
     MAP,
     A,
     Arena,
-    ArenaAdapter,
 )
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import CONFIG
-from openledger_node.engine.backend import Backend
 from openledger_node.engine.fit import is_out_of_memory
-from openledger_node.engine.residency import Residency
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import GROUPS
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
@@ -202,73 +193,3 @@ def test_runs_move_after_all_copies_and_before_the_next(told: list[str]) -> None
     drain(told)
     arena.load(AdapterId("wide"), blob_of((Site(0, "k_proj", 10, False),)))  # its A fits neither gap
     assert told == ["steps wait for copies:4", "steps:3", "copies wait for steps:3", "copies:5"]
-
-
-# ---- A long trace, by the engine's own policy.
-
-
-class ArenaBackend:
-    """As much of a backend as the residency of adapters needs."""
-
-    def __init__(self, arena: Arena, adapters: dict[AdapterId, AdapterBlob]) -> None:
-        self.arena, self.adapters = arena, adapters
-        self.most_bytes = 0
-
-    def read_adapter(self, source: AdapterSource) -> ArenaAdapter:
-        return self.arena.prepared(self.adapters[source.id])
-
-    def load_adapter(self, adapter_id: AdapterId, adapter: ArenaAdapter) -> None:
-        self.arena.load(adapter_id, adapter)
-        self.most_bytes = max(self.most_bytes, self.arena.size_bytes - self.arena.free_bytes)
-
-    def unload_adapter(self, adapter_id: AdapterId) -> None:
-        self.arena.unload(adapter_id)
-
-
-NUM_ADAPTERS, NUM_REQUESTS, NUM_RUNNING = 1_000, 2_000, 16
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("one_thread")  # beside other tests, waiting for a second one takes longer than these copies
-def test_thousands_of_requests_at_the_cap_are_never_refused_and_never_over_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    chance = random.Random(7)
-    config = replace(CONFIG, num_layers=1)
-    monkeypatch.setattr(arena_module, "TABLE_SHARE", 1)  # rows are large beside adapters of so small a base
-    kinds = [(rank, modules) for rank in (1, 2, 4, 8, 16) for modules in (MODULES, ["q_proj", "v_proj"])]
-    blobs = []
-    for rank, modules in kinds:
-        sites = tuple(Site(0, module, rank, False) for module in modules)
-        blobs.append(AdapterBlob(shape=sites, memory=torch.randn(num_numbers(sites, config))))
-    sources = [AdapterSource(id=AdapterId(f"a{number}"), folder="") for number in range(NUM_ADAPTERS)]
-    adapters = {source.id: chance.choice(blobs) for source in sources}
-    num_bytes = 30 * blobs[6].memory.nbytes + 1
-    backend = ArenaBackend(Arena(config, Placement(CPU, torch.float32), num_bytes=num_bytes), adapters)
-    residency = Residency(
-        cast(Backend, backend), device_bytes=num_bytes, ram_bytes=1 << 30, check=lambda source: True
-    )
-    weights = [1 / number for number in range(1, NUM_ADAPTERS + 1)]
-    running: deque[AdapterId] = deque(maxlen=NUM_RUNNING)
-    for source in chance.choices(sources, weights, k=NUM_REQUESTS):
-        while not residency.ready(source, set(running)):  # raises if it is refused
-            if residency.loader.pending:
-                select.select([residency.loader.bell], [], [])
-                residency.collect(set(running))
-            else:
-                running.popleft()  # an answer ends, and with it the use of its adapter
-        running.append(source.id)
-        residency.device.touch(source.id)
-    arena = backend.arena
-    assert backend.most_bytes <= num_bytes
-    assert residency.device.used_bytes == arena.size_bytes - arena.free_bytes
-    assert backend.most_bytes > 0.95 * num_bytes
-    assert residency.num_loads > NUM_REQUESTS / 4
-    assert all(adapter_id in arena for adapter_id in residency.device.resident)

@@ -1,4 +1,4 @@
-"""Attention over paged keys and values, against a softmax in float64 and against the torch backend's own."""
+"""Attention over paged keys and values, against a softmax in float64."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,21 +15,14 @@ from openledger_node.backends.cuda.kernels.attention import (
     attend,
 )
 from openledger_node.backends.cuda.kernels.attention_sizes import GENERATIONS
-from openledger_node.backends.torch_lora.batch import build_batch
-from openledger_node.backends.torch_lora.decoder import Decoder
-from openledger_node.backends.torch_lora.kv_cache import KvCache
-from openledger_node.backends.torch_lora.lora import LoraStacks
-from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
-from openledger_node.models.decoder_config import DecoderConfig
-from openledger_node.models.rope import Rope
+from openledger_node.engine.backend import BLOCK_TOKENS
 
 NAN = float("nan")
 UNTOUCHED = 7.0
 ERRORS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 DECODING = ((0, 1), (63, 1), (200, 1))
-PROMPTS = ((0, 7), (40, 16), (5, 33), (10, 65))
+PROMPTS = ((0, 7), (40, 16), (10, 65))
 RAGGED = (*DECODING, *PROMPTS)
 FEW = ((130, 1), (150, 17), (3, 30))
 """Sequences of a step: the tokens that are cached, and those that the step adds."""
@@ -190,70 +183,26 @@ def error(found: Tensor, sequences: list[Sequence], shape: Heads) -> float:
 @pytest.mark.parametrize(
     ("lengths", "shape", "dtype"),
     [
-        *((RAGGED, CAPPED, dtype) for dtype in ERRORS),
-        (RAGGED, PLAIN, torch.float16),
+        (RAGGED, CAPPED, torch.float32),
         (FEW, PLAIN, torch.bfloat16),
-        (FEW, CAPPED, torch.float32),
         (DECODING, PLAIN, torch.float32),
     ],
-    ids=["ragged", "in float16", "in bfloat16", "without window", "few tokens", "few tokens with window", "decoding"],
+    ids=["ragged", "few tokens", "decoding"],
 )
-def test_a_step_equals_a_softmax_in_float64_and_torch_lora(
+def test_a_step_equals_a_softmax_in_float64(
     lengths: tuple[tuple[int, int], ...], shape: Heads, dtype: torch.dtype
 ) -> None:
     """The cache has NaN wherever no token lies, and the step has tiles and token rows that nothing is in."""
     sequences = sequences_of(lengths, shape, dtype)
     found = run(sequences, shape, num_empty=2, num_padded=3, tile_tokens=1 if lengths == DECODING else QUERY_TOKENS)
     assert error(found, sequences, shape) < ERRORS[dtype]
-    assert torch.allclose(found, by_torch_lora(sequences, shape), atol=ERRORS[dtype], rtol=0)
-
-
-def by_torch_lora(sequences: list[Sequence], shape: Heads) -> Tensor:
-    """The reference's attention in a step."""
-    dtype, device = sequences[0].queries.dtype, torch.device("cpu")
-    config = DecoderConfig(
-        vocab_size=1, d_model=1, d_mlp=1, num_layers=1, num_heads=shape.heads, num_kv_heads=shape.kv_heads,
-        head_dim=shape.head_dim, context_max=4096, rope=Rope(), norm_eps=1e-5, is_tied=True, has_qkv_bias=False,
-        has_o_bias=False, has_mlp_bias=False, has_qk_norm=False, end_ids=(), attention_cap=shape.cap,
-        window=shape.window, sliding=frozenset({0}),
-    )  # fmt: skip
-    tables = tables_of(sequences, max(each.num_blocks for each in sequences))
-    rows = tuple(
-        BatchRow(
-            sequence_id=str(number),
-            token_ids=tuple([0] * len(each.queries)),
-            position=each.position,
-            blocks=tuple(tables[number, : each.num_blocks].tolist()),
-        )
-        for number, each in enumerate(sequences)
-    )
-    placement = Placement(device, dtype)
-    stacks = LoraStacks(config, placement)
-    for row in rows:
-        stacks.join(row.sequence_id, None)
-    batch = build_batch(rows, stacks, device, windows=config.windows)
-    cache = KvCache(config, num_blocks=int(tables.max()) + 1, placement=placement)
-    for table, each in zip(tables, sequences, strict=True):
-        tokens = torch.arange(len(each.keys))
-        places = table[tokens // BLOCK_TOKENS].long() * BLOCK_TOKENS + tokens % BLOCK_TOKENS
-        cache.write(0, places, each.keys, each.values)
-    decoder = Decoder.__new__(Decoder)  # its attention needs the configuration, and no weights
-    decoder._config = config
-    queries, keys, values = (
-        torch.cat([getattr(each, name)[-len(each.queries) :] for each in sequences])
-        for name in ("queries", "keys", "values")
-    )
-    return decoder._mix(0, queries, keys, values, batch, cache).flatten(1)
 
 
 @pytest.mark.parametrize(
     ("generation", "head_dim"),
     [
-        ("turing", 12),
         ("turing", 96),
-        ("ampere", 64),
         ("ampere", 80),
-        ("rdna", 128),
         *((each, 256) for each in GENERATIONS),
     ],
 )

@@ -60,7 +60,7 @@ def small_tiles() -> Iterator[None]:
 @lru_cache
 def drawer_for(vocab_size: int) -> Drawer:
     """One that is used again by the next test, whatever the last one left in its buffers."""
-    return Drawer(CPU, vocab_size=vocab_size, rows_max=len(CUTS))
+    return Drawer(CPU, vocab_size=vocab_size, rows_max=10)
 
 
 def rows_of(draws: Sequence[Draw]) -> list[BatchRow]:
@@ -126,7 +126,7 @@ def test_the_kernels_draws_are_numpys_bits() -> None:
 SHAPES = ["flat", "normal", "peaked", "certain", "ties", "zeros", "huge", "clustered"]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", ["normal", "ties", "clustered"])
 @pytest.mark.parametrize("size", [5, 1500])
 def test_a_head_holds_the_likeliest_tokens_in_order(shape: str, size: int) -> None:
     logits = logits_of(shape, size, 1)[None]
@@ -195,20 +195,6 @@ def test_a_token_is_the_samplers(
     num_read(logits, [random_draw(each, size, position) for each in params])
 
 
-CUTS: list[dict[str, Any]] = [
-    {},
-    {"temperature": 0},
-    {"temperature": 1.7},
-    {"top_k": 50},
-    {"top_p": 0.9, "temperature": 0.7},
-    {"min_p": 0.05},
-    {"top_k": 100, "top_p": 0.8, "min_p": 0.001},
-    {"repetition_penalty": 1.3},
-    {"repetition_penalty": 0.5, "top_p": 0.9},
-    {"frequency_penalty": -2, "presence_penalty": 1, "temperature": 0},
-]
-
-
 def best_by_noise(seed: int, size: int) -> list[int]:
     return [int(token) for token in np.argsort(-sampler.gumbel_noise(seed, 9, size))[:2]]
 
@@ -263,15 +249,7 @@ def test_a_row_with_a_logit_that_is_not_finite_draws_nothing() -> None:
     first_of_words = np.full(22, 1, dtype=np.uint32)
     draws = [
         Draw(sampling=replace(WARM, **changes), position=3, allowed=Mask(lambda: first_of_words))
-        for changes in (
-            {},
-            {},
-            {"top_p": 0.9},
-            {"top_p": 0.9},
-            {"temperature": 0},
-            {"temperature": 0},
-            {"logprobs": 1},
-        )
+        for changes in ({}, {}, *[{"top_p": 0.9}] * 2, *[{"temperature": 0}] * 2, {"logprobs": 1})
     ]
     expected = [draw(row, how) for row, how in zip(logits, draws, strict=True)]
     assert drawn(logits, draws) == [expected[0], None, expected[2], None, None, *expected[5:]]

@@ -12,19 +12,18 @@ from node.backends.cuda.kernel_backends import Both, open_both
 from node.backends.cuda.recorded_launches import RecordedLaunches
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
+from support.torch_bases import row
 from torch import Tensor
 
 from openledger_node.backends.cuda.graph import Capture, Graphs, Launch
 from openledger_node.backends.cuda.step import bucket_sizes
-from openledger_node.engine.backend import BatchRow, Draw, Drawn
+from openledger_node.engine.backend import BatchRow, Drawn
 from openledger_node.errors import DeviceError
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 pytestmark = pytest.mark.usefixtures("fewer_programs")
 
 CPU = torch.device("cpu")
-GREEDY = SamplingParams(max_tokens=1, seed=1, temperature=0)
 ADAPTERS: dict[str, dict[str, Any]] = {
     "q": {"targets": ("q_proj", "o_proj"), "r": 5},
     "mlp": {"targets": ("gate_proj", "up_proj", "down_proj"), "r": 17},
@@ -40,12 +39,6 @@ def open_backends(root: Path, capture: Capture) -> Both:
     return open_both(base, *folders, capture=capture, batch_max=8)
 
 
-def row(name: str, token: int, *, position: int, block: int) -> BatchRow:
-    draw = Draw(sampling=GREEDY, position=position + 1)
-    blocks = (block, block + 1)[: position // 16 + 1]
-    return BatchRow(sequence_id=name, token_ids=(token,), position=position, blocks=blocks, draw=draw)
-
-
 Step = dict[str, tuple[int, int]]  # by sequence: token and position
 
 STEPS: tuple[Step, ...] = (
@@ -59,26 +52,15 @@ STEPS: tuple[Step, ...] = (
 SEQUENCES = ("q1", "q2", "mlp1", "dora1", "bare")
 
 
+def rows_of(step: Step) -> tuple[BatchRow, ...]:
+    places = {name: 2 * number for number, name in enumerate(SEQUENCES)}
+    return tuple(row(name, (token,), at, first=places[name]) for name, (token, at) in step.items())
+
+
 def logits_of(backend: Any, steps: tuple[Step, ...] = STEPS) -> Tensor:
     for name in SEQUENCES:
         backend.join(name, None if name == "bare" else AdapterId(name[:-1]))
-    found = [
-        backend.logits(
-            tuple(
-                row(name, token, position=position, block=2 * SEQUENCES.index(name))
-                for name, (token, position) in step.items()
-            )
-        )
-        for step in steps
-    ]
-    return torch.cat(found)
-
-
-def test_one_recording_serves_every_mix_of_adapters_rows_and_positions_of_its_bucket(tmp_path: Path) -> None:
-    capture = RecordedLaunches()
-    kernels, oracle = open_backends(tmp_path, capture)
-    assert torch.allclose(logits_of(kernels), logits_of(oracle), atol=1e-4)
-    assert capture.num_captures == 1
+    return torch.cat([backend.logits(rows_of(step)) for step in steps])
 
 
 def test_a_bucket_is_recorded_again_only_without_adapters(tmp_path: Path) -> None:
@@ -101,13 +83,10 @@ TAPPED: tuple[dict[str, bool], ...] = (
 def drawn_of(backend: Any) -> list[dict[str, Drawn]]:
     for name in SEQUENCES:
         backend.join(name, None if name == "bare" else AdapterId(name[:-1]))
-    found = []
-    for step, tapped in zip(STEPS, TAPPED, strict=True):
-        rows = [
-            row(name, token, position=position, block=2 * SEQUENCES.index(name))
-            for name, (token, position) in step.items()
-        ]
-        found.append(backend.step(tuple(each_tapped(each, tapped[each.sequence_id]) for each in rows)))
+    found = [
+        backend.step(tuple(each_tapped(each, tapped[each.sequence_id]) for each in rows_of(step)))
+        for step, tapped in zip(STEPS, TAPPED, strict=True)
+    ]
     for name in SEQUENCES:
         backend.leave(name)
     return found
@@ -118,7 +97,7 @@ def each_tapped(given: BatchRow, is_tapped: bool) -> BatchRow:
     return replace(given, draw=replace(given.draw, is_tapped=is_tapped))
 
 
-def test_tapped_steps_of_a_bucket_have_one_recording_and_others_keep_their_own(tmp_path: Path) -> None:
+def test_one_recording_serves_every_mix_of_a_bucket_and_another_one_its_tapped_steps(tmp_path: Path) -> None:
     capture = RecordedLaunches()
     kernels, oracle = open_backends(tmp_path, capture)
     steps = zip(drawn_of(kernels), drawn_of(oracle), TAPPED, strict=True)

@@ -24,7 +24,7 @@ from openledger_node.errors import ModelError
 
 CPU = torch.device("cpu")
 VARIED = CASES[3]
-FEW = ({"one": 17, "other": 2}, {"one": 1, "bare": 1})
+FEW = ({"one": 3, "other": 2}, {"one": 1, "bare": 1})
 
 
 @pytest.fixture(autouse=True)
@@ -50,16 +50,8 @@ def wrong_expand(right: Any) -> Any:
     return expand
 
 
-MISTAKES = {
-    "attend": (decoder.attention, wrong_attention),
-    "expand": (decoder.lora, wrong_expand),
-}
-
-
-@pytest.mark.parametrize("kernel", MISTAKES)
-def test_a_wrong_kernel_is_found(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, wrong = MISTAKES[kernel]
-    monkeypatch.setattr(owner, kernel, wrong(getattr(owner, kernel)))
+def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder.lora, "expand", wrong_expand(decoder.lora.expand))
     with pytest.raises(ModelError, match=r"compute wrong numbers in torch.float32 \(error .* of a self-check"):
         kernel_check.check_kernels(VARIED, Placement(CPU, torch.float32))
 

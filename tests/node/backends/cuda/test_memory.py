@@ -1,14 +1,12 @@
 """The memory plan of the kernels: all that they take is counted, and an 8B base fits a card of 8 GB with adapters."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from node.backends.counted_memory import DEVICE, CountedMemory
+from node.backends.counted_memory import DEVICE, CountedMemory, tensors_of
 from support.known_bases import SHAPES, config_of
-from torch import Tensor
 
 from openledger_node.backends.cuda.arena import Arena
 from openledger_node.backends.cuda.decoder import empty_cache
@@ -46,25 +44,6 @@ def settings_of(config: DecoderConfig, **changes: Any) -> BackendSettings:
 def loaded(config: DecoderConfig) -> Weights:
     """A base of any format: no temporary of the kernels depends on it."""
     return weights_from(tensors_of(config), config, device=DEVICE)
-
-
-def tensors_of(config: DecoderConfig) -> Iterator[tuple[str, Tensor]]:
-    """A base's tensors of untouched pages, which take no memory."""
-
-    def empty(*size: int) -> Tensor:
-        return torch.empty(size, dtype=torch.bfloat16)
-
-    yield "embedding", empty(config.vocab_size, config.d_model)
-    for number in range(config.num_layers):
-        at = f"layers.{number}"
-        for norm in ("attention_norm", "mlp_norm"):
-            yield f"{at}.{norm}", empty(config.d_model)
-        for group, modules in config.groups.items():
-            dims = [config.site_dims[module] for module in modules]
-            yield f"{at}.{group}.weight", empty(sum(d_out for _, d_out in dims), dims[0][0])
-    yield "final_norm", empty(config.d_model)
-    if not config.is_tied:
-        yield "head", empty(config.vocab_size, config.d_model)
 
 
 def forward_on(config: DecoderConfig, weights: Weights, arena: Arena, settings: BackendSettings) -> Forward:

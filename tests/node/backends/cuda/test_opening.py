@@ -56,20 +56,16 @@ def test_a_card_with_right_kernels_is_used_and_they_are_kept_in_the_data_directo
 
 
 @pytest.mark.parametrize(
-    "changes", [{"acceleration": "off"}, {"device": "cpu"}, {"device": "mps"}, {"base_folder": None}]
+    ("changes", "model_type"),
+    [({"acceleration": "off"}, ""), ({"device": "cpu"}, ""), ({"base_folder": None}, ""), ({}, "mamba")],
 )
-def test_other_settings_leave_the_kernels_alone(
-    settings: BackendSettings, opened: list[Placement], changes: dict[str, Any]
+def test_other_settings_and_architectures_leave_the_kernels_alone(
+    settings: BackendSettings, opened: list[Placement], tmp_path: Path, changes: dict[str, Any], model_type: str
 ) -> None:
+    if model_type:
+        (tmp_path / "base" / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
     assert open_accelerated(replace(settings, **changes)) is None
     assert opened == []
-
-
-def test_a_base_of_another_architecture_is_left_to_transformers(
-    settings: BackendSettings, opened: list[Placement], tmp_path: Path
-) -> None:
-    (tmp_path / "base" / "config.json").write_text('{"model_type": "mamba"}')
-    assert open_accelerated(settings) is None
 
 
 def test_what_is_missing_is_said_with_its_fix_and_nothing_is_loaded(
@@ -98,15 +94,11 @@ def test_a_base_that_does_not_fit_the_card_is_an_error_and_not_a_reason_to_try_t
 # ---- What the kernels need.
 
 
-def no_program(name: str) -> None:
-    return None
-
-
 LACKS: dict[str, tuple[Any, str, Any, str]] = {
     "another system": (sys, "platform", "win32", "no build for win32"),
     "no Triton": (card, "find_spec", lambda _: None, "Triton is not installed"),
     "an old Triton": (card, "_triton_version", lambda: (3, 2), "Triton 3.2 is too old"),
-    "no compiler": (card.shutil, "which", no_program, "no C compiler"),
+    "no compiler": (card.shutil, "which", lambda _: None, "no C compiler"),
     "no headers": (card, "get_paths", lambda: {"include": "/nowhere"}, "header files are not installed"),
 }
 

@@ -8,20 +8,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
-from support.torch_bases import cpu_settings
+from support.torch_bases import cpu_settings, row
 from torch import Tensor
 
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
+from openledger_node.engine.backend import BatchRow
 from openledger_node.models.adapter_source import AdapterSource
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=1, seed=1, temperature=0)
 TARGETS = ("v_proj", "down_proj")
 LARGE = 30_000.0  # doubled by alpha over rank, which float16 still holds, but not its products
-WITH_BLOCKS = {"bad": (0, 1), "good": (2, 3), "bare": (4, 5)}
+FIRST = {"bad": 0, "good": 2, "bare": 4, "next": 0}
+TOGETHER = ("bad", "good", "bare")
 PROMPT = 18
 
 
@@ -46,29 +45,28 @@ def enlarge(file: Path) -> None:
     save_file(large, file, metadata={"format": "pt"})
 
 
-def row(name: str, position: int, length: int, blocks: tuple[int, ...]) -> BatchRow:
+def rows(position: int, length: int, *names: str) -> tuple[BatchRow, ...]:
+    """Rows of sequences, each in the blocks of its name."""
     ids = tuple((7 * at + 5) % 250 for at in range(position, position + length))
-    used = blocks[: -(-(position + length) // BLOCK_TOKENS)]
-    draw = Draw(sampling=GREEDY, position=position + length, is_tapped=True)
-    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=used, draw=draw)
+    return tuple(row(name, ids, position, first=FIRST[name], is_tapped=True) for name in names)
 
 
 def run(backend: CudaBackend, bad: str) -> tuple[Tensor, dict[str, int]]:
     """The logits after the prompts of three sequences, and the tokens that they draw one token later."""
     for name, adapter in (("bad", bad), ("good", "healthy"), ("bare", None)):
         backend.join(name, AdapterId(adapter) if adapter else None)
-    logits = backend.logits(tuple(row(name, 0, PROMPT, blocks) for name, blocks in WITH_BLOCKS.items())).clone()
-    drawn = backend.step(tuple(row(name, PROMPT, 1, blocks) for name, blocks in WITH_BLOCKS.items()))
+    logits = backend.logits(rows(0, PROMPT, *TOGETHER)).clone()
+    drawn = backend.step(rows(PROMPT, 1, *TOGETHER))
     assert all((each.taps is not None) == (name != "bare") for name, each in drawn.items())
     assert all(np.isfinite(each.taps.activations).all() for each in drawn.values() if each.taps)
-    for name in WITH_BLOCKS:
+    for name in TOGETHER:
         backend.leave(name)
     return logits, {name: each.token for name, each in drawn.items()}
 
 
 def answer_in_its_blocks(backend: CudaBackend) -> Tensor:
     backend.join("next", AdapterId("healthy"))
-    logits = [backend.logits((row("next", *at, WITH_BLOCKS["bad"]),)).clone() for at in ((0, 2), (2, 1))]
+    logits = [backend.logits(rows(*at, "next")).clone() for at in ((0, 2), (2, 1))]
     backend.leave("next")
     return torch.cat(logits)
 

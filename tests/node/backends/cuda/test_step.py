@@ -60,17 +60,6 @@ def test_a_replayed_row_draws_at_each_of_its_last_known_tokens() -> None:
     assert step.drawn == (given,) * 3
 
 
-def test_tiles_hold_a_few_tokens_of_one_sequence_and_their_first_position() -> None:
-    step = laid_out(row("a1", 12, position=3), row("x2", 1, position=8), row("b3", 5))
-    assert step.table("tiles").tolist() == [
-        [0, 0, 1, 8],
-        [1, 1, 6, 0],
-        [2, 6, 11, 3],
-        [2, 11, 16, 8],
-        [2, 16, 18, 13],
-    ]
-
-
 def test_rows_of_one_adapter_share_segments_across_sequences_up_to_the_least_product() -> None:
     step = laid_out(row("a1", 10), row("a2", 9), row("a3", 1), row("b4", 2))
     assert SEGMENT_ROWS == 16
