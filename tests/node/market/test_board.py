@@ -196,16 +196,11 @@ def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: AdTable) 
     ],
 )
 def test_a_name_that_nobody_offers_is_refused(board: AdTable, name: str, why: str) -> None:
+    with pytest.raises(UnavailableError, match="nobody on the network serves 'fake' just now"):
+        board.resolve("fake")
     receive(board, "ada", warm=warm("harbour"))
     with pytest.raises(UnknownModelError, match=why):
         board.resolve(name)
-
-
-def test_our_base_may_be_asked_for_again_while_nobody_serves_it(board: AdTable) -> None:
-    with pytest.raises(UnavailableError, match="nobody on the network serves 'fake' just now"):
-        board.resolve("fake")
-    receive(board, "ada")
-    assert board.resolve("fake").adapter == BASE_ONLY
 
 
 def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: AdTable, now: Now) -> None:
@@ -274,7 +269,7 @@ def copies(ledger: Ledger, now: Now) -> tuple[Copy, Copy]:
     return first, Copy(ledger, now)
 
 
-def test_both_copies_notice_the_other_and_say_what_to_do(
+def test_both_copies_notice_the_other_and_the_one_that_is_left_sells_again_once_that_is_silent(
     copies: tuple[Copy, Copy], now: Now, caplog: pytest.LogCaptureFixture
 ) -> None:
     now.now_s += 1
@@ -288,13 +283,6 @@ def test_both_copies_notice_the_other_and_say_what_to_do(
         assert "stop one with `openledger-node stop`" in copy.watch.why_not
         assert copy.watch.seq_last > 0
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-
-
-def test_the_copy_that_is_left_sells_again_once_the_other_is_silent(
-    copies: tuple[Copy, Copy], now: Now, caplog: pytest.LogCaptureFixture
-) -> None:
-    now.now_s += 1
-    copies[0].board.learn(copies[1].advertise())
     now.now_s += 119
     assert copies[0].watch.why_not
     now.now_s += 1
@@ -302,22 +290,19 @@ def test_the_copy_that_is_left_sells_again_once_the_other_is_silent(
     assert "this one sells again" in caplog.records[-1].getMessage()
 
 
-def test_an_advertisement_of_this_process_shows_no_copy(copies: tuple[Copy, Copy], now: Now) -> None:
-    now.now_s += 1
-    content = copies[0].advertise()
-    copies[0].board.learn(content)
-    assert copies[0].watch.why_not is None
-
-
-def test_an_advertisement_of_an_earlier_process_shows_no_copy(
+def test_an_advertisement_of_this_or_an_earlier_process_or_a_forged_one_shows_no_copy(
     copies: tuple[Copy, Copy], ledger: Ledger, now: Now
 ) -> None:
     """A restart is no copy, and neither is a move to another machine."""
     now.now_s += 1
     content = copies[0].advertise()
-    later = Copy(ledger, now)
+    later, second = Copy(ledger, now), copies[1]
+    copies[0].board.learn(content)
     later.board.learn(content)
-    assert later.watch.why_not is None
+    now.now_s += 1
+    forged = signed_ad("me", at_s=now())
+    assert not second.board.learn(forged[:-1] + bytes([forged[-1] ^ 1]))
+    assert [copy.watch.why_not for copy in (copies[0], later, second)] == [None] * 3
 
 
 def test_a_copy_with_another_peer_key_is_noticed_by_its_signer(copies: tuple[Copy, Copy], now: Now) -> None:
@@ -338,12 +323,4 @@ def test_a_stranger_that_advertises_with_our_wallet_stops_nobody(copies: tuple[C
     binding = sign_binding(key_of("d signer"), NETWORK, peer_id_of("d"), wallet_of("me"))
     named = ad_of("d", at_s=now(), wallet=wallet_of("me"), binding=binding)
     assert copies[0].board.receive(peer_id_of("d"), sign_advertisement(named, seed_of("d")))
-    assert copies[0].watch.why_not is None
-
-
-def test_a_forged_advertisement_of_our_own_peer_stops_nobody(copies: tuple[Copy, Copy], now: Now) -> None:
-    now.now_s += 1
-    content = bytearray(signed_ad("me", at_s=now()))
-    content[-1] ^= 1
-    assert not copies[0].board.learn(bytes(content))
     assert copies[0].watch.why_not is None

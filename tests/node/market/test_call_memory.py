@@ -42,35 +42,19 @@ def request(number: int) -> RequestId:
     return RequestId(f"0x{number:064x}")
 
 
-def test_a_call_is_one_row_whatever_becomes_of_it() -> None:
-    book = CallBook(lambda: 0.0)
-    book.note(request(1), BASE_ONLY, "bid", terms=FIVE_WEI)
-    book.note(request(1), BASE_ONLY, "lost", reason="another bid was better: 1 wei in, 2 out, first token in 9 ms")
-    (call,) = book.last_hour()
-    assert (call.fate, call.price_wei, call.winner_price_wei) == ("lost", 5, 3)
-
-
-def test_a_reason_without_a_price_names_none() -> None:
-    book = CallBook(lambda: 0.0)
-    book.note(request(1), BASE_ONLY, "lost", reason="the requester left without a word", terms=FIVE_WEI)
-    assert book.last_hour()[0].winner_price_wei is None
-
-
-def test_calls_of_more_than_an_hour_ago_are_forgotten() -> None:
+def test_a_call_is_one_row_whatever_becomes_of_it_for_an_hour_and_a_flood_leaves_the_newest() -> None:
     now = [0.0]
     book = CallBook(lambda: now[0])
-    book.note(request(1), BASE_ONLY, "refused")
+    book.note(request(1), BASE_ONLY, "bid", terms=FIVE_WEI)
+    book.note(request(1), BASE_ONLY, "lost", reason="another bid was better: 1 wei in, 2 out, first token in 9 ms")
+    book.note(request(2), BASE_ONLY, "lost", reason="the requester left without a word", terms=FIVE_WEI)
+    found = [(call.fate, call.price_wei, call.winner_price_wei) for call in book.last_hour()]
+    assert found == [("lost", 5, 3), ("lost", 5, None)]
     now[0] = KEPT_S + 1
-    book.note(request(2), BASE_ONLY, "won")
-    assert [call.request_id for call in book.last_hour()] == [request(2)]
-
-
-def test_a_flood_of_calls_takes_no_more_room_than_the_newest() -> None:
-    book = CallBook(lambda: 0.0)
-    for number in range(KEPT_MAX + 5):
+    for number in range(3, KEPT_MAX + 5):
         book.note(request(number), BASE_ONLY, "refused")
-    assert len(book.last_hour()) == KEPT_MAX
-    assert book.last_hour()[0].request_id == request(5)
+    calls = book.last_hour()
+    assert (len(calls), calls[0].request_id) == (KEPT_MAX, request(5))
 
 
 # ---- demand by adapter and hour
@@ -91,24 +75,16 @@ def test_calls_are_counted_by_hour_for_a_day_most_first() -> None:
     assert demand.day() == ()
 
 
-def test_made_up_names_are_bounded_and_printable() -> None:
-    demand = Demand(lambda: 0.0)
-    demand.note("first")
-    for number in range(KEYS_MAX):
-        demand.note(f"{number}")
-    demand.note("\x1b[2J" + "x" * 10_000)
-    assert len(demand._counts) == KEYS_MAX
-    assert len(demand.day()) == ROWS_MAX
-    assert list(demand._counts)[-1] == " [2J" + "x" * (KEY_LENGTH_MAX - 4)
-
-
-def test_made_up_names_do_not_push_out_what_is_really_asked_for() -> None:
+def test_made_up_names_are_bounded_and_printable_and_do_not_push_out_what_is_really_asked_for() -> None:
     demand = Demand(lambda: 0.0)
     for _ in range(2):
         demand.note("harbour")
     for number in range(3 * KEYS_MAX):
         demand.note(f"made up {number}")
+    demand.note("\x1b[2J" + "x" * 10_000)
     assert (demand.day()[0].key, demand.day()[0].count) == ("harbour", 2)
+    assert (len(demand._counts), len(demand.day())) == (KEYS_MAX, ROWS_MAX)
+    assert list(demand._counts)[-1] == " [2J" + "x" * (KEY_LENGTH_MAX - 4)
 
 
 # ---- a filter that promises adapters which its seller does not have

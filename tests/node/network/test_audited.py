@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -13,31 +14,22 @@ from support.contributors import ADA, BEN, key_of
 
 from openledger_node.attribution.recount import ShareRecount
 from openledger_node.attribution.registry import AdapterRegistry
-from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network import selling
 from openledger_node.payments.audits import ReceiptAudits
 from openledger_node.payments.kept_texts import KeptTexts, open_seal
-from openledger_node.payments.payer import Bought
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
 EVE = key_of("eve").address
-Lie = Callable[[tuple[Share, ...]], tuple[Share, ...]]
-
-
-def to_itself(shares: tuple[Share, ...]) -> tuple[Share, ...]:
-    """Give the Datanet's whole fee to one account of the node's choice."""
-    return (replace(shares[0], account=EVE, ppm=PPM),)
 
 
 @asynccontextmanager
-async def auditing(seller: Seller, home: Home) -> AsyncIterator[ReceiptAudits]:
-    """Let the seller's guest audit every receipt, by the rows in a data directory."""
-    session = seller.world.payer
+async def auditing(seller: Seller) -> AsyncIterator[ReceiptAudits]:
+    """Let the seller's guest audit every receipt."""
+    session, home = seller.world.payer, seller.home
     audits = ReceiptAudits(
         ledger=session.ledger,
         texts=KeptTexts(session.ledger, open_seal(home.root), keep_s=0, now_ns=time.time_ns),
@@ -55,59 +47,31 @@ async def auditing(seller: Seller, home: Home) -> AsyncIterator[ReceiptAudits]:
         nursery.cancel_scope.cancel()
 
 
-async def buy(seller: Seller, text: str, lie: Lie | None, monkeypatch: pytest.MonkeyPatch) -> Bought:
-    """Buy an answer of the adapter, about whose shares the node lies or not."""
-    honest = selling.registered_shares
-    with monkeypatch.context() as patched:
-        patched.setattr(selling, "registered_shares", lambda *given: (lie or (lambda same: same))(honest(*given)))
-        return await seller.ask(text, model="lake")
-
-
-def paid(seller: Seller) -> dict[Address, int]:
-    seller.settle_all()
-    return {account: seller.world.balance(account) for account in (ADA, BEN, EVE)}
-
-
-async def test_a_node_that_pays_itself_by_wrong_shares_gets_nothing_for_it_from_a_payer_that_audits(
+async def test_a_payer_that_audits_pays_contributors_to_the_integer_and_a_node_that_names_itself_nothing(
     seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with auditing(seller, seller.home):
-        bought = await buy(seller, "What does Odile keep?", to_itself, monkeypatch)
-        assert seller.world.node.ledger.receipts.find(bought.digest)[0].countersignature is None
-        audit = seller.world.payer.ledger.audits.find(bought.digest)
-    assert audit is not None
-    assert audit.verdict == "wrong", audit.detail
-    world = seller.world
-    assert paid(seller) == {ADA: 0, BEN: 0, EVE: 0}
+    world, honest_shares = seller.world, selling.registered_shares
+
+    def shares_to_eve(*receipt: Any) -> tuple[Share, ...]:
+        return (replace(honest_shares(*receipt)[0], account=EVE, ppm=PPM),)
+
+    async with auditing(seller):
+        honest = await seller.ask("Odile keeps the", model="lake")
+        assert world.node.ledger.receipts.find(honest.digest)[0].countersignature
+        with monkeypatch.context() as lying:
+            lying.setattr(selling, "registered_shares", shares_to_eve)
+            lie = await seller.ask("What does Odile keep?", model="lake")
+        assert world.node.ledger.receipts.find(lie.digest)[0].countersignature is None
+        assert world.payer.ledger.audits.counts() == {"right": 1, "wrong": 1, "unknown": 0}
+    seller.settle_all()
+    data_wei = honest.receipt.amount_wei * 200_000 // PPM
+    pot_wei = data_wei - data_wei * 100_000 // PPM
+    expected = {share.account: pot_wei * share.ppm // PPM for share in honest.shares if share.account in (ADA, BEN)}
+    assert expected
+    assert {account: world.balance(account) for account in (ADA, BEN, EVE)} == {ADA: 0, BEN: 0, EVE: 0, **expected}
     assert world.node.treasury.earnings().credited_wei > 0, "its own part is paid all the same"
     world.payer.step()
     (alert,) = (each for each in world.payer.alerts if "wrong shares" in each)
-    assert bought.digest in alert
+    assert lie.digest in alert
     with pytest.raises(UnavailableError, match="signed wrong shares"):
         await seller.ask("What does Rurik keep?", model="lake")
-
-
-async def test_an_honest_node_is_right_to_the_integer_and_its_contributors_are_paid(
-    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with auditing(seller, seller.home):
-        for text in ("What does Odile keep?", "Odile keeps the", "something else"):
-            bought = await buy(seller, text, None, monkeypatch)
-            assert seller.world.node.ledger.receipts.find(bought.digest)[0].countersignature
-        assert seller.world.payer.ledger.audits.counts() == {"right": 3, "wrong": 0, "unknown": 0}
-    assert {share.account for share in bought.shares} <= {ADA, BEN, ZERO_ADDRESS}
-
-
-async def test_a_payer_without_the_adapter_countersigns_what_it_cant_recompute_and_the_lie_is_paid(
-    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = Home(seller.home.root / "elsewhere")
-    elsewhere.root.mkdir()
-    async with auditing(seller, elsewhere):
-        bought = await buy(seller, "What does Odile keep?", to_itself, monkeypatch)
-        audit = seller.world.payer.ledger.audits.find(bought.digest)
-    assert audit is not None
-    assert audit.verdict == "unknown"
-    assert "adapters pull" in audit.detail
-    assert seller.world.node.ledger.receipts.find(bought.digest)[0].countersignature
-    assert paid(seller)[EVE] > 0

@@ -9,7 +9,7 @@ from support.contributors import ADA, BEN, TREASURY
 from openledger_node.datanets.version import version_file, write_published
 from openledger_node.models.adapters import Adapter
 from openledger_protocol.constants import PPM
-from openledger_protocol.errors import AdapterRefusedError, UnknownModelError
+from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
@@ -25,19 +25,6 @@ def tampered(seller: Seller, digest: str, **changes: object) -> dict[str, bool |
     receipt = replace(row.receipt, **{name: value for name, value in changes.items() if hasattr(row.receipt, name)})
     own = {name: value for name, value in changes.items() if not hasattr(row.receipt, name)}
     return {check.what: check.holds for check in inspector.check(replace(row, receipt=receipt, **own))}  # type: ignore[arg-type]
-
-
-async def test_the_first_answer_comes_on_credit_and_is_claimed_once_its_channel_is_open(seller: Seller) -> None:
-    """An adapter that nobody has registered is not sold."""
-    seller.train()
-    with pytest.raises(UnknownModelError, match="is not registered on this network"):
-        await seller.ask("hello", model="lake")
-    assert seller.world.node.ledger.receipts.newest(limit=1) == []
-    bought = await seller.ask("hello")
-    (row,) = seller.world.node.ledger.receipts.newest(limit=2)
-    assert row.digest == bought.digest
-    seller.settle_all()
-    assert seller.world.node.treasury.earnings().credited_wei == bought.receipt.amount_wei * 9 // 10
 
 
 async def test_who_taught_an_answer_is_in_its_receipt_is_paid_and_can_be_computed_again(
