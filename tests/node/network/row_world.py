@@ -9,8 +9,8 @@ from typing import Any
 
 import trio
 import trio.testing
+from node.p2p.provided import id_of
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from support.provided import id_of
 from support.rows import append_event
 
 from openledger_node.datanets.held import PulledVersion, keep_pulled, rows_file, write_canonical

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio.testing
-from support.market_world.adapter_liars import changed_chunk
+from node.p2p.adapter_liars import changed_chunk
 from support.market_world.swarm import ANN, DOT, Swarm, open_swarm, share_adapter
 
 from openledger_node.models.adapters import Adapter

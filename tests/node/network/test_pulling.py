@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from node.p2p.adapter_liars import entry_of
 from support.contributors import ADA, CONTRIBUTED, key_of
-from support.market_world.adapter_liars import entry_of
 from support.market_world.swarm import (
     ANN,
     BOB,

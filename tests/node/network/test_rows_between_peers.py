@@ -17,8 +17,8 @@ from node.network.row_world import (
     RowsAnswer,
     RowWorld,
 )
+from node.p2p.adapter_liars import entry_of
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from support.market_world.adapter_liars import entry_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file
 from openledger_node.datanets.version import DatanetVersion, make_version, read_published_rows

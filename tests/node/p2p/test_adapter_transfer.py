@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.market_world.adapter_liars import LIARS, UNKNOWN, changed_chunk, swapped_chunks
+from node.p2p.adapter_liars import LIARS, UNKNOWN, changed_chunk, swapped_chunks
 from support.market_world.swarm import (
     ANN,
     BOB,

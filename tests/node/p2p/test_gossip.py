@@ -1,8 +1,7 @@
 """Gossip among strangers: what counts against whom, and what no stranger can hold up."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -84,12 +83,22 @@ def test_a_flood_is_one_of_messages_or_of_bytes() -> None:
 # ---- over libp2p
 
 
-@asynccontextmanager
-async def running(*peers: Transport) -> AsyncIterator[trio.Nursery]:
-    async with trio.open_nursery() as nursery:
-        await start(nursery, *peers)
-        yield nursery
-        nursery.cancel_scope.cancel()
+@pytest.fixture
+async def ada(nursery: trio.Nursery) -> Transport:
+    """A peer that hears the news."""
+    peer = opener("libp2p")("ada")
+    peer.subscribe(OTHER, pass_all)
+    await nursery.start(peer.run)
+    return peer
+
+
+@pytest.fixture
+async def stranger(nursery: trio.Nursery, ada: Transport) -> Transport:
+    """A neighbour of ada's."""
+    peer = opener("libp2p")("stranger")
+    await nursery.start(peer.run)
+    await peer.connect(ada.addresses[0])
+    return peer
 
 
 async def send_raw(sender: Transport, receiver: Transport, *rpcs: bytes) -> None:
@@ -98,7 +107,9 @@ async def send_raw(sender: Transport, receiver: Transport, *rpcs: bytes) -> None
         await stream.send_all(content)
 
 
-async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(
+    ada: Transport, stranger: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     num_checked = 0
 
     def counted(found: object) -> bool:
@@ -108,17 +119,14 @@ async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(monkeypat
 
     is_signed = gossip_module._is_signed
     monkeypatch.setattr(gossip_module, "_is_signed", counted)
-    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
-    ada.subscribe(OTHER, pass_all)
     origin = PEER_ID_PREFIX + bytes(32)
     forged = rpc(*(message(origin, b"%d" % number, OTHER, signature=bytes(64)) for number in range(370)))
-    async with running(ada, stranger):
-        await send_raw(stranger, ada, forged)
-        await until(lambda: not ada.connected())
-        assert num_checked <= 6
-        await until(lambda: not stranger.connected())
-        await stranger.connect(ada.addresses[0])  # the handshake succeeds, and then the door is closed
-        await until(lambda: not stranger.connected())
+    await send_raw(stranger, ada, forged)
+    await until(lambda: not ada.connected())
+    assert num_checked <= 6
+    await until(lambda: not stranger.connected())
+    await stranger.connect(ada.addresses[0])  # the handshake succeeds, and then the door is closed
+    await until(lambda: not stranger.connected())
 
 
 @pytest.mark.parametrize("kind", ["junk", "refused by all"])
@@ -182,33 +190,28 @@ async def serve_bootstrap(nursery: trio.Nursery, folder: Path) -> Transport:
     return transport
 
 
-async def test_many_messages_in_one_rpc_leave_time_for_others() -> None:
+async def test_many_messages_in_one_rpc_leave_time_for_others(nursery: trio.Nursery) -> None:
     """They are taken one after another, and only so many of one neighbour are checked."""
     ada, stranger, guest = (opener("libp2p")(name) for name in ("ada", "stranger", "guest"))
     news = ada.subscribe(OTHER, pass_all)
     ada.handle(ECHO, echo)
     many = rpc(*(signed(seed("origin"), b"%d" % number, OTHER, number=number) for number in range(400)))
-    async with running(ada, stranger) as nursery:
-        await start(nursery, guest)
-        await guest.connect(ada.addresses[0])
-        messages = MessageStream(await guest.open_stream(ada.peer_id, ECHO))
-        await send_raw(stranger, ada, many, many)
-        with trio.fail_after(1.5):
-            await messages.send({"n": 1})
-            assert await messages.receive() == {"n": 1}
-        await until(lambda: news.statistics().current_buffer_used >= 100)
-        assert news.statistics().current_buffer_used <= 100 + 3 * CHECKED_PER_S
-        assert stranger.peer_id in ada.connected()
+    await start(nursery, stranger, ada, guest)
+    messages = MessageStream(await guest.open_stream(ada.peer_id, ECHO))
+    await send_raw(stranger, ada, many, many)
+    with trio.fail_after(1.5):
+        await messages.send({"n": 1})
+        assert await messages.receive() == {"n": 1}
+    await until(lambda: news.statistics().current_buffer_used >= 100)
+    assert news.statistics().current_buffer_used <= 100 + 3 * CHECKED_PER_S
+    assert stranger.peer_id in ada.connected()
 
 
-async def test_a_neighbour_that_floods_is_cut_off() -> None:
-    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
-    ada.subscribe(OTHER, pass_all)
+async def test_a_neighbour_that_floods_is_cut_off(ada: Transport, stranger: Transport) -> None:
     same = rpc(*[signed(seed("origin"), bytes(30_000), OTHER)] * 2)
-    async with running(ada, stranger):
-        with suppress(NetworkError, trio.BrokenResourceError):
-            await send_raw(stranger, ada, *[same] * 200)
-        await until(lambda: not ada.connected())
+    with suppress(NetworkError, trio.BrokenResourceError):
+        await send_raw(stranger, ada, *[same] * 200)
+    await until(lambda: not ada.connected())
 
 
 def pruned(topic: str, *, proposed: Transport | None = None, address: str = "") -> bytes:
@@ -227,23 +230,22 @@ def pruned(topic: str, *, proposed: Transport | None = None, address: str = "") 
 
 
 async def test_nobody_makes_a_node_dial_by_proposing_a_peer_or_remember_made_up_topics(
+    ada: Transport,
+    stranger: Transport,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ada, stranger, ghost = (opener("libp2p")(name) for name in ("ada", "stranger", "ghost"))
-    ada.subscribe(OTHER, pass_all)
-    dialled = []
+    ghost, dialled = opener("libp2p")("ghost"), []
 
     async def connect(peer: object) -> None:
         dialled.append(peer)
 
     monkeypatch.setattr(ada._host, "connect", connect)  # type: ignore[attr-defined]
-    async with running(ada, stranger):
-        made_up = [pruned(f"made up {number}") for number in range(20)]
-        proposed = pruned(OTHER, proposed=ghost, address="/ip4/9.9.9.9/tcp/80")
-        await send_raw(stranger, ada, *made_up, proposed, pruned(OTHER))
-        await until(lambda: backed_off(ada, OTHER))
-        assert not dialled
-        assert backed_off(ada) == {OTHER}
+    made_up = [pruned(f"made up {number}") for number in range(20)]
+    proposed = pruned(OTHER, proposed=ghost, address="/ip4/9.9.9.9/tcp/80")
+    await send_raw(stranger, ada, *made_up, proposed, pruned(OTHER))
+    await until(lambda: backed_off(ada, OTHER))
+    assert not dialled
+    assert backed_off(ada) == {OTHER}
 
 
 def backed_off(peer: Transport, *topics: str) -> set[str]:
@@ -253,31 +255,30 @@ def backed_off(peer: Transport, *topics: str) -> set[str]:
     return found & set(topics) if topics else found
 
 
-async def test_a_neighbour_that_asks_for_too_many_messages_is_cut_off() -> None:
+async def test_a_neighbour_that_asks_for_too_many_messages_is_cut_off(ada: Transport, stranger: Transport) -> None:
     """A request has 40 bytes a message, and an answer 2 KiB."""
-    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
-    ada.subscribe(OTHER, pass_all)
     wanted = RPC()
     wanted.control.iwant.add(messageIDs=[b"00" * 8] * 1_100)
-    async with running(ada, stranger):
-        await send_raw(stranger, ada, prefixed(wanted.SerializeToString()))
-        await until(lambda: not ada.connected())
+    await send_raw(stranger, ada, prefixed(wanted.SerializeToString()))
+    await until(lambda: not ada.connected())
 
 
-async def test_a_stream_that_ends_takes_no_subscriptions_that_were_told_on_another() -> None:
+async def test_a_stream_that_ends_takes_no_subscriptions_that_were_told_on_another(nursery: trio.Nursery) -> None:
     """Two peers that change from a relay to a direct connection have two streams for a while."""
     ada, ben = opener("libp2p")("ada"), opener("libp2p")("ben")
-    adas, bens = ada.subscribe(OTHER, pass_all), ben.subscribe(OTHER, pass_all)
+    channel, bens = ada.subscribe(OTHER, pass_all), ben.subscribe(OTHER, pass_all)
     topics = ben._gossip.peer_topics  # type: ignore[attr-defined]
-    async with running(ben):
-        async with running(ada):
-            await ada.connect(ben.addresses[0])
-            await tune_in(ada, OTHER, bens)
-            second = await ada.open_stream(ben.peer_id, GOSSIPSUB)
-            await second.send_all(prefixed(b"\xff"))  # is no RPC, so the stream is reset
-            with suppress(trio.BrokenResourceError):
-                await second.receive_some()
-            await wait_all_tasks_blocked(0.02)
-            assert {str(peer) for peer in topics[OTHER]} == {ada.peer_id}
-            await tune_in(ben, OTHER, adas)
-        await until(lambda: not topics)
+    await start(nursery, ben)
+    async with trio.open_nursery() as adas:
+        await start(adas, ada)
+        await ada.connect(ben.addresses[0])
+        await tune_in(ada, OTHER, bens)
+        second = await ada.open_stream(ben.peer_id, GOSSIPSUB)
+        await second.send_all(prefixed(b"\xff"))  # is no RPC, so the stream is reset
+        with suppress(trio.BrokenResourceError):
+            await second.receive_some()
+        await wait_all_tasks_blocked(0.02)
+        assert {str(peer) for peer in topics[OTHER]} == {ada.peer_id}
+        await tune_in(ben, OTHER, channel)
+        adas.cancel_scope.cancel()
+    await until(lambda: not topics)

@@ -8,8 +8,8 @@ import trio
 from libp2p.peer.id import ID
 from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux.yamux import FLAG_ACK, TYPE_PING, TYPE_WINDOW_UPDATE, YAMUX_HEADER_FORMAT
+from node.p2p.provided import id_of
 from support.peers import seed
-from support.provided import id_of
 from trio.testing import MockClock
 
 from openledger_node.p2p.transports.libp2p import host, open_transport

@@ -4,8 +4,8 @@ from time import time
 
 import pytest
 import trio
+from node.p2p.provided import NET, adapter, signed
 from support.peers import LOOPBACK, opener, seed, until
-from support.provided import NET, adapter, signed
 
 from openledger_node.p2p import budget
 from openledger_node.p2p.provider_records import serve_providers

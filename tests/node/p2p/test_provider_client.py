@@ -1,13 +1,11 @@
 """Publishing and finding provider records, on a clock that jumps."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
 import trio
+from node.p2p.provided import NET, adapter, id_of, signed
 from support.peers import seed
-from support.provided import NET, adapter, id_of, signed
 
 from openledger_node.p2p import provider_client, provider_publisher, provider_records
 from openledger_node.p2p.provider_client import Points, ProviderLookup
@@ -95,20 +93,16 @@ class World:
         return {point for point, store in self.points.items() if store.find(adapter_id)}
 
 
-@asynccontextmanager
-async def a_world(num_points: int = 5) -> AsyncIterator[World]:
-    async with trio.open_nursery() as nursery:
-        world = World(nursery)
-        for number in range(num_points):
-            await world.add_point(f"point {number}")
-        yield world
-        nursery.cancel_scope.cancel()
+async def a_world(nursery: trio.Nursery, num_points: int = 5) -> World:
+    world = World(nursery)
+    for number in range(num_points):
+        await world.add_point(f"point {number}")
+    return world
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with a_world() as opened:
-        yield opened
+async def world(nursery: trio.Nursery) -> World:
+    return await a_world(nursery)
 
 
 async def test_an_adapter_is_published_at_its_three_nearest_points_and_found(world: World) -> None:
@@ -194,43 +188,43 @@ async def test_a_node_that_nobody_reaches_publishes_nothing(world: World) -> Non
     assert not world.holders(LORA)
 
 
-async def test_a_point_that_lies_is_not_believed() -> None:
+async def test_a_point_that_lies_is_not_believed(nursery: trio.Nursery) -> None:
     """It tells forged records, old ones, and those of another adapter or network; the others' word still counts."""
-    async with a_world(2) as world:
-        liar = await world.add("liar")
-        world.addresses.append(liar.addresses[0])
-        told = (
-            signed("sybil", LORA)[:-1] + b"x",
-            signed("sybil", LORA, issued_s=1_799_990_000, expires_s=1_799_990_100),
-            signed("sybil", adapter("other")),
-            signed("sybil", LORA, network="other-net"),
-            b"\xff",
-        )
+    world = await a_world(nursery, 2)
+    liar = await world.add("liar")
+    world.addresses.append(liar.addresses[0])
+    told = (
+        signed("sybil", LORA)[:-1] + b"x",
+        signed("sybil", LORA, issued_s=1_799_990_000, expires_s=1_799_990_100),
+        signed("sybil", adapter("other")),
+        signed("sybil", LORA, network="other-net"),
+        b"\xff",
+    )
 
-        async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
-            messages = MessageStream(stream, frame_bytes_max=1 << 20)
-            await messages.receive()
-            await messages.send(encode(Records(records=told)))
+    async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream, frame_bytes_max=1 << 20)
+        await messages.receive()
+        await messages.send(encode(Records(records=told)))
 
-        liar.handle(PROTOCOL, serve)
-        await world.add_publisher("ada", [LORA])
-        await trio.sleep(SETTLED_S)
-        assert [record.peer_id for record in await (await world.lookup()).find(LORA)] == [id_of("ada")]
+    liar.handle(PROTOCOL, serve)
+    await world.add_publisher("ada", [LORA])
+    await trio.sleep(SETTLED_S)
+    assert [record.peer_id for record in await (await world.lookup()).find(LORA)] == [id_of("ada")]
 
 
-async def test_a_silent_point_holds_a_lookup_up_for_seconds_only() -> None:
-    async with a_world(2) as world:
-        silent = await world.add("silent")
-        world.addresses.append(silent.addresses[0])
-        silent.handle(PROTOCOL, _say_nothing)
-        await world.add_publisher("ada", [LORA])
-        await trio.sleep(SETTLED_S)
-        lookup, began_s = await world.lookup(), trio.current_time()
-        assert len(await lookup.find(LORA)) == 1
-        assert trio.current_time() - began_s <= provider_client.OTHERS_S + 0.1
-        began_s = trio.current_time()
-        assert await lookup.find(adapter("nobody's")) == []
-        assert trio.current_time() - began_s <= provider_client.LOOKUP_S + 0.1
+async def test_a_silent_point_holds_a_lookup_up_for_seconds_only(nursery: trio.Nursery) -> None:
+    world = await a_world(nursery, 2)
+    silent = await world.add("silent")
+    world.addresses.append(silent.addresses[0])
+    silent.handle(PROTOCOL, _say_nothing)
+    await world.add_publisher("ada", [LORA])
+    await trio.sleep(SETTLED_S)
+    lookup, began_s = await world.lookup(), trio.current_time()
+    assert len(await lookup.find(LORA)) == 1
+    assert trio.current_time() - began_s <= provider_client.OTHERS_S + 0.1
+    began_s = trio.current_time()
+    assert await lookup.find(adapter("nobody's")) == []
+    assert trio.current_time() - began_s <= provider_client.LOOKUP_S + 0.1
 
 
 async def _say_nothing(_: PeerId, stream: trio.abc.Stream) -> None:
@@ -252,7 +246,7 @@ async def test_many_lookups_of_one_adapter_ask_once(world: World) -> None:
     assert world.num_puts == before + 3
 
 
-async def test_a_flood_of_records_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_records_is_cut_short(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signatures are checked for as many records as a node needs in half an hour, and no more."""
     monkeypatch.setattr(provider_records, "CHECKS_AT_ONCE", 20.0)
     num_checked = 0
@@ -263,9 +257,9 @@ async def test_a_flood_of_records_is_cut_short(monkeypatch: pytest.MonkeyPatch) 
         return open_record(*given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(provider_records, "open_record", count)
-    async with a_world(1) as world:
-        await world.add_publisher("sybil", [adapter(number) for number in range(15)])
-        await trio.sleep(SETTLED_S)
-        await world.add_publisher("greedy", [adapter(number) for number in range(25)])
-        await trio.sleep(SETTLED_S)
-        assert num_checked == 15, "more at once than a neighbourhood may put is not even looked at"
+    world = await a_world(nursery, 1)
+    await world.add_publisher("sybil", [adapter(number) for number in range(15)])
+    await trio.sleep(SETTLED_S)
+    await world.add_publisher("greedy", [adapter(number) for number in range(25)])
+    await trio.sleep(SETTLED_S)
+    assert num_checked == 15, "more at once than a neighbourhood may put is not even looked at"

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 import trio
-from support.provided import NET, NOW_S, adapter, id_of, signed
+from node.p2p.provided import NET, NOW_S, adapter, id_of, signed
 from trio.testing import MemorySendStream, MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from openledger_node.p2p import provider_records

@@ -173,18 +173,6 @@ async def test_places_are_renewed_at_half_of_their_time_and_given_up_when_not_wa
     assert home.relays == ()
 
 
-async def test_a_full_relay_is_asked_again_later(nursery: trio.Nursery) -> None:
-    net = await a_net(nursery, 1)
-    net.points[0].reservations_max = 0
-    home = await net.add_home()
-    net.keep_relays(home, net.points)
-    await trio.sleep(1)
-    net.points[0].reservations_max = 1
-    assert home.relays == ()
-    await trio.sleep(10)
-    assert len(home.relays) == 1
-
-
 async def test_bootstrap_nodes_come_first_and_other_nodes_spread(nursery: trio.Nursery) -> None:
     net = await a_net(nursery, 6)
     home = await net.add_home()
@@ -233,14 +221,6 @@ async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net) -> No
         assert mapper.num_doubts > 0
         nursery.cancel_scope.cancel()
     assert mapper.is_removed
-
-
-async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(net: Net) -> None:
-    home = await net.add_home()
-    watch = net.watch(home, mapper=ScriptedMapper(MAPS))
-    await trio.sleep(20)
-    assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
-    assert watch.reach.remedy.startswith("Your router forwards port 4120, but nobody comes through")
 
 
 async def test_a_server_is_public_until_a_firewall_shuts_it_off_and_again_afterwards(net: Net) -> None:

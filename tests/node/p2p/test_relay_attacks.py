@@ -314,19 +314,6 @@ async def test_a_relay_can_not_name_another_caller(monkeypatch: pytest.MonkeyPat
         await until(lambda: carl.peer_id not in ben.connected() and ada.peer_id not in ben.connected())
 
 
-async def test_a_clock_that_is_far_off_is_named() -> None:
-    async with a_relay("ada") as (relay, ada):
-        answer = HopMessage(type=HopMessage.STATUS, status=Status.OK)
-        answer.reservation.expire = 1000
-
-        async def old(*_: object) -> HopMessage:
-            return answer
-
-        ada._relay_client._ask_for_place = old  # type: ignore[method-assign]
-        with pytest.raises(NetworkError, match="check the clock"):
-            await ada.reserve(relay.peer_id)
-
-
 async def test_a_punch_dials_no_address_of_a_victim(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger that is met over a relay names addresses: few are dialled, and none twice within the hour."""
     dialled: list[str] = []

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from support.peers import seed
+
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.codec import sha256_digest
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.providers import ProviderRecord, sign_record
-
-from .peers import seed
 
 NET = "test-net"
 NOW_S = 1_800_000_000

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from support.market_world.swarm import WEIGHTS, Answer, is_bulk
+
 from openledger_node.p2p.provider import ANSWER_S
 from openledger_protocol.codec import sha256_digest
 from openledger_protocol.constants import CHUNK_BYTES
@@ -19,8 +21,6 @@ from openledger_protocol.wire.transfer import (
     TransferMessage,
     chunk_digests,
 )
-
-from .swarm import WEIGHTS, Answer, is_bulk
 
 INDEX = "attribution/manifest.json"
 UNKNOWN = AdapterId("0x" + "12" * 32)
