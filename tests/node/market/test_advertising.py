@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -326,23 +325,6 @@ async def test_a_newcomer_asks_two_peers_and_then_one_now_and_then(tmp_path: Pat
         assert len(asked) in (7, 8)
         nursery.cancel_scope.cancel()
     a.ledger.close()
-
-
-async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_seconds(tmp_path: Path) -> None:
-    async with open_nodes(tmp_path / "1", "a", "b", "c") as one, trio.open_nursery() as nursery:
-        network = one["a"].transport._network
-        far = [await open_node(tmp_path, name, network, nursery, 0.0) for name in ("d", "e", "f")]
-        for before, after in pairwise(far):
-            await after.transport.connect(before.transport.addresses[0])
-        await trio.sleep(120)
-        assert sellers(one["a"], BASE) == {peer_id_of(name) for name in "bc"}
-        await one["a"].transport.connect(far[0].transport.addresses[0])
-        await trio.sleep(20)
-        for node in (*one.values(), *far):
-            assert sellers(node, BASE) == {peer_id_of(name) for name in "abcdef"} - {node.transport.peer_id}
-        nursery.cancel_scope.cancel()
-    for node in far:
-        node.ledger.close()
 
 
 async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_at_most(pair: Pair) -> None:

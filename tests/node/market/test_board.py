@@ -190,7 +190,6 @@ def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: AdTable) 
     ("name", "why"),
     [
         ("ferry", "nobody on the network offers 'ferry' just now"),
-        ("harbour@00000000", "nobody on the network offers 'harbour@00000000' just now"),
         ("gemma:harbour", "nobody on the network serves a base 'gemma', only fake"),
         (OTHER, f"nobody on the network offers '{OTHER}' just now"),
     ],

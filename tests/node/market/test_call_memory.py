@@ -1,33 +1,19 @@
 """What a node remembers of calls: those it heard, what was asked for, filters that lied, and unreached peers."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 from support.market_world.market import open_market
 from support.market_world.seller import ad_of
-from support.market_world.terms import BASE, TERMS, peer_id_of, priced, wallet_of, word
+from support.market_world.terms import BASE, TERMS, peer_id_of, wallet_of, word
 
+from openledger_node.market import call_memory
 from openledger_node.market.bid_history import KEPT_MAX, KEPT_S, CallBook
-from openledger_node.market.board import Listed
-from openledger_node.market.call_memory import (
-    ASKED_MAX,
-    MISSED_PEERS_MAX,
-    MISSES_MAX,
-    MISSES_S,
-    REST_S,
-    REST_S_MAX,
-    RESTS_MAX,
-    AskedSeller,
-    AskedSellers,
-    FilterMisses,
-    UnreachedPeers,
-)
+from openledger_node.market.call_memory import AskedSeller, AskedSellers, FilterMisses, UnreachedPeers
 from openledger_node.market.demand import HOUR_S, KEY_LENGTH_MAX, KEYS_MAX, ROWS_MAX, Demand
-from openledger_node.market.overview import SellerStanding, adapter_to_plain, both, peer_to_plain, with_sellers
+from openledger_node.market.overview import SellerStanding, peer_to_plain, with_sellers
 from openledger_node.p2p.connections import KnownPeer
 from openledger_node.p2p.transport import PeerId
-from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.auction import trust_ppm
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import ProtocolError, UnavailableError
@@ -90,7 +76,7 @@ def test_made_up_names_are_bounded_and_printable_and_do_not_push_out_what_is_rea
 # ---- a filter that promises adapters which its seller does not have
 
 
-ADAPTERS = [AdapterId(word(f"adapter {number}")) for number in range(MISSES_MAX + 1)]
+ADAPTERS = [AdapterId(word(f"adapter {number}")) for number in range(call_memory.MISSES_MAX + 1)]
 
 
 def test_a_missed_adapter_is_not_believed_again_and_after_three_none_is_for_an_hour() -> None:
@@ -98,20 +84,20 @@ def test_a_missed_adapter_is_not_believed_again_and_after_three_none_is_for_an_h
     misses = FilterMisses(lambda: now[0])
     misses.note("a", ADAPTERS[0])
     assert [misses.believes("a", adapter) for adapter in ADAPTERS[:2]] == [False, True]
-    for adapter in ADAPTERS[1:MISSES_MAX]:
+    for adapter in ADAPTERS[1 : call_memory.MISSES_MAX]:
         misses.note("a", adapter)
-    assert not misses.believes("a", ADAPTERS[MISSES_MAX])
+    assert not misses.believes("a", ADAPTERS[call_memory.MISSES_MAX])
     assert misses.believes("b", ADAPTERS[0])
-    now[0] = MISSES_S + 1
+    now[0] = call_memory.MISSES_S + 1
     assert misses.believes("a", ADAPTERS[0])
 
 
 def test_the_same_miss_twice_counts_once_and_peers_are_bounded() -> None:
     misses = FilterMisses(lambda: 0.0)
-    for _ in range(MISSES_MAX):
+    for _ in range(call_memory.MISSES_MAX):
         misses.note("a", ADAPTERS[0])
     assert misses.believes("a", ADAPTERS[1])
-    for number in range(MISSED_PEERS_MAX):
+    for number in range(call_memory.MISSED_PEERS_MAX):
         misses.note(f"peer {number}", ADAPTERS[0])
     assert misses.believes("a", ADAPTERS[0]), "it was noted longest ago"
 
@@ -127,7 +113,7 @@ async def test_a_seller_without_what_its_filter_holds_is_called_for_it_once(tmp_
             with pytest.raises(ProtocolError):
                 await market.ask("hello", name=f"r{number}", adapter=adapter, model="a")
         heard = [call.adapter for call in seller.bidder.book.last_hour()]
-    assert heard == ADAPTERS[:MISSES_MAX]
+    assert heard == ADAPTERS[: call_memory.MISSES_MAX]
 
 
 # ---- a seller that is not reached has not failed
@@ -160,7 +146,7 @@ def test_rests_double_up_to_ten_minutes_and_end_when_the_peer_is_reached() -> No
     unreached = UnreachedPeers(lambda: now[0])
     for number in range(8):
         unreached.note(A)
-        length_s = min(REST_S * 2**number, REST_S_MAX)
+        length_s = min(call_memory.REST_S * 2**number, call_memory.REST_S_MAX)
         now[0] += length_s - 1
         assert unreached.is_resting(A)
         now[0] += 1
@@ -168,7 +154,7 @@ def test_rests_double_up_to_ten_minutes_and_end_when_the_peer_is_reached() -> No
     unreached.note(A)
     unreached.forget(A)
     assert not unreached.is_resting(A)
-    for number in range(RESTS_MAX + 1):
+    for number in range(call_memory.RESTS_MAX + 1):
         unreached.note(peer_id_of("a") if number == 0 else f"peer {number}")  # type: ignore[arg-type]  # any text
     assert not unreached.is_resting(A)
 
@@ -187,19 +173,6 @@ def test_a_seller_that_is_known_by_its_advertisement_alone_is_listed() -> None:
         (B, "advertisement", False),
     ]
     assert found[1].address == ad_of("b").addresses[0]
-
-
-def test_an_adapter_is_listed_with_who_has_it_in_memory_and_the_price_where_it_is_loaded_first() -> None:
-    adapter = OfferedAdapter(id=AdapterId("0x" + "ab" * 32), name="harbour")
-    listed = Listed(adapter=adapter, base=BASE, num_nodes=3)
-    warm = ad_of("a", warm=(adapter,))
-    cold = [ad_of(name, warm=(), terms=TERMS, terms_max=priced(TERMS, times)) for name, times in (("b", 3), ("c", 2))]
-    show = partial(adapter_to_plain, listed, base_name=None, is_our_base=True, is_here=False)
-    found = show([warm, *cold])
-    assert (found["num_sellers"], found["num_in_memory"]) == (3, 1)
-    assert int(found["price_wei"]) == both(TERMS)
-    assert int(found["price_cold_wei"]) == both(priced(TERMS, 2))
-    assert show([warm])["price_cold_wei"] is None
 
 
 async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(tmp_path: Path) -> None:
@@ -225,7 +198,7 @@ async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(t
 
 def test_only_the_peers_that_were_called_most_recently_are_remembered() -> None:
     asked = AskedSellers()
-    for number in range(ASKED_MAX + 1):
+    for number in range(call_memory.ASKED_MAX + 1):
         asked.note(PeerId(f"peer {number}"), has_won=False, why="too dear")
     assert asked.find(PeerId("peer 0")) == AskedSeller()
     asked.note(PeerId("peer 1"), has_won=True, why=None)

@@ -304,7 +304,6 @@ class Run:
     won: Counter[str] = field(default_factory=Counter)
     paid: list[float] = field(default_factory=list)  # for a token, in times the usual price
     took_s: list[float] = field(default_factory=list)
-    num_called: int = 0  # bids that were asked for
 
     def part_of(self, prefix: str) -> float:
         return sum(count for name, count in self.won.items() if name.startswith(prefix)) / self.won.total()
@@ -337,7 +336,6 @@ def run(sellers: list[Seller], *, seed: int = 1, num_calls: int = NUM_CALLS) -> 
         bids = [by_id[ad.peer_id].bid(id) for ad in asked[:FIRST_WAVE]]
         if not any(is_good(call, bid, records) for bid in bids):
             bids += [by_id[ad.peer_id].bid(id) for ad in asked[FIRST_WAVE:]]
-        found.num_called += len(bids)
         winner = by_id[rank_bids(call, bids, records, explorer(ads, records, wanted))[0].peer_id]
         found.paid.append(winner.asked)
         found.took_s.append(winner.answer(num_tokens, draw))

@@ -6,18 +6,8 @@ import pytest
 from support.market_world.seller import ad_of
 from support.market_world.terms import BASE, NETWORK, peer_id_of, word
 
-from openledger_node.market.topics import (
-    ASKED_S,
-    BASES_MAX,
-    PEERS_MIN,
-    SETTLE_S,
-    SHARD_MAX,
-    SHARD_MIN,
-    FollowedBases,
-    bits_after,
-    depths_of_peers,
-    published_bits,
-)
+from openledger_node.market import topics
+from openledger_node.market.topics import FollowedBases, bits_after, depths_of_peers, published_bits
 from openledger_node.market.worth import Coverage
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.primitives import Digest
@@ -34,7 +24,7 @@ class Node:
         self.base, self.now_s = BASE, 0.0
         self.followed = FollowedBases(NETWORK, ME, lambda: self.base, lambda: self.now_s)
 
-    def expect(self, depths: list[int], *, num_heard: int = 10 * SHARD_MAX, num_in_shard: int = 0) -> int:
+    def expect(self, depths: list[int], *, num_heard: int = 10 * topics.SHARD_MAX, num_in_shard: int = 0) -> int:
         """The depth of BASE after a look at connected peers."""
         self.followed.expect(BASE, depths, num_heard=num_heard, num_in_shard=num_in_shard)
         return self.followed.bits(BASE)
@@ -45,11 +35,11 @@ def test_a_node_follows_its_own_base_and_for_an_hour_what_its_owner_asks_for() -
     node.followed.ask(OTHER)
     assert node.followed.bases == (BASE, OTHER)
     assert set(node.followed.topics()) == {ads_topic(NETWORK, BASE), ads_topic(NETWORK, OTHER)}
-    node.now_s = ASKED_S - 1
+    node.now_s = topics.ASKED_S - 1
     node.followed.ask(OTHER)
-    node.now_s = 2 * ASKED_S - 2
+    node.now_s = 2 * topics.ASKED_S - 2
     assert node.followed.bases == (BASE, OTHER)
-    node.now_s = 2 * ASKED_S - 1
+    node.now_s = 2 * topics.ASKED_S - 1
     assert node.followed.bases == (BASE,)
 
 
@@ -58,7 +48,7 @@ def test_the_base_that_was_asked_for_longest_ago_makes_room() -> None:
     for number, base in enumerate(asked):
         node.now_s = number
         node.followed.ask(base)
-    assert set(node.followed.bases) == {BASE, *asked[-(BASES_MAX - 1) :]}
+    assert set(node.followed.bases) == {BASE, *asked[-(topics.BASES_MAX - 1) :]}
 
 
 def test_after_a_change_of_base_only_the_new_one_is_followed() -> None:
@@ -83,23 +73,23 @@ def test_a_base_with_many_sellers_is_followed_in_one_shard() -> None:
 
 def test_shards_split_at_once_and_join_only_after_all_sellers_could_be_heard() -> None:
     node = Node()
-    node.followed.step(lambda _: SHARD_MAX + 1)
+    node.followed.step(lambda _: topics.SHARD_MAX + 1)
     assert node.followed.bits(BASE) == 1
-    node.now_s = SETTLE_S - 1
+    node.now_s = topics.SETTLE_S - 1
     node.followed.step(lambda _: 10)
     assert node.followed.bits(BASE) == 1
-    node.now_s = SETTLE_S
+    node.now_s = topics.SETTLE_S
     node.followed.step(lambda _: 10)
     assert node.followed.bits(BASE) == 0
 
 
 def test_a_node_that_liars_have_led_too_deep_is_back_after_one_wait() -> None:
     node = Node()
-    assert node.expect([SHARD_BITS_MAX] * PEERS_MIN) == SHARD_BITS_MAX
-    node.now_s = SETTLE_S
-    assert node.expect([SHARD_BITS_MAX] * PEERS_MIN) == SHARD_BITS_MAX, "and their word counts no more"
+    assert node.expect([SHARD_BITS_MAX] * topics.PEERS_MIN) == SHARD_BITS_MAX
+    node.now_s = topics.SETTLE_S
+    assert node.expect([SHARD_BITS_MAX] * topics.PEERS_MIN) == SHARD_BITS_MAX, "and their word counts no more"
     node.followed.step(lambda base: 200 >> node.followed.bits(base))
-    assert node.expect([SHARD_BITS_MAX] * PEERS_MIN) == 0
+    assert node.expect([SHARD_BITS_MAX] * topics.PEERS_MIN) == 0
 
 
 @pytest.mark.parametrize(
@@ -108,10 +98,10 @@ def test_a_node_that_liars_have_led_too_deep_is_back_after_one_wait() -> None:
         ([], 1_000, 0),
         ([8, 8], 1_000, 0),
         ([8, 8, 8], 1_000, 8),
-        ([8, 8, 8], SHARD_MIN - 1, 0),
+        ([8, 8, 8], topics.SHARD_MIN - 1, 0),
         ([8, 8, 0], 1_000, 8),
         ([8, 8, 0, 0], 1_000, 0),
-        ([3, 2, 2, 3], SHARD_MIN, 2),
+        ([3, 2, 2, 3], topics.SHARD_MIN, 2),
     ],
 )
 def test_a_newcomer_goes_where_half_of_at_least_three_peers_are_if_there_are_sellers_enough(
@@ -122,21 +112,21 @@ def test_a_newcomer_goes_where_half_of_at_least_three_peers_are_if_there_are_sel
 
 def test_a_newcomer_that_hears_a_full_shard_by_itself_stays_there() -> None:
     node = Node()
-    node.followed.step(lambda _: SHARD_MAX + 1)
-    assert node.expect([0, 0, 0], num_in_shard=SHARD_MIN) == 1
-    assert node.expect([0, 0, 0], num_in_shard=SHARD_MIN - 1) == 0
+    node.followed.step(lambda _: topics.SHARD_MAX + 1)
+    assert node.expect([0, 0, 0], num_in_shard=topics.SHARD_MIN) == 1
+    assert node.expect([0, 0, 0], num_in_shard=topics.SHARD_MIN - 1) == 0
 
 
 def test_the_depth_of_a_peer_is_that_of_its_one_topic() -> None:
     shard = shard_of(peer_id_of("deep"), 3)
-    topics = {
+    found = {
         peer_id_of("shallow"): frozenset([ads_topic(NETWORK, BASE), ads_topic(NETWORK, OTHER, 2, 1), "/x"]),
         peer_id_of("deep"): frozenset([ads_topic(NETWORK, BASE, 3, shard)]),
         peer_id_of("elsewhere"): frozenset([ads_topic(NETWORK, BASE, 3, shard_of(peer_id_of("elsewhere"), 3) ^ 1)]),
         peer_id_of("bootstrap node"): frozenset([ads_topic(NETWORK, BASE), ads_topic(NETWORK, BASE, 1, 0)]),
         peer_id_of("stranger"): frozenset(),
     }
-    assert depths_of_peers(NETWORK, BASE, topics) == [0, 3]
+    assert depths_of_peers(NETWORK, BASE, found) == [0, 3]
 
 
 @pytest.mark.parametrize("num_sellers", [1, 150, 300, 310, 700, 1_300, 2_800, 6_000])

@@ -19,7 +19,6 @@ from openledger_node.market.unserved import (
 )
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import (
-    AdapterRefusedError,
     PaymentRequiredError,
     ProtocolError,
     RequestTooLongError,
@@ -67,7 +66,6 @@ def test_a_kind_of_call_says_how_often_how_large_and_since_when() -> None:
     [
         (CALLED, LACKING, "lacking"),
         (replace(CALLED, base=Digest(word("gemma"))), LACKING, "base"),
-        (CALLED, AdapterRefusedError("it is not registered"), "unsold"),
         (CALLED, RequestTooLongError("too long", num_prompt_tokens=9, context_max=8), "context"),
         (CALLED, PaymentRequiredError("too dear"), "dear"),
         (CALLED, StaleError("too late"), None),

@@ -13,22 +13,11 @@ from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_
 
 from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
+from openledger_node.market import worth
 from openledger_node.market.board import AdTable
 from openledger_node.market.places import Placed, PlacedAds
 from openledger_node.market.vetting import ASK_TIMEOUT_S, AWAY_S, KEPT_S, STALE_S, WANTED_S, Vetting
-from openledger_node.market.worth import (
-    BASE_MAX,
-    OTHERS_MAX,
-    SUBNET_MAX,
-    UNBONDED_MAX,
-    UNFOLLOWED_ALL_MAX,
-    UNFOLLOWED_MAX,
-    UNPROVEN_MAX,
-    WALLET_MAX,
-    Coverage,
-    Worth,
-    crowded_out,
-)
+from openledger_node.market.worth import Coverage, Worth, crowded_out
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter
 from openledger_protocol.errors import BadSignatureError, ProtocolError, UnknownModelError
@@ -78,7 +67,7 @@ class Board:
         return sum(peer_id.startswith(prefix) for peer_id in self.placed)
 
 
-@pytest.mark.parametrize(("worth", "count"), [(UNREAD, UNPROVEN_MAX), (UNBONDED, UNBONDED_MAX)])
+@pytest.mark.parametrize(("worth", "count"), [(UNREAD, worth.UNPROVEN_MAX), (UNBONDED, worth.UNBONDED_MAX)])
 def test_a_thousand_strangers_take_few_places(worth: Worth, count: int) -> None:
     board = Board()
     board.fill(count + 100, worth)
@@ -90,7 +79,7 @@ def test_a_thousand_strangers_take_few_places(worth: Worth, count: int) -> None:
 
 def test_a_newcomer_whose_bond_was_not_read_yet_displaces_one_without_a_bond_and_then_the_oldest() -> None:
     board = Board()
-    board.put(UNPROVEN_MAX - 1, UNREAD, "stranger")
+    board.put(worth.UNPROVEN_MAX - 1, UNREAD, "stranger")
     board.add("without", UNBONDED)
     assert board.add("newcomer", UNREAD) == "without"
     assert board.add("next", UNREAD) == "stranger 0"
@@ -99,7 +88,7 @@ def test_a_newcomer_whose_bond_was_not_read_yet_displaces_one_without_a_bond_and
 
 def test_known_sellers_stay_before_stake_and_stake_before_less_of_it() -> None:
     board = Board()
-    board.put(BASE_MAX - 2, BONDED, "usual")
+    board.put(worth.BASE_MAX - 2, BONDED, "usual")
     board.add("known", Worth(bonded_wei=Wei(1), num_answers=1))
     board.add("small", Worth(bonded_wei=Wei(2)))
     assert board.add("large", Worth(bonded_wei=Wei(10**20))) == "small"
@@ -110,27 +99,27 @@ def test_known_sellers_stay_before_stake_and_stake_before_less_of_it() -> None:
 def test_each_base_and_the_whole_board_have_their_limits() -> None:
     board = Board()
     for number in range(2):
-        board.put(BASE_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
+        board.put(worth.BASE_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
     assert board.add("one more", BONDED, base=base_of(1)) == "of 1 0"
     assert board.add("another", BONDED, base=base_of(2)) == "of 0 0"
-    assert len(board.placed) == OTHERS_MAX
+    assert len(board.placed) == worth.OTHERS_MAX
 
 
 def test_sellers_of_other_bases_take_no_place_from_those_of_the_own_base() -> None:
     board = Board()
     board.covered[base_of(0)] = Coverage.OWN_BASE
-    board.put(BASE_MAX, UNREAD, prefix="own", base=base_of(0))
+    board.put(worth.BASE_MAX, UNREAD, prefix="own", base=base_of(0))
     for number in (1, 2):
-        board.put(BASE_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
+        board.put(worth.BASE_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
     assert board.add("one more", BONDED, base=base_of(3)) == "of 1 0"
-    assert board.count("own") == BASE_MAX
+    assert board.count("own") == worth.BASE_MAX
 
 
 def test_a_base_that_is_not_followed_has_four_places_and_all_of_them_have_256() -> None:
-    board, count = Board(), UNFOLLOWED_ALL_MAX // UNFOLLOWED_MAX
+    board, count = Board(), worth.UNFOLLOWED_ALL_MAX // worth.UNFOLLOWED_MAX
     board.covered.update({base_of(number): Coverage.OTHER_BASE for number in range(count + 1)})
     for number in range(count):
-        board.put(UNFOLLOWED_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
+        board.put(worth.UNFOLLOWED_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
     assert board.add("fifth", BONDED, base=base_of(1)) == "of 1 0"
     assert board.add("new", BONDED, base=base_of(count)) == "of 0 0"
     assert board.add("made up", UNREAD, base=base_of(count)) == "made up"
@@ -143,14 +132,14 @@ def base_of(number: int) -> Digest:
 def test_a_wallet_has_four_places_and_a_stranger_that_names_it_takes_none_of_them() -> None:
     board, wallet = Board(), wallet_of("owner")
     board.fill(6, BONDED, prefix="own", wallet=wallet)
-    assert board.count("own") == WALLET_MAX
+    assert board.count("own") == worth.WALLET_MAX
     board.fill(9, UNREAD, prefix="thief", wallet=wallet)
-    assert board.count("own") == WALLET_MAX
+    assert board.count("own") == worth.WALLET_MAX
     board.fill(9, UNREAD, prefix="same key", wallet=wallet, signer=wallet)
-    assert board.count("same key") == WALLET_MAX
+    assert board.count("same key") == worth.WALLET_MAX
 
 
-@pytest.mark.parametrize(("host", "count"), [("93.184.216", SUBNET_MAX), ("192.168.1", 20), ("127.0.0", 20)])
+@pytest.mark.parametrize(("host", "count"), [("93.184.216", worth.SUBNET_MAX), ("192.168.1", 20), ("127.0.0", 20)])
 def test_a_public_network_of_256_addresses_has_eight_places(host: str, count: int) -> None:
     board = Board()
     for number in range(20):
@@ -194,7 +183,7 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(
 ) -> None:
     """The strangers advertise first, and again faster than their bonds can be read."""
     table.worth_of = vetting.worth_of
-    for number in range(UNPROVEN_MAX + 8):
+    for number in range(worth.UNPROVEN_MAX + 8):
         name = f"sybil {number}"
         chain.unbonded.add(wallet_of(name))
         assert table.learn(signed_ad(name))
@@ -204,7 +193,7 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(
         chain.unbonded.add(wallet_of(f"sybil {number}"))
         assert table.learn(signed_ad(f"sybil {number}"))
     seen = table.offers(BASE, BASE_ONLY)
-    assert len(seen) <= UNPROVEN_MAX + 1
+    assert len(seen) <= worth.UNPROVEN_MAX + 1
     assert vetting.worth_of(ad_of("honest")).is_bonded
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
 
