@@ -1,20 +1,15 @@
 """Sellers that a node has not heard of, found by their provider records, over the memory network."""
 
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, closing
 from itertools import count, islice
-from pathlib import Path
 from random import Random
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 import trio
 from support.market_world.seller import signed_ad
 from support.market_world.terms import BASE, NETWORK, now_s, peer_id_of, seed_of, word
+from support.rows import append_event
 
-from openledger_node.ledger.events import EventRows
-from openledger_node.ledger.ledger import open_ledger
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.market.ads_server import AdsServer
 from openledger_node.market.board import AdTable, Held
 from openledger_node.market.offered_bases import OfferedBases
@@ -22,7 +17,6 @@ from openledger_node.market.topics import FollowedBases
 from openledger_node.network import far_sellers
 from openledger_node.network.far_sellers import FarSellers
 from openledger_node.p2p.provider_client import Points, ProviderLookup
-from openledger_node.p2p.provider_publisher import ProviderPublisher
 from openledger_node.p2p.provider_records import serve_providers
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
@@ -31,57 +25,39 @@ from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 from openledger_protocol.wire.ads import ads_protocol, bucket_of
+from openledger_protocol.wire.providers import ProviderRecord, sign_record
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 OTHER_BASE = Digest(word("another base"))
 LORA, OTHER = AdapterId(word("lora")), AdapterId(word("other"))
-SETTLED_S = 15.0
-
-
-class Events:
-    """The registry's events as the ledger has them."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = [LORA, OTHER]
-
-    def find(self, name: str, arguments: dict[str, str] | None = None) -> list[SimpleNamespace]:
-        assert name == "AdapterRegistered"
-        wanted = (arguments or {}).get("adapterId")
-        return [SimpleNamespace(arguments={"adapterId": each}) for each in self.ids if wanted in (None, each)]
 
 
 class World:
     """One bootstrap node, sellers that advertise to nobody, and a buyer that has heard nothing."""
 
-    def __init__(self, nursery: trio.Nursery, ledgers: ExitStack, folder: Path) -> None:
-        self.nursery = nursery
-        self.ledgers = ledgers
-        self.folder = folder
+    def __init__(self, nursery: trio.Nursery, ledger: Ledger) -> None:
+        self.nursery, self.ledger = nursery, ledger
         self.network = MemoryNetwork()
-        self.events = Events()
-        self.num_asked = 0
+        self.num_asked = self.num_registered = 0
         self.boards: dict[str, AdTable] = {}
 
     async def begin(self) -> None:
-        self.point = await self.add("point")
-        self.store = serve_providers(self.point, NETWORK, now_s)
-        buyer = await self.add("buyer")
+        point, buyer = await self.add("point"), await self.add("buyer")
+        self.store = serve_providers(point, NETWORK, now_s)
         self.board = self.open_board("buyer")
-        points = Points(buyer, network=NETWORK, bootstrap=self.point.addresses)
+        points = Points(buyer, network=NETWORK, bootstrap=point.addresses)
         lookup = ProviderLookup(points, buyer, network=NETWORK, now_s=now_s, random=Random(1))
-        self.far = FarSellers(
-            buyer,
-            lookup,
-            self.board,
-            network=NETWORK,
-            base=lambda: BASE,
-            events=cast(EventRows, self.events),
-        )
+        events = self.ledger.events
+        self.far = FarSellers(buyer, lookup, self.board, network=NETWORK, base=lambda: BASE, events=events)
+
+    def register(self, *adapters: AdapterId) -> None:
+        for adapter in adapters:
+            self.num_registered += 1
+            append_event(self.ledger, "AdapterRegistered", {"adapterId": adapter}, block=self.num_registered)
 
     def open_board(self, name: str) -> AdTable:
-        ledger = self.ledgers.enter_context(closing(open_ledger(self.folder / f"{name}.db")))
-        return AdTable(NETWORK, now_s, ledger.peers, own=peer_id_of(name), base_names={BASE: "fake"})
+        return AdTable(NETWORK, now_s, self.ledger.peers, own=peer_id_of(name), base_names={BASE: "fake"})
 
     async def add(self, name: str) -> MemoryTransport:
         peer = open_transport(self.network, peer_id_of(name))
@@ -91,45 +67,45 @@ class World:
     async def add_seller(
         self, name: str, *shelf: AdapterId, advertises: bool = True, base: Digest = BASE
     ) -> MemoryTransport:
+        """Add a seller that has put a record of each adapter at the bootstrap node."""
         peer, board = await self.add(name), self.open_board(name)
         self.boards[name] = board
         offered = tuple(OfferedAdapter(id=each, name="harbour") for each in shelf)
         content = signed_ad(name, base=base, warm=offered, cold=make_filter(shelf), num_cold=len(shelf))
         own = Held(base=base, peer_id=peer.peer_id, seq=1, content=content) if advertises else None
-        followed = FollowedBases(NETWORK, peer.peer_id, lambda: BASE, now_s)
-        server = AdsServer(
-            table=board, offered=OfferedBases(board, followed), own=lambda: own, ask_back=lambda *_: None
-        )
+        others = OfferedBases(board, FollowedBases(NETWORK, peer.peer_id, lambda: BASE, now_s))
+        server = AdsServer(table=board, offered=others, own=lambda: own, ask_back=lambda *_: None)
 
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
             self.num_asked += 1
             await server.serve(peer_id, stream)
 
         peer.handle(ads_protocol(NETWORK), serve)
-        publisher = ProviderPublisher(
-            Points(peer, network=NETWORK, bootstrap=self.point.addresses),
-            peer,
-            network=NETWORK,
-            seed=seed_of(name),
-            shelf=lambda: shelf,
-            now_s=now_s,
-            random=Random(name),
-        )
-        self.nursery.start_soon(publisher.run)
+        for each in shelf:
+            record = ProviderRecord(
+                network=NETWORK,
+                adapter=each,
+                peer_id=peer.peer_id,
+                addresses=peer.addresses,
+                relays=(),
+                issued_s=int(now_s()),
+                expires_s=int(now_s()) + 3_600,
+            )
+            self.store.put(peer.peer_id, name, sign_record(record, seed_of(name)))
         return peer
 
 
 @pytest.fixture
-async def world(nursery: trio.Nursery, tmp_path: Path) -> AsyncIterator[World]:
-    with ExitStack() as ledgers:
-        opened = World(nursery, ledgers, tmp_path)
-        await opened.begin()
-        yield opened
+async def world(nursery: trio.Nursery, ledger: Ledger) -> World:
+    opened = World(nursery, ledger)
+    await opened.begin()
+    opened.register(OTHER)
+    return opened
 
 
 async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(world: World) -> None:
+    world.register(LORA)
     ada = await world.add_seller("ada", LORA, OTHER)
-    await trio.sleep(SETTLED_S)
     with pytest.raises(UnknownModelError):
         world.board.resolve(LORA)
     await world.far.look_for(LORA)
@@ -141,6 +117,7 @@ async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(world: Wo
 
 async def test_a_seller_tells_its_own_advertisement_and_no_other(world: World) -> None:
     """It has heard of more sellers in its own bucket than an answer had, and sells another base."""
+    world.register(LORA)
     ada = await world.add_seller("ada", LORA, base=OTHER_BASE)
     bucket = bucket_of(ada.peer_id)
     names = (str(number) for number in count())
@@ -148,7 +125,6 @@ async def test_a_seller_tells_its_own_advertisement_and_no_other(world: World) -
     assert len(crowd) == 20
     for name in crowd:
         assert world.boards["ada"].learn(signed_ad(name, base=OTHER_BASE))
-    await trio.sleep(SETTLED_S)
     await world.far.look_for(LORA)
     assert [ad.peer_id for ad in world.board.live()] == [ada.peer_id]
     assert [ad.peer_id for ad in world.board.offers(OTHER_BASE, LORA)] == [ada.peer_id]
@@ -156,13 +132,11 @@ async def test_a_seller_tells_its_own_advertisement_and_no_other(world: World) -
 
 async def test_a_short_id_is_completed_by_the_registry(world: World) -> None:
     await world.add_seller("ada", LORA)
-    await trio.sleep(SETTLED_S)
     short = f"harbour@{LORA[2:10]}"
-    world.events.ids = [OTHER]
     await world.far.look_for(short)
     await world.far.look_for(LORA)
     assert world.num_asked == 0, "an adapter that is not registered is sold by nobody"
-    world.events.ids = [OTHER, LORA]
+    world.register(LORA)
     await world.far.look_for(f"fake:{short}")
     assert world.board.resolve(short).adapter == LORA
     assert world.board.resolve("harbour").adapter == LORA
@@ -174,14 +148,12 @@ async def test_a_name_without_a_registered_id_asks_nobody(world: World, name: st
     assert not world.far._lookup._results
 
 
-async def test_providers_that_sell_nothing_or_are_gone_hide_no_seller(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_providers_that_sell_nothing_or_are_gone_hide_no_seller(world: World) -> None:
+    world.register(LORA)
     for number in range(5):
         await world.add_seller(f"mute {number}", LORA, advertises=False)
     gone = [await world.add_seller(f"gone {number}", LORA) for number in range(2)]
     await world.add_seller("ada", LORA)
-    await trio.sleep(SETTLED_S)
     assert len(world.store.find(LORA)) == 8
     for peer in gone:
         peer._nursery = None  # nobody answers at its address any more
@@ -192,9 +164,9 @@ async def test_providers_that_sell_nothing_or_are_gone_hide_no_seller(
 
 
 async def test_files_are_offered_by_those_who_advertise_and_by_those_who_have_a_record(world: World) -> None:
+    world.register(LORA)
     await world.add_seller("ada", LORA)
     await world.add_seller("ben", LORA)
-    await trio.sleep(SETTLED_S)
     adapter, copies = await world.far.copies(LORA)
     assert (adapter, copies.keys()) == (LORA, {peer_id_of("ada"), peer_id_of("ben")})
     assert all(copy.addresses for copy in copies.values())
