@@ -31,7 +31,7 @@ from support.chain_world.contract_world import (
 from support.signed import NODE, NODE_KEY, SIGNER_KEY, uints
 from support.tiers import depth
 
-from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.constants import PPM
 from openledger_protocol.openings import ClaimLine
@@ -160,25 +160,6 @@ def test_every_point_of_a_list_can_be_shown(world: ContractWorld, configs: list[
     assert shown_accounts == {payout.account for payout in listed.payouts} - {NOBODY}
 
 
-@pytest.mark.parametrize("change", ["one less", "one more", "other order", "none"])
-def test_openings_other_than_the_drawn_are_refused(
-    world: ContractWorld, configs: list[ChannelConfig], change: str
-) -> None:
-    line = claim_work(world, [WORK[1]], configs)  # all is countersigned, so each point needs an opening
-    openings = drawn(world, line, list_of(line))
-    assert len(openings) == world.params.draws
-    given_openings = {
-        "one less": openings[:-1],
-        "one more": [*openings, openings[0]],
-        "other order": [*openings[1:], openings[0]],
-        "none": [],
-    }[change]
-    arguments = (line.record, list_of(line).payouts, [opening_tuple(opening) for opening in given_openings])
-    error = world.chain.error_of("AttributionRewards", "finalize", *arguments, key=SIGNER_KEY)
-    assert error == ("NotShown" if change == "other order" else "WrongOpenings")
-    world.finalize(line.record, list_of(line).payouts, openings)
-
-
 def test_a_node_that_lists_nothing_keeps_no_pot(world: ContractWorld, configs: list[ChannelConfig]) -> None:
     line = claim_work(world, WORK, configs)
     world.propose(line.record, [])
@@ -210,16 +191,6 @@ def proposed(world: ContractWorld, configs: list[ChannelConfig]) -> tuple[ClaimL
     return line, listed
 
 
-def test_a_draw_stands_for_as_many_blocks_as_we_say(world: ContractWorld, configs: list[ChannelConfig]) -> None:
-    line, _ = proposed(world, configs)
-    world.wait(WINDOWS.window_s)
-    world.must("AttributionRewards", "draw", NODE, line.record.seq, key=SIGNER_KEY)
-    world.chain.client.mine(WINDOWS.redraw_blocks)
-    again = [world.chain.send("AttributionRewards", "draw", NODE, line.record.seq, key=SIGNER_KEY) for _ in range(2)]
-    assert [sent.is_ok for sent in again] == [False, True]
-    assert world.chain.read("AttributionRewards", "proposalOf", NODE, line.record.seq)["redraws"] == 1
-
-
 def test_a_list_that_is_drawn_again_costs_the_fee_that_we_compute(
     world: ContractWorld, configs: list[ChannelConfig]
 ) -> None:
@@ -247,25 +218,6 @@ def test_the_openings_of_a_lapsed_draw_show_nothing(world: ContractWorld, config
     # By what the blocks draw: too few or too many openings, of another account, or of another pot's adapter.
     assert refused in {"WrongOpenings", "NotShown", "NotCountersigned"}
     world.finalize(line.record, listed.payouts, second)
-
-
-def test_a_draw_is_repeated_as_long_as_the_nodes_share_pays_for_it(
-    world: ContractWorld, configs: list[ChannelConfig]
-) -> None:
-    line, _ = proposed(world, configs)
-    world.draw(line.record)
-    most = line.record.node_share_wei // lapse_fee_wei(line.record) - 1
-    for _ in range(most):
-        lapse(world)
-        redraw(world, line)
-    lapse(world)
-    error = world.chain.error_of("AttributionRewards", "draw", NODE, line.record.seq, key=SIGNER_KEY)
-    assert error == "NoDrawsLeft"
-    world.wait(WINDOWS.propose_s)
-    receipt = world.must("AttributionRewards", "finalizeLate", line.record, key=STRANGER_KEY)
-    expected = late_amounts(line.record, beneficiaries(world), is_proposed=True, num_redraws=most)
-    assert credited_in(world, receipt) == told(expected)
-    assert_conserved(world)
 
 
 # ---- lists that come late
@@ -303,17 +255,3 @@ def test_where_nobody_has_bonded_the_protocol_is_paid_the_stakers_part() -> None
         receipt = world.finalize(line.record, [])
         expected = payout_amounts(line.record, [], beneficiaries(world, has_stakers=False))
         assert credited_in(world, receipt) == told(expected)
-
-
-def test_a_draw_that_lapses_in_a_pause_costs_nothing() -> None:
-    world: ContractWorld = open_contract_world()
-    with closing(world.chain.client):
-        line, listed = proposed(world, [world.open(), world.open()])
-        world.draw(line.record)
-        world.must("AttributionRewards", "pause", WINDOWS.pause_max_s, key=BANK_KEY)
-        lapse(world)
-        assert world.chain.error_of("AttributionRewards", "draw", NODE, line.record.seq, key=SIGNER_KEY) == "InPause"
-        world.wait(WINDOWS.pause_max_s)
-        seed = redraw(world, line)
-        receipt = world.finalize(line.record, listed.payouts, shown(world, line, listed, seed))
-        assert credited_in(world, receipt) == told(payout_amounts(line.record, listed.payouts, beneficiaries(world)))
