@@ -38,7 +38,9 @@ def full_name(node: Node, name: str) -> str:
     return next(each["full_name"] for each in verb(node, "adapters", "list")["adapters"] if each["name"] == name)
 
 
-def test_the_table_and_the_tiles_are_what_the_verb_prints(keeper: Node, open_page: OpenPage) -> None:
+def test_the_table_and_the_tiles_are_what_the_command_prints_and_a_pin_is_one_of_the_node(
+    keeper: Node, open_page: OpenPage
+) -> None:
     listed = verb(keeper, "adapters", "list")
     page = open_page(keeper, "adapters")
     expect(page.locator("tbody tr")).to_have_count(len(listed["adapters"]) + len(listed["refused"]))
@@ -53,11 +55,11 @@ def test_the_table_and_the_tiles_are_what_the_verb_prints(keeper: Node, open_pag
     expect(tiles.nth(0).locator(".value")).to_contain_text(str(len(listed["memory"]["resident"])))
     expect(tiles.nth(1).locator(".value")).to_contain_text(str(len(listed["adapters"])))
     expect(tiles.nth(4).locator(".value")).to_have_text("0.0 %")
+    row(page, "torn").get_by_role("button", name="Why").click()
+    expect(page.locator(".note.bad")).to_contain_text(listed["refused"]["torn"])
+    expect(page.locator(".note.bad")).to_contain_text("Nothing of it was loaded")
 
-
-def test_a_pin_from_the_page_is_a_pin_of_the_node(keeper: Node, open_page: OpenPage) -> None:
     name = full_name(keeper, "harbour")
-    page = open_page(keeper, "adapters")
     button = row(page, "harbour").get_by_role("button")
     button.focus()
     expect(page.locator(".panel", has_text="Held here").locator(".cli code")).to_have_text(
@@ -70,14 +72,6 @@ def test_a_pin_from_the_page_is_a_pin_of_the_node(keeper: Node, open_page: OpenP
     ] == [True]
     verb(keeper, "adapters", "unpin", name)
     expect(row(page, "harbour").get_by_role("button")).to_have_text("Pin")
-
-
-def test_what_was_refused_says_why_and_takes_nothing_with_it(keeper: Node, open_page: OpenPage) -> None:
-    page = open_page(keeper, "adapters")
-    row(page, "torn").get_by_role("button", name="Why").click()
-    reason = verb(keeper, "adapters", "list")["refused"]["torn"]
-    expect(page.locator(".note.bad")).to_contain_text(reason)
-    expect(page.locator(".note.bad")).to_contain_text("Nothing of it was loaded")
 
 
 def test_a_folder_is_added_from_the_page_and_removed_again(keeper: Node, open_page: OpenPage, tmp_path: Path) -> None:

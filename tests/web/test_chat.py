@@ -173,15 +173,23 @@ def test_turns_follow_each_other_and_each_column_hears_its_own(taught: Node, ope
     assert [body["model"] for body in asked[4:]] == ["fake"]
 
 
-def test_a_sample_is_asked_and_a_reload_keeps_the_conversation(free: Page) -> None:
+def test_a_conversation_is_begun_by_a_sample_drawn_again_edited_and_kept_by_a_reload(free: Page) -> None:
     asked = answer_with(free, {"content": "Blue."})
     expect(free.locator("main")).to_contain_text("There is no adapter here yet")
     free.locator(".sample").first.click()
     wait_for_send(free)
     question = asked[0]["messages"][-1]["content"]
+    free.locator("[data-key='another base']").click()
+    expect(free.locator(".pace")).to_contain_text("temperature 0.7, seed 1")
+    assert (asked[1]["seed"], asked[1]["temperature"]) == (1, 0.7)
+    free.locator("[data-key='edit question']").click()
+    expect(free.locator("#question")).to_have_value(question)
+    send(free, "Which number?")
+    wait_for_send(free)
+    assert asked[2]["messages"] == [{"role": "user", "content": "Which number?"}]
     free.locator("#question").fill("half a que")
     free.reload()
-    expect(free.locator(".question")).to_have_text(question)
+    expect(free.locator(".question")).to_have_text("Which number?")
     expect(free.locator(".answer")).to_have_text("Blue.")
     expect(free.locator("#question")).to_have_value("half a que")
     free.locator("[data-key='new chat']").click()
@@ -189,25 +197,10 @@ def test_a_sample_is_asked_and_a_reload_keeps_the_conversation(free: Page) -> No
     expect(free.locator(".sample").first).to_be_visible()
 
 
-def test_the_last_question_is_edited_and_another_answer_drawn(free: Page) -> None:
-    asked = answer_with(free, {"content": "Blue."})
-    send(free, "Which colour?")
-    wait_for_send(free)
-    free.locator("[data-key='another base']").click()
-    expect(free.locator(".pace")).to_contain_text("temperature 0.7, seed 1")
-    assert (asked[1]["seed"], asked[1]["temperature"]) == (1, 0.7)
-    free.locator("[data-key='edit question']").click()
-    expect(free.locator("#question")).to_have_value("Which colour?")
-    send(free, "Which number?")
-    wait_for_send(free)
-    assert asked[2]["messages"] == [{"role": "user", "content": "Which number?"}]
-
-
-def test_an_answer_that_was_cut_off_goes_on_where_it_stopped(free: Page) -> None:
-    asked = answer_with(free, {"content": "One, two,"}, finish="length")
+def test_an_answer_that_was_cut_off_goes_on_where_it_stopped_and_what_came_of_a_stopped_one_stays(free: Page) -> None:
+    answer_with(free, {"content": "One, two,"}, finish="length")
     send(free, "Count.")
     expect(free.locator(".after")).to_contain_text("Stopped at 512 tokens.")
-    free.unroute("**/v1/chat/completions")
     asked = answer_with(free, {"content": " three."})
     free.locator("[data-key='continue base']").click()
     expect(free.locator(".answer")).to_have_text("One, two, three.")
@@ -215,8 +208,7 @@ def test_an_answer_that_was_cut_off_goes_on_where_it_stopped(free: Page) -> None
     assert asked[0]["continue_final_message"]
     expect(free.locator("[data-key='continue base']")).to_have_count(0)
 
-
-def test_an_answer_is_stopped_and_what_came_stays(free: Page) -> None:
+    free.locator("[data-key='new chat']").click()
     free.route("**/v1/chat/completions", lambda route: None)
     send(free, "on and on...")
     expect(free.locator("[data-key=send]")).to_have_text("Stop")
@@ -225,52 +217,31 @@ def test_an_answer_is_stopped_and_what_came_stays(free: Page) -> None:
     expect(free.locator(".after")).to_contain_text("Stopped")
 
 
-def test_a_node_that_goes_away_in_the_middle_is_asked_again(free: Page, seen: Any) -> None:
+def test_a_refusal_says_why_and_has_one_way_out(free: Page, seen: Any) -> None:
     seen.is_forgiven = True
-    free.route("**/v1/chat/completions", lambda route: route.abort())
-    send(free, "still there?")
-    expect(free.locator(".said .note.bad")).to_contain_text("The node went away in the middle of the answer.")
-    free.unroute("**/v1/chat/completions")
-    answer_with(free, {"content": "Yes."})
-    free.locator("[data-key='again base']").click()
-    expect(free.locator(".answer")).to_have_text("Yes.")
 
-
-REFUSALS = {
-    "busy": (429, "256 requests wait already", None, "The engine is busy: 256 requests wait already.", "Ask again"),
-    "room": (
-        400,
-        "the prompt is too long",
-        "context_length_exceeded",
-        "This conversation no longer fits",
-        "New chat",
-    ),
-    "paused": (
-        503,
-        "this node is paused by its owner: `openledger-node resume`",
-        None,
-        "The node is paused.",
-        "Resume",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_says_why_and_has_one_way_out(free: Page, seen: Any, name: str) -> None:
-    seen.is_forgiven = True
-    status, message, code, words, way = REFUSALS[name]
-    refused = {"error": {"message": message, "code": code}}
-    free.route("**/v1/chat/completions", lambda route: route.fulfill(status=status, json=refused))
-    send(free, "now?")
-    expect(free.locator(".said .note")).to_contain_text(words)
-    assert "`" not in free.locator("main").inner_text()
-    free.unroute("**/v1/chat/completions")
-    answer_with(free, {"content": "Yes."})
-    free.locator(".said .note button", has_text=way).click()
-    if way == "New chat":
+    def check(words: str, way: str, refuse: Callable[[Route], None]) -> None:
+        free.route("**/v1/chat/completions", refuse)
+        send(free, "now?")
+        expect(free.locator(".said .note")).to_contain_text(words)
+        assert "`" not in free.locator("main").inner_text()
+        answer_with(free, {"content": "Yes."})
+        free.locator(".said .note button", has_text=way).click()
+        if way != "New chat":
+            expect(free.locator(".answer")).to_have_text("Yes.")
+            free.locator("[data-key='new chat']").click()
         expect(free.locator(".turn")).to_have_count(0)
-    else:
-        expect(free.locator(".answer")).to_have_text("Yes.")
+
+    def refusal(status: int, message: str, code: str | None = None) -> Callable[[Route], None]:
+        refused = {"error": {"message": message, "code": code}}
+        return lambda route: route.fulfill(status=status, json=refused)
+
+    busy, why = "256 requests wait already", "this node is paused by its owner: `openledger-node resume`"
+    check(f"The engine is busy: {busy}.", "Ask again", refusal(429, busy))
+    check("The node is paused.", "Resume", refusal(503, why))
+    long = refusal(400, "the prompt is too long", "context_length_exceeded")
+    check("This conversation no longer fits", "New chat", long)
+    check("The node went away in the middle of the answer.", "Ask again", lambda route: route.abort())
 
 
 def test_an_engine_that_loads_is_waited_for(free: Page, seen: Any) -> None:
@@ -326,7 +297,9 @@ def test_thoughts_are_folded_and_calls_of_tools_are_shown(free: Page) -> None:
 # ---- who taught it
 
 
-def test_spans_and_shares_are_those_that_the_verb_prints(shown: Page, answered: dict[str, Any]) -> None:
+def test_spans_and_shares_are_those_that_the_command_prints_and_can_be_walked_chosen_and_read(
+    shown: Page, answered: dict[str, Any]
+) -> None:
     teaching, answer = answered["teaching"], answered["answer"]
     assert [word.rstrip("1234…") for word in texts(shown, ".answer .mark")] == [
         answer[span["begin"] : span["end"]] for span in teaching["spans"]
@@ -343,9 +316,6 @@ def test_spans_and_shares_are_those_that_the_verb_prints(shown: Page, answered: 
     expect(table.locator("tr.sum")).to_contain_text(amount(teaching["part_wei"]))
     percent = round(100 * teaching["tokens_matched"] / teaching["tokens"])
     expect(shown.locator(".taught header")).to_contain_text(f"{percent} % of its tokens match rows word for word")
-
-
-def test_keys_walk_the_spans_choose_a_person_and_let_go(shown: Page) -> None:
     shown.evaluate("() => document.activeElement.blur()")
     shown.keyboard.press("]")
     expect(shown.locator(".answer .mark").first).to_be_focused()
@@ -361,6 +331,10 @@ def test_keys_walk_the_spans_choose_a_person_and_let_go(shown: Page) -> None:
     expect(shown.locator("tr.chosen .person")).to_have_text("3")
     shown.keyboard.press("0")
     expect(shown.locator("tr.chosen")).to_have_count(0)
+    for width, press in ((380, "2"), (1280, "0")):
+        shown.set_viewport_size({"width": width, "height": 900})
+        shown.keyboard.press(press)
+        assert shown.evaluate(AUDIT) == [], (width, press)
 
 
 def test_verify_again_warns_and_shows_each_step(shown: Page, answered: dict[str, Any], taught: Node) -> None:
@@ -384,15 +358,3 @@ def test_hostile_text_of_a_row_and_of_an_answer_stays_text(taught: Node, open_pa
     assert page.locator("main script, main img").count() == 0
     assert "\u202e" in HOSTILE_ANSWER
     assert "\u202e" not in page.locator("main").inner_text()
-
-
-def test_who_taught_an_answer_can_be_read_reached_and_named_chosen_or_not(
-    taught: Node, answered: dict[str, Any], open_page: OpenPage
-) -> None:
-    page = show(open_page, taught, f"chat?receipt={answered['digest']}")
-    page.locator(".answer .mark").first.wait_for()
-    for width in (380, 1280):
-        page.set_viewport_size({"width": width, "height": 900})
-        for press in ("0", "2"):
-            page.keyboard.press(press)
-            assert page.evaluate(AUDIT) == [], (width, press)

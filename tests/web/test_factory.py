@@ -28,13 +28,6 @@ def verb(node: Node, *words: str) -> dict[str, Any]:
     return command_json(node.home, *words, **SETTINGS)
 
 
-def begin_long(node: Node, **changes: Any) -> None:
-    """A training that ends when it is told to."""
-    order = {"name": "long", "sample": True, "epochs": 5_000_000, **changes}
-    with operator_of(node.home) as operator:
-        operator.post("/factory/train", json=order).raise_for_status()
-
-
 def adapters(node: Node) -> set[str]:
     return {each["full_name"] for each in verb(node, "adapters", "list")["adapters"]}
 
@@ -119,37 +112,23 @@ def test_every_setting_is_on_the_page_and_a_bad_one_is_refused_while_it_is_typed
     expect(choose.locator(".cli code")).not_to_contain_text("--signals")
 
 
-def test_a_training_is_paused_resumed_and_kept_from_the_page(teacher: Node, open_page: OpenPage) -> None:
+def test_a_training_is_paused_resumed_discarded_only_after_a_question_and_kept(
+    teacher: Node, open_page: OpenPage
+) -> None:
     before = adapters(teacher)
-    begin_long(teacher)
+    with operator_of(teacher.home) as operator:  # it ends when it is told to
+        order = {"name": "long", "sample": True, "epochs": 5_000_000}
+        operator.post("/factory/train", json=order).raise_for_status()
     page = open_page(teacher, "factory")
-    train = panel(page, "2 Train")
+    train, dialog = panel(page, "2 Train"), page.locator("dialog")
     state = train.locator(".chip").first
     expect(page.locator("#bar .state")).to_contain_text("Training")
     expect(page.locator('#nav a[href="#/factory"] .count')).to_contain_text("%")
     expect(page.get_by_text("one runs at a time")).to_be_visible()
-    train.get_by_role("button", name="Pause").click()
-    expect(state).to_have_text("paused")
-    step = verb(teacher, "factory", "status")["run"]["step"]
-    train.get_by_role("button", name="Resume").click()
-    expect(state).to_have_text("training")
-    keep = train.get_by_role("button", name="Stop and keep step")
-    keep.click()
-    expect(state).to_have_text("done", timeout=LONG_MS)
-    ended = verb(teacher, "factory", "status")["run"]
-    assert step <= ended["step"] < ended["steps"]
-    assert adapters(teacher) - before == {ended["adapter"]}
-
-
-def test_a_training_is_discarded_only_after_a_question_and_its_buttons_keep_their_places(
-    teacher: Node, open_page: OpenPage
-) -> None:
-    begin_long(teacher)
-    page = open_page(teacher, "factory")
-    train, dialog = panel(page, "2 Train"), page.locator("dialog")
     buttons = train.locator("[data-key='pause training'], [data-key=keep], [data-key='stop training']")
     expect(buttons).to_have_text(["Pause", re.compile("Stop and keep step"), "Stop…"])
     buttons.nth(0).click()
+    expect(state).to_have_text("paused")
     expect(buttons).to_have_text(["Resume", re.compile("Stop and keep step"), "Stop…"])
     step = verb(teacher, "factory", "status")["run"]["step"]
     buttons.nth(2).click()
@@ -159,9 +138,13 @@ def test_a_training_is_discarded_only_after_a_question_and_its_buttons_keep_thei
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
     assert verb(teacher, "factory", "status")["run"]["state"] == "paused"
-    buttons.nth(2).click()
-    dialog.get_by_role("button", name="Stop and keep").click()
-    expect(train.locator(".chip").first).to_have_text("done", timeout=LONG_MS)
+    buttons.nth(0).click()
+    expect(state).to_have_text("training")
+    train.get_by_role("button", name="Stop and keep step").click()
+    expect(state).to_have_text("done", timeout=LONG_MS)
+    ended = verb(teacher, "factory", "status")["run"]
+    assert step <= ended["step"] < ended["steps"]
+    assert adapters(teacher) - before == {ended["adapter"]}
 
 
 def test_hostile_rows_and_names_stay_text(teacher: Node, open_page: OpenPage) -> None:

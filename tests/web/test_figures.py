@@ -34,8 +34,12 @@ def tile(page: Page, label: str) -> str:
 # ---- the figures
 
 
-def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
+def test_every_figure_and_the_sentence_of_home_are_those_that_the_commands_print(
+    earner: Node, open_page: OpenPage
+) -> None:
     page = open_page(earner)
+    check_tiles(page, earner)
+    check_sentence(page, earner)
     table = page.locator("table", has_text="Earned, gross")
     table.wait_for()
     for column, since in ((2, "7d"), (3, "30d"), (4, None)):
@@ -52,8 +56,7 @@ def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: Open
         expect(gas.locator("span")).to_have_attribute("title", f"{-int(said['gas_open_wei'])} wei")
 
 
-def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
-    page = open_page(earner)
+def check_tiles(page: Page, earner: Node) -> None:
     expect(page.locator(".tile .value").first).not_to_have_text("–")
     week = command_json(earner.home, "earnings", "--since", "7d", **EMBEDDED)
     usage = command_json(earner.home, "status")["usage"]
@@ -66,9 +69,7 @@ def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
     assert tile(page, "Answered, 7 days") == f"{usage['week']['answered_percent']:.1f}%" == "100.0%"
 
 
-def test_the_sentence_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
-    page = open_page(earner)
-
+def check_sentence(page: Page, earner: Node) -> None:
     def is_same() -> bool:
         """The command may have asked a moment before or after the page."""
         why: str = command_json(earner.home, "status")["why_idle"]
@@ -80,9 +81,19 @@ def test_the_sentence_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
 # ---- what it does
 
 
-def test_limits_are_set_as_the_line_says(alone: Node, open_page: OpenPage) -> None:
+def test_limits_are_set_as_the_line_says_and_one_that_is_none_changes_nothing(
+    alone: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True  # the refusal
     page = open_page(alone)
     page.locator("button", has_text="Change limits").click()
+    page.locator("#limit-hours").fill("whenever")
+    page.locator("dialog button", has_text="Set limits").click()
+    expect(page.locator("dialog .note")).to_contain_text("whenever")
+    page.locator("#limit-disk").fill("much")
+    page.locator("#limit-hours").fill("")
+    page.locator("dialog button", has_text="Set limits").click()
+    expect(page.locator("dialog .note")).to_contain_text("a number of GB")
     page.locator("#limit-disk").fill("60")
     page.locator("#limit-hours").fill("00:00-23:59")
     line = "openledger-node limits set --disk 60GB --hours 00:00-23:59"
@@ -95,19 +106,6 @@ def test_limits_are_set_as_the_line_says(alone: Node, open_page: OpenPage) -> No
             expect(page.locator("main")).to_contain_text("00:00-23:59, by this machine’s clock")
         finally:
             operator.post("/limits", json={"disk_bytes": 0, "hours": ""}).raise_for_status()
-
-
-def test_a_limit_that_is_none_says_so_and_changes_nothing(alone: Node, open_page: OpenPage, seen: Any) -> None:
-    seen.is_forgiven = True  # the refusal
-    page = open_page(alone)
-    page.locator("button", has_text="Change limits").click()
-    page.locator("#limit-hours").fill("whenever")
-    page.locator("dialog button", has_text="Set limits").click()
-    expect(page.locator("dialog .note")).to_contain_text("whenever")
-    page.locator("#limit-hours").fill("")
-    page.locator("#limit-disk").fill("much")
-    page.locator("dialog button", has_text="Set limits").click()
-    expect(page.locator("dialog .note")).to_contain_text("a number of GB")
 
 
 # ---- what it prints

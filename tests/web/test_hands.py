@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.pages import Seen, draw_again
-from support.processes.nodes import Node, operator_of
+from support.processes.nodes import Node
 
 OpenPage = Callable[..., Page]
 
@@ -59,16 +59,6 @@ def place(alone: Node, open_page: OpenPage) -> Locator:
     return page.locator("#place")
 
 
-def test_a_slow_click_on_pause_counts_though_the_bar_changes_each_second(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    press(page, page.locator("#bar button", has_text="Pause"))
-    draw_again(page)
-    page.mouse.up()
-    expect(page.locator("#bar .state")).to_have_text("Paused")
-    page.locator("#bar button", has_text="Resume").click()
-    expect(page.locator("#bar .state")).to_contain_text("Idle")
-
-
 def test_what_cannot_be_drawn_leaves_what_there_was_and_holds_up_no_other(place: Locator, seen: Seen) -> None:
     page = place.page
     page.evaluate(BROKEN)
@@ -82,18 +72,7 @@ def test_what_cannot_be_drawn_leaves_what_there_was_and_holds_up_no_other(place:
     seen.is_forgiven = True
 
 
-def test_what_a_click_puts_is_there_at_once_and_what_waited_does_not_undo_it(place: Locator) -> None:
-    page = place.page
-    press(page, place.locator("button"))
-    page.evaluate("() => { draw('second'); draw('third'); }")
-    expect(place).to_have_text("first beside")
-    page.mouse.up()
-    draw_again(page)
-    assert page.evaluate("() => clicks") == ["first", "clicked first"]
-    expect(place).to_have_text("clicked first")
-
-
-def test_the_newest_content_comes_once_the_pointer_is_up_beside_the_place_or_is_cancelled(place: Locator) -> None:
+def test_new_content_waits_for_the_pointer_and_does_not_undo_what_a_click_puts(place: Locator) -> None:
     page = place.page
     press(page, place.locator("button"))
     page.evaluate("() => { draw('second'); draw('third'); }")
@@ -107,6 +86,12 @@ def test_the_newest_content_comes_once_the_pointer_is_up_beside_the_place_or_is_
     page.evaluate("() => document.body.dispatchEvent(new PointerEvent('pointercancel', { bubbles: true }))")
     expect(place).to_have_text("fourth beside")
     page.mouse.up()
+    press(page, place.locator("button"))
+    page.evaluate("() => draw('fifth')")
+    page.mouse.up()
+    draw_again(page)
+    assert page.evaluate("() => clicks") == ["fourth", "clicked fourth"]
+    expect(place).to_have_text("clicked fourth")
 
 
 def test_a_filter_is_typed_as_it_is_meant_while_peers_are_heard(alone: Node, open_page: OpenPage) -> None:
@@ -143,7 +128,7 @@ def test_what_is_typed_in_a_held_field_stays_unless_the_screen_writes_it(place: 
     expect(field).to_be_focused()
 
 
-def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, open_page: OpenPage) -> None:
+def test_a_slow_click_on_pause_counts_and_a_change_of_state_is_said_once(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     page.evaluate("""() => {
         window.said = [];
@@ -151,15 +136,13 @@ def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, ope
         const all = { childList: true, characterData: true, subtree: true };
         new MutationObserver(() => said.push(word.textContent)).observe(word, all);
     }""")
-    with operator_of(alone.home) as operator:
-        try:
-            draw_again(page)
-            operator.post("/pause", json={}).raise_for_status()
-            expect(page.locator("#bar .state")).to_have_text("Paused")
-            draw_again(page)
-        finally:
-            operator.post("/resume").raise_for_status()
-        expect(page.locator("#bar .state")).to_contain_text("Idle")
+    press(page, page.locator("#bar button", has_text="Pause"))
+    draw_again(page)  # the bar changes each second
+    page.mouse.up()
+    expect(page.locator("#bar .state")).to_have_text("Paused")
+    draw_again(page)
+    page.locator("#bar button", has_text="Resume").click()
+    expect(page.locator("#bar .state")).to_contain_text("Idle")
     said, is_connected = page.evaluate("() => [said, word.isConnected]")
     said_of_the_engine = ("Starting", "Loading")  # it may have to load first
     assert [word for word in said if word not in said_of_the_engine] == ["Paused", "Idle"]

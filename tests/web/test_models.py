@@ -91,8 +91,7 @@ def test_the_dialog_says_what_a_change_of_base_does_before_it_is_ordered(alone: 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({}, "This deletes its files and frees about 1.5 GB"),
-        ({"gguf": "/models/acme--tiny/tiny.gguf"}, "This deletes its files"),
+        ({"gguf": "/models/acme--tiny/tiny.gguf"}, "This deletes its files and frees about 1.5 GB"),
         ({"gguf": "/models/acme--tiny-2/tiny.gguf"}, "The file /models/acme--tiny-2/tiny.gguf stays where it is"),
         ({"is_link": True}, "Only the link is deleted. The folder that /models/acme--tiny leads to stays as it is."),
     ],

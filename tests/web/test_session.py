@@ -47,23 +47,19 @@ def test_the_token_is_in_no_address_once_the_link_was_opened(alone: Node, browse
     assert [url for url in asked if token in url] == []
 
 
-def test_a_browser_that_has_lost_the_token_is_asked_to_open_a_link(
+def test_a_guessed_token_shuts_nobody_out_and_a_browser_without_one_is_asked_to_open_a_link(
     alone: Node, open_page: OpenPage, seen: Seen
 ) -> None:
     seen.is_forgiven = True
     page = open_page(alone)
+    other = page.context.new_page()
+    other.goto(f"{alone.url}/#t=guess")
+    wait_until_heard(other)
+    assert "guess" not in other.url
     page.evaluate("() => localStorage.clear()")
     page.reload()
     expect(page.locator("main")).to_contain_text(SHUT_OUT)
     expect(page.locator("#nav")).to_be_empty()
-
-
-def test_a_link_with_a_token_that_nobody_gave_shuts_nobody_out(alone: Node, open_page: OpenPage, seen: Seen) -> None:
-    seen.is_forgiven = True
-    other = open_page(alone).context.new_page()
-    other.goto(f"{alone.url}/#t=guess")
-    wait_until_heard(other)
-    assert "guess" not in other.url
 
 
 # ---- tabs that nobody looks at
@@ -78,9 +74,11 @@ def test_more_tabs_than_a_browser_has_connections_all_open(alone: Node, open_pag
         wait_until_heard(page)
 
 
-def test_a_hidden_page_asks_nothing_and_is_not_called_gone(alone: Node, open_page: OpenPage) -> None:
+def test_a_hidden_page_asks_nothing_is_not_called_gone_and_hears_at_once_when_it_is_looked_at(
+    alone: Node, open_page: OpenPage
+) -> None:
     page = open_page(alone, is_own=True)
-    page.clock.install()
+    page.clock.install(time=datetime(2026, 1, 1))
     page.reload()
     wait_until_heard(page)
     asked = watch(page)
@@ -89,14 +87,6 @@ def test_a_hidden_page_asks_nothing_and_is_not_called_gone(alone: Node, open_pag
     page.clock.run_for(5_000)
     assert asked == []
     expect(page.locator("#gone")).to_be_empty()
-
-
-def test_a_page_that_is_looked_at_again_hears_at_once_what_has_changed(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, is_own=True)
-    page.clock.install(time=datetime(2026, 1, 1))
-    page.reload()
-    wait_until_heard(page)
-    turn(page, "hidden")
     page.clock.pause_at(datetime(2026, 1, 2))  # whatever would come after a while does not come
     with operator_of(alone.home) as operator:
         try:

@@ -28,13 +28,6 @@ NAMES = """(all) => all.filter((each) => each.offsetParent)
 TABS_MAX = 100  # several times around
 
 
-def test_the_link_opens_home_and_the_bar_says_the_state(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
-    expect(page.locator("h1")).to_have_text("Home")
-    expect(page.locator("#bar .state")).to_contain_text("Idle")
-    expect(page.locator("#nav a[aria-current]")).to_have_text("Home")
-
-
 def test_a_link_opens_one_browser_alone(alone: Node, browser: Browser) -> None:
     link = link_of(alone.home)
     with open_context(browser) as first, open_context(browser) as second:
@@ -46,6 +39,8 @@ def test_a_link_opens_one_browser_alone(alone: Node, browser: Browser) -> None:
 
 def test_pause_and_resume_do_what_the_verbs_do(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
+    expect(page.locator("h1")).to_have_text("Home")
+    expect(page.locator("#nav a[aria-current]")).to_have_text("Home")
     page.locator("#bar button", has_text="Pause").click()
     expect(page.locator("#bar .state")).to_have_text("Paused")
     assert command_json(alone.home, "status")["state"] == "paused"
@@ -63,13 +58,9 @@ def test_a_screen_that_arrives_late_does_not_take_the_place_of_the_one_chosen_si
     with page.expect_request("**/screens/home.js"):
         page.reload(wait_until="commit")
     show(page, "adapters")
-    arrive_and_leave_adapters_shown(page, late, "home")
-
-
-def arrive_and_leave_adapters_shown(page: Page, late: list[Route], screen: str) -> None:
     for route in late:
         route.continue_()
-    page.evaluate("(screen) => import(`./screens/${screen}.js`)", screen)  # returns once the page has it too
+    page.evaluate("() => import('./screens/home.js')")  # returns once the page has it too
     expect(page.locator('#nav a[href="#/adapters"]')).to_have_attribute("aria-current", "page")
     expect(page).to_have_title(re.compile("Adapters"))
 

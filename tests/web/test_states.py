@@ -55,6 +55,10 @@ def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(alone
     expect(box.locator(".cli")).to_contain_text("network join")
     expect(page.locator(".tile .value").first).to_have_text("–")
     expect(page.locator(".why a.button")).to_have_text(["Chat", "Train an adapter", "Find a network"])
+    show(page, "chat")
+    note = page.locator(".welcome .note")
+    expect(note).to_contain_text("There is no adapter here yet, and nobody offers one, so only the base answers")
+    expect(note.locator(".cli code")).to_have_text("openledger-node factory train --sample --name harbour")
     for screen in ("peers", "money", "governance"):
         show(page, screen)
         command = page.locator(".state-box .cli code").first
@@ -72,24 +76,27 @@ def test_a_base_that_is_being_loaded_is_progress_and_no_failure(alone: Node, ope
     expect(page.locator(".welcome")).to_contain_text("Loading the base, 40 %. You can ask as soon as it is loaded.")
 
 
-@pytest.mark.parametrize(
-    ("health", "bar", "words"),
-    [("down", "Chain down", "The chain does not answer"), ("halted", "Chain halted", "No money moves until you act")],
-)
-def test_a_chain_that_is_down_or_another_says_why_and_what_goes_on(
-    earner: Node, open_page: OpenPage, health: str, bar: str, words: str
-) -> None:
+def test_a_chain_that_is_down_or_another_says_why_and_what_goes_on(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
-    change_answers(page, chain_is(health))
-    expect(page.locator("#bar .state")).to_have_text(bar)
-    expect(page.locator(".note.bad")).to_contain_text(f"{words}: {WHY}. Answers of this machine go on.")
-    expect(page.locator(".note.bad .cli")).to_contain_text("doctor --only chain")
-    expect(page.locator('tr[data-key^="row 0x"]').first).to_contain_text("0x")  # the rest of the page is there
+
+    def check(health: str, bar: str, words: str) -> None:
+        change_answers(page, chain_is(health))
+        expect(page.locator("#bar .state")).to_have_text(bar)
+        expect(page.locator(".note.bad")).to_contain_text(f"{words}: {WHY}. Answers of this machine go on.")
+        expect(page.locator(".note.bad .cli")).to_contain_text("doctor --only chain")
+        expect(page.locator('tr[data-key^="row 0x"]').first).to_contain_text("0x")  # the rest of the page is there
+
+    check("down", "Chain down", "The chain does not answer")
+    check("halted", "Chain halted", "No money moves until you act")
     assert page.evaluate(AUDIT) == []
 
 
-def test_a_paused_node_says_how_it_goes_on(earner: Node, open_page: OpenPage) -> None:
+def test_a_paused_node_says_how_it_goes_on_and_one_whose_engine_failed_says_why(
+    earner: Node, open_page: OpenPage
+) -> None:
     page = open_page(earner)
+    change_answers(page, failed)
+    expect(page.locator("dl.facts", has_text="Engine")).to_contain_text("the driver finds no GPU")
     change_answers(page, paused)
     expect(page.locator("#bar .state")).to_have_text("Paused")
     expect(page.locator("#bar button", has_text="Resume")).to_be_visible()
@@ -100,14 +107,9 @@ def test_a_paused_node_says_how_it_goes_on(earner: Node, open_page: OpenPage) ->
     expect(page.locator(".composer .note")).to_contain_text("The node is paused.")
 
 
-def test_an_engine_that_failed_says_why(earner: Node, open_page: OpenPage) -> None:
-    def change(path: str, content: Any) -> None:
-        if path == "/status":
-            content["engine"] |= {"process_id": None, "state": "failed", "why_failed": "the driver finds no GPU"}
-
-    page = open_page(earner)
-    change_answers(page, change)
-    expect(page.locator("dl.facts", has_text="Engine")).to_contain_text("the driver finds no GPU")
+def failed(path: str, content: Any) -> None:
+    if path == "/status":
+        content["engine"] |= {"process_id": None, "state": "failed", "why_failed": "the driver finds no GPU"}
 
 
 def reached(state: str) -> Change:
@@ -125,22 +127,24 @@ def reached(state: str) -> Change:
     return change
 
 
-@pytest.mark.parametrize(("state", "bar"), [("relayed", "over a relay"), ("unreachable", "by nobody")])
-def test_a_node_that_others_can_hardly_reach_says_so_and_what_helps(
-    earner: Node, open_page: OpenPage, state: str, bar: str
-) -> None:
-    reach = reach_to_plain(REACHES[state])
+def test_a_node_that_others_can_hardly_reach_says_so_and_what_helps(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
-    answer_with_peers(page, {**PEER, "path": "relayed" if state == "relayed" else "direct"})
-    change_answers(page, reached(state))
-    expect(page.locator("#bar .bar-mid").first).to_contain_text(f"reached {bar}")
-    show(page, "peers")
-    found = page.locator("section.panel", has_text="How you are found")
-    expect(found).to_contain_text(str(reach["says"])[1:])
-    expect(found).to_contain_text(str(reach["remedy"]))
-    for width in (1280, 380):
+
+    def check(state: str, bar: str, path: str, width: int) -> None:
+        reach = reach_to_plain(REACHES[state])
         page.set_viewport_size({"width": width, "height": 900})
+        show(page, "home")
+        answer_with_peers(page, {**PEER, "path": path})
+        change_answers(page, reached(state))
+        expect(page.locator("#bar .bar-mid").first).to_contain_text(f"reached {bar}")
+        show(page, "peers")
+        found = page.locator("section.panel", has_text="How you are found")
+        expect(found).to_contain_text(str(reach["says"])[1:])
+        expect(found).to_contain_text(str(reach["remedy"]))
         assert page.evaluate(AUDIT) == []
+
+    check("relayed", "over a relay", "relayed", 1280)
+    check("unreachable", "by nobody", "direct", 380)
 
 
 def test_a_node_without_a_wallet_names_the_command_that_makes_one(alone: Node, open_page: OpenPage) -> None:
@@ -156,10 +160,3 @@ def test_a_node_without_a_wallet_names_the_command_that_makes_one(alone: Node, o
         note = page.locator(".note.bad")
         expect(note).to_contain_text("No money moves yet: there is no wallet in /keys")
         expect(note.locator(".cli code")).to_have_text("openledger-node wallet create")
-
-
-def test_chat_without_an_adapter_names_the_command_that_trains_one(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone, "chat")
-    note = page.locator(".welcome .note")
-    expect(note).to_contain_text("There is no adapter here yet, and nobody offers one, so only the base answers")
-    expect(note.locator(".cli code")).to_have_text("openledger-node factory train --sample --name harbour")
