@@ -11,6 +11,7 @@ from socketserver import ThreadingUnixStreamServer
 from typing import Any
 
 import httpx
+from support.pages import PEER
 
 KEPT = re.compile(r"0x[0-9a-fA-F]*|-?[\d.]+|\d{4}-\d\d-\d\dT.*|openledger\.\w+/\d+|https?://[\w.:/?=&-]+|")
 """Numbers, hashes, times, schemas and addresses of ours: their form is checked where they come in."""
@@ -20,37 +21,7 @@ STATES = frozenset({"state", "chain", "fate", "role", "finish_reason", "token", 
 
 
 CANNED: dict[str, Any] = {
-    "/money/peers": {
-        "peer_id": "16Uiu2HAm",
-        "addresses": ["/ip4/127.0.0.1/tcp/4001/p2p/16Uiu2HAm"],
-        "peers": [
-            {
-                "peer_id": "16Uiu2HAm",
-                "address": "/dns4/",
-                "learned_from": "gossip",
-                "path": "direct",
-                "relays": ["/ip4/127.0.0.1/tcp/4001/p2p/16Uiu2HAm"],
-                "is_connected": True,
-                "serves": True,
-                "adapters": ["harbour", "forest"],
-                "wallet": "0x00",
-                "seller": {
-                    "bonded_wei": "1",
-                    "trust_ppm": 446_224,
-                    "num_whole": 0,
-                    "num_late": 0,
-                    "num_failed": 1,
-                    "num_unreached": 0,
-                    "measured_tokens_per_s": None,
-                    "measured_ttft_ms": None,
-                    "num_asked": 1,
-                    "num_won": 0,
-                    "why_not": "no bid within 1.5 s",
-                },
-            }
-        ],
-        "lost_bids": [],
-    },
+    "/money/peers": {"peer_id": "16Uiu2HAm", "addresses": [PEER["address"]], "peers": [PEER], "lost_bids": []},
     "/money/pull": {"adapter": "harbour", "bytes": 9, "duration_s": 1.0, "from_peer": "16Uiu2HAm"},
 }
 """What only a node among others would say."""

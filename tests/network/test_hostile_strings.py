@@ -20,10 +20,9 @@ from openledger_node.text import SafeFormatter, on_one_line, shown
 
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 COMMANDS = (
-    *("status", "jobs", "price", "limits", "connect", "logs", "peers list", "adapters list", "models list"),
-    *("channels list", "rewards show", "stake show", "attribution show RECEIPT --follow", "adapters pull harbour"),
-    *("attribution verify RECEIPT", "attribution show RECEIPT", "attribution show nothing", "pause"),
-    *("status --json", "peers list --json", "attribution show RECEIPT --json"),
+    *("status", "jobs", "connect", "logs", "peers list", "adapters list", "models list", "channels list"),
+    *("rewards show", "attribution show RECEIPT --follow", "adapters pull harbour", "attribution verify RECEIPT"),
+    *("attribution show nothing", "status --json", "attribution show RECEIPT --json"),
 )
 ALL = "".join(text for name, text in HOSTILE.items() if name != "half a character")
 

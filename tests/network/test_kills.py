@@ -26,7 +26,7 @@ from network.running_network import (
     tell,
 )
 from support.canary import files_with
-from support.processes.nodes import POLL_S, is_alive, wait_for
+from support.processes.nodes import POLL_S, wait_for
 from support.tiers import depth
 
 from openledger_node.audit.report import audit
@@ -38,9 +38,8 @@ from openledger_node.plugs import load_plug
 
 pytestmark = pytest.mark.process
 
-STREAMS = depth(light=(3_000, 4_000), deep=(3_000, 4_000, 3_000, 4_000))
+STREAMS = depth(light=(2_000, 2_500), deep=(3_000, 4_000, 3_000, 4_000))
 PROMPT, ANSWER = "Zq7-prompt-plover-4471", "Zq7-answer-kestrel-9038"
-FREED_S = 10.0
 TRIES_MAX = 5
 RETRYABLE = {"unavailable", "engine_failed", "rate_limit_exceeded"}
 RECEIPTS_MAX = 1_000
@@ -141,7 +140,7 @@ def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_when_it
     assert any(reply.is_whole for reply in replies)
     victim.start_daemon()
     running.wait_until_among_others(victim)
-    served(running, 500, 500, 500)
+    served(running, 500, 500)
 
 
 @pytest.mark.deep(
@@ -165,7 +164,7 @@ def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(running
     running.r.start_daemon()
     check_replies(running, [retried(running, 500)])
     running.wait_until_among_others(running.r)
-    served(running, 500, 500, 500, 500)
+    served(running, 500, 500)
     assert {channel["channel_id"] for channel in ask(running.r, "channels")["channels"]} == before
 
 
@@ -181,21 +180,6 @@ def test_without_their_bootstrap_node_peers_answer_each_other_and_find_it_again(
     assert all(reply.is_whole for reply in replies), "nobody needs it to answer"
     for node in running.nodes:
         wait_for(partial(is_connected, node, peer_id))
-
-
-def test_an_answer_of_a_seller_that_its_owner_pauses_in_the_middle_is_finished_by_another(
-    running: RunningNetwork,
-) -> None:
-    with running.asking(5_000) as (reply,):
-        seller = wait_for(lambda: next((node for node in running.sellers if is_answering(node)), None))
-        engine = status_of(seller)["engine"]["process_id"]
-        tell(seller, "/pause")
-        wait_for(lambda: not is_alive(engine), within_s=FREED_S)
-    assert (status_of(seller)["state"], status_of(seller)["engine"]["process_id"]) == ("paused", None)
-    check_replies(running, [reply])
-    assert reply.is_whole, reply
-    tell(seller, "/resume")
-    wait_for(lambda: status_of(seller)["engine"]["state"] == "ready")
 
 
 def test_what_is_bought_of_another_node_is_in_no_file_of_either(running: RunningNetwork) -> None:
@@ -215,7 +199,7 @@ def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it
     with running.asking(*STREAMS) as replies:
         kill_with_children(running.chain)
     check_replies(running, replies)
-    with running.asking(3_000, 3_000) as without:
+    with running.asking(1_500, 1_500) as without:
         pass
     check_replies(running, without)
     wait_for(lambda: status_of(running.r)["chain"] == "down")

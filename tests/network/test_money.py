@@ -74,15 +74,6 @@ def test_an_answer_is_earned_claimed_and_withdrawn_and_kills_in_the_middle_lose_
         bought = [verb(home, *ASK)]
         (receipt,) = verb(home, "attribution", "show")["receipts"]
         assert receipt["digest"] == bought[0]["digest"]
-        wait_until_all_is_final(home)
-        amount = int(bought[0]["receipt"]["amount_wei"])
-        share = amount - 2 * (amount * 50_000 // 1_000_000)
-        assert int(verb(home, "earnings")["credited_wei"]) == share
-        assert is_on_chain(verb(home, "rewards", "withdraw")["transactions"])
-        earned = wait_for(lambda: (found := ask(home, "earnings"))["withdrawn_wei"] != "0" and found)
-        assert (earned["withdrawn_wei"], earned["balance_wei"]) == (str(share), "0")
-        assert verb(home, "attribution", "verify", bought[0]["digest"][:12])["holds"]
-        assert audited(home)["holds"]
         network, status = verb(home, "network", "show"), node.status()
         assert (status["chain"], status["network"][:12]) == ("ok", "development-")
         assert status["address"] == verb(home, "stake", "show")["node"]
@@ -100,10 +91,17 @@ def test_an_answer_is_earned_claimed_and_withdrawn_and_kills_in_the_middle_lose_
     with running_node(home, "--backend", "fake", **EMBEDDED):
         bought.append(verb(home, *ASK))
         rewards = wait_until_all_is_final(home)
-    amounts = [int(each["receipt"]["amount_wei"]) for each in bought]
+        amounts = [int(each["receipt"]["amount_wei"]) for each in bought]
+        counting = [int(claim["gross_wei"]) for claim in rewards["claims"] if claim["state"] == "final"]
+        share = sum(gross - 2 * (gross * 50_000 // 1_000_000) for gross in counting)
+        assert int(verb(home, "earnings")["credited_wei"]) == share
+        assert is_on_chain(verb(home, "rewards", "withdraw")["transactions"])
+        earned = wait_for(lambda: (found := ask(home, "earnings"))["withdrawn_wei"] != "0" and found)
+        assert (earned["withdrawn_wei"], earned["balance_wei"]) == (str(share), "0")
+        assert verb(home, "attribution", "verify", bought[0]["digest"][:12])["holds"]
+        assert audited(home)["holds"]
+    assert sum(counting) == sum(amounts)
     assert [int(each["receipt"]["cumulative_wei"]) for each in bought] == list(accumulate(amounts))
-    counting = [claim for claim in rewards["claims"] if claim["state"] == "final"]
-    assert sum(int(claim["gross_wei"]) for claim in counting) == sum(amounts)
     assert verb(home, "network", "show")["genesis_hash"] == network["genesis_hash"]
     assert verb(home, "rewards", "show")["claims"] == rewards["claims"], "commands work without a daemon"
     added = verb(home, "stake", "add", "1.5")["transactions"]
