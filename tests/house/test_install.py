@@ -144,24 +144,6 @@ def test_the_build_of_torch_follows_the_card_and_says_why(facts: Any, arguments:
     assert says in choice.why
 
 
-@pytest.mark.parametrize("has_cpu_index", [True, False])
-def test_without_the_index_of_cpu_builds_torch_comes_from_the_operators_own(
-    has_cpu_index: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran: list[tuple[str, ...]] = []
-
-    def run_pip(*arguments: str) -> int:
-        ran.append(arguments)
-        return 0
-
-    monkeypatch.setattr(install_torch, "run_pip", run_pip)
-    monkeypatch.setattr(install_torch, "answers", lambda _: has_cpu_index)
-    assert install_torch.install("torch>=2.6,<3", install_torch.choose(LINUX)) == 0
-    assert ran[-1] == ("torch>=2.6,<3", "uv"), "no index is named, so pip takes the operator's"
-    assert ("about 3 GB" in capsys.readouterr().out) == (not has_cpu_index)
-    assert any(install_torch.CPU_INDEX in arguments for arguments in ran) == has_cpu_index
-
-
 def test_a_cpu_build_that_can_not_be_installed_is_not_replaced_by_a_larger_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
