@@ -9,16 +9,12 @@ from eth_hash.auto import keccak
 from support.chain_world.deployed import PRICE, DeployedChain, deployed_chain, refusal, send_call, signed_call
 from support.chain_world.ways import WAYS, TamedClient, tamed_chain
 
-from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.contracts import explain_revert, load_contract
-from openledger_node.chain.deployment import Deployment
 from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.chain.rpc import RpcError
-from openledger_protocol.bond import deciders_hash
 from openledger_protocol.chain import ContractCall, Log
-from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Wei, check_address, checksum_address
 from openledger_protocol.signatures import address_of
@@ -73,7 +69,7 @@ def balance_slot(account: Address) -> int:
 # ---- blocks
 
 
-def test_blocks_hang_together_and_only_those_that_are_there_are_shown(client: TamedClient) -> None:
+def test_blocks_hang_together_and_two_below_the_head_they_are_final(client: TamedClient) -> None:
     head = client.mine(3)
     blocks = [client.block(number) for number in range(head.number + 1)]
     assert blocks[-1] == head
@@ -83,12 +79,8 @@ def test_blocks_hang_together_and_only_those_that_are_there_are_shown(client: Ta
         assert (child.number, child.parent_hash) == (parent.number + 1, parent.hash)
         assert child.timestamp_s > parent.timestamp_s
     assert client.block(head.number + 10_000) is None
-
-
-def test_two_blocks_below_the_head_are_final(client: TamedClient) -> None:
-    before = client.mine(3).number
     finalized = client.finalized_number()
-    assert before - 2 <= finalized <= client.head().number - 2
+    assert head.number - 2 <= finalized <= client.head().number - 2
 
 
 def test_a_chain_has_one_id_and_it_is_in_every_signature(client: TamedClient, key: bytes) -> None:
@@ -141,7 +133,7 @@ def pending(client: TamedClient, account: Address) -> int:
 # ---- calls
 
 
-def test_a_call_sees_the_latest_block_or_the_one_that_it_names(
+def test_a_call_and_storage_are_those_of_the_latest_block_or_of_the_one_that_is_named(
     deployed: DeployedChain, client: TamedClient, token: Address
 ) -> None:
     account = address_of(next(keys))
@@ -149,14 +141,6 @@ def test_a_call_sees_the_latest_block_or_the_one_that_it_names(
     deployed.fund(account, open_wei=5)
     assert balance_of(client, token, account) == 5
     assert balance_of(client, token, account, before) == 0
-
-
-def test_storage_is_that_of_the_latest_block_or_of_an_older_one(
-    deployed: DeployedChain, client: TamedClient, token: Address
-) -> None:
-    account = address_of(next(keys))
-    before = client.mine().number
-    deployed.fund(account, open_wei=5)
     slot = balance_slot(account)
     assert client.storage(token, slot) == (5).to_bytes(32, "big")
     assert client.storage(token, slot, block_number=before) == bytes(32)
@@ -205,8 +189,11 @@ def test_what_is_sent_is_known_and_has_a_receipt_once_it_is_mined(
 
 
 def test_a_refused_transaction_is_mined_and_its_gas_paid(client: TamedClient, token: Address, key: bytes) -> None:
-    digest = send_call(client, transfer(token, NOBODY, 1), key=key, gas_limit=100_000)
+    call = transfer(token, NOBODY, 1)
+    digest = send_call(client, call, key=key, gas_limit=100_000)
+    assert client.input_of(digest) == call.data
     client.mine()
+    assert client.input_of(digest) == call.data
     receipt = client.receipt(digest)
     assert receipt is not None
     assert not receipt.is_ok
@@ -223,20 +210,6 @@ def test_a_contract_is_created_where_its_creators_nonce_says(client: TamedClient
 
 
 # ---- transactions that are not taken
-
-
-def test_the_input_of_a_transaction_is_what_it_was_sent_with(client: TamedClient, token: Address, key: bytes) -> None:
-    call = transfer(token, NOBODY, 0)
-    digest = send_call(client, call, key=key)
-    assert client.input_of(digest) == call.data
-    client.mine()
-    assert client.input_of(digest) == call.data
-
-
-def test_a_nonce_that_is_used_is_too_low(client: TamedClient, key: bytes) -> None:
-    send_call(client, ContractCall(to=NOBODY), key=key)
-    client.mine()
-    assert refusal(client, signed_call(client, ContractCall(to=BANK), key=key, nonce=0)) == "nonce_too_low"
 
 
 def test_whoever_takes_the_place_of_another_pays_more(client: TamedClient, key: bytes) -> None:
@@ -256,20 +229,19 @@ def test_whoever_takes_the_place_of_another_pays_more(client: TamedClient, key: 
     assert client.receipt(transaction_hash(first)) is None
 
 
-def test_more_than_an_account_has_is_not_taken(client: TamedClient, key: bytes) -> None:
-    raw = signed_call(client, ContractCall(to=NOBODY, value_wei=Wei(3 * COIN)), key=key)
-    assert refusal(client, raw) == "no_funds"
-
-
-@pytest.mark.parametrize("raw", [b"", b"\2", b"\2\xc0", b"\x7f" + bytes(40), bytes(200)], ids=len)
-def test_what_is_no_transaction_is_not_taken(client: TamedClient, raw: bytes) -> None:
-    assert refusal(client, raw) == "other"
-
-
-def test_more_gas_than_a_block_has_is_not_taken(client: TamedClient, key: bytes) -> None:
+def test_a_used_nonce_more_than_there_is_and_what_is_no_transaction_is_not_taken(
+    client: TamedClient, key: bytes
+) -> None:
+    too_much = signed_call(client, ContractCall(to=NOBODY, value_wei=Wei(3 * COIN)), key=key)
+    assert refusal(client, too_much) == "no_funds"
+    for raw in (b"", b"\2", b"\2\xc0", b"\x7f" + bytes(40), bytes(200)):
+        assert refusal(client, raw) == "other", raw
     cheap = GasPrice(fee_max_wei=Wei(2), tip_max_wei=Wei(1))
     raw = signed_call(client, ContractCall(to=NOBODY), key=key, gas_limit=10**9, price=cheap)
-    assert refusal(client, raw) in ("other", "underpriced")
+    assert refusal(client, raw) in ("other", "underpriced"), "it is more gas than a block has"
+    send_call(client, ContractCall(to=NOBODY), key=key)
+    client.mine()
+    assert refusal(client, signed_call(client, ContractCall(to=BANK), key=key, nonce=0)) == "nonce_too_low"
 
 
 # ---- fees
@@ -305,32 +277,6 @@ def test_logs_are_those_of_the_contracts_and_blocks_that_were_asked_for(
     ]
     assert amounts(client.logs([token], last, last)) == [3]
     assert client.logs([NOBODY, deployed.contracts["PaymentChannels"]], first, last) == []
-
-
-def test_a_bond_is_posted_read_and_told_by_its_event(
-    deployed: DeployedChain, client: TamedClient, token: Address, key: bytes
-) -> None:
-    account, registry = address_of(key), deployed.contracts["DatanetRegistry"]
-    deployed.fund(account, open_wei=7)
-    name = account[:10]
-    assert deployed.send("DatanetRegistry", "create", name, account, 0, "CC0-1.0", 2, key=key).is_ok
-    lake = datanet_id(account, name)
-    assert deployed.send("OpenToken", "approve", registry, 7, key=key).is_ok
-    before, deciders = client.head().number, deployed.read("DatanetRegistry", "decidersOf", lake)
-    assert deciders == deciders_hash(account, [], 0)
-    posted = deployed.send("DatanetRegistry", "postBond", lake, account, 7, deciders, key=key)
-    assert posted.is_ok
-    bonds = ContributorBonds(
-        Deployment(client, chain_id=client.chain_id(), addresses=deployed.contracts, deploy_block=0)
-    )
-    bond = bonds.bond(lake, account)
-    assert (bond.held_wei, bond.leaving_wei, bond.deciders) == (7, 0, deciders)
-    assert bonds.bond(lake, account, block_number=before).held_wei == 0
-    (log,) = client.logs([registry], posted.block_number, posted.block_number)
-    event = load_contract("DatanetRegistry").decode_log(log)
-    assert event is not None
-    told = {"id": lake, "account": account, "poster": account, "amount": 7, "deciders": deciders}
-    assert (event.name, event.arguments) == ("BondPosted", told)
 
 
 def test_several_logs_of_one_block_have_an_order(client: TamedClient, token: Address, key: bytes) -> None:

@@ -87,6 +87,9 @@ async def test_the_loss_of_a_relay_is_seen_at_once(open_peer: Open) -> None:
 
 async def test_a_peer_that_serves_no_relay_or_is_not_connected_gives_no_place(open_peer: Open) -> None:
     async with homes(open_peer) as (relay, ada, ben, _):
+        with pytest.raises(NetworkError):
+            await ada.connect(circuit_address(relay.addresses[0], ben.peer_id))
+        assert ada.path_to(ben.peer_id) is None, "without a place it is not reached over the relay"
         plain = open_peer("plain")
         async with trio.open_nursery() as nursery:
             await nursery.start(plain.run)
@@ -99,13 +102,6 @@ async def test_a_peer_that_serves_no_relay_or_is_not_connected_gives_no_place(op
         await ada.connect((await ben.reserve(relay.peer_id)).address)
         with pytest.raises(NetworkError):
             await ada.reserve(ben.peer_id)
-
-
-async def test_a_peer_without_a_place_is_not_reached_over_the_relay(open_peer: Open) -> None:
-    async with homes(open_peer) as (relay, ada, ben, _):
-        with pytest.raises(NetworkError):
-            await ada.connect(circuit_address(relay.addresses[0], ben.peer_id))
-        assert ada.path_to(ben.peer_id) is None
 
 
 async def test_a_rendezvous_point_tells_of_homes_by_their_relays(open_peer: Open) -> None:

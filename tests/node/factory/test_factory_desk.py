@@ -104,10 +104,15 @@ def test_a_training_of_another_process_is_seen_and_told_what_is_wanted(
 
 
 @pytest.mark.process
-def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: TrainingService) -> None:
-    desk.begin(ORDER)
-    assert desk.go_on() == 1
-    assert wait_for_end(desk)["state"] == "done"
+def test_a_training_that_nobody_works_on_is_gone_on_with_stopped_as_was_wanted_or_forgotten(
+    desk: TrainingService, home: Home, config: Config
+) -> None:
+    number = desk.begin(ORDER).number
+    with Runs(home).hold(number):
+        desk.stop(keep=False)  # the process that held it did not live to obey
+    following = TrainingService(home, config)
+    assert following.go_on() == number
+    assert wait_for_end(following)["state"] == "stopped"
     assert desk.go_on() is None
     desk.begin({**ORDER, "name": "pond"})
     assert desk.stop(keep=False)["state"] == "stopped"
@@ -129,18 +134,6 @@ def test_a_paused_training_is_stopped_though_a_trial_runs(desk: TrainingService,
         assert desk.stop(keep=False)["state"] == "stopped"
     with pytest.raises(ConfigError):
         desk.resume()
-
-
-@pytest.mark.process
-def test_what_a_killed_process_did_not_live_to_obey_is_obeyed_by_the_next(
-    desk: TrainingService, home: Home, config: Config
-) -> None:
-    number = desk.begin(ORDER).number
-    with Runs(home).hold(number):
-        desk.stop(keep=False)
-    following = TrainingService(home, config)
-    assert following.go_on() == number
-    assert wait_for_end(following)["state"] == "stopped"
 
 
 @pytest.mark.process
@@ -196,13 +189,10 @@ def test_an_adapter_belongs_to_the_wallet_of_the_chosen_network(desk: TrainingSe
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("what", ["no network", "a damaged wallet"])
-def test_without_a_wallet_an_adapter_belongs_to_nobody_yet(desk: TrainingService, home: Home, what: str) -> None:
+def test_with_a_damaged_wallet_an_adapter_belongs_to_nobody_yet(desk: TrainingService, home: Home) -> None:
     """A training must not fail at its end because of a wallet: publishing names the owner."""
-    if what != "no network":
-        network = deployed_chain().network
-        embed_network(home, network)
-        if what == "a damaged wallet":
-            ensure_development_wallet(home, network.network)
-            account_file(home.network_keys(network.network), WALLET).write_text("{}")
+    network = deployed_chain().network
+    embed_network(home, network)
+    ensure_development_wallet(home, network.network)
+    account_file(home.network_keys(network.network), WALLET).write_text("{}")
     check_owner(trained_manifest(desk, home), None)

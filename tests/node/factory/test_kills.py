@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.tiers import depth
 from support.tiny import make_base
 
 from openledger_node.factory import child
@@ -25,10 +24,16 @@ from openledger_node.models.library import list_adapters
 
 from .conftest import ROWS, STARTED_NS, waiting_run
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.deep(
+        reason="test_peft_lora.py kills a training at every step, test_runner.py at every point after the last one, "
+        "and tests/network/test_training_kills.py a node that trains"
+    ),
+]
 
-MOMENTS = depth(light=1, deep=10)
-EPOCHS = depth(light=5, deep=20)
+
+MOMENTS, EPOCHS = 10, 20
 STEPS = 3 * EPOCHS  # with a checkpoint after every tenth of them
 DELAY_S_MAX = 0.2
 """A step of the tiny base takes about 0.05 s, so a kill may meet a checkpoint, a measurement or the answers."""

@@ -116,14 +116,6 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
     assert {file.name for file in runs.folder(1).iterdir()} == {"run.json", "held_out.json"}
 
 
-def test_an_evaluation_that_fails_costs_no_adapter(home: Home, begin: Begin) -> None:
-    begin()
-    run = carry_out(home, BlindTrainer())
-    assert run.state == "done"
-    assert run.evaluation == {"error": "no memory for it"}
-    assert list_adapters(home)[0].full_name == run.adapter
-
-
 def test_a_pause_keeps_what_was_learned_and_the_rest_follows_it(home: Home, runs: Runs, begin: Begin) -> None:
     begin()
     paused = carry_out(home, WishingTrainer(runs, 10, "pause"))
@@ -258,21 +250,6 @@ def test_a_process_that_is_killed_after_the_last_step_leaves_the_same_adapter(
     assert {file.name for file in cut.folder(1).iterdir()} == {"run.json", "held_out.json"}, "no checkpoint stays"
 
 
-@pytest.mark.parametrize(("wish", "state"), [("stop", "stopped"), ("yield", "evaluating")])
-def test_a_wish_is_heard_while_the_index_is_written(
-    home: Home, runs: Runs, begin: Begin, wish: OwnerWish, state: str
-) -> None:
-    def interrupted(_: Path, __: tuple[Row, ...]) -> Digest:
-        runs.wish(1, wish)
-        raise PassEndedError
-
-    begin()
-    run = carry_out(home, FakeTrainer(), build_index=interrupted)
-    assert (run.state, run.adapter, list_adapters(home)) == (state, None, [])
-    if wish == "yield":
-        assert carry_out(home, FakeTrainer(), build_index=write_index).state == "done"
-
-
 def begin_next(runs: Runs, run: TrainingRun) -> None:
     runs.begin(replace(run, number=2, state="waiting", adapter=None, adapter_id=None), ROWS, ROWS[:2])
 
@@ -317,17 +294,29 @@ def test_progress_is_told_to_the_end(home: Home, runs: Runs, begin: Begin) -> No
 
 
 @pytest.mark.parametrize(("wish", "state"), [("stop", "stopped"), ("yield", "evaluating")])
-def test_an_evaluation_is_left_at_once(home: Home, runs: Runs, begin: Begin, wish: OwnerWish, state: str) -> None:
+def test_an_evaluation_is_left_at_once_and_so_is_the_writing_of_an_index(
+    home: Home, runs: Runs, begin: Begin, wish: OwnerWish, state: str
+) -> None:
     class Interrupted(FakeTrainer):
         def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
             runs.wish(1, wish)
             result = super().evaluate(given, report)
             raise AssertionError(result)
 
+    def interrupted(_: Path, __: tuple[Row, ...]) -> Digest:
+        runs.wish(2, wish)
+        raise PassEndedError
+
     begin()
     assert carry_out(home, Interrupted()).state == state
     if state == "evaluating":
         assert carry_out(home, FakeTrainer()).state == "done"
+    begin(2)
+    assert carry_out(home, FakeTrainer(), 2, build_index=interrupted).state == state
+    if state == "evaluating":
+        assert carry_out(home, FakeTrainer(), 2, build_index=write_index).state == "done"
+    else:
+        assert list_adapters(home) == []
 
 
 def test_what_was_learned_before_a_kill_is_not_learned_again(home: Home, runs: Runs, begin: Begin) -> None:
@@ -346,12 +335,14 @@ def test_what_was_learned_before_a_kill_is_not_learned_again(home: Home, runs: R
     assert carry_out(home, Asleep()).state == "done"
 
 
-def test_an_adapter_is_evaluated_again_and_its_manifest_stays(home: Home, runs: Runs, begin: Begin) -> None:
+def test_an_evaluation_that_fails_costs_no_adapter_and_can_be_had_again(home: Home, runs: Runs, begin: Begin) -> None:
     begin()
-    before = carry_out(home, FakeTrainer())
+    before = carry_out(home, BlindTrainer())
+    assert (before.state, before.evaluation) == ("done", {"error": "no memory for it"})
+    assert list_adapters(home)[0].full_name == before.adapter
     runs.order_evaluation(before, 1, now_ns=STARTED_NS)
     after = carry_out(home, FakeTrainer())
-    assert (after.state, after.adapter_id) == ("done", before.adapter_id)
+    assert (after.state, after.adapter_id) == ("done", before.adapter_id), "its manifest stays"
     assert after.evaluation is not None
     assert after.evaluation["rows"] == 1
 

@@ -27,21 +27,7 @@ def train(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.process
-def test_training_on_the_sample_prints_one_object(tmp_path: Path) -> None:
-    run = train(tmp_path, "--sample", "--seed", "3", "--epochs", "2", "--json")
-    assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout)
-    assert found["schema"] == "openledger.training/1"
-    assert (found["name"], found["steps"], found["rows"], found["held_out"]) == ("lake", 24, 90, 30)
-    assert found["full_name"] == f"lake@{found['id'][2:10]}"
-    assert found["loss_after"] < found["loss_before"]
-    manifest = json.loads((Path(found["folder"]) / "adapter.json").read_text())
-    assert manifest["datanets"][0]["version"] == "seed-3"
-    assert manifest["training"]["seed"] == 3
-
-
-@pytest.mark.process
-def test_training_on_a_file_says_what_to_do_next(tmp_path: Path) -> None:
+def test_training_on_a_file_says_what_to_do_next_and_its_adapter_is_evaluated_beside_the_base(tmp_path: Path) -> None:
     files = ["--out", str(tmp_path / "rows.jsonl"), "--held-out", str(tmp_path / "held.jsonl")]
     assert verb(tmp_path, "sample", *files).returncode == 0
     assert read_rows(tmp_path / "rows.jsonl") == draw_sample(1).rows
@@ -57,6 +43,10 @@ def test_training_on_a_file_says_what_to_do_next(tmp_path: Path) -> None:
         "  writing the attribution index",
         "  adding the adapter to the library",
     ]
+    found = json.loads(verb(tmp_path, "evaluate", "--limit", "5", "--json").stdout)
+    assert (found["schema"], found["run"], found["rows"]) == ("openledger.evaluation/1", 1, 5)
+    assert found["wins"]["won"] + found["wins"]["lost"] + found["wins"]["tied"] == 5
+    assert "general set, loss" in verb(tmp_path, "status").stdout
 
 
 @pytest.mark.parametrize(
@@ -71,16 +61,6 @@ def test_a_line_holds_what_is_known() -> None:
     assert describe(progress, 3.0) == "held-out 3.000"
     progress = TrainingProgress(step=1, steps=9, loss=0.0, held_out_loss=None, time_left_s=0.0)
     assert describe(progress, 3.0) == "loss 0.000 · held-out 3.000 · 0 s left"
-
-
-@pytest.mark.process
-def test_an_adapter_is_evaluated_beside_its_base(tmp_path: Path) -> None:
-    assert train(tmp_path, "--sample", "--epochs", "1", "--evaluate", "0").returncode == 0
-    run = verb(tmp_path, "evaluate", "--limit", "5", "--json")
-    found = json.loads(run.stdout)
-    assert (found["schema"], found["run"], found["rows"]) == ("openledger.evaluation/1", 1, 5)
-    assert found["wins"]["won"] + found["wins"]["lost"] + found["wins"]["tied"] == 5
-    assert "general set, loss" in verb(tmp_path, "status").stdout
 
 
 @pytest.mark.process
@@ -106,7 +86,6 @@ def test_a_training_that_is_cut_off_is_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--rank", "0"), "rank is 0: give a number from 1 to 512"),
         (("--sites", "q_prj"), "sites names 'q_prj', which this base does not have: choose all, attention, mlp, or"),
         (("--held-out-percent", "5"), "held_out_percent has no effect here"),
     ],
@@ -121,15 +100,14 @@ def test_a_setting_out_of_range_is_refused_before_anything_is_trained(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("royalty", ["101", "ten"])
-def test_a_royalty_that_is_no_percentage_is_refused_before_the_chain_is_asked(tmp_path: Path, royalty: str) -> None:
-    run = verb(tmp_path, "publish", f"--royalty={royalty}")
+def test_a_royalty_that_is_no_percentage_is_refused_before_the_chain_is_asked(tmp_path: Path) -> None:
+    run = verb(tmp_path, "publish", "--royalty=101")
     assert run.returncode == 2, run.stderr
     assert "percent" in run.stderr
 
 
 @pytest.mark.process
-def test_every_setting_reaches_the_training_and_its_manifest(tmp_path: Path) -> None:
+def test_every_setting_reaches_the_training_and_its_manifest_and_one_object_is_printed(tmp_path: Path) -> None:
     flags = {
         "--method": "rslora", "--rank": "4", "--sites": "v_proj,q_proj", "--dropout": "0.1", "--schedule": "linear",
         "--warm-up-percent": "2.5", "--weight-decay": "0.01", "--learning-rate": "0.001", "--layers": "3",
@@ -138,7 +116,13 @@ def test_every_setting_reaches_the_training_and_its_manifest(tmp_path: Path) -> 
     words = [word for flag in flags.items() for word in flag]
     run = train(tmp_path, "--sample", "--json", *words)
     assert run.returncode == 0, run.stderr
-    manifest = json.loads((Path(json.loads(run.stdout)["folder"]) / "adapter.json").read_text())
+    found: dict[str, Any] = json.loads(run.stdout)
+    assert found["schema"] == "openledger.training/1"
+    assert (found["name"], found["rows"], found["held_out"]) == ("lake", 90, 30)
+    assert found["full_name"] == f"lake@{found['id'][2:10]}"
+    assert found["loss_after"] < found["loss_before"]
+    manifest = json.loads((Path(found["folder"]) / "adapter.json").read_text())
+    assert manifest["datanets"][0]["version"] == "seed-7"
     config = manifest["training"]["config"]
     expected = {
         "method": "rslora", "rank": 4, "alpha": 8, "sites": "v_proj,q_proj", "dropout": 0.1, "schedule": "linear",
