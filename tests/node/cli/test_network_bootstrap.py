@@ -99,6 +99,7 @@ def test_what_it_cannot_begin_with_is_told(
     assert message in ran.stderr
 
 
+@pytest.mark.process
 def test_a_taken_port_for_metrics_names_the_option(run: Run, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = ["--network", NET, "--listen", LISTEN[0], "--metrics", f"127.0.0.1:{taken.getsockname()[1]}"]
