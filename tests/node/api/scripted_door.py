@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import trio
 from support.apis import EmptyDoor
 
 from openledger_node.engine.chat_template import ChatStyle
@@ -85,3 +86,19 @@ class ScriptedDoor(EmptyDoor):
             tokens_in=5,
             tokens_out=len(self.pieces),
         )
+
+
+class EndlessDoor(ScriptedDoor):
+    """Answers until its reader has left, and notes both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.was_left = trio.Event(), trio.Event()
+
+    async def handle(self, admitted: Any, send: Any) -> None:
+        self.has_begun.set()
+        try:
+            while True:
+                await send.send(TokenChunk(text="x", ids=(1,)))
+        except trio.BrokenResourceError:
+            self.was_left.set()

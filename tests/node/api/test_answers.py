@@ -55,23 +55,17 @@ async def test_n_answers_are_streamed_with_their_index_under_one_id(path: str) -
     assert last["usage"]["total_tokens"] == 14
 
 
-async def test_of_n_answers_all_are_let_in_or_none() -> None:
+@pytest.mark.parametrize(("places_max", "status"), [(3, 429), (2, 400)])
+async def test_of_n_answers_all_are_let_in_or_none_and_more_than_places_are_refused_for_good(
+    places_max: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     door = ScriptedDoor()
+    monkeypatch.setattr(door, "places_max", lambda _: places_max)
     door.refuse_after(2, OverloadedError("full"))
-    assert (await ask(door, n=3)).status_code == 429
-    assert (len(door.requests), door.num_released) == (2, 2)
-
-
-async def test_more_answers_than_places_are_refused_for_good() -> None:
-    class Small(ScriptedDoor):
-        def places_max(self, admitted: Any) -> int:
-            return 2
-
-    door = Small()
-    door.refuse_after(2, OverloadedError("full"))
-    response = await ask(door, n=3)
-    assert (response.status_code, door.num_released) == (400, 2)
-    assert "3 answers, and at most 2 can run or wait at once: split it" in response.json()["error"]["message"]
+    refused = await ask(door, n=3)
+    assert (refused.status_code, len(door.requests), door.num_released) == (status, 2, 2)
+    is_told = "3 answers, and at most 2 can run or wait at once: split it" in refused.json()["error"]["message"]
+    assert is_told == (status == 400)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from node.api.scripted_door import ScriptedDoor
+from node.api.scripted_door import EndlessDoor, ScriptedDoor
 from support.answered import request
 from support.apis import KEY, open_api
 
@@ -20,7 +20,7 @@ from openledger_node.market.router import REMOTE_MAX, RemoteRequest, Router
 from openledger_node.models.sampling_defaults import NEUTRAL, SamplingDefaults
 from openledger_node.serving.admission import Admitted
 from openledger_protocol.errors import EngineFailedError, OverloadedError, UnavailableError
-from openledger_protocol.inference import InferenceRequest, ServedModel, TokenChunk
+from openledger_protocol.inference import InferenceRequest, ServedModel
 
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
 BODIES: dict[str, dict[str, Any]] = {
@@ -124,25 +124,16 @@ async def test_a_mistake_of_ours_has_the_form_of_the_dialect(monkeypatch: pytest
 
 
 async def test_a_count_that_fails_ends_the_answer_that_was_begun() -> None:
-    class Uncounted(ScriptedDoor):
-        has_ended = trio.Event()
-
+    class Uncounted(EndlessDoor):
         async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
             raise UnavailableError("no count")
 
-        async def handle(self, admitted: Any, send: Any) -> None:
-            try:
-                while True:
-                    await send.send(TokenChunk(text="x", ids=()))
-            except trio.BrokenResourceError:
-                self.has_ended.set()
-
     door = Uncounted()
     async with open_api(door=door) as api, api.client() as client:
-        response = await client.post(MESSAGES, headers={"x-api-key": KEY}, json=BODIES[MESSAGES])
+        response = await client.post(MESSAGES, headers=api.key, json=BODIES[MESSAGES])
         assert response.status_code == 503
         with trio.fail_after(2):
-            await door.has_ended.wait()
+            await door.was_left.wait()
 
 
 async def test_a_count_is_bounded_by_the_context_and_places_by_who_answers() -> None:

@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import trio
-from node.api.scripted_door import ScriptedDoor
+from node.api.scripted_door import EndlessDoor, ScriptedDoor
 from support.apis import KEY, open_api
 
 from openledger_node.api.server import bind_tcp, serve_app, still_reads, url_of
-from openledger_protocol.inference import TokenChunk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not list the client's socket")
 
@@ -21,11 +20,11 @@ BODY = b'{"model":"fake","prompt":"Once"%b}'
 
 
 class PatientDoor(ScriptedDoor):
-    """Answers once it may, and notes that the reader has left."""
+    """Answers once it may."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.has_begun, self.may_answer, self.was_left = trio.Event(), trio.Event(), trio.Event()
+        self.has_begun, self.may_answer = trio.Event(), trio.Event()
 
     async def handle(self, admitted: Any, send: Any) -> None:
         self.has_begun.set()
@@ -33,24 +32,10 @@ class PatientDoor(ScriptedDoor):
         await super().handle(admitted, send)
 
 
-class EndlessDoor(PatientDoor):
-    """Never ends by itself."""
-
-    async def handle(self, admitted: Any, send: Any) -> None:
-        self.has_begun.set()
-        try:
-            while True:
-                await send.send(TokenChunk(text="x", ids=(1,)))
-        except trio.BrokenResourceError:
-            self.was_left.set()
-
-
 def asked(*, stream: bool = False, version: bytes = b"1.1") -> bytes:
     body = BODY % (b',"stream":true' if stream else b"")
-    head = b"POST /v1/completions HTTP/%b\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n" % (
-        version,
-        KEY.encode(),
-    )
+    head = b"POST /v1/completions HTTP/%b\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n"
+    head %= version, KEY.encode()
     return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 

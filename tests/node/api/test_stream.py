@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,23 +73,24 @@ async def left() -> Message:
     return {"type": "http.disconnect"}
 
 
-async def stream(
-    *answers: list[Outcome], receive: Callable[[], Awaitable[Message]] = never
-) -> tuple[list[Message], list[trio.MemorySendChannel[Outcome]]]:
-    """Stream answers with these outcomes; what was sent, and our ends of the channels."""
-    channels = [open_channel(REQUEST) for _ in answers]
-    for outcomes, (send, _) in zip(answers, channels, strict=True):
-        for outcome in outcomes:
-            send.send_nowait(outcome)
+async def send_all(stream: AnswerStream, receive: Callable[[], Awaitable[Message]] = never) -> list[Message]:
+    """Have a stream send all that it has, and return that."""
     sent: list[Message] = []
 
     async def note(message: Any) -> None:
         sent.append(message)
         await trio.lowlevel.checkpoint()
 
-    with trio.fail_after(5):
-        await stream_of(*(received for _, received in channels))({"type": "http"}, receive, note)
-    return sent, [send for send, _ in channels]
+    await stream({"type": "http"}, receive, note)
+    return sent
+
+
+def answers_of(*outcomes: Outcome) -> "tuple[trio.MemorySendChannel[Outcome], trio.MemoryReceiveChannel[Outcome]]":
+    """Our end of an answer with these outcomes, and the stream's."""
+    send, answers = open_channel(REQUEST)
+    for outcome in outcomes:
+        send.send_nowait(outcome)
+    return send, answers
 
 
 WORDS = "secret words of a prompt"
@@ -108,33 +110,19 @@ def slip() -> bytes:
     raise KeyError(WORDS)
 
 
-@pytest.mark.parametrize(("writer_of", "names"), [(CompletionWriter, ["KeyError"]), (SlipperyWriter, None)])
-def test_a_mistake_in_the_last_events_is_an_error_event_and_is_logged_by_name_and_place(
-    caplog: pytest.LogCaptureFixture, writer_of: type[CompletionWriter], names: list[str] | None
+@pytest.mark.parametrize(
+    ("writer_of", "names"), [(CompletionWriter, ["KeyError"]), (SlipperyWriter, ["KeyError", "ZeroDivisionError"])]
+)
+async def test_a_mistake_in_the_last_events_is_an_error_event_and_is_logged_by_name_and_place(
+    caplog: pytest.LogCaptureFixture, writer_of: type[CompletionWriter], names: list[str]
 ) -> None:
-    sent: list[Message] = []
-
-    async def note(message: Any) -> None:
-        sent.append(message)
-
-    async def run() -> None:
-        send, answers = open_channel(REQUEST)
-        send.send_nowait(chunk("a"))
-        send.send_nowait(LAST)
-        exchange = exchange_of(answers)
-        writer = writer_of(exchange, lambda _: None, created_s=7)
-        await AnswerStream([(exchange, writer)], slip)({"type": "http"}, never, note)
-
-    trio.run(run)
-    text = sent[-1]["body"].decode()
-    assert not sent[-1]["more_body"]
-    assert "[DONE]" not in text
-    error = json.loads(text.split("data: ")[-1])["error"]
-    assert error["code"] == "engine_failed"
+    exchange = exchange_of(answers_of(chunk("a"), LAST)[1])
+    last = (await send_all(AnswerStream([(exchange, writer_of(exchange, lambda _: None, created_s=7))], slip)))[-1]
+    text = last["body"].decode()
+    assert (last["more_body"], "[DONE]" in text) == (False, False)
+    assert json.loads(text.split("data: ")[-1])["error"]["code"] == "engine_failed"
     logged = [record.getMessage() for record in caplog.records]
-    assert [message.split(": ")[1].split("\n")[0] for message in logged] == (
-        names or ["KeyError", "ZeroDivisionError"]
-    )
+    assert [message.split(": ")[1].split("\n")[0] for message in logged] == names
     assert all("test_stream.py" in message for message in logged)
     assert WORDS not in text + "".join(logged)
 
@@ -144,8 +132,8 @@ def events_of(sent: list[Message]) -> list[Any]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line and not line.endswith("[DONE]")]
 
 
-def test_tokens_that_are_there_go_in_one_write_with_the_end() -> None:
-    sent, _ = trio.run(stream, [chunk("a"), chunk("b"), LAST])
+async def test_tokens_that_are_there_go_in_one_write_with_the_end() -> None:
+    sent = await send_all(stream_of(answers_of(chunk("a"), chunk("b"), LAST)[1]))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[-1]["body"].endswith(b"data: [DONE]\n\n")
     assert not sent[-1]["more_body"]
@@ -153,14 +141,15 @@ def test_tokens_that_are_there_go_in_one_write_with_the_end() -> None:
     assert events_of(sent)[-1]["usage"]["total_tokens"] == 7
 
 
-def test_a_client_that_leaves_closes_the_answer() -> None:
-    sent, (ours,) = trio.run(partial(stream, [chunk("a")], receive=left))
+async def test_a_client_that_leaves_closes_the_answer() -> None:
+    ours, answers = answers_of(chunk("a"))
+    sent = await send_all(stream_of(answers), receive=left)
     assert not any(message.get("more_body") is False for message in sent)
     with pytest.raises(trio.BrokenResourceError):
         ours.send_nowait(LAST)
 
 
-def test_events_pass_by_the_middleware_and_the_head_does_not() -> None:
+async def test_events_pass_by_the_middleware_and_the_head_does_not() -> None:
     heads: list[Message] = []
     bodies: list[Message] = []
 
@@ -173,17 +162,16 @@ def test_events_pass_by_the_middleware_and_the_head_does_not() -> None:
         async def middleware(message: Any) -> None:
             heads.append(message)
 
-        send, answers = open_channel(REQUEST)
-        send.send_nowait(LAST)
-        await stream_of(answers)(scope, receive, middleware)
+        await stream_of(answers_of(LAST)[1])(scope, receive, middleware)
 
-    trio.run(with_body_send(app), {"type": "http"}, never, server_send)
+    await with_body_send(app)({"type": "http"}, never, server_send)  # type: ignore[arg-type]
     assert [message["type"] for message in heads] == ["http.response.start"]
     assert [message["type"] for message in bodies] == ["http.response.body"]
 
 
-def test_a_failure_of_one_of_several_answers_is_the_last_event_and_there_is_no_done() -> None:
-    sent, _ = trio.run(stream, [chunk("a"), Failure(error=EngineFailedError("it died"))], [chunk("x"), LAST])
+async def test_a_failure_of_one_of_several_answers_is_the_last_event_and_there_is_no_done() -> None:
+    failing = answers_of(chunk("a"), Failure(error=EngineFailedError("it died")))[1]
+    sent = await send_all(stream_of(failing, answers_of(chunk("x"), LAST)[1]))
     *events, last = events_of(sent)
     assert {one["choices"][0]["text"] for one in events} == {"a", "x", ""}
     assert last["error"]["code"] == "engine_failed"
@@ -191,13 +179,8 @@ def test_a_failure_of_one_of_several_answers_is_the_last_event_and_there_is_no_d
 
 
 LOAD_S = 5.0
-
-
-class Client:
-    """Stays connected."""
-
-    async def receive(self) -> Message:
-        return await never()
+STAYING: Any = SimpleNamespace(receive=never)
+"""The request of a client that stays connected."""
 
 
 async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:
@@ -217,21 +200,16 @@ async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object
         left_s = began_s + LOAD_S - trio.current_time()
         return f"the engine is loading the base, about {left_s:.0f} s left" if left_s > 0 else None
 
-    bodies: list[bytes] = []
-
-    async def note(message: Any) -> None:
-        bodies.append(message.get("body", b""))
-
     send, answers = trio.open_memory_channel[Outcome](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
         exchange = exchange_that_loads(answers, loading)
-        await exchange.begin(Client())  # type: ignore[arg-type]
+        await exchange.begin(STAYING)
         assert trio.current_time() == began_s + LOADING_S
         writer = ChatWriter(exchange, lambda _: None, created_s=7)
         response = AnswerStream([(exchange, writer)], partial(chat_ending, [exchange], created_s=7, has_usage=False))
-        await response({"type": "http"}, Client().receive, note)
-    events = b"".join(bodies).decode().splitlines(keepends=True)
+        sent = await send_all(response)
+    events = b"".join(message.get("body", b"") for message in sent).decode().splitlines(keepends=True)
     comments = [event for event in events if event.startswith(":")]
     assert comments == [
         f": the engine is loading the base, about {LOAD_S - LOADING_S * count:.0f} s left\n" for count in (1, 2)
@@ -245,5 +223,5 @@ async def test_a_stream_of_a_loaded_engine_waits_for_its_status_however_long_it_
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
         exchange = exchange_that_loads(answers, lambda: None)
-        await exchange.begin(Client())  # type: ignore[arg-type]
+        await exchange.begin(STAYING)
     assert exchange.receive_nowait() == TokenChunk(text="sea", ids=(1,))
