@@ -262,18 +262,11 @@ def won(milli: int) -> Winning:
         pytest.param(
             unserved("base", base=GEMMA, adapter=BASE_ONLY), "this base", "models use 'gemma 3'", id="base here"
         ),
-        pytest.param(unserved("base", base=Digest(word("phi"))), "a base that is not here", None, id="base not here"),
         pytest.param(
             unserved("context"),
             "a context of 4,096 tokens, if the base allows it; yours is 2,048",
             "config set inference.context_max 4096",
             id="context",
-        ),
-        pytest.param(
-            unserved("full"),
-            "a free place; all 256 of the queue were taken",
-            "config set inference.queue_max 512",
-            id="full",
         ),
         pytest.param(
             unserved("dear", BASE_ONLY, winning=Winning(price_wei=4 * MILLI)),
@@ -299,12 +292,6 @@ def won(milli: int) -> Winning:
             "the adapter in memory, for a first token in 40 ms and 90 tokens/s, or more trust",
             "adapters pin poems",
             id="cold",
-        ),
-        pytest.param(
-            unserved("unsold", POEMS),
-            "an adapter that may be sold: it is not registered",
-            "adapters list",
-            id="unsold",
         ),
     ],
 )

@@ -15,6 +15,7 @@ from support.market_world.liars import Tamper, break_off, buy_through, forget, r
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import DOMAIN, NODE, NOW_NS, NOW_S, Clock, sign_as, word
+from support.peers import until
 
 from openledger_node.attribution.signal_checks import WrongSharesError
 from openledger_node.errors import LedgerError, NetworkError, NodeError
@@ -113,13 +114,6 @@ def alarms(ledger: Ledger, *, now_s: float = NOW_S) -> WrongShares:
     found = WrongShares(ledger, now_s=lambda: now_s)
     found.step()
     return found
-
-
-async def until(is_reached: Callable[[], object]) -> None:
-    """Wait for a thread."""
-    with trio.fail_after(20):
-        while not is_reached():  # noqa: ASYNC110 - a thread sets no trio event
-            await trio.sleep(0.01)
 
 
 # ---- right and wrong shares
