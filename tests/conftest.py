@@ -16,7 +16,7 @@ from support.clocks import jumping_clock
 from support.derived_keys import make_cheap, remembered
 from support.memory_disk import use_memory_disk
 from support.peft_folders import write_adapter
-from support.tiers import IS_DEEP, ProcessGuard, depth, mark_by_folder
+from support.tiers import IS_DEEP, ProcessGuard, depth, is_of_other_tier, mark_by_folder
 
 from openledger_node import keystore_v3
 from openledger_node.home import Home
@@ -118,6 +118,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     use_memory_disk(config)
     config.pluginmanager.register(Budget(config.getoption("--budget")))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_test_file = collection_path.match("test_*.py")
+    return True if is_test_file and is_of_other_tier(collection_path, config.getoption("--budget")) else None
 
 
 @pytest.hookimpl(tryfirst=True)

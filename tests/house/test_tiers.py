@@ -1,8 +1,10 @@
 """What holds a tier to its name: no process in the first one, and one worker for what shares what it starts."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
+from support.tiers import is_of_other_tier
 
 
 def test_a_test_of_the_first_tier_that_starts_a_process_is_refused() -> None:
@@ -16,3 +18,20 @@ def test_a_worker_knows_the_group_of_its_test(request: pytest.FixtureRequest) ->
     assert group == "house/test_tiers.py"
     if hasattr(request.config, "workerinput"):
         assert request.node.nodeid.endswith(f"@{group}")
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "tiers"),
+    [
+        ("network", "", {"test-more"}),
+        ("protocol", "", {"test"}),
+        ("protocol", "@pytest.mark.process", {"test", "test-more"}),
+    ],
+)
+def test_a_tier_reads_the_files_that_have_tests_of_it(
+    tmp_path: Path, folder: str, source: str, tiers: set[str]
+) -> None:
+    path = tmp_path / "tests" / folder / "test_this.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(source)
+    assert {tier for tier in ("test", "test-more") if not is_of_other_tier(path, tier)} == tiers

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -48,13 +49,35 @@ def depth(*, light: T, deep: T) -> T:
     return deep if IS_DEEP else light
 
 
+def place_of(path: Path) -> str:
+    """Where a file is in tests/, such as `node/chain/test_gas.py`."""
+    return path.as_posix().rpartition("/tests/")[2]
+
+
+def marks_outside(path: Path) -> bool:
+    """True if tests of the file bear a mark of `OUTSIDE`: by their folder, or by a word here or in its conftest."""
+    if mark := FOLDERS.get(place_of(path).partition("/")[0]):
+        return mark in OUTSIDE
+    sources = [each.read_text("utf-8") for each in (path, path.parent / "conftest.py") if each.exists()]
+    return any(f"mark.{each}" in source for each in OUTSIDE for source in sources)
+
+
+def is_of_other_tier(path: Path, tier: str | None) -> bool:
+    """True if a tier has no test of a file, which need not be read then: workers read what they collect."""
+    if tier == "test-more":
+        return not marks_outside(path)
+    return tier == "test" and FOLDERS.get(place_of(path).partition("/")[0]) in OUTSIDE
+
+
 def mark_by_folder(items: list[pytest.Item]) -> None:
     """Give each test the mark of its folder, and the group of tests that share what they start."""
     for item in items:
-        path = item.path.as_posix().rpartition("/tests/")[2]
+        path = place_of(item.path)
         folder = path.partition("/")[0]
         if mark := FOLDERS.get(folder):
             item.add_marker(mark)
+        elif any(map(item.get_closest_marker, OUTSIDE)) and not marks_outside(item.path):
+            raise pytest.UsageError(f"{path}: write the mark of {item.name} into this file, or no tier runs it")
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else path))
 

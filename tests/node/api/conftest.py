@@ -14,7 +14,7 @@ RUNNING = {"node", "shared"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent and RUNNING & set(getattr(item, "fixturenames", ())):
-            item.add_marker("process")
+            item.add_marker(pytest.mark.process)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ async def _fetch_nothing(pull: Pull, hear: Hear) -> None:
 
 
 @pytest.fixture
-def node(home: Home, monkeypatch: pytest.MonkeyPatch) -> Node:
+def daemon(home: Home, monkeypatch: pytest.MonkeyPatch) -> Node:
     for seed, name in enumerate(("tiny-a", "tiny-b")):
         describe_folder(make_base(home.models / name, seed=seed))
     home.config_file.write_text('[inference]\nbase = "tiny-a"\n')
@@ -57,38 +57,38 @@ def node(home: Home, monkeypatch: pytest.MonkeyPatch) -> Node:
     return Node(home)
 
 
-def written(node: Node) -> str:
-    return node.home.config_file.read_text()
+def written(daemon: Node) -> str:
+    return daemon.home.config_file.read_text()
 
 
-async def test_a_change_is_written_and_the_node_starts_again(node: Node) -> None:
-    assert await node.post("/models/use", base="tiny-b") == {"from": "tiny-a", "to": "tiny-b"}
-    assert ('base = "tiny-b"' in written(node), node.starts) == (True, 1)
+async def test_a_change_is_written_and_the_node_starts_again(daemon: Node) -> None:
+    assert await daemon.post("/models/use", base="tiny-b") == {"from": "tiny-a", "to": "tiny-b"}
+    assert ('base = "tiny-b"' in written(daemon), daemon.starts) == (True, 1)
     for named in ("tiny-a", "tiny-b"):  # one is served, the next start serves the other
         with pytest.raises(ConfigError, match=f"{named} is in use: serve another base first"):
-            await node.post("/models/remove", base=named)
-        assert find_base(node.home, named).name == named
+            await daemon.post("/models/remove", base=named)
+        assert find_base(daemon.home, named).name == named
 
 
 @pytest.mark.parametrize("why", ["a pull runs", "it drains", "a variable overrides it", "node.toml can't be changed"])
 async def test_a_refused_change_leaves_the_settings_and_the_node_as_they_were(
-    node: Node, monkeypatch: pytest.MonkeyPatch, why: str
+    daemon: Node, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    before = written(node)
+    before = written(daemon)
     if why == "a pull runs":
-        node.pulls.order("acme/tiny")
-    node.serving.is_draining = why == "it drains"
+        daemon.pulls.order("acme/tiny")
+    daemon.serving.is_draining = why == "it drains"
     if why == "a variable overrides it":
         monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "tiny-a")
     if why == "node.toml can't be changed":
-        node.home.config_file.write_text(before := "[inference\n")
+        daemon.home.config_file.write_text(before := "[inference\n")
     with pytest.raises(ConfigError):
-        await node.post("/models/use", base="tiny-b")
-    assert (written(node), node.starts) == (before, 0)
+        await daemon.post("/models/use", base="tiny-b")
+    assert (written(daemon), daemon.starts) == (before, 0)
 
 
-async def test_a_stop_that_comes_first_is_said_and_the_next_start_serves_the_base(node: Node) -> None:
-    node.is_stopped = True
+async def test_a_stop_that_comes_first_is_said_and_the_next_start_serves_the_base(daemon: Node) -> None:
+    daemon.is_stopped = True
     with pytest.raises(ConfigError, match="its next start serves the base"):
-        await node.post("/models/use", base="tiny-b")
-    assert 'base = "tiny-b"' in written(node)
+        await daemon.post("/models/use", base="tiny-b")
+    assert 'base = "tiny-b"' in written(daemon)
