@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import gguf
 import numpy as np
-import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.numpy import load_file, save_file
 
@@ -140,10 +139,3 @@ def _as_converted(packed: Packed, name: str, kind: str, config: dict[str, Any]) 
     count = heads[part]
     swapped = rows.reshape(count, 2, len(rows) // count // 2, rows.shape[1]).swapaxes(1, 2)
     return Packed(packed.type, swapped.reshape(packed.rows.shape))
-
-
-def logits_of(model: Any, ids: list[int]) -> torch.Tensor:
-    """The logits of each position."""
-    with torch.inference_mode():
-        found: torch.Tensor = model(torch.tensor([ids])).logits[0]
-    return found

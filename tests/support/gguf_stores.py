@@ -9,10 +9,9 @@ import gguf
 import numpy as np
 
 from .file_site import Site
+from .gguf_models import write_vocabulary
 
 LAYER = "application/vnd.ollama.image."
-BYTES_OF_GPT2 = [*range(33, 127), *range(161, 173), *range(174, 256)]
-"""The bytes that GPT-2's alphabet writes as themselves."""
 
 
 def write_gguf(
@@ -20,7 +19,7 @@ def write_gguf(
 ) -> Path:
     """Write a model of one layer, with random weights and a vocabulary of bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    d_model, d_mlp, tokens = 32, 64, [*_alphabet(), "<|end|>"]
+    d_model, d_mlp, vocab_size = 32, 64, 120
     writer = gguf.GGUFWriter(file, architecture)
     writer.add_name("Tiny")
     writer.add_file_type(file_type)
@@ -32,17 +31,10 @@ def write_gguf(
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10_000.0)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("llama-bpe")
-    writer.add_token_list(tokens)
-    writer.add_token_types([1] * (len(tokens) - 1) + [3])
-    writer.add_token_merges(["t h"])
-    writer.add_eos_token_id(len(tokens) - 1)
-    writer.add_chat_template("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    write_vocabulary(writer, vocab_size)
     numbers = np.random.default_rng(seed)
     shapes = {
-        "token_embd.weight": (len(tokens), d_model),
+        "token_embd.weight": (vocab_size, d_model),
         "output_norm.weight": (d_model,),
         "blk.0.attn_norm.weight": (d_model,),
         "blk.0.ffn_norm.weight": (d_model,),
@@ -57,12 +49,6 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return file
-
-
-def _alphabet() -> list[str]:
-    others = [byte for byte in range(256) if byte not in BYTES_OF_GPT2]
-    letters = {byte: chr(byte) for byte in BYTES_OF_GPT2} | {byte: chr(256 + at) for at, byte in enumerate(others)}
-    return [*(letters[byte] for byte in range(256)), "th"]
 
 
 # ---- Ollama

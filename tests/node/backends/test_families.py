@@ -94,7 +94,7 @@ def test_a_phi_that_serves_long_contexts_has_the_long_positions_from_the_first_t
     assert not torch.allclose(logits(backend), wanted_logits(model), atol=1e-2)
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", ["llama 3", "qwen3 with windows and yarn", "gemma 3"])
 def test_a_ragged_batch_in_pieces_with_a_reused_beginning_equals_each_prompt_alone(
     name: str, bases: dict[str, Path]
 ) -> None:
@@ -206,18 +206,6 @@ def test_a_gemma_keeps_its_answers_in_narrow_formats_though_its_residual_is_larg
     assert (found - wanted).abs().max() < {"float16": 0.05, "bfloat16": 0.3}[dtype] * wanted.std()
 
 
-@pytest.mark.parametrize("name", ["gemma 3", "phi 4 mini"])
-def test_a_packed_base_is_the_same_and_eight_bits_are_close(
-    name: str, bases: dict[str, Path], tmp_path: Path
-) -> None:
-    plain = logits(open_backend(bases[name], dtype="bfloat16"))
-    for _ in range(2):  # the second time from the packed file
-        packed = open_backend(bases[name], dtype="bfloat16", cache_folder=str(tmp_path / "cache"))
-        assert torch.equal(logits(packed), plain)
-    wide, narrow = (logits(open_backend(bases[name], quantisation=each)) for each in ("none", "int8"))
-    assert 0 < (narrow - wide).abs().max() < 0.3 * wide.std()  # embedding and head are narrow too
-
-
 # ---- Errors.
 
 
@@ -227,10 +215,3 @@ def test_longrope_factors_that_do_not_fit_the_heads_are_refused(bases: dict[str,
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"lists of \[1, 4\] factors.*4 pairs"):
         read_config(tmp_path)
-
-
-def test_phi_takes_no_adapter_with_split_names(bases: dict[str, Path], tmp_path: Path) -> None:
-    other = make_base(tmp_path / "llama")
-    folder = make_adapter(other, tmp_path / "adapter", seed=1, target_modules=["q_proj"])
-    with pytest.raises(AdapterRefusedError, match="no such linear map"):
-        load(open_backend(bases["phi 3 with a window"]), folder)

@@ -174,19 +174,13 @@ def test_a_payer_reuses_its_own_prompt_and_no_other_payers(serve: Serve) -> None
     assert [asked["cache_prompt"] for asked in behaviour.completions] == [False, False, True, False]
 
 
-@pytest.mark.process
-def test_a_prompt_is_not_reused_on_another_adapter(own: Serve, tiny: Path) -> None:
-    backend = own(batch_max=1)
-    for adapter_id in (ONE, OTHER):
-        backend.load_adapter(adapter_id, backend.read_adapter(source_of(tiny, adapter_id)))
-    seen = []
+def test_a_prompt_is_not_reused_on_another_adapter(serve: Serve) -> None:
+    slots, seen = serve(Llama(num_slots=1))._slots, []
     for adapter_id in (ONE, OTHER, OTHER, None):
-        backend.join("s", adapter_id)
-        place = backend._slots.take(("a", adapter_id), PROMPT, 10)
+        place = slots.take(("a", adapter_id), PROMPT, 10)
         assert place is not None
         seen.append(place.may_reuse)
-        backend._slots.free(place)
-        backend.leave("s")
+        slots.free(place)
     assert seen == [False, False, True, False]
 
 

@@ -204,7 +204,7 @@ The emulation of tiles takes twice as long to compile with -O3, and nobody serve
 def kernel(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> NativeBackend:
     folder = tmp_path_factory.mktemp("kernel")
     compiler = folder / "compiler"
-    compiler.write_text(f'#!/bin/sh\nexec g++ "$@" {KERNELS[request.param]}\n')
+    compiler.write_text(f'#!/bin/sh\nexec {build.find_compiler()} "$@" {KERNELS[request.param]}\n')
     compiler.chmod(stat.S_IRWXU)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXX", str(compiler))

@@ -30,7 +30,7 @@ BITS = {"none": 16, "int8": 8, "int4": 4.625, "nf4": 4.5}  # a number with its s
 )
 def test_loading_takes_the_final_size_and_the_largest_matrix_at_most(name: str, quantisation: str) -> None:
     config = config_of(name)
-    layers, vocab = depth(light=(2, 1 << 13), deep=(config.num_layers, config.vocab_size))  # all layers are alike
+    layers, vocab = depth(light=(1, 1 << 13), deep=(config.num_layers, config.vocab_size))  # all layers are alike
     config = replace(config, num_layers=layers, vocab_size=vocab)
     with CountedMemory() as memory:
         weights = weights_from(tensors_of(config), config, device=DEVICE, quantisation=quantisation)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from support.plain_adapter import write_adapter
 from support.tiny import greedy, make_adapter, make_base
 from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, row, wanted_logits
 from transformers import AutoModelForCausalLM
@@ -175,7 +176,10 @@ def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_befor
         names = [f"{rank}-{number}" for number in range(batch_max + 1 - rank)]
         for number, name in enumerate(names):
             adapter_id = AdapterId(f"0x{name}")
-            load(backend, make_adapter(base, tmp_path / name, seed=rank + 10 * number, r=rank), adapter_id)
+            folder = write_adapter(
+                base, tmp_path / name, seed=rank + 10 * number, r=rank, targets=("q_proj", "up_proj")
+            )
+            load(backend, folder, adapter_id)
             alone[name] = logits(backend, adapter_id).tolist()
             backend.join(name, adapter_id)
         for name in names[:-1]:

@@ -98,22 +98,6 @@ def test_one_that_is_refused_when_its_turn_comes_holds_up_nobody_behind_it(num_p
     assert running.num_waiting == 0
 
 
-def test_how_much_of_a_prompt_is_computed_tells_nothing_of_what_another_payer_asked() -> None:
-    secret = 6 * BLOCK_TOKENS
-    running = scheduler(
-        sequence("victim", secret + 1, max_tokens=2, payer="0xvictim"), prefill_tokens_max=999, num_blocks=64
-    )
-    running.admit(anybody)
-    step(running)
-    work: dict[str, int] = {}
-    for name, first, payer in (("right", 0, "0xother"), ("wrong", 5000, "0xother"), ("again", 0, "0xvictim")):
-        running.add(sequence(name, secret + 1, first=first, payer=payer))
-        running.admit(anybody)
-        work = {row.sequence_id: len(row.token_ids) for row in step(running)} | work
-    assert work["right"] == work["wrong"] == secret + 1
-    assert work["again"] == 1
-
-
 def test_nobody_joins_who_would_take_the_next_block_of_one_that_runs() -> None:
     running = scheduler(sequence("a", 16, max_tokens=9), sequence("b", 16), prefill_tokens_max=64, num_blocks=2)
     assert joined(running) == ["a"]

@@ -73,7 +73,7 @@ def check(arena: Arena, loaded: dict[AdapterId, AdapterBlob]) -> None:
             assert torch.equal(own, right)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_after_many_loads_and_unloads_the_numbers_are_those_of_the_adapters(dtype: torch.dtype) -> None:
     chance = random.Random(1)
     arena, moves = arena_of(60_000, num_slots=200, dtype=dtype), 0
@@ -93,22 +93,6 @@ def test_after_many_loads_and_unloads_the_numbers_are_those_of_the_adapters(dtyp
     assert moves > 5  # other adapters' rows changed, since runs moved
 
 
-def test_an_unloaded_adapter_leaves_a_row_of_zeros() -> None:
-    arena = arena_of(100_000)
-    slot = arena.load(AdapterId("a"), blob_of(shape(2)))
-    assert arena.sites[slot].any()
-    arena.unload(AdapterId("a"))
-    assert not arena.sites.any()
-    with pytest.raises(AdapterRefusedError, match="not loaded"):
-        arena.slot_of(AdapterId("a"))
-
-
-def test_an_adapter_larger_than_the_arena_is_refused_with_the_setting_to_raise() -> None:
-    arena = arena_of(20_000)
-    with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
-        arena.load(AdapterId("a"), blob_of(shape(8)))
-
-
 def test_a_load_without_room_changes_nothing_and_counts_as_out_of_memory() -> None:
     arena, blob = arena_of(40_000), blob_of(shape(4))
     arena.load(AdapterId("a"), blob)
@@ -120,6 +104,11 @@ def test_a_load_without_room_changes_nothing_and_counts_as_out_of_memory() -> No
     assert torch.equal(arena.sites, sites)
     assert (arena.free_bytes, AdapterId("b") in arena) == (free_bytes, False)
     arena.unload(AdapterId("a"))
+    assert not arena.sites.any(), "an unloaded adapter leaves a row of zeros"
+    with pytest.raises(AdapterRefusedError, match="not loaded"):
+        arena.slot_of(AdapterId("a"))
+    with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
+        arena.load(AdapterId("larger than the arena"), blob_of(shape(16)))
     arena.load(AdapterId("b"), blob)
     check(arena, {AdapterId("b"): blob})
 

@@ -119,11 +119,7 @@ LAYERS = {
     "two maps": (BASE, "gate_up", {"a": (Site(0, "up_proj", 9, True),), "b": (Site(0, "gate_proj", 2, False),)}),
     "pieces of several steps": (BASE, "down", {"a": (Site(0, "down_proj", 40, False),)}),
     "a later layer": (BASE, "qkv", {"a": (Site(1, "k_proj", 4, False),)}),
-    "maps that the base fused": (
-        replace(BASE, is_fused=True),
-        "qkv",
-        {"a": (Site(0, "qkv_proj", 20, True),), "b": (Site(1, "qkv_proj", 4, False),)},
-    ),
+    "maps that the base fused": (replace(BASE, is_fused=True), "qkv", {"a": (Site(0, "qkv_proj", 20, True),)}),
 }
 
 

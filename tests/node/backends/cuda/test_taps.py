@@ -49,6 +49,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_root(tmp_path_factory.mktemp("taps"))
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of one layer."""
+    return make_root(tmp_path_factory.mktemp("small"), num_hidden_layers=1)
+
+
 def open_loaded(root: Path, dtype: str = "float32", **changes: Any) -> Both:
     return open_both(root / "base", *(root / name for name in KINDS), dtype=dtype, batch_max=8, **changes)
 
@@ -126,10 +132,10 @@ def replayed(backend: TappingBackend, adapter_id: AdapterId, *, seen: int = 0, k
 
 @pytest.mark.parametrize(("adapter_id", "seen", "known"), [(WIDE, 0, len(ANSWER)), (DORA, 30, 1)])
 def test_a_replay_in_pieces_is_that_of_plain_torch_in_one(
-    root: Path, adapter_id: AdapterId, seen: int, known: int
+    small: Path, adapter_id: AdapterId, seen: int, known: int
 ) -> None:
     """Twenty known tokens are two pieces; one alone is a decoding row, whose step is recorded."""
-    kernels, oracle = open_loaded(root)
+    kernels, oracle = open_loaded(small)
     found, wanted = (replayed(each, adapter_id, seen=seen, known=known) for each in (kernels, oracle))
     assert found.taps.num_tokens == known
     assert_alike(found.taps, wanted.taps)
@@ -183,9 +189,9 @@ def shares(evidence: np.ndarray[Any, Any]) -> list[Share]:
     return shares_from_signal_scores(DATANET, scores)
 
 
-def test_shares_by_poa_v3_are_those_of_plain_torch(root: Path, tmp_path: Path) -> None:
+def test_shares_by_poa_v3_are_those_of_plain_torch(small: Path, tmp_path: Path) -> None:
     """An index that a contributor built without a card pays the same people when a card answers or checks."""
-    kernels, oracle = open_loaded(root, "bfloat16")
+    kernels, oracle = open_loaded(small, "bfloat16")
 
     def taps_of(backend: TappingBackend, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Taps:
         return replayed_taps(backend, PART, prompt, ids)
