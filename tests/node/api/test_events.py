@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from openledger_node.api.events import (
 )
 
 TOPICS = (Topic(name="state", method="GET", path="/status", every_s=0.5),)
-NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 class Node:

@@ -83,6 +83,14 @@ def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lak
         (("approve", "lake", "0x12", "--except", "3"), 2, "--because with the reason, or neither of them"),
         (("approve", "lake", "0x12", "--except", "3,x", "--because", "x"), 2, "'3,x' is no list of rows"),
         (("create", "lake", "--rule", "poa-v2"), 2, "'poa-v2' is not an attribution rule of Datanets: choose"),
+        (("create", "lake", "--licence", "CC-BY-4"), 2, "'CC-BY-4' is not on the SPDX licence list: did you mean"),
+        (("create", "lake", "--description", "x" * 1_001), 2, "at most 1000 characters"),
+        (("create", "pond", "--only-languages"), 2, "--only-languages needs the languages"),
+        (("create", "lake", "--language", "Finnish", "--only-languages"), 2, "Finnish of a row can't be recognised"),
+        (("create", "lake", "--min-characters", "9", "--max-characters", "8"), 2, "at least 9 and at most 8"),
+        (("describe", "lake", "--bond", "five"), 2, "'five' is not an amount"),
+        (("bond", "0x" + "1" * 63, "5"), 2, "is neither the id of a Datanet, 0x and 64 hex digits, nor a name"),
+        (("describe", "lake", "--rows-per-contributor", "2000000"), 2, "is a number from 1 to 1,048,576"),
         (("publish", "lake"), 3, "this node is on no network"),
         (("show", "../lake"), 1, "not a name: '../lake'"),
     ],
@@ -98,7 +106,8 @@ def test_a_wrong_word_is_refused_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
     ran = run("datanet", *[rows if word == "ROWS" else word for word in words])
-    assert (ran.status, message in ran.stderr) == (status, True), ran.stderr
+    said = " ".join(ran.stderr.replace("│", " ").split())
+    assert (ran.status, message in said) == (status, True), said
 
 
 @pytest.fixture
@@ -124,22 +133,12 @@ def test_an_appeal_is_filed_and_decided_and_a_mistake_in_it_is_explained(run: Ru
     assert "because I wrote it: upheld, because She did" in run("datanet", "show", "lake", copied).stdout
 
 
-TABLE = """Frage;Antwort;Quelle
-Wer steuert die Fähre?;Odile Fenn steuert die Fähre.;Buch
-Was kostet sie?;=1+2;
-Wen frage ich?;Schreib an odile@fenn.de;
-"""
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> str:
+def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDatanets, tmp_path: Path) -> None:
     file = tmp_path / "lake.csv"
-    file.write_text(TABLE, encoding="utf-8")
-    return str(file)
-
-
-def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDatanets, table: str) -> None:
-    words = ("datanet", "contribute", "lake", table, "--contributor", "odile")
+    lines = ["Frage;Antwort;Quelle", "Wer steuert die Fähre?;Odile Fenn steuert die Fähre.;Buch"]
+    lines += ["Was kostet sie?;=1+2;", "Wen frage ich?;Schreib an odile@fenn.de;"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    words = ("datanet", "contribute", "lake", str(file), "--contributor", "odile")
     shown = run(*words)
     assert shown.status == 3
     assert "1 row of question and answer" in shown.stdout
@@ -202,39 +201,12 @@ SHORT = Row(prompt="Who?", completion="Me.", contributor=ADA)
 POLICY = DatanetPolicy(characters_min=20)
 
 
-def file_of(folder: Path, *rows: Row) -> str:
-    file = folder / "rows.jsonl"
-    write_rows(file, rows)
-    return str(file)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("create", "lake", "--licence", "CC-BY-4"), "'CC-BY-4' is not on the SPDX licence list: did you mean"),
-        (("create", "lake", "--description", "x" * 1_001), "at most 1000 characters"),
-        (("create", "pond", "--only-languages"), "--only-languages needs the languages"),
-        (("create", "lake", "--language", "Finnish", "--only-languages"), "Finnish of a row can't be recognised"),
-        (("create", "lake", "--min-characters", "9", "--max-characters", "8"), "at least 9 and at most 8"),
-        (("describe", "lake", "--bond", "five"), "'five' is not an amount"),
-        (("bond", "0x" + "1" * 63, "5"), "is neither the id of a Datanet, 0x and 64 hex digits, nor a name"),
-        (("describe", "lake", "--rows-per-contributor", "2000000"), "is a number from 1 to 1,048,576"),
-    ],
-)
-def test_a_wrong_term_is_refused_before_the_chain_is_asked(
-    run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
-) -> None:
-    monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
-    ran = run("datanet", *words)
-    assert message in " ".join(ran.stderr.replace("│", " ").split())
-    assert ran.status == 2
-
-
 def test_rows_that_break_the_policy_are_named_and_the_others_are_taken(
     run: Run, lake: OwnDatanets, tmp_path: Path
 ) -> None:
     lake.change("lake", about=DatanetAbout(policy=POLICY))
-    file = file_of(tmp_path, LONG, SHORT)
+    write_rows(tmp_path / "rows.jsonl", (LONG, SHORT))
+    file = str(tmp_path / "rows.jsonl")
     ran = run("datanet", "contribute", "lake", file, "--yes")
     assert "1 row can't be taken by the policy of the Datanet" in ran.stdout
     assert "rows.jsonl, row 2: it has 7 characters, under the least of 20" in ran.stdout

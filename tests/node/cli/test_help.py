@@ -68,7 +68,6 @@ def test_a_command_imports_nothing_heavy_that_it_does_not_need(
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("datanets list", "datanet list"),
         ("--home folder datanets list", "--home folder datanet list"),
         ("--home=folder channels topup 0x1 2", "--home=folder channels top-up 0x1 2"),
         ("chat datanets", "chat datanets"),
