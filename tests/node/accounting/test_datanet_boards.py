@@ -1,5 +1,6 @@
 """What the chain says of Datanets: it equals what the contracts credited, and each final block is read once."""
 
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,18 +31,15 @@ async def test_sums_are_those_that_the_contracts_credited(seller: Seller) -> Non
     head = seller.world.chain.client.head().number
     seller.world.run(lambda: node.ledger.events.finalized_number() >= head)
     board = seller.questions.answer("datanet_board", {"datanet": "lake"})
-    assert (board["id"], board["is_registered"], board["roles"], board["versions"]) == (datanet, True, ["owner"], 1)
-    credited: dict[str, int] = {}
-    for event in node.ledger.events.find("Credited"):
+    assert seller.questions.answer("datanet_board", {"datanet": datanet}) == board
+    credited: Counter[str] = Counter()
+    for event in node.ledger.events.find("Credited", {"role": CreditRole.CONTRIBUTOR}):
         given: Any = event.arguments
-        if given["role"] == CreditRole.CONTRIBUTOR:
-            credited[given["account"]] = credited.get(given["account"], 0) + given["amount"]
+        credited[given["account"]] += given["amount"]
     earned = {line["account"]: int(line["earned_wei"]) for line in board["lines"] if line["pays"] == "contributor"}
     assert {account: wei for account, wei in earned.items() if wei} == credited != {}
     assert sum(line["influence_ppm"] for line in board["lines"]) in range(999_990, 1_000_001)
-    assert {line["answers"] for line in board["lines"]} <= {0, 1}
-    assert any(line["answers"] for line in board["lines"])
-    assert seller.questions.answer("datanet_board", {"datanet": datanet}) == board
+    assert 1 in {line["answers"] for line in board["lines"]} <= {0, 1}
     unknown = seller.questions.answer("datanet_board", {"datanet": "pond"})
     assert (unknown["is_registered"], unknown["lines"]) == (False, [])
     (listed,) = seller.questions.answer("datanets", {})["datanets"]

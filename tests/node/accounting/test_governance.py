@@ -57,6 +57,11 @@ def test_values_hold_from_the_epoch_after_the_next_and_those_not_named_stay_as_q
     assert (told["was"], told["was_text"]) == (str(100 * OPEN), "100 OPEN")
     assert (told["would"], told["would_text"]) == (str(150 * OPEN), "150 OPEN")
     assert told["bounds"] == "1 OPEN to 1,000,000 OPEN"
+    for name in ("1", shown["id"], shown["id"][:12], str(int(shown["id"], 16))):
+        assert voters.ask("gov_show", proposal=name)["number"] == 1
+    for name in ("0", "2", "0xffffffffffff", "x", "9" * 70):
+        with pytest.raises(NodeError, match="proposals are called"):
+            voters.ask("gov_show", proposal=name)
     assert shown["active_epoch"] >= epoch_at(voters.world.now_s, voters.world.node.windows) + 2
     voters.carry()
     done, queued = voters.show(), value(voters, "minStake")["queued"]
@@ -239,16 +244,6 @@ def test_votes_are_cast_once_and_each_step_of_a_proposal_is_taken_only_in_its_ti
     assert voters.show()["next"] == "gov execute 1"
     voters.do("gov execute", "ben", proposal="1")
     refused("gov execute", "can't be executed: it is executed")
-
-
-def test_proposals_are_found_by_number_and_by_the_beginning_of_their_id(voters: Voters) -> None:
-    voters.do("gov propose", values={"draws": "5"})
-    shown = voters.show()
-    for name in ("1", shown["id"], shown["id"][:12], str(int(shown["id"], 16))):
-        assert voters.ask("gov_show", proposal=name)["number"] == 1
-    for name in ("0", "2", "0xffffffffffff", "x", "9" * 70):
-        with pytest.raises(NodeError, match="proposals are called"):
-            voters.ask("gov_show", proposal=name)
 
 
 # ---- proposals of strangers

@@ -112,10 +112,14 @@ def test_an_owner_withdraws_rows_once_from_later_versions_and_takes_nobodys_pay(
     owner: DatanetOwner, world: World
 ) -> None:
     lake, events = owner.lake, world.node.ledger.events
+    stranger = replace(owner, home=Home(owner.home.root / "published-elsewhere"))
+    shutil.copytree(owner.home.datanets / "lake", stranger.home.datanets / "lake")
     plan = withdraw(owner, contributor="ben")
     assert plan["details"][0].endswith("later versions and trainings, for good")
     assert plan["details"][1].endswith("the pay for 1 row of other accounts goes on, and only those can end it")
     assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): NEVER}
+    stranger.copy_chain()
+    assert stranger.own.learn_withdrawals("lake").withdrawn == (), "their Datanet of the same rows is another one"
     again = withdraw(owner, LIGHTHOUSE)
     assert (again["steps"], again["note"]) == ([], "these rows of lake were withdrawn before")
     withdrawn = withdraw_signed(owner)
@@ -170,14 +174,18 @@ def test_an_owners_own_row_flags_the_adapter_too(account: Address, is_flagged: b
     assert (withdrawn_of_registered(events, AdapterId("0x" + "2" * 64)) is not None) == is_flagged
 
 
-def test_a_contributor_withdraws_their_rows_and_nobody_elses(
+def test_a_contributor_withdraws_their_rows_and_nobody_elses_and_a_signed_batch_names_its_rows(
     tmp_path: Path, owner: DatanetOwner, world: World
 ) -> None:
-    lake = owner.lake
+    lake, file, batch = owner.lake, tmp_path / "notes.signed.json", owner.sign(key_of("ben"), CONTRIBUTED[0])
+    write_signed(file, batch)
     contributor = open_owner(Home(tmp_path / "other"), world, "other")
     theirs = replace(CONTRIBUTED[0], prompt="Who?", contributor=contributor.account)
     owner.approve((theirs,))
+    owner.approve(batch.rows)
     owner.do("datanet publish", datanet="lake")
+    with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
+        contributor.do("datanet withdraw", datanet=lake, file=str(file))  # no version is there
     write_published(contributor.home, lake, read_version(owner.home, "lake", "2"))
     with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
         contributor.do("datanet withdraw", datanet=lake, rows=[LIGHTHOUSE[:12]])
@@ -188,6 +196,8 @@ def test_a_contributor_withdraws_their_rows_and_nobody_elses(
     assert owner.own.learn_withdrawals("lake").withdrawn == (canonical_digest(theirs),)
     with pytest.raises(NodeError, match="1 row of version 2 of lake were withdrawn"):
         owner.own.training_rows("lake", "2")
+    withdraw(owner, file=str(file))
+    assert owner.own.get("lake").withdrawn == (canonical_digest(theirs), *batch.offer.rows)
 
 
 def test_a_withdrawal_that_a_reorganisation_takes_back_leaves_no_row_out(owner: DatanetOwner, world: World) -> None:
@@ -209,26 +219,3 @@ def test_a_withdrawal_that_a_reorganisation_takes_back_leaves_no_row_out(owner: 
     owner.copy_chain()
     assert owner.own.learn_withdrawals("lake").withdrawn == (LIGHTHOUSE,)
     assert int(str(events.find("RowsWithdrawn")[0].arguments["effectiveAt"])) > chain.head().timestamp_s
-
-
-def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here(
-    owner: DatanetOwner, world: World, tmp_path: Path
-) -> None:
-    home = Home(tmp_path / "published-elsewhere")
-    shutil.copytree(owner.home.datanets / "lake", home.datanets / "lake")
-    withdraw(owner, LIGHTHOUSE)
-    other = replace(owner, home=home)
-    other.copy_chain()
-    assert other.own.learn_withdrawals("lake").withdrawn == ()
-
-
-def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
-    file, batch = tmp_path / "notes.signed.json", owner.sign(key_of("ben"), CONTRIBUTED[0])
-    write_signed(file, batch)
-    owner.approve(batch.rows)
-    owner.do("datanet publish", datanet="lake")
-    stranger = open_owner(Home(tmp_path / "other"), world, "other")  # no version is there
-    with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
-        stranger.do("datanet withdraw", datanet=owner.lake, file=str(file))
-    withdraw(owner, file=str(file))
-    assert owner.own.get("lake").withdrawn == batch.offer.rows

@@ -9,49 +9,22 @@ from support.indexes import ACCOUNTS, ADA, BO, EVE, owned
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.service import attribute, exchange_of
 from openledger_node.datanets.sample import SampleDatanet, draw_sample
-from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.datanet import Row
-from openledger_protocol.inference import Message, Tooling
 from openledger_protocol.primitives import Address
 
 SEED = 1
 PIECE = re.compile(r"\w+|[^\w\s]")
 
 
-class WordTokenizer:
+class WordTokenizer(ByteTokenizer):
     """Tokens are words and marks, numbered as they come, so that runs of them are what they are on a real base."""
-
-    style = ChatStyle()
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
 
-    def render(
-        self,
-        prompt: tuple[Message, ...] | str,
-        tooling: Tooling | None = None,
-        thinking: bool | None = None,
-        *,
-        tokens_max: int = 0,
-    ) -> tuple[int, ...]:
-        """A line a turn."""
-        return self.encode(prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt))
-
     def encode(self, text: str) -> tuple[int, ...]:
-        """One id a word."""
         return tuple(self._ids.setdefault(piece, len(self._ids)) for piece in PIECE.findall(text))
-
-    def decoder(self) -> "WordTokenizer":
-        """Words alone know no earlier ones."""
-        return self
-
-    def added_id(self, text: str) -> int | None:
-        """No token was added."""
-        return None
-
-    def push(self, token_id: int) -> str:
-        """The word and a blank."""
-        return list(self._ids)[token_id] + " "
 
 
 @pytest.fixture(scope="module")

@@ -38,19 +38,10 @@ def views(home: Home, own: OwnDatanets) -> DatanetViews:
 
 
 def test_the_overview_counts_what_waits(views: DatanetViews, own: OwnDatanets) -> None:
-    assert views.overview()["datanets"] == [
-        {
-            "name": "lake",
-            "licence": "CC-BY-4.0",
-            "rows": 2,
-            "withdrawn": 0,
-            "batches_waiting": 0,
-            "appeals_waiting": 0,
-            "versions": 0,
-            "newest": None,
-            "unpublished": 1,
-        }
-    ]
+    (found,) = views.overview()["datanets"]
+    assert (found["name"], found["licence"], found["rows"], found["withdrawn"]) == ("lake", "CC-BY-4.0", 2, 0)
+    assert (found["versions"], found["newest"], found["unpublished"]) == (0, None, 1)
+    assert (found["batches_waiting"], found["appeals_waiting"]) == (0, 0)
     publish(own)
     batch = own.contribute("lake", (COPY,), {}).digest
     appeal(own, "lake", batch, 1, "it is mine")
@@ -141,14 +132,11 @@ def test_the_leaderboard_joins_rows_and_what_claims_paid(home: Home, own: OwnDat
     assert (cyd["name"], cyd["account"], cyd["accepted"], cyd["earned_wei"]) == ("cyd", None, 0, "0")
 
 
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
+def test_private_data_is_masked_and_nothing_else() -> None:
+    for text, masked in (
         ("Ask ada@fenn.org or bo@fenn.org.", "Ask [an e-mail address] or [an e-mail address]."),
         ("Pay to DE89 3704 0044 0532 0130 00 today", "Pay to [a bank account (IBAN)] today"),
         ("The key is hf_" + "a" * 34, "The key is [a secret: Hugging Face Token]"),
         ("Nothing of note happened in 1984.", "Nothing of note happened in 1984."),
-    ],
-)
-def test_private_data_is_masked_and_nothing_else(text: str, masked: str) -> None:
-    assert mask_private(text) == masked
+    ):
+        assert mask_private(text) == masked

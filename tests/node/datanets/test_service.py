@@ -189,11 +189,10 @@ def test_a_withdrawn_row_is_in_no_later_version_and_no_training_and_never_comes_
         own.contribute("lake", (*FIRST, *SECOND), {})
 
 
-@pytest.mark.parametrize("is_approved", [False, True])
-def test_a_batch_whose_contributor_gets_an_address_is_paid(own: OwnDatanets, is_approved: bool) -> None:
+def test_a_batch_whose_contributor_gets_an_address_is_paid(own: OwnDatanets) -> None:
     batch = own.contribute("lake", FIRST, {})
-    assert batch.unpaid == 1
-    if is_approved:
-        own.approve("lake", batch.digest, {})
+    assert batch.unpaid == own.approve("lake", batch.digest, {}).unpaid == 1
     assert own.approve("lake", batch.digest, {"bo": BO}).unpaid == 0
     assert own.get("lake").batches[0].unpaid == 0
+    other = own.contribute("lake", (row("four", "eve"),), {})
+    assert own.approve("lake", other.digest, {"eve": BO}).unpaid == 0, "before it is approved, too"

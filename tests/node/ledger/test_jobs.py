@@ -42,12 +42,6 @@ def test_the_first_end_of_a_job_is_its_only_end_and_its_id_is_used_once(ledger: 
         ledger.jobs.start(job())
 
 
-def test_jobs_come_newest_first_and_no_more_than_asked_for(ledger: Ledger) -> None:
-    for number in (2, 3, 1):
-        ledger.jobs.start(job(number))
-    assert [found.request_id for found in ledger.jobs.newest(limit=2)] == ["r3", "r2"]
-
-
 def test_a_start_marks_what_the_last_run_left_and_nothing_else(file: Path) -> None:
     with closing(open_ledger(file)) as before:
         for number in (1, 2, 3, 4):
@@ -74,12 +68,13 @@ def test_no_text_of_a_request_is_ever_in_the_file(file: Path) -> None:
     assert completion().text.encode() not in kept
 
 
-def test_jobs_since_a_moment_are_summed(ledger: Ledger) -> None:
+def test_the_newest_jobs_are_found_and_those_since_a_moment_summed(ledger: Ledger) -> None:
     for number in (1, 2, 3, 4):
         ledger.jobs.start(job(number, adapter_name="harbour" if number < 4 else None))
     ledger.jobs.complete(completion(2), first_token_ns=None, ended_ns=9)
     ledger.jobs.complete(completion(4), first_token_ns=None, ended_ns=9)
     ledger.jobs.fail(RequestId("r3"), error_code="x", ended_ns=9)
+    assert [found.request_id for found in ledger.jobs.newest(limit=2)] == ["r4", "r3"]
     assert ledger.jobs.sums(since_ns=2_000) == JobSums(
         num_jobs=3, num_answered=2, num_failed=1, num_interrupted=0, tokens_out=14, adapter_tokens_out=7
     )

@@ -193,13 +193,13 @@ def test_a_reader_makes_no_file_and_writes_nothing(file: Path) -> None:
         assert [found.state for found in reader.jobs.newest(limit=10)] == ["running"]
 
 
-@pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "100%25", "a&mode=rwc"])
-def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
+def test_a_home_may_have_any_name(tmp_path: Path) -> None:
     # A reader opens a file: address, where `#`, `?` and `%` mean something else.
-    file = tmp_path / name / "ledger.db"
-    write_jobs(file, 1)
-    with closing(open_ledger(file, is_writer=False)) as reader:
-        assert len(reader.jobs.newest(limit=10)) == 1
+    for name in ("a b", "a#b", "a?b", "100%25", "a&mode=rwc"):
+        file = tmp_path / name / "ledger.db"
+        write_jobs(file, 1)
+        with closing(open_ledger(file, is_writer=False)) as reader:
+            assert len(reader.jobs.newest(limit=10)) == 1
 
 
 def test_only_a_writer_goes_on_with_a_start_that_was_cut_off_before_the_tables_were_made(file: Path) -> None:
@@ -238,10 +238,12 @@ def test_a_failed_transaction_is_undone_whole_and_a_part_of_one_alone(ledger: Le
         with pytest.raises(sqlite3.IntegrityError), ledger.transaction():
             write_all(ledger, 2, 1)
         ledger.jobs.start(job(3))
-    assert [found.request_id for found in ledger.jobs.newest(limit=10)] == ["r3", "r1"]
     with pytest.raises(sqlite3.IntegrityError), ledger.transaction():
         write_all(ledger, 4, 5, 1)
     assert [found.request_id for found in ledger.jobs.newest(limit=10)] == ["r3", "r1"]
+    with ledger.transaction():  # it is a fresh one
+        ledger.jobs.start(job(6))
+    assert len(ledger.jobs.newest(limit=10)) == 3
 
 
 def test_another_thread_waits_for_a_transaction_to_end(ledger: Ledger) -> None:
@@ -252,11 +254,3 @@ def test_another_thread_waits_for_a_transaction_to_end(ledger: Ledger) -> None:
             assert wait([read], timeout=0.1).done == set()
             ledger.jobs.start(job(2))
         assert read.result() == [job(2), job(1)]
-
-
-def test_a_transaction_after_a_failed_one_is_a_fresh_one(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.transaction(), store.transaction():
-        raise RuntimeError("the power went")
-    with store.transaction() as transaction:
-        assert transaction.in_transaction
-    assert not transaction.in_transaction
