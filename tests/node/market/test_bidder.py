@@ -79,9 +79,7 @@ async def caller(nursery: trio.Nursery) -> Caller:
     return await Caller(nursery).start()
 
 
-async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
-    caller: Caller,
-) -> None:
+async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(caller: Caller) -> None:
     assert caller.bidder.terms_of(BEN, CALLED.id) is None
     bid = await caller.ask()
     assert isinstance(bid, BidMessage)
@@ -129,11 +127,7 @@ def test_a_surcharge_over_twice_the_floor_is_lowered_where_the_call_allows_no_mo
     ],
 )
 async def test_a_call_that_can_not_be_served_is_refused_with_the_reason(
-    call: dict[str, object],
-    state: dict[str, object],
-    code: str,
-    why: str,
-    caller: Caller,
+    call: dict[str, object], state: dict[str, object], code: str, why: str, caller: Caller
 ) -> None:
     caller.state = replace(STATE, **state)  # type: ignore[arg-type]
     told = await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
@@ -190,9 +184,7 @@ async def test_only_a_word_about_the_same_request_follows_a_bid(caller: Caller) 
     assert told.message == "only `won` or `lost` follows a bid, for the same request"
 
 
-async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_it(
-    caller: Caller,
-) -> None:
+async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_it(caller: Caller) -> None:
     kept = [await caller.say() for _ in range(bidding.CALLS_PER_PEER_MAX)]
     await trio.testing.wait_all_tasks_blocked()
     told = await caller.ask()
@@ -240,9 +232,7 @@ async def test_peers_that_ask_for_many_bids_leave_room_for_a_bid_for_another(
     assert "stand already" in refused.message
 
 
-async def test_a_peer_that_uses_another_peers_id_neither_shuts_it_out_nor_changes_its_terms(
-    caller: Caller,
-) -> None:
+async def test_a_peer_that_uses_another_peers_id_neither_shuts_it_out_nor_changes_its_terms(caller: Caller) -> None:
     assert isinstance(await caller.ask(by="cleo"), BidMessage)  # it was called too, and calls the others first
     caller.state = replace(STATE, num_live=32)
     assert isinstance(await caller.ask(), BidMessage)

@@ -41,6 +41,9 @@ def test_a_node_follows_its_own_base_and_for_an_hour_what_its_owner_asks_for() -
     assert node.followed.bases == (BASE, OTHER)
     node.now_s = 2 * topics.ASKED_S - 1
     assert node.followed.bases == (BASE,)
+    node.base = OTHER
+    assert set(node.followed.topics()) == {ads_topic(NETWORK, OTHER)}
+    assert node.followed.coverage(ad_of("seller")) is Coverage.OTHER_BASE
 
 
 def test_the_base_that_was_asked_for_longest_ago_makes_room() -> None:
@@ -49,14 +52,6 @@ def test_the_base_that_was_asked_for_longest_ago_makes_room() -> None:
         node.now_s = number
         node.followed.ask(base)
     assert set(node.followed.bases) == {BASE, *asked[-(topics.BASES_MAX - 1) :]}
-
-
-def test_after_a_change_of_base_only_the_new_one_is_followed() -> None:
-    node = Node()
-    assert node.followed.bases == (BASE,)
-    node.base = OTHER
-    assert set(node.followed.topics()) == {ads_topic(NETWORK, OTHER)}
-    assert node.followed.coverage(ad_of("seller")) is Coverage.OTHER_BASE
 
 
 def test_a_base_with_many_sellers_is_followed_in_one_shard() -> None:

@@ -39,9 +39,7 @@ async def test_an_idle_node_looks_as_seldom_as_its_deadlines_allow(
     assert await waited_s(pace, "block") == pytest.approx(BUSY_S)
 
 
-async def test_a_node_that_sends_something_from_any_thread_looks_soon(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_node_that_sends_something_from_any_thread_looks_soon(autojump_clock: trio.testing.MockClock) -> None:
     pace = ChainPace(PUBLIC, is_development=False, idle_poll_s=60.0)
 
     async def send_later() -> None:

@@ -253,44 +253,35 @@ def test_sellers_hold_no_place_by_streams_of_their_own_if_others_are_called() ->
     assert len(world.connected) == budget.CALLED_MAX
 
 
-def test_a_call_is_hung_up_when_it_has_been_idle() -> None:
+def test_a_call_is_hung_up_when_it_has_been_idle_and_a_long_answer_not_while_it_moves() -> None:
     world = World()
-    world.call("idle")
-    world.call("busy")
+    for name in ("idle", "answering", "stuck"):
+        world.call(name)
     world.call("kept", is_kept=True)
-    world.budget.enter_stream(PeerId("busy"))
+    for name in ("answering", "stuck"):
+        world.budget.enter_stream(PeerId(name))
     world.come("inbound")
     world.now = budget.CALLED_IDLE_S
     assert world.budget.idle_calls() == ["idle"]
-
-
-def test_a_long_answer_is_not_hung_up_while_it_moves() -> None:
-    world = World()
-    for name in ("answering", "stuck"):
-        world.call(name)
-        world.budget.enter_stream(PeerId(name))
     for minute in range(20):
         world.now = 60.0 * minute
         world.budget.note_use(PeerId("answering"))
-    assert world.budget.idle_calls() == ["stuck"]
-
-
-def test_a_barred_peer_comes_back_after_ten_minutes() -> None:
-    now = [0.0]
-    barred = Barred(clock=lambda: now[0])
-    barred.bar(PeerId("flooder"), "8.8.8.8")
-    assert barred.is_barred("flooder")
-    assert not barred.is_barred("8.8.8.8")
-    now[0] = 600.0
-    assert not barred.is_barred("flooder")
+    assert world.budget.idle_calls() == ["idle", "stuck"]
 
 
 @pytest.mark.parametrize(("host", "is_barred"), [("8.8.8.8", True), ("192.168.1.7", False), ("", False)])
-def test_an_internet_address_of_three_flooders_is_barred(host: str, is_barred: bool) -> None:
-    barred = Barred(clock=lambda: 0.0)
+def test_flooders_are_barred_for_ten_minutes_and_after_three_their_internet_address(
+    host: str, is_barred: bool
+) -> None:
+    now = [0.0]
+    barred = Barred(clock=lambda: now[0])
     for number in range(3):
+        assert not barred.is_barred(host)
         barred.bar(PeerId(f"flooder {number}"), host)
+        assert barred.is_barred(f"flooder {number}")
     assert barred.is_barred(host) is is_barred
+    now[0] = 600.0
+    assert not barred.is_barred("flooder 0")
 
 
 def test_unread_bytes_of_all_streams_of_a_peer_are_bounded_together() -> None:

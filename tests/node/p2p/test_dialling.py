@@ -44,14 +44,6 @@ def test_a_peer_that_dialled_in_is_dialled_back_where_it_came_from_and_only_ther
     assert sum(is_dialled(limits, "/ip4/9.9.9.9/tcp/1/p2p/carl") for _ in range(10)) == 0, "ben has used that up"
 
 
-def test_a_peer_that_has_answered_is_dialled_as_often_as_needed() -> None:
-    limits = DialLimits(clock=lambda: 0.0)
-    address = "/ip4/9.9.9.9/tcp/4120/p2p/a"
-    assert is_dialled(limits, address, has_answered=True)
-    assert all(is_dialled(limits, address) for _ in range(20))
-    assert limits.has_answered(address)
-
-
 def test_made_up_peer_ids_at_the_endpoint_of_a_peer_that_answers_are_dialled_twice_an_hour() -> None:
     """Otherwise every node would knock at an honest peer for each peer id that a stranger makes up."""
     limits = DialLimits(clock=lambda: 0.0)
@@ -60,6 +52,7 @@ def test_made_up_peer_ids_at_the_endpoint_of_a_peer_that_answers_are_dialled_twi
     assert all(is_dialled(limits, honest) for _ in range(20))  # it restarts
     assert sum(is_dialled(limits, f"/ip4/9.9.9.9/tcp/4120/p2p/{number}") for number in range(100)) == 2
     assert is_dialled(limits, honest)
+    assert limits.has_answered(honest)
 
 
 def test_endpoints_are_remembered_in_bounded_memory() -> None:

@@ -230,9 +230,7 @@ def pruned(topic: str, *, proposed: Transport | None = None, address: str = "") 
 
 
 async def test_nobody_makes_a_node_dial_by_proposing_a_peer_or_remember_made_up_topics(
-    ada: Transport,
-    stranger: Transport,
-    monkeypatch: pytest.MonkeyPatch,
+    ada: Transport, stranger: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ghost, dialled = opener("libp2p")("ghost"), []
 

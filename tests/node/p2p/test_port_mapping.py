@@ -66,6 +66,8 @@ def test_a_router_without_a_public_address_maps_nothing(
     router.host = host
     answer = a_mapper(router, tmp_path).map_port({OWN: PORT})
     assert (answer.state, answer.address, router.mappings) == (state, "", {})
+    elsewhere = a_mapper(router, tmp_path).map_port({"192.168.1.7": PORT})
+    assert (elsewhere.state, router.mappings) == (RouterState.ELSEWHERE, {})
     assert words in answer.words
 
 
@@ -74,11 +76,6 @@ def test_a_refusal_is_told_in_the_routers_words(router: FakeRouter, tmp_path: Pa
     answer = a_mapper(router, tmp_path).map_port({OWN: PORT})
     assert answer.state is RouterState.REFUSED
     assert answer.words.startswith("the router refuses to map a port: ")
-
-
-def test_a_node_that_listens_elsewhere_is_told_so(router: FakeRouter, tmp_path: Path) -> None:
-    answer = a_mapper(router, tmp_path).map_port({"192.168.1.7": PORT})
-    assert (answer.state, router.mappings) == (RouterState.ELSEWHERE, {})
 
 
 def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: FakeRouter, tmp_path: Path) -> None:

@@ -61,12 +61,6 @@ def router(state: RouterState) -> RouterAnswer:
             "Your internet provider shares one address",
         ),
         (
-            "a port that changes with each start",
-            replace(AT_HOME, port=31_000, is_port_fixed=False, answers=(NOBODY,), relays=(RELAY,)),
-            "relayed",
-            "Turn on UPnP or NAT-PMP in your router, or set [p2p] port = 4120 and forward TCP port 4120",
-        ),
-        (
             "a firewall on a server",
             replace(ON_A_SERVER, answers=(NOBODY,), relays=(RELAY,)),
             "relayed",
