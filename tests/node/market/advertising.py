@@ -10,16 +10,7 @@ from pathlib import Path
 import trio
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of
-from support.market_world.terms import (
-    ADS,
-    BASE,
-    NETWORK,
-    TERMS,
-    now_s,
-    peer_id_of,
-    priced,
-    seed_of,
-)
+from support.market_world.terms import ADS, BASE, NETWORK, TERMS, now_s, peer_id_of, priced, seed_of
 
 from openledger_node.errors import NetworkError
 from openledger_node.ledger.ledger import Ledger, open_ledger

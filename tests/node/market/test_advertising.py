@@ -11,16 +11,7 @@ import trio.testing
 from node.market.advertising import Node, ask, open_node, open_nodes
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of, signed_ad
-from support.market_world.terms import (
-    ADS,
-    BASE,
-    NETWORK,
-    TERMS,
-    now_s,
-    peer_id_of,
-    priced,
-    word,
-)
+from support.market_world.terms import ADS, BASE, NETWORK, TERMS, now_s, peer_id_of, priced, word
 
 from openledger_node.market.ads_server import may_know_more
 from openledger_node.market.board import Held

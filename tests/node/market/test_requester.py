@@ -16,12 +16,7 @@ from support.market_world.terms import CALL, now_s, peer_id_of, price, wallet_of
 from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.credit import Standing
 from openledger_protocol.advertisement import OfferedAdapter
-from openledger_protocol.errors import (
-    PaymentRequiredError,
-    RequestTooLongError,
-    UnavailableError,
-    UnknownModelError,
-)
+from openledger_protocol.errors import PaymentRequiredError, RequestTooLongError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
 from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
 

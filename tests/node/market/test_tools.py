@@ -14,13 +14,7 @@ from support.market_world.terms import word
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.market.requester import RequesterLimits
-from openledger_node.serving.answer_parts import (
-    AnswerParts,
-    Part,
-    ToolCallArguments,
-    ToolCallStart,
-    answer_format,
-)
+from openledger_node.serving.answer_parts import AnswerParts, Part, ToolCallArguments, ToolCallStart, answer_format
 from openledger_protocol.commitments import prompt_commit
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import Message, TokenChunk, Tool, ToolCall, Tooling

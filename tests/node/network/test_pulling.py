@@ -10,18 +10,7 @@ from typing import Any
 import pytest
 from node.p2p.adapter_liars import entry_of
 from support.contributors import ADA, CONTRIBUTED, key_of
-from support.market_world.swarm import (
-    ANN,
-    BOB,
-    CYD,
-    DOT,
-    LAKE,
-    VERSION,
-    Swarm,
-    is_bulk,
-    open_swarm,
-    share_adapter,
-)
+from support.market_world.swarm import ANN, BOB, CYD, DOT, LAKE, VERSION, Swarm, is_bulk, open_swarm, share_adapter
 
 from openledger_node.datanets.version import (
     DatanetVersion,

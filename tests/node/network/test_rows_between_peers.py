@@ -7,16 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from node.network.row_world import (
-    ANN,
-    BOB,
-    CHAIN_ID,
-    LAKE_ID,
-    LONG,
-    REGISTRY,
-    RowsAnswer,
-    RowWorld,
-)
+from node.network.row_world import ANN, BOB, CHAIN_ID, LAKE_ID, LONG, REGISTRY, RowsAnswer, RowWorld
 from node.p2p.adapter_liars import entry_of
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
 
@@ -34,14 +25,7 @@ from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
 from openledger_protocol.offer import CONSENT
 from openledger_protocol.wire.inference import error_message
-from openledger_protocol.wire.rows import (
-    ROWS_PART,
-    VERSION_PART,
-    GetPart,
-    PartMessage,
-    RowsListing,
-    RowsMessage,
-)
+from openledger_protocol.wire.rows import ROWS_PART, VERSION_PART, GetPart, PartMessage, RowsListing, RowsMessage
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 

@@ -16,12 +16,7 @@ from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.frames import wire_name
-from openledger_protocol.wire.providers import (
-    Records,
-    encode,
-    nearest_points,
-    open_record,
-)
+from openledger_protocol.wire.providers import Records, encode, nearest_points, open_record
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
