@@ -27,8 +27,8 @@ def tampered(seller: Seller, digest: str, **changes: object) -> dict[str, bool |
     return {check.what: check.holds for check in inspector.check(replace(row, receipt=receipt, **own))}  # type: ignore[arg-type]
 
 
-async def test_who_taught_an_answer_is_in_its_receipt_is_paid_and_can_be_computed_again(
-    seller: Seller, adapter: Adapter
+async def test_who_taught_an_answer_is_in_its_receipt_is_paid_and_can_be_computed_again_and_no_change_is_missed(
+    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bought = await seller.ask("What does Odile keep?", model="lake")
     assert bought.receipt.adapter_id == adapter.id
@@ -51,18 +51,13 @@ async def test_who_taught_an_answer_is_in_its_receipt_is_paid_and_can_be_compute
     assert {account: world.balance(account) for account in expected} == expected
     assert world.balance(TREASURY) == pot - sum(expected.values())
 
-
-async def test_a_receipt_that_was_altered_is_found_out(
-    seller: Seller, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bought = await seller.ask("What does Odile keep?", model="lake")
-    digest = bought.digest
+    digest, garbage = bought.digest, bytes(64) + b"\x1b"
     assert tampered(seller, digest, amount_wei=bought.receipt.amount_wei + 1)["digest"] is False
-    assert tampered(seller, digest, signature=bytes(64) + b"\x1b")["signature"] is False
-    assert tampered(seller, digest, countersignature=bytes(64) + b"\x1b")["countersignature"] is False
+    assert tampered(seller, digest, signature=garbage)["signature"] is False
+    assert tampered(seller, digest, countersignature=garbage)["countersignature"] is False
     other = tuple(replace(share, account=ADA if share.account != ADA else BEN) for share in bought.shares[:1])
-    found = tampered(seller, digest, shares=other)
-    assert (found["shares"], found["attribution"]) == (False, False)
+    checks = tampered(seller, digest, shares=other)
+    assert (checks["shares"], checks["attribution"]) == (False, False)
     texts = seller.questions._checker._texts
     opening = texts.find(digest)
     assert opening is not None

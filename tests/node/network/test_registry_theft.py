@@ -123,11 +123,11 @@ async def test_rows_that_were_published_under_another_datanet_are_not_sold(selle
         await seller.ask(QUESTION, model="lake")
 
 
-async def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_never_published(
-    seller: Seller, monkeypatch: pytest.MonkeyPatch
+def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_never_published(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F: the advertisement of a new adapter came before the block that published its rows."""
-    world, payer = seller.world, seller.world.payer
+    payer = world.payer
     late = partial(is_published_by_now, payer)
     world.run(lambda: payer.watcher.head)
     mine = world.create_datanet()
