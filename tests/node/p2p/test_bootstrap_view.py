@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from openledger_node.p2p.bootstrap_view import BootstrapView
-from openledger_node.p2p.reachability import NOT_CHECKED, Reach, ReachState
+from openledger_node.p2p.reachability import NOT_CHECKED, ReachState
 from openledger_node.p2p.tally import TrafficTally
 from openledger_node.p2p.transport import Path, PeerId
 
@@ -15,27 +15,24 @@ LAN = "/ip4/192.168.1.7/tcp/4001/p2p/point"
 LOOPBACK = "/ip4/127.0.0.1/tcp/4001/p2p/point"
 
 
-class World:
-    """A transport whose peers come from IP addresses, and what other bootstrap nodes have found."""
+class Peers:
+    """A transport whose peers come from IP addresses."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
-        self.hosts: dict[str, str] = {}
-        self.relayed: set[str] = set()
-        self.reach: Reach = NOT_CHECKED
-        self.view = BootstrapView(self, SimpleNamespace(reach=self.reach), TrafficTally(), clock=lambda: 0.0)  # type: ignore[arg-type]
-
-    def found(self, state: ReachState, *addresses: str) -> None:
-        self.view._watch = SimpleNamespace(reach=replace(NOT_CHECKED, state=state, addresses=addresses))  # type: ignore[assignment]
+        self.hosts: dict[PeerId, str] = {}
+        self.path = Path.DIRECT
+        self.watch = SimpleNamespace(reach=NOT_CHECKED)  # what other bootstrap nodes have found
+        self.view = BootstrapView(self, self.watch, TrafficTally(), clock=lambda: 0.0)  # type: ignore[arg-type]
 
     def connected(self) -> tuple[PeerId, ...]:
-        return tuple(map(PeerId, self.hosts))
+        return tuple(self.hosts)
 
     def seen_host(self, peer_id: PeerId) -> str:
         return self.hosts[peer_id]
 
-    def path_to(self, peer_id: PeerId) -> Path:
-        return Path.RELAYED if peer_id in self.relayed else Path.DIRECT
+    def path_to(self, _: PeerId) -> Path:
+        return self.path
 
 
 @pytest.mark.parametrize(
@@ -54,26 +51,22 @@ class World:
 def test_a_peer_from_elsewhere_in_the_network_proves_that_it_is_reached(
     address: str, host: str, is_reached: bool | None
 ) -> None:
-    world = World(address)
-    world.hosts["ada"] = host
-    assert world.view.reach().is_reached is is_reached
-    world.hosts.clear()
-    assert world.view.reach().is_reached is is_reached, "once reached it stays so while nobody is there"
-
-
-def test_a_peer_over_a_relay_proves_nothing() -> None:
-    world = World(OWN)
-    world.hosts["ada"] = "9.9.9.9"
-    world.relayed.add("ada")
-    assert world.view.reach().is_reached is None
+    peers = Peers(address)
+    peers.hosts[PeerId("ada")] = host
+    peers.path = Path.RELAYED
+    assert peers.view.reach().is_reached is None, "a peer over a relay proves nothing"
+    peers.path = Path.DIRECT
+    assert peers.view.reach().is_reached is is_reached
+    peers.hosts.clear()
+    assert peers.view.reach().is_reached is is_reached, "once reached it stays so while nobody is there"
 
 
 def test_other_bootstrap_nodes_tell_where_nobody_has_come_yet() -> None:
-    world = World(OWN)
-    assert world.view.reach().words == "nobody has dialled in from the internet yet"
-    world.found(ReachState.PUBLIC, "/ip4/8.8.8.8/tcp/4001")
-    assert world.view.reach().is_reached is True
-    world.found(ReachState.UNREACHABLE)
-    reach = world.view.reach()
+    peers = Peers(OWN)
+    assert peers.view.reach().words == "nobody has dialled in from the internet yet"
+    peers.watch.reach = replace(NOT_CHECKED, state=ReachState.PUBLIC, addresses=("/ip4/8.8.8.8/tcp/4001",))
+    assert peers.view.reach().is_reached is True
+    peers.watch.reach = replace(NOT_CHECKED, state=ReachState.UNREACHABLE)
+    reach = peers.view.reach()
     assert reach.is_reached is False
     assert "accept TCP connections to port 4001" in reach.words

@@ -9,19 +9,15 @@ from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.tally import Counted, Level, TrafficTally
 from openledger_node.p2p.transports.libp2p import open_transport
 
-ECHO, TOPIC, DIALBACK = "/openledger/test/echo/1", "/openledger/test/news/1", "/openledger/test/dialback/1"
-
-
-def point(tally: TrafficTally):  # type: ignore[no-untyped-def]
-    """A peer that serves others and counts."""
-    return open_transport(
-        identity=seed("point"), listen=LOOPBACK, serve_rendezvous=True, serve_relay=True, tally=tally
-    )
+ECHO, DIALBACK = "/openledger/test/echo/1", "/openledger/test/dialback/1"
 
 
 async def test_circuits_their_bytes_registrations_and_dialbacks_are_counted(nursery: trio.Nursery) -> None:
     tally, open_peer = TrafficTally(), opener("libp2p")
-    node, ada, home = point(tally), open_peer("ada"), open_peer("home", is_home=True)
+    node = open_transport(
+        identity=seed("point"), listen=LOOPBACK, serve_rendezvous=True, serve_relay=True, tally=tally
+    )
+    ada, home = open_peer("ada"), open_peer("home", is_home=True)
     node.handle(DIALBACK, DialbackServer(node, scope=Scope.MACHINE, tally=tally).serve)
     home.handle(ECHO, echo)
     await nursery.start(node.run)
