@@ -54,26 +54,20 @@ def bid_after(seller: Seller, delay_s: float) -> None:
     seller.transport.handle(CALL, serve)
 
 
-async def test_a_good_bid_of_a_proven_seller_spares_the_calls_to_all_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("proven", "delay_s", "count"),
+    [(("seller 0", "seller 1"), 0.0, FIRST_WAVE), (("seller 0", "seller 1"), 1.0, len(EIGHT)), ((), 0.0, len(EIGHT))],
+    ids=["a good bid", "no good bid in time", "nobody has proved itself"],
+)
+async def test_a_good_bid_of_a_proven_seller_in_time_spares_the_calls_to_all_others(
+    tmp_path: Path, proven: tuple[str, ...], delay_s: float, count: int
+) -> None:
     async with open_market(tmp_path, EIGHT) as market:
-        prove(market, "seller 0", "seller 1")
-        assert market.names_of(await market.ask("hello")) == ["seller 0"]
-        assert num_called(market) == FIRST_WAVE
-
-
-async def test_while_nobody_has_proved_itself_all_are_called(tmp_path: Path) -> None:
-    async with open_market(tmp_path, EIGHT) as market:
+        prove(market, *proven)
+        for name in proven:
+            bid_after(market.sellers[name], delay_s)
         await market.ask("hello")
-        assert num_called(market) == len(EIGHT)
-
-
-async def test_a_seller_without_a_good_bid_in_time_is_joined_by_the_others(tmp_path: Path) -> None:
-    async with open_market(tmp_path, EIGHT) as market:
-        prove(market, "seller 0", "seller 1")
-        for name in ("seller 0", "seller 1"):
-            bid_after(market.sellers[name], 1.0)
-        await market.ask("hello")
-        assert num_called(market) == len(EIGHT)
+        assert num_called(market) == count
 
 
 # ---- conversations

@@ -38,10 +38,10 @@ async def open_harbour_market(root: Path) -> AsyncIterator[tuple[Market, Adapter
         yield market, adapter.manifest
 
 
-async def refused(market: Market, manifest: AdapterManifest) -> str:
+async def refused(market: Market, manifest: AdapterManifest, *, name: str = "r1") -> str:
     """Why nobody is bought from; nothing was paid or opened for it."""
     with pytest.raises(UnavailableError) as refusal:
-        await market.ask("hello...", adapter=adapter_id(manifest), model="harbour")
+        await market.ask("hello...", name=name, adapter=adapter_id(manifest), model="harbour")
     assert market.sellers["with"].amounts() == []
     return str(refusal.value)
 
@@ -68,18 +68,14 @@ async def test_an_adapter_whose_entry_differs_from_its_manifest_is_not_bought(
         assert named in await refused(market, manifest)
 
 
-async def test_a_seller_that_shows_no_manifest_is_not_bought_from(tmp_path: Path) -> None:
-    async with open_harbour_market(tmp_path) as (market, manifest):
-        market.chain.manifests.clear()
-        assert "it does not show the manifest of adapter" in await refused(market, manifest)
-
-
-async def test_an_adapter_of_another_base_is_not_bought(tmp_path: Path) -> None:
+async def test_an_adapter_of_another_base_or_without_a_manifest_is_not_bought(tmp_path: Path) -> None:
     async with open_harbour_market(tmp_path) as (market, manifest):
         other = replace(manifest, base=replace(manifest.base, digest=word("another base")))
         market.chain.manifests[adapter_id(manifest)] = other
         market.chain.entries[adapter_id(manifest)] = entry_of(other, other.owner or ZERO_ADDRESS)
         assert "was made for base" in await refused(market, manifest)
+        market.chain.manifests.clear()
+        assert "it does not show the manifest of adapter" in await refused(market, manifest, name="r2")
 
 
 async def test_an_entry_never_changes_so_the_chain_may_be_away_later(

@@ -314,11 +314,11 @@ def is_good(call: Call, received: ReceivedBid, records: dict[Address, SellerReco
     return record.num_measured >= NEWCOMER_ANSWERS and why_not(call, bid_of(received, record)) is None
 
 
-def run(sellers: list[Seller], *, seed: int = 1, num_calls: int = NUM_CALLS) -> Run:
+def run(sellers: list[Seller]) -> Run:
     """Call and award as a requester does; the winner answers."""
-    draw, found = random.Random(seed), Run()
-    for number in range(num_calls):
-        id, num_tokens = RequestId(word(f"{seed} {number}")), draw.randint(50, 400)
+    draw, found = random.Random(1), Run()
+    for number in range(NUM_CALLS):
+        id, num_tokens = RequestId(word(f"1 {number}")), draw.randint(50, 400)
         by_id = {seller.id: seller for seller in sellers}
         ads = [seller.ad() for seller in sellers]
         records = {wallet(seller.id): seller.record for seller in sellers}

@@ -59,6 +59,10 @@ def test_a_kind_of_call_says_how_often_how_large_and_since_when() -> None:
     assert (market.now_s - row.since_s, row.last_s) == (2 * HOUR_S, market.now_s)
     market.now_s += 24 * HOUR_S
     assert market.calls.day() == ()
+    for is_ready in (True, False):
+        state = replace(STATE, num_live=STATE.queue_max, is_ready=is_ready)
+        market.calls.note_refused(peer_id_of("ben"), CALLED, UnavailableError("later"), state)
+    assert [(row.kind.cause, row.calls) for row in market.calls.day()] == [("full", 1)], "a pause is no full queue"
 
 
 @pytest.mark.parametrize(
@@ -77,14 +81,6 @@ def test_a_refusal_has_one_cause_or_says_nothing_about_demand(
     market = Market()
     market.refuse(peer_id_of("ben"), call, error)
     assert [row.kind.cause for row in market.calls.day()] == ([cause] if cause else [])
-
-
-def test_a_full_queue_is_a_cause_of_its_own() -> None:
-    calls = UnservedCalls(lambda: 1.0)
-    full = replace(STATE, num_live=STATE.queue_max)
-    calls.note_refused(peer_id_of("ben"), CALLED, UnavailableError("later"), full)
-    calls.note_refused(peer_id_of("ben"), CALLED, UnavailableError("paused"), replace(full, is_ready=False))
-    assert [(row.kind.cause, row.calls) for row in calls.day()] == [("full", 1)]
 
 
 def test_the_bid_that_would_have_won_is_the_median_of_those_that_did() -> None:
