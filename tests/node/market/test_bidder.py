@@ -33,6 +33,7 @@ CALLED = replace(
     price_out_max=Wei(2 * TERMS.price_out_wei),
 )
 BEN, CLEO = peer_id_of("ben"), peer_id_of("cleo")
+OTHER_ID = RequestId(word("other"))
 
 
 async def find(adapter: AdapterId) -> Sellable:
@@ -175,13 +176,14 @@ async def test_a_stream_that_does_not_begin_with_a_call_is_refused(
     assert (told.code, why in told.message) == ("malformed", True), told.message
 
 
-async def test_only_a_word_about_the_same_request_follows_a_bid(caller: Caller) -> None:
+@pytest.mark.parametrize("told", [Won(id=OTHER_ID), Lost(id=OTHER_ID, reason="too dear")])
+async def test_only_a_word_about_the_same_request_follows_a_bid(caller: Caller, told: MarketMessage) -> None:
     opened = await caller.say(CALLED)
     await opened.receive()
-    await opened.send(encode(Won(id=RequestId(word("other")))))
-    told = decode(await opened.receive())
-    assert isinstance(told, ErrorMessage)
-    assert told.message == "only `won` or `lost` follows a bid, for the same request"
+    await opened.send(encode(told))
+    refused = decode(await opened.receive())
+    assert isinstance(refused, ErrorMessage)
+    assert refused.message == "only `won` or `lost` follows a bid, for the same request"
 
 
 async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_it(caller: Caller) -> None:
