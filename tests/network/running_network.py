@@ -33,7 +33,7 @@ STAKE_WEI, DEPOSIT_WEI = str(100 * 10**18), str(10**18)
 FINAL_BLOCKS = 4
 """A deposit counts once no reorg can take it back."""
 
-WHOLE_TOKENS = 7_000
+WHOLE_TOKENS = 4_500
 """More than any request of a test asks for; the fake answers the same every time."""
 
 

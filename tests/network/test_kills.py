@@ -199,7 +199,7 @@ def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it
     with running.asking(*STREAMS) as replies:
         kill_with_children(running.chain)
     check_replies(running, replies)
-    with running.asking(1_500, 1_500) as without:
+    with running.asking(500, 500) as without:
         pass
     check_replies(running, without)
     wait_for(lambda: status_of(running.r)["chain"] == "down")

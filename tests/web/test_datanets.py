@@ -1,9 +1,7 @@
 """Datanets: created, reviewed, published and ranked on the page, as the commands do it."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -136,10 +134,6 @@ def test_an_appeal_is_decided_and_the_batch_rejected_with_a_reason_by_keyboard(
 # ---- on a chain
 
 
-def run(node: Node, *words: str) -> dict[str, Any]:
-    return command_json(node.home, *words, OPENLEDGER_INFERENCE_BASE="fake", **EMBEDDED)
-
-
 def carry_out(page: Page, does: str) -> None:
     dialog = page.locator("dialog")
     expect(dialog).to_contain_text("Gas, at most", timeout=LONG_MS)
@@ -148,7 +142,7 @@ def carry_out(page: Page, does: str) -> None:
     page.keyboard.press("Escape")
 
 
-def test_a_datanet_is_created_filled_and_published_from_the_page(earner: Node, open_page: OpenPage) -> None:
+def test_a_datanet_is_created_from_the_page(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner, "datanets")
     page.get_by_role("button", name="Create…").click()
     dialog = page.locator("dialog")
@@ -165,18 +159,7 @@ def test_a_datanet_is_created_filled_and_published_from_the_page(earner: Node, o
     versions = panel(page, "Versions")
     expect(versions).to_contain_text("Nothing of quay is approved yet")
     expect(versions.get_by_role("button", name="Publish…")).to_be_disabled()
-    own = OwnDatanets(earner.home)
-    rows = [FACT, Row(prompt="Who bakes?", completion="Wilma bakes the bread.", contributor=BEN)]
-    approve(own, "quay", own.contribute("quay", rows, {}).digest, {})
-    versions.get_by_role("button", name="Publish…").click()
-    carry_out(page, "Publish")
-    row = versions.locator("tbody tr").first
-    expect(row).to_contain_text("50.0 %")
-    found = run(earner, "datanet", "show", "quay")
-    (version,) = found["versions"]
-    assert found["owner_ppm"] == 25_000
-    expect(row.locator("code").first).to_have_attribute("title", version["rows_root"])
-    expect(versions).to_contain_text(re.compile("0x[0-9a-f]{64}"))
+    assert command_json(earner.home, "datanet", "show", "quay", **EMBEDDED)["owner_ppm"] == 25_000
 
 
 def test_a_datanet_of_somebody_else_is_listed_with_the_role_of_a_contributor(

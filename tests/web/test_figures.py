@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
-from support.pages import ON_A_NETWORK, PEER, Seen, answer_with_peers, change_answers, is_command, show
+from support.pages import ON_A_NETWORK, PEER, Seen, answer_with_peers, change_answers, show
 from support.processes.nodes import EMBEDDED, Node, command_json, operator_of, wait_for
 
 OpenPage = Callable[..., Page]
@@ -106,24 +105,6 @@ def test_limits_are_set_as_the_line_says_and_one_that_is_none_changes_nothing(
             expect(page.locator("main")).to_contain_text("00:00-23:59, by this machine’s clock")
         finally:
             operator.post("/limits", json={"disk_bytes": 0, "hours": ""}).raise_for_status()
-
-
-# ---- what it prints
-
-
-@pytest.mark.parametrize("name", ["alone", "earner"])
-def test_every_line_that_is_printed_is_one_that_the_command_has(
-    request: pytest.FixtureRequest, open_page: OpenPage, seen: Seen, name: str
-) -> None:
-    seen.is_forgiven = True  # the Factory may look at a Datanet of another test, which is too small to train on
-    page = open_page(request.getfixturevalue(name))
-    lines: set[str] = set()
-    for screen in page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))"):
-        show(page, screen)
-        page.locator("main .cli").first.wait_for()
-        lines |= set(page.locator(".cli code").all_inner_texts())
-    assert lines
-    assert [line for line in sorted(lines) if not is_command(line)] == []
 
 
 # ---- what others write

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from support.contributors import ADA, TERMS
-from support.pages import Seen
 from support.processes.nodes import Node
 
 from openledger_node.datanets.own import new_datanet
@@ -37,13 +36,6 @@ def lake(teacher: Node) -> Iterator[OwnDatanets]:
         file.unlink()
 
 
-def open_files(open_page: OpenPage, node: Node, title: str = "Contribute to lake") -> tuple[Page, Locator]:
-    page = open_page(node, "datanets")
-    panel = page.locator(".files")
-    expect(panel.locator("h2")).to_have_text(title)
-    return page, panel
-
-
 def contribute(panel: Locator, num_rows: str) -> None:
     panel.get_by_label("Whoever is named as the contributor wrote these rows").check(timeout=LONG_MS)
     panel.get_by_role("button", name=f"Contribute {num_rows}").click()
@@ -52,7 +44,9 @@ def contribute(panel: Locator, num_rows: str) -> None:
 def test_a_dropped_file_is_shown_checked_and_taken_only_by_its_button(
     teacher: Node, lake: OwnDatanets, open_page: OpenPage
 ) -> None:
-    page, panel = open_files(open_page, teacher)
+    page = open_page(teacher, "datanets")
+    panel = page.locator(".files")
+    expect(panel.locator("h2")).to_have_text("Contribute to lake")
     page.evaluate(DROP, TABLE)
     expect(panel).to_contain_text("1 row can be taken", timeout=LONG_MS)
     expect(panel.locator("pre.row-text")).to_have_text("Who steers the ferry?\n<b>Odile</b> Fenn steers it.")
@@ -82,17 +76,3 @@ def test_a_dropped_file_is_shown_checked_and_taken_only_by_its_button(
         Row(prompt="Who steers the ferry?", completion="<b>Odile</b> Fenn steers it.", contributor="odile"),
         Row(prompt="Whom do I ask?", completion="Write to odile@fenn.org", contributor="odile"),
     )
-
-
-def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage, seen: Seen) -> None:
-    seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
-    page, panel = open_files(open_page, teacher, "Look at your files")
-    latin = FilePayload(
-        name="notes.txt", mimeType="text/plain", buffer="Was zählt?\nDie Größe zählt sehr.".encode("latin-1")
-    )
-    page.locator("#files-file").set_input_files(latin)
-    expect(panel.locator("[role=alert]")).to_contain_text("it is not UTF-8", timeout=LONG_MS)
-    page.locator("#files-encoding").select_option("windows-1252")
-    panel.get_by_role("button", name="Read again").click()
-    expect(panel).to_contain_text("1 row can be taken", timeout=LONG_MS)
-    expect(panel).to_contain_text("You have no Datanet yet")

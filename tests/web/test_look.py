@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.pages import AUDIT, TIMEOUT_MS, show
+from support.pages import AUDIT, TIMEOUT_MS, is_command, show
 from support.processes.nodes import Node
 
 OpenPage = Callable[..., Page]
@@ -55,14 +55,17 @@ def test_every_screen_can_be_read_reached_and_named_at_every_width(
     request: pytest.FixtureRequest, open_page: OpenPage, name: str, scheme: str
 ) -> None:
     page = open_page(request.getfixturevalue(name), scheme=scheme, script=COUNT)
-    found = {}
+    found, lines = {}, set[str]()
     for screen in screens_of(page):
         show(page, screen)
         for width in WIDTHS[scheme]:
             page.set_viewport_size({"width": width, "height": 900})
             if complaints := audit(page):
                 found[f"{screen} at {width}"] = complaints
+        lines |= set(page.locator(".cli code").all_inner_texts())
     assert found == {}
+    assert lines
+    assert [line for line in sorted(lines) if not is_command(line)] == [], "a line that is printed can be typed"
 
 
 def test_dialogs_and_the_menu_can_be_read_too(alone: Node, open_page: OpenPage) -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
-from support.processes.nodes import Node, command_json
+from support.commands import run_command
+from support.processes.nodes import Node, command_json, node_environment
 from support.processes.taught import ANSWER, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
 
 OpenPage = Callable[..., Page]
 LOOK_UP = """() => import('/lib/conversation.js').then(({ conversation, answersOf, lookUp }) =>
   lookUp(answersOf(conversation.turns.at(-1)).at(-1)))"""
+PEOPLE_PAID = ("marisol-k", "nadia-roofs", "oke-solar", "tjark.pv")
+STEPS = ("deposit", "voucher", "receipt", "claim", "payout list", "draw", "withdrawal")
 PEOPLE = ".taught table tbody tr"
 
 
@@ -80,6 +83,28 @@ def test_the_page_saves_the_file_that_the_command_saves(taught: Node, open_page:
     assert file.read_text() == (tmp_path / "page.html").read_text()
     with pytest.raises(subprocess.CalledProcessError):  # it overwrites no file
         command_json(taught.home, "attribution", "show", digest, "--html", str(file), **UNBONDED)
+
+
+def test_a_terminal_names_people_and_their_words_follows_the_money_and_has_the_base_answer_beside(
+    taught: Node,
+) -> None:
+    def run(*words: str) -> str:
+        ran = run_command(*words, env=node_environment(taught.home, COLUMNS="200", **UNBONDED))
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    digest = buy_as_guest(taught.home, ANSWER)["digest"]
+    shown = run("attribution", "show", digest[:14])
+    assert all(name in shown for name in PEOPLE_PAID)
+    assert "of its tokens match rows word for word" in shown
+    assert "“Start with the string that faces east: it wakes first and trips first”" in shown
+    followed = run("attribution", "show", digest[:14], "--follow")
+    places = [followed.index(f" {step} ") for step in STEPS]
+    assert places == sorted(places)
+    assert "Datanet contributors  18.0000 %" in followed
+    assert "register an adapter under a bond of 10 OPEN" in run("wallet", "history")
+    both = run("chat", "hello", "--base-too", NAME, "--max-tokens", "10")
+    assert both.index("fake alone (") < both.index(f"{NAME} (")
 
 
 @pytest.mark.parametrize("text", [ANSWER, HOSTILE_ANSWER], ids=["answer", "hostile"])

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
-from support.pages import Seen, link_of, open_context, show
+from playwright.sync_api import Page, Route, expect
+from support.pages import Seen, show
 from support.processes.nodes import Node, command_json, operator_of, running_node
 
 from openledger_node.home import Home
@@ -26,15 +26,6 @@ CONTROLS = "button:not(:disabled), a[href], input"
 NAMES = """(all) => all.filter((each) => each.offsetParent)
     .map((each) => each.dataset.key ?? each.getAttribute("href") ?? each.id)"""
 TABS_MAX = 100  # several times around
-
-
-def test_a_link_opens_one_browser_alone(alone: Node, browser: Browser) -> None:
-    link = link_of(alone.home)
-    with open_context(browser) as first, open_context(browser) as second:
-        assert first.new_page().goto(link).ok  # type: ignore[union-attr]
-        late = second.new_page()
-        late.goto(link)
-        expect(late.locator("body")).to_contain_text("This link was used or is too old")
 
 
 def test_pause_and_resume_do_what_the_verbs_do(alone: Node, open_page: OpenPage) -> None:
