@@ -15,7 +15,6 @@ from support.market_world.terms import CHANNEL, CHUNK_TOKENS, Clock, price, word
 
 from openledger_node.errors import NetworkError
 from openledger_node.payments.payer import Purchase
-from openledger_node.payments.purchase import check_paid
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.errors import (
     AttributionError,
@@ -240,14 +239,6 @@ async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(market:
     known = market.buyer.ledger.channels.find(CHANNEL)
     assert known is not None
     assert known.ceiling_wei == ceiling
-
-
-def test_a_node_that_spends_on_a_stream_what_was_paid_for_another_is_refused() -> None:
-    check_paid(CHUNK_TOKENS, CHUNK_TOKENS)
-    with pytest.raises(
-        ReceiptRefusedError, match="has sent 9 tokens, and 8 are paid for: the rest was paid for other"
-    ):
-        check_paid(9, 8)
 
 
 async def test_a_node_sends_chunks_a_receipt_and_errors_and_nothing_else(market: Market) -> None:

@@ -49,6 +49,7 @@ from openledger_node.ledger import receipts
 from openledger_node.payments.accounts import LaneAccount
 from openledger_node.payments.credit import Standing
 from openledger_node.payments.late_receipts import ASK_AFTER_S, ASKED_S, LateReceipts
+from openledger_node.payments.payer_lanes import LOST_NS
 from openledger_node.payments.purchase import Agreed
 from openledger_protocol.advertisement import sign_binding
 from openledger_protocol.constants import RECEIPTS_OPEN_MAX
@@ -288,6 +289,33 @@ async def test_a_late_receipt_is_not_paid_out_of_what_was_paid_for_another_strea
         await third.say(receipt_of(purchase("r1")))
         assert isinstance(await third.hear(), Countersign)
     assert kept(market) == [word("r1")]
+
+
+async def test_a_node_that_spends_on_a_stream_what_was_paid_for_another_is_left(market: Market) -> None:
+    """The channel's vouchers cover a chunk of each stream, and the node delivers more than one on this."""
+
+    def more_than_a_chunk(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        num = CHUNK_TOKENS + 1
+        is_chunk = isinstance(message, Chunk)
+        return (
+            Chunk(text="e" * num, ids=(101,) * num, tokens=num, cumulative=price(5, num)) if is_chunk else message,
+        )
+
+    async with streams_of(market, "r2"):
+        with pytest.raises(ReceiptRefusedError, match="has sent 9 tokens, and 8 are paid for: the rest was"):
+            await buy_through(market, purchase("r1"), by_node=more_than_a_chunk)
+    assert kept(market) == []
+
+
+async def test_the_money_of_a_lost_stream_is_in_no_voucher_once_its_time_is_over(market: Market) -> None:
+    async with streams_of(market, "r1"):
+        pass
+    market.clock.now_ns += LOST_NS + S
+    for name in ("r2", "r3"):  # the receipt of the first one shows that time has passed
+        await buy_through(market, purchase(name))
+    row = market.buyer.ledger.channels.find(CHANNEL)
+    assert row is not None
+    assert row.ceiling_wei - row.charged_wei < COST
 
 
 async def test_a_lanes_receipts_are_added_up_in_parts(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
