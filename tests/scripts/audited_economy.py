@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from eth.abc import BlockHeaderAPI
 from eth_hash.auto import keccak
 from support.chain_world.contract_world import (
     ADAPTERS,
@@ -16,7 +15,6 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.chain_world.deployed import DeployedChain
 from support.signed import (
     AUTHORIZER_KEY,
     NODE,
@@ -37,13 +35,12 @@ from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DE
 from openledger_node.network_file import WRAPPED_VOTES, Network
 from openledger_protocol.attribution import Share
 from openledger_protocol.bond import reason_hash
-from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.claims import SkipCode
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.eip712 import Domain, hex_digest, staking_domain
+from openledger_protocol.eip712 import hex_digest, staking_domain
 from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.openings import ClaimLine, openings_of
-from openledger_protocol.payments import ChannelConfig, Receipt, Refund, channel_id, receipt_digest, refund_digest
+from openledger_protocol.payments import ChannelConfig, Refund, receipt_digest, refund_digest
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import (
@@ -63,102 +60,11 @@ HEIR_KEY = b"\x32" * 32
 CONTRIBUTORS = [account(0x100), account(0x101)]
 WINDOWS = DEVELOPMENT_WINDOWS
 
-
 FOR = 1
 WRAPPED_WEI = DEVELOPMENT_VOTING.quorum_floor_wei + 7
 Call = tuple[str, str, tuple[object, ...]]  # a contract, its function, and arguments
 
 proposal_numbers = count(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """A receipt, its shares and texts, and the node's signature."""
-
-    config: ChannelConfig
-    receipt: Receipt
-    shares: tuple[Share, ...]
-    signature: bytes
-    prompt: bytes
-    output: bytes
-    digest: Digest
-
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        """The arguments of `challenge`."""
-        return self.config, self.receipt, self.shares, self.signature, self.prompt, self.output
-
-
-def evidence(
-    config: ChannelConfig, payments: Domain, number: int, *, now_s: int, key: bytes = SIGNER_KEY
-) -> Evidence:
-    """The receipt of this number on a channel, issued now, and signed by a key of the node."""
-    salt = number.to_bytes(32, "big")
-    prompt, output = salt + b"a prompt", salt + b"an answer"
-    shares = (Share(datanet_id=DatanetId(digest("d")), account=account(0x100), ppm=1_000_000),)
-    commits = (Digest("0x" + keccak(text).hex()) for text in (prompt, output))
-    prompt_commit, output_commit = commits
-    receipt = plain_receipt(
-        1,
-        shares,
-        channel_id=channel_id(config, payments),
-        seq=number,
-        issued_at_s=now_s,
-        work=replace(WORK, prompt_commit=prompt_commit, output_commit=output_commit),
-        cumulative_wei=Wei(number),
-    )
-    hashed = receipt_digest(receipt, payments)
-    return Evidence(
-        config=config,
-        receipt=receipt,
-        shares=shares,
-        signature=sign_digest(key, hashed),
-        prompt=prompt,
-        output=output,
-        digest=hex_digest(hashed),
-    )
-
-
-# ---- votes: the bank has all and delegates them to itself
-
-
-def propose(chain: DeployedChain, *calls: Call) -> tuple[object, ...]:
-    """Propose these calls, and return the arguments of the proposal."""
-    proposal = _proposal(chain, calls)
-    _get_votes(chain)
-    assert chain.send("OpenGovernor", "propose", *proposal).is_ok
-    return proposal
-
-
-def decide(chain: DeployedChain, *calls: Call) -> TransactionReceipt:
-    """Propose these calls, vote for them, wait, and execute them, which takes 50 seconds of the chain."""
-    proposal = propose(chain, *calls)
-    *actions, description = proposal
-    decided = (*actions, keccak(str(description).encode()))
-    number = chain.read("OpenGovernor", "getProposalId", *decided)
-    chain.client.advance(DEVELOPMENT_VOTING.delay_s + 1)
-    assert chain.send("OpenGovernor", "castVote", number, FOR).is_ok
-    chain.client.advance(DEVELOPMENT_VOTING.period_s)
-    assert chain.send("OpenGovernor", "queue", *decided).is_ok
-    chain.client.advance(DEVELOPMENT_VOTING.timelock_s)
-    return chain.send("OpenGovernor", "execute", *decided)
-
-
-def _get_votes(chain: DeployedChain) -> None:
-    """Let the bank vote with its tokens, or with wrapped ones if the token has no votes."""
-    contract = "OpenToken"
-    if WRAPPED_VOTES in chain.contracts:
-        contract = WRAPPED_VOTES
-        assert chain.send("OpenToken", "approve", chain.contracts[WRAPPED_VOTES], WRAPPED_WEI).is_ok
-        assert chain.send(WRAPPED_VOTES, "depositFor", chain.bank, WRAPPED_WEI).is_ok
-    assert chain.send(contract, "delegate", chain.bank).is_ok
-
-
-def _proposal(chain: DeployedChain, calls: Sequence[Call]) -> tuple[object, ...]:
-    """The arguments of `propose`; the description makes it another one each time."""
-    data = [load_contract(contract).encode(function, *arguments) for contract, function, arguments in calls]
-    targets = [chain.contracts[contract] for contract, _, _ in calls]
-    return targets, [0] * len(calls), data, f"proposal {next(proposal_numbers)}"
 
 
 # ---- the economy
@@ -295,17 +201,26 @@ class Economy(ContractWorld):
 
     # ---- cases and votes
 
-    def evidence(self, config: ChannelConfig) -> Evidence:
-        """The next receipt of a channel that somebody can open a case about."""
-        self.num_cases += 1
-        key = NODE2_KEY if config.node == NODE2 else SIGNER_KEY
-        return evidence(config, self.payments, self.num_cases, now_s=self.now_s, key=key)
-
     def challenge(self, config: ChannelConfig) -> Digest:
-        """Open a case, as the payer of the channel."""
-        found = self.evidence(config)
-        self.must("Disputes", "challenge", *found.arguments, key=PAYER_KEY)
-        return found.digest
+        """Open a case about the next receipt of a channel, as its payer."""
+        self.num_cases += 1
+        salt = self.num_cases.to_bytes(32, "big")
+        texts = salt + b"a prompt", salt + b"an answer"
+        prompt_commit, output_commit = (Digest("0x" + keccak(text).hex()) for text in texts)
+        shares = (Share(datanet_id=DatanetId(digest("d")), account=account(0x100), ppm=1_000_000),)
+        receipt = plain_receipt(
+            1,
+            shares,
+            channel_id=self.id_of(config),
+            seq=self.num_cases,
+            issued_at_s=self.now_s,
+            work=replace(WORK, prompt_commit=prompt_commit, output_commit=output_commit),
+            cumulative_wei=Wei(self.num_cases),
+        )
+        hashed = receipt_digest(receipt, self.payments)
+        signature = sign_digest(NODE2_KEY if config.node == NODE2 else SIGNER_KEY, hashed)
+        self.must("Disputes", "challenge", config, receipt, shares, signature, *texts, key=PAYER_KEY)
+        return hex_digest(hashed)
 
     def contest(self, case: Digest, key: bytes = STRANGER_KEY) -> None:
         self.must("Disputes", "contest", case, key=key)
@@ -314,8 +229,32 @@ class Economy(ContractWorld):
         self.decide(("Disputes", "judge", (case, guilty)))
 
     def decide(self, *calls: Call) -> None:
-        """Have these calls made by a vote."""
-        assert decide(self.chain, *calls).is_ok
+        """Have these calls made by a vote of the bank, which has all; it takes 50 seconds of the chain."""
+        self._get_votes()
+        data = [load_contract(contract).encode(function, *arguments) for contract, function, arguments in calls]
+        actions = [self.chain.contracts[contract] for contract, _, _ in calls], [0] * len(calls), data
+        description = f"proposal {next(proposal_numbers)}"  # another one each time
+        self._govern("propose", *actions, description)
+        decided = (*actions, keccak(description.encode()))
+        number = self.chain.read("OpenGovernor", "getProposalId", *decided)
+        self.wait(DEVELOPMENT_VOTING.delay_s + 1)
+        self._govern("castVote", number, FOR)
+        self.wait(DEVELOPMENT_VOTING.period_s)
+        self._govern("queue", *decided)
+        self.wait(DEVELOPMENT_VOTING.timelock_s)
+        self._govern("execute", *decided)
+
+    def _govern(self, function: str, *arguments: object) -> None:
+        self.must("OpenGovernor", function, *arguments, key=BANK_KEY)
+
+    def _get_votes(self) -> None:
+        """Let the bank vote with its tokens, or with wrapped ones if the token has no votes."""
+        contracts, contract = self.chain.contracts, "OpenToken"
+        if WRAPPED_VOTES in contracts:
+            contract = WRAPPED_VOTES
+            self.must("OpenToken", "approve", contracts[WRAPPED_VOTES], WRAPPED_WEI, key=BANK_KEY)
+            self.must(WRAPPED_VOTES, "depositFor", self.chain.bank, WRAPPED_WEI, key=BANK_KEY)
+        self.must(contract, "delegate", self.chain.bank, key=BANK_KEY)
 
 
 def open_economy(**settings: Any) -> Economy:
@@ -511,23 +450,15 @@ def _leave_undone(session: Economy, first: ChannelConfig) -> None:
     session.must("NodeStaking", "revokeSigner", address_of(HEIR_KEY), key=NODE_KEY)
 
 
-def plant(session: Economy, contract: str, slot: int, change: Callable[[int], int]) -> BlockHeaderAPI:
-    """Mine a block in which one word of storage is another."""
+def plant(session: Economy, contract: str, slot: int, change: Callable[[int], int]) -> None:
+    """Mine a block in which one word of storage is another, as no transaction could make it."""
     address = bytes.fromhex(session.chain.contracts[contract][2:])
-    return change_state(
-        session, lambda state: state.set_storage(address, slot, change(state.get_storage(address, slot)))
-    )
-
-
-def change_state(session: Economy, change: Callable[[Any], None]) -> BlockHeaderAPI:
-    """Mine a block in which the state is another, as no transaction could make it."""
     embedded = session.client._chain
     header = embedded._chain.create_header_from_parent(
         embedded.head, timestamp=embedded.head.timestamp + 1, gas_limit=embedded.head.gas_limit
     )
     vm: Any = embedded._chain.get_vm(header)
-    change(vm.state)
+    vm.state.set_storage(address, slot, change(vm.state.get_storage(address, slot)))
     block = vm.mine_block(vm.set_block_transactions_and_withdrawals(vm.get_block(), header, [], [])).block
     embedded._chain.persist_block(block)
     embedded._store.commit()
-    return block.header
