@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.chain_world.deployed import deploy_over
 from support.chain_world.ways import served_chain
-from support.commands import run_command
+from support.commands import ForkedCommand, run_command
 from support.peft_folders import write_adapter
 from support.processes.nodes import ROOT, ask_status, node_environment, wait_for
 from support.tiny import make_base
@@ -74,10 +74,15 @@ def node(home: Home, *flags: str, before: Callable[[], None] | None = None, **en
     """A daemon that is in trouble, and the file of its messages."""
     home.root.mkdir(exist_ok=True)
     messages = home.root.parent / "messages"
-    command = [sys.executable, "-m", "openledger_node", "start", "--no-hello", *flags]
+    words = ("start", "--no-hello", *flags)
     env = node_environment(home, COLUMNS="400", **{**FAKE, **environment})
+    process: subprocess.Popen[bytes] | ForkedCommand
     with messages.open("w") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, preexec_fn=before)
+        if before:
+            command = [sys.executable, "-m", "openledger_node", *words]
+            process = subprocess.Popen(command, env=env, stdout=log, stderr=log, preexec_fn=before)
+        else:
+            process = ForkedCommand(*words, env=env, out=log, err=log)
     try:
         yield messages
     finally:
