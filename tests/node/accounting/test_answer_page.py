@@ -147,7 +147,6 @@ async def test_an_answer_can_be_shown_and_saved_until_its_time_is_over(seller: S
     assert saved["digest"] == bought.digest
     assert QUESTION in text
     assert bought.text in text
-    seller.settle_all()
     after = seller.questions.answer("receipt", {"receipt": bought.digest})
     assert (after["question"], after["answer"], after["text"]["state"]) == (QUESTION, bought.text, "kept")
 

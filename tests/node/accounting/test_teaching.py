@@ -1,6 +1,7 @@
 """Who taught an answer, and the way of its money: equal to what the chain pays, to the wei."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.settlement.actions import WithdrawRewards
 from openledger_protocol.constants import PPM
+from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest, Wei
 
 QUESTION = "What does Odile keep?"
@@ -108,6 +110,7 @@ async def test_seven_steps_follow_the_money_to_what_the_chain_credits_for_each_p
     assert sum(int(part["amount_wei"]) for part in found["of_one"]["parts"]) == 10**18
     assert sum(part["ppm"] for part in found["of_one"]["parts"]) == PPM
 
+    check_board(seller)
     (row,) = world.payer.ledger.receipts.find(bought.digest)
     by_chain = follow(seller.home, world.payer, row)
     assert [step["is_done"] for step in by_chain["steps"]] == [True, True, True, True, False, False, False]
@@ -116,6 +119,27 @@ async def test_seven_steps_follow_the_money_to_what_the_chain_credits_for_each_p
     world.act(WithdrawRewards(amount_wei=Wei(world.balance(wallet)), to=wallet))
     world.run(lambda: world.node.ledger.events.find("Withdrawn"))
     assert states(followed(seller, bought.digest)) == ["done"] * 7
+
+
+def check_board(seller: Seller) -> None:
+    """The sums of the Datanet's board are those that the contracts credited."""
+    events, ask = seller.world.node.ledger.events, seller.questions.answer
+    head = seller.world.chain.client.head().number
+    seller.world.run(lambda: events.finalized_number() >= head)
+    board = ask("datanet_board", {"datanet": "lake"})
+    assert ask("datanet_board", {"datanet": board["id"]}) == board
+    credited: Counter[str] = Counter()
+    for event in events.find("Credited", {"role": CreditRole.CONTRIBUTOR}):
+        given: Any = event.arguments
+        credited[given["account"]] += given["amount"]
+    earned = {line["account"]: int(line["earned_wei"]) for line in board["lines"] if line["pays"] == "contributor"}
+    assert {account: wei for account, wei in earned.items() if wei} == credited != {}
+    assert sum(line["influence_ppm"] for line in board["lines"]) in range(999_990, 1_000_001)
+    assert 1 in {line["answers"] for line in board["lines"]} <= {0, 1}
+    unknown = ask("datanet_board", {"datanet": "pond"})
+    assert (unknown["is_registered"], unknown["lines"]) == (False, [])
+    (listed,) = ask("datanets", {})["datanets"]
+    assert (listed["id"], listed["name"], "owner" in listed["roles"]) == (board["id"], "lake", True)
 
 
 async def test_shares_and_amounts_stay_when_the_version_or_the_text_is_gone(seller: Seller, adapter: Adapter) -> None:
