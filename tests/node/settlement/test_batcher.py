@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import CONFIG, NODE, PAYMENTS, account, digest, plain_receipt
@@ -44,8 +45,8 @@ spent = st.builds(
     Spent,
     receipts=st.lists(st.tuples(st.sampled_from(ADAPTERS), st.integers(0, 9)), max_size=6).map(tuple),
     num_claimed=st.integers(0, 3),
-    ceiling_wei=st.integers(0, 50),
-    left_wei=st.integers(0, 50),
+    ceiling_wei=st.integers(0, 20),
+    left_wei=st.integers(0, 20),
     gap_at=st.none() | st.integers(0, 5),
     ready_at_s=st.none() | st.integers(1, 99),
     is_countersigned=st.booleans(),
@@ -196,6 +197,12 @@ def fits(lane: ClaimableLane, most: ClaimLimits) -> bool:
         len({share.datanet_id for share, _ in needed}) <= most.pots_max
         and len(payouts) + len(nobodys) <= most.payouts_max
     )
+
+
+@pytest.mark.parametrize(("left_wei", "num_items"), [(4, 0), (5, 1), (9, 1), (10, 2)])
+def test_the_lanes_of_a_channel_share_its_deposit(left_wei: int, num_items: int) -> None:
+    content = batch(claimable(0, Spent(tuple((adapter, 5) for adapter in ADAPTERS[:2]), 0, 50, left_wei, None, None)))
+    assert (len(content.items) if content else 0) == num_items
 
 
 def test_a_payer_that_withdraws_comes_first_whatever_its_channel_is_called() -> None:
