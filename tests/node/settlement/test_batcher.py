@@ -205,6 +205,25 @@ def test_the_lanes_of_a_channel_share_its_deposit(left_wei: int, num_items: int)
     assert (len(content.items) if content else 0) == num_items
 
 
+@pytest.mark.parametrize(
+    ("limits", "num_items"),
+    [
+        (ClaimLimits(), 4),
+        (ClaimLimits(items_max=2), 2),
+        (ClaimLimits(adapters_max=3), 3),
+        (ClaimLimits(pots_max=1), 3),
+        (ClaimLimits(pots_max=2), 4),
+        (ClaimLimits(payouts_max=5), 3),
+        (ClaimLimits(payouts_max=6), 4),
+    ],
+)
+def test_a_claim_has_as_many_lanes_as_its_limits_allow(limits: ClaimLimits, num_items: int) -> None:
+    """Of four adapters, one pays two accounts of a Datanet, and one four of another."""
+    content = batch(claimable(0, Spent(tuple((adapter, 1) for adapter in ADAPTERS), 0, 9, 9, None, None)), limits)
+    assert content is not None
+    assert len(content.items) == num_items
+
+
 def test_a_payer_that_withdraws_comes_first_whatever_its_channel_is_called() -> None:
     calm, soon, sooner = (
         claimable(number, Spent(((BASE_ONLY, 5),), 0, 50, 50, None, ready_at_s))[0]
