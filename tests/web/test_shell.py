@@ -7,9 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 from support.pages import Seen, show
-from support.processes.nodes import Node, command_json, operator_of, running_node
-
-from openledger_node.home import Home
+from support.processes.nodes import Node, command_json, operator_of
 
 OpenPage = Callable[..., Page]
 SILENT_MS = 14_000  # longer than the page waits for its stream
@@ -56,20 +54,6 @@ def test_a_screen_that_arrives_late_does_not_take_the_place_of_the_one_chosen_si
     expect(page).to_have_title(re.compile("Adapters"))
 
 
-def test_while_the_stream_is_broken_the_page_asks_by_itself(alone: Node, open_page: OpenPage, seen: Seen) -> None:
-    seen.is_forgiven = True
-    page = open_page(alone)
-    page.context.route("**/operator/events", lambda route: route.abort())
-    page.reload()
-    page.locator("#bar .state[data-tone]").wait_for()
-    with operator_of(alone.home) as operator:
-        try:
-            operator.post("/pause", json={}).raise_for_status()
-            expect(page.locator("#bar .state")).to_have_text("Paused", timeout=8_000)
-        finally:
-            operator.post("/resume").raise_for_status()
-
-
 def test_a_node_that_hangs_leaves_its_last_figures_and_turns_buttons_off_until_it_is_back(
     alone: Node, open_page: OpenPage, seen: Seen
 ) -> None:
@@ -97,16 +81,24 @@ def test_a_node_that_hangs_leaves_its_last_figures_and_turns_buttons_off_until_i
     expect(change).to_be_enabled()
 
 
-def test_a_node_that_was_killed_is_said_to_be_gone_and_started_anew_asks_for_a_new_link(
-    home: Home, open_page: OpenPage, seen: Seen
+def test_without_its_stream_the_page_asks_by_itself_says_that_the_node_is_gone_and_asks_for_a_new_link(
+    alone: Node, open_page: OpenPage, seen: Seen
 ) -> None:
     seen.is_forgiven = True
-    with running_node(home, "--backend", "fake") as node:
-        page = open_page(node)
-        node.process.kill()
-        expect(page.locator("#gone")).to_contain_text("The node is not running")
-    with running_node(home, "--backend", "fake", "--port", node.url.rpartition(":")[2]):
-        expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
+    page = open_page(alone)
+    page.context.route("**/operator/events", lambda route: route.abort())
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+    with operator_of(alone.home) as operator:
+        try:
+            operator.post("/pause", json={}).raise_for_status()
+            expect(page.locator("#bar .state")).to_have_text("Paused", timeout=8_000)
+        finally:
+            operator.post("/resume").raise_for_status()
+    page.context.route("**/operator/**", lambda route: route.abort("connectionrefused"))  # it was killed
+    expect(page.locator("#gone")).to_contain_text("The node is not running")
+    page.context.route("**/operator/**", lambda route: route.fulfill(status=401, json={}))  # it was started anew
+    expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
 
 
 def test_the_keyboard_alone_reaches_every_control(alone: Node, open_page: OpenPage) -> None:
