@@ -101,6 +101,10 @@ def test_a_challengers_friend_does_not_keep_the_nodes_place(cases: CaseWorld) ->
     cases.world.wait(1)
     assert cases.contester() == friend.accounts.wallet
     del cases.world.node.case_keeper.step
+    wallet = cases.world.node.ring.keys.pop(NODE)
+    cases.world.chain.fund(SIGNER, open_wei=BOND)  # the hot key can't take another's place
+    assert f"contest it in the place of {friend.accounts.wallet}" in alert_of_an_idle_node(cases)
+    cases.world.node.ring.add(wallet)
     cases.world.run(lambda: cases.contester() == NODE)
     cases.judge(case, guilty=False)
     assert moved(cases, before) == {"node": BOND, "payer": -BOND}
