@@ -128,9 +128,9 @@ async def test_a_restart_does_not_forget_which_charges_have_no_receipt_yet(ledge
 def test_a_restart_reckons_with_what_was_paid_on_streams_and_no_receipt_has_charged_within_the_vouchers(
     charged_wei: int, ceiling_wei: int, lost_wei: int
 ) -> None:
-    tab = Tab(charged_wei=Wei(charged_wei), ceiling_wei=Wei(ceiling_wei))
+    tab = Tab(charged_wei=Wei(charged_wei + 5), ceiling_wei=Wei(ceiling_wei + 5))
     lane = PayerLane.after_restart(
-        channel_id=CHANNEL, adapter_id=BASE_ONLY, tab=tab, lost={A: Wei(100)}, receipts_wei=Wei(0)
+        channel_id=CHANNEL, adapter_id=BASE_ONLY, tab=tab, lost={A: Wei(100)}, receipts_wei=Wei(5)
     )
     assert (lane.found_wei, lane.tab.lost_wei) == (charged_wei, lost_wei)
 
