@@ -36,15 +36,11 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def submits(tiny: Path) -> list[Submit]:
-    sources = [
-        None,
-        *(AdapterSource(id=AdapterId(name), folder=str(tiny / name)) for name in ("0xaa", "0xbb")),
-    ]
+    sources = [None, *(AdapterSource(id=AdapterId(name), folder=str(tiny / name)) for name in ("0xaa", "0xbb"))]
     return [
         Submit(
             sequence_id=f"s{number}",
             prompt_ids=(*COMMON[: 20 + 17 * (number // 3 % 2)], number),
-            resumed_ids=(),
             sampling=SamplingParams(max_tokens=TOKENS_MAX, seed=number, temperature=number % 2),
             adapter=sources[number % 3],
         )
@@ -56,12 +52,8 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
     """Run all to their ends, and return the tokens of each with the engine's last figures."""
     backend: Backend = load_plug("backend", "torch_lora")(settings)
     ours, theirs = socket.socketpair()
-    opened = OpenEngine(
-        backend="torch_lora",
-        settings=settings,
-        prefill_tokens_max=prefill_tokens_max,
-        adapter_cache_bytes=1 << 26,
-    )
+    sizes = {"prefill_tokens_max": prefill_tokens_max, "adapter_cache_bytes": 1 << 26}
+    opened = OpenEngine(backend="torch_lora", settings=settings, **sizes)
     worker = Worker(Link(theirs), backend, opened)
     ours.sendall(b"".join(map(frames.encode, commands)))
     decoder, ids, num_finished, beat = frames.frame_decoder(), dict[str, list[int]](), 0, Beat()
@@ -105,21 +97,13 @@ def test_payers_who_send_the_same_text_share_the_head_of_the_template_and_no_mor
     prompt = open_tokenizer(base).render((Message(role="user", content="a secret that was guessed " * 2),))
     reused = {}
     for payer in ("0xvictim", "0xstranger", ""):
+        sampling = SamplingParams(max_tokens=1, seed=1)
         commands = [
-            Submit(
-                sequence_id=f"s{number}",
-                prompt_ids=prompt,
-                sampling=SamplingParams(max_tokens=1, seed=1),
-                adapter=None,
-                payer=each,
-            )
+            Submit(sequence_id=f"s{number}", prompt_ids=prompt, sampling=sampling, adapter=None, payer=each)
             for number, each in enumerate(("0xvictim", payer))
         ]
         reused[payer] = answers(settings, commands, prefill_tokens_max=512)[1].num_reused_tokens
     of_head = len(head) // BLOCK_TOKENS * BLOCK_TOKENS
-    assert reused == {
-        "0xvictim": (len(prompt) - 1) // BLOCK_TOKENS * BLOCK_TOKENS,
-        "0xstranger": of_head,
-        "": of_head,
-    }
+    whole = (len(prompt) - 1) // BLOCK_TOKENS * BLOCK_TOKENS
+    assert reused == {"0xvictim": whole, "0xstranger": of_head, "": of_head}
     assert 0 < of_head < reused["0xvictim"]

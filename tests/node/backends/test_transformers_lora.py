@@ -80,16 +80,9 @@ def test_a_mixed_batch_equals_peft(family: str, tmp_path: Path) -> None:
     changes, targets = BASES[family]
     base = make_other(tmp_path / "base", changes)
     flipped = {"fan_in_fan_out": True} if family == "gpt2" else {}
+    changed = {"target_modules": targets, **flipped}
     folders = [
-        make_adapter(
-            base,
-            tmp_path / f"a{n}",
-            seed=n,
-            target_modules=targets,
-            r=3 + n,
-            use_dora=n == 1 and not flipped,
-            **flipped,
-        )
+        make_adapter(base, tmp_path / f"a{n}", seed=n, r=3 + n, use_dora=n == 1 and not flipped, **changed)
         for n in range(2)
     ]
     backend = open_backend(base)

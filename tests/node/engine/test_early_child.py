@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from openledger_node.backends import native, torch_lora
-from openledger_node.engine.child import Child
+from openledger_node.engine.child import MALLOC, Child, child_environment
 from openledger_node.engine.early_child import UNUSED_S, EarlyChild, early_child
 from openledger_node.engine.worker import load_libraries
 
@@ -50,3 +50,10 @@ def test_torch_is_loaded_early_only_where_it_will_probably_serve(
     monkeypatch.setattr(native, "will_probably_serve", lambda: is_compiled)
     load_libraries(torch_lora.__name__)
     assert loaded == modules
+
+
+def test_an_engine_has_the_settings_for_malloc_save_those_that_the_operator_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
+    assert child_environment("auto", 0).items() >= {**MALLOC, "MALLOC_TRIM_THRESHOLD_": "1000"}.items()

@@ -66,13 +66,6 @@ def test_whatever_is_drawn_fits_the_schema(seed: int) -> None:
     assert person["kind"] in ("cat", "dog", None)
 
 
-def test_an_end_token_is_allowed_exactly_when_the_answer_fits() -> None:
-    text = '{"reason": "so", "age": 12, "kind": "cat"}'
-    for length in range(len(text)):
-        assert END not in ids_of(pushed(PERSON, text[:length]))
-    assert ids_of(pushed(PERSON, text)) == [END]
-
-
 def test_at_most_one_space_stands_between_parts() -> None:
     assert ord(" ") in ids_of(pushed(PERSON, "{"))
     assert ord(" ") not in ids_of(pushed(PERSON, "{ "))

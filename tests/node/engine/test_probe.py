@@ -115,6 +115,13 @@ def test_a_torn_verdict_is_no_verdict(folder: Path, tmp_path: Path, torn: str) -
     assert backend.num_steps > 0
 
 
+def test_a_verdict_that_cannot_be_kept_counts_all_the_same(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "probes").write_text("in the place of the folder, as a full disk would have it")
+    assert prober(fake(folder, is_numb=False), cache_folder=tmp_path).check(source_of(folder))
+    with pytest.raises(AdapterRefusedError, match="like the base"):
+        prober(fake(folder, is_numb=True), cache_folder=tmp_path).check(source_of(folder))
+
+
 def test_a_verdict_of_another_base_or_kernel_does_not_count(folder: Path, tmp_path: Path) -> None:
     prober(fake(folder, is_numb=False), cache_folder=tmp_path).check(source_of(folder))
     for changes, digest in (({}, Digest("0x" + "1" * 64)), ({"kernel": "avx512_bf16"}, BASE_DIGEST)):

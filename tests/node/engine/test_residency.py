@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from openledger_node.engine.adapter_cache import AdapterCache, prefetch_plan
 from openledger_node.engine.backend import AdapterMustWaitError
 from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
-from openledger_node.engine.sequence import Sequence as EngineSequence
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, UnavailableError
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 WAIT_S = 10.0
@@ -165,13 +166,13 @@ def test_what_was_read_for_somebody_who_left_is_forgotten() -> None:
     assert shelf.read.count("b") == 2
 
 
+def refuse(_: AdapterSource) -> bool:
+    raise AdapterRefusedError("it answers like the base")
+
+
 def test_an_adapter_that_fails_its_trial_is_taken_off_the_device_and_refused() -> None:
     shelf = Shelf({"a": 10})
-
-    def check(_: AdapterSource) -> bool:
-        raise AdapterRefusedError("it answers like the base")
-
-    made = residency(shelf, check=check)
+    made = residency(shelf, check=refuse)
     for _ in range(2):  # two that wait for it hear of one trial
         with pytest.raises(AdapterRefusedError, match="like the base"):
             bring(made, "a")
@@ -193,14 +194,8 @@ def test_an_adapter_is_tried_again_until_that_was_possible() -> None:
 
 def test_an_adapter_that_fails_a_late_trial_stays_for_those_who_run_on_it_and_is_refused_to_others() -> None:
     can_be_tried = False
-
-    def check(_: AdapterSource) -> bool:
-        if can_be_tried:
-            raise AdapterRefusedError("it answers like the base")
-        return False
-
     shelf = Shelf({"a": 10})
-    made = residency(shelf, check=check)
+    made = residency(shelf, check=lambda one: can_be_tried and refuse(one))
     assert bring(made, "a")
     can_be_tried = True
     with pytest.raises(AdapterRefusedError, match="like the base"):
@@ -243,23 +238,6 @@ def test_a_pinned_adapter_that_is_refused_is_pinned_no_more() -> None:
     assert not made.loader.pending
 
 
-def test_hits_and_misses_are_counted_once_a_sequence() -> None:
-    made = residency(Shelf({"a": 10}))
-    cold, warm = (
-        EngineSequence(
-            sequence_id=name, prompt_ids=(1,), sampling=SamplingParams(max_tokens=1, seed=0), adapter=source("a")
-        )
-        for name in ("cold", "warm")
-    )
-    assert made.is_new_miss(cold)
-    assert not made.is_new_miss(cold)
-    assert bring(made, "a")
-    assert not made.is_new_miss(warm)
-    made.note_joined(cold)
-    made.note_joined(warm)
-    assert (made.num_hits, made.num_misses) == (1, 1)
-
-
 def test_where_memory_is_too_small_for_what_was_read_ahead_whoever_waits_for_it_is_told_to_come_again() -> None:
     shelf = Shelf({"a": 10}, is_full=True)
     made = residency(shelf)
@@ -270,3 +248,112 @@ def test_where_memory_is_too_small_for_what_was_read_ahead_whoever_waits_for_it_
     made.read_ahead([])
     shelf.is_full = False
     assert bring(made, "a")
+
+
+# ---- which adapters stay in a tier: a budget, the least worth out first, those in use and those pinned never
+
+BUDGET = 100
+A, B, C, D = map(AdapterId, "abcd")
+
+
+def cache(*sizes: tuple[AdapterId, int], budget_bytes: int = BUDGET) -> AdapterCache:
+    made = AdapterCache(budget_bytes=budget_bytes)
+    for adapter_id, size_bytes in sizes:
+        made.add(adapter_id, size_bytes, reload_s=size_bytes / 100)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "in_use", "leaving"),
+    [
+        (10, set(), []),  # there is room
+        (11, set(), [A]),
+        (41, set(), [A, B]),
+        (101, set(), None),
+        (41, {A}, [B, C]),
+        (71, {A}, None),  # a's 30 stay
+        (11, {A, B, C}, None),
+        (11, {D}, [A]),  # in use, but not here
+    ],
+)
+def test_no_more_leave_than_must_and_none_that_is_in_use(
+    size_bytes: int, in_use: set[AdapterId], leaving: list[AdapterId] | None
+) -> None:
+    assert cache((A, 30), (B, 30), (C, 30)).plan(size_bytes, in_use) == leaving
+
+
+def test_what_is_used_often_outlives_what_is_used_once() -> None:
+    resident = cache((A, 30), (B, 30), (C, 30))
+    for _ in range(2):
+        resident.touch(A)
+    assert resident.resident == (B, C, A)
+
+
+def test_what_is_slow_to_bring_back_for_its_size_outlives_what_is_quick() -> None:
+    resident = AdapterCache(budget_bytes=BUDGET)
+    resident.add(A, 30, reload_s=9.0)
+    resident.add(B, 30, reload_s=0.1)
+    assert resident.plan(60, set()) == [B]
+
+
+def test_old_fame_fades() -> None:
+    resident = cache((A, 30), (B, 30))
+    for _ in range(5):
+        resident.touch(A)
+    for number in range(20):  # each that leaves moves the clock on by its worth
+        newcomer = AdapterId(f"n{number}")
+        for leaving in resident.plan(70, set()) or ():
+            resident.remove(leaving)
+        resident.add(newcomer, 40, reload_s=0.4)
+        if A not in resident:
+            return
+    pytest.fail("whoever was famous once stays for ever")
+
+
+def test_what_is_pinned_stays_until_it_is_unpinned() -> None:
+    resident = cache((A, 30), (B, 30))
+    resident.pin(A)
+    assert resident.plan(70, set()) == [B]
+    assert resident.plan(80, set()) is None
+    assert not resident.can_hold(71)
+    assert resident.can_hold(70)
+    resident.unpin(A)
+    assert resident.plan(80, set()) == [A, B]
+
+
+USES = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.sets(st.sampled_from("abcdef"), max_size=3)), min_size=1, max_size=25
+)
+SIZES = st.fixed_dictionaries({name: st.integers(1, 60) for name in "abcdef"})
+
+
+@given(uses=USES, sizes=SIZES, pinned=st.sets(st.sampled_from("abcdef"), max_size=2))
+def test_the_budget_holds_and_nothing_in_use_or_pinned_leaves_whatever_is_asked_for(
+    uses: list[tuple[str, set[str]]], sizes: dict[str, int], pinned: set[str]
+) -> None:
+    device = AdapterCache(budget_bytes=BUDGET)
+    for name in pinned:
+        device.pin(AdapterId(name))
+    for needed, others in uses:
+        adapter_id, in_use = AdapterId(needed), {AdapterId(name) for name in others}
+        before = set(device.resident)
+        if adapter_id in device:
+            device.touch(adapter_id)
+            continue
+        leaving = device.plan(sizes[needed], in_use)
+        kept = before & (in_use | {AdapterId(name) for name in pinned})
+        if leaving is None:
+            assert sizes[needed] + sum(sizes[name] for name in kept) > BUDGET
+            continue
+        assert not kept & set(leaving)
+        for name in leaving:
+            device.remove(name)
+        device.add(adapter_id, sizes[needed], reload_s=1.0)
+        assert device.used_bytes == sum(sizes[name] for name in device.resident) <= BUDGET
+        assert set(device.resident) == before - set(leaving) | {adapter_id}
+
+
+def test_what_is_wanted_first_is_read_first_and_nothing_twice() -> None:
+    needed = [AdapterSource(id=name, folder="") for name in (A, B, C, D)]
+    assert [source.id for source in prefetch_plan(needed, present={B}, num_max=2)] == [A, C]
+    assert prefetch_plan(needed, present=(), num_max=-1) == []

@@ -90,13 +90,6 @@ def test_a_temperature_close_to_0_takes_the_likeliest_token(temperature: float, 
     assert {sample(LOGITS * 10, params, position) for position in range(20)} == {1}
 
 
-@pytest.mark.parametrize("changes", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}], ids=str)
-def test_a_token_that_is_ruled_out_is_never_drawn(changes: dict[str, Any]) -> None:
-    masked = np.array([-np.inf, 0.0, -np.inf, 0.1, -np.inf], dtype=np.float32)
-    drawn = {sample(masked, replace(WARM, **changes), position) for position in range(100)}
-    assert drawn == {1, 3}
-
-
 # ---- the same token as float64 over the whole vocabulary and a full sort give
 
 

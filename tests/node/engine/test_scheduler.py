@@ -448,8 +448,11 @@ def test_who_had_its_turn_goes_before_all_others() -> None:
     queue.add(first)
     queue.take(first)
     queue.add(second)
+    queue.take(second)
+    queue.put_back(second)
     queue.put_back(first)
-    assert [one.sequence_id for one in queue.turns()] == ["first", "second"]
+    queue.add(sequence("third", payer="r"))
+    assert [one.sequence_id for one in queue.turns()] == ["first", "second", "third"]
     assert queue.find("first") is first
 
 

@@ -160,15 +160,18 @@ def test_a_step_that_memory_is_too_small_for_costs_who_joined_last_and_nobody_el
         assert ends(daemon.read_last(4)) == {"a": "length", "b": "length", "c": "unavailable", "d": "unavailable"}
 
 
-@pytest.mark.parametrize(("error", "num_refused"), [(MemoryError(), OUT_OF_MEMORY_MAX), (ZeroDivisionError(), 0)])
+@pytest.mark.parametrize(
+    ("error", "num_sent", "num_refused"),
+    [(MemoryError(), OUT_OF_MEMORY_MAX + 2, OUT_OF_MEMORY_MAX), (ZeroDivisionError(), 1, 0)],
+)
 def test_an_engine_that_has_no_memory_at_all_or_fails_otherwise_ends_rather_than_refuse_everybody(
-    error: Exception, num_refused: int
+    error: Exception, num_sent: int, num_refused: int
 ) -> None:
     def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         raise error
 
     with working(Odd(step)) as (daemon, process):
-        daemon.send(*(submit(f"s{number}") for number in range(OUT_OF_MEMORY_MAX + 2)))
+        daemon.send(*(submit(f"s{number}") for number in range(num_sent)))
         assert len(daemon.read_last(num_refused)) == num_refused
         assert process.wait() is error
 
