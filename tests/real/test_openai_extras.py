@@ -1,6 +1,7 @@
-"""Schemas, probabilities, penalties and other dialects with the real base, by the official client."""
+"""Schemas, probabilities, penalties and other dialects with the real base; and what was said reaches no file."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from support.canary import files_with
 from support.processes.nodes import Node, running_node
 from support.tiny import make_adapter
 
@@ -64,7 +66,7 @@ def test_a_small_model_writes_what_the_schema_says(client: openai.OpenAI, temper
 
 
 def test_a_penalty_keeps_an_answer_from_saying_the_same_again(client: openai.OpenAI) -> None:
-    asked = {**ASKED, "messages": [{"role": "user", "content": "Say: no no no no no no no no no"}], "max_tokens": 40}
+    asked = {**ASKED, "messages": [{"role": "user", "content": "Say: no no no no no no no no no"}], "max_tokens": 24}
     plain, varied = (
         client.chat.completions.create(**asked, presence_penalty=penalty, frequency_penalty=penalty, logprobs=True)
         for penalty in (0, 2)
@@ -154,3 +156,15 @@ def test_a_message_streams_with_a_call_of_a_tool(node: Node) -> None:
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
     assert list(json.loads("".join(delta["partial_json"] for delta in deltas))) == ["place"]
     assert events[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_no_file_of_a_node_holds_what_was_said_there(node: Node, client: openai.OpenAI) -> None:
+    """Its real engine maps files, caches and logs. This test ends the node, so it is the last."""
+    prompt = "Zq7-prompt-plover-4471"
+    asked = {**ASKED, "messages": [{"role": "user", "content": f"Say it again: {prompt}"}]}
+    text = client.chat.completions.create(**asked).choices[0].message.content or ""
+    assert len(text) > 18
+    assert files_with(prompt, node.home.root) == files_with(text, node.home.root) == []
+    node.signal(signal.SIGINT)
+    node.wait()
+    assert files_with(prompt, node.home.root) == files_with(text, node.home.root) == []

@@ -1,7 +1,8 @@
 """Seconds of the processor that a run's tests take, by folder, beside what tests/budget.toml gives them.
 
-What a test takes is what its worker's process and all children that ended meanwhile take. A session's fixture counts
-for the test that starts it, and its processes for the one that ends them. The workers' start is in no folder.
+What a test takes is what its worker's process takes, and all that it started and that ended meanwhile. A session's
+fixture counts for the test that starts it, and its processes for the one that ends them. The workers' start is in no
+folder.
 """
 
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .commands import FORKED_S
+
 BUDGETS = Path(__file__).resolve().parent.parent / "budget.toml"
 SLACK = 1.25
 """On CI, a tier that takes more than this many times its budget fails."""
@@ -21,9 +24,8 @@ Seconds = Counter[str]
 
 
 def processor_s() -> float:
-    """Seconds of the processor that this process and its ended children have taken."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    """Seconds of the processor that this process, its ended children and what it had forked have taken."""
+    return sum(os.times()[:4]) + sum(FORKED_S)
 
 
 def read_budgets(tier: str) -> Mapping[str, float]:

@@ -32,6 +32,9 @@ OF_A_NODE = b'{"words": ["start"'
 
 STARTING = threading.Lock()
 
+FORKED_S: list[float] = []
+"""Seconds of the processor that each forked process took, unless it was killed: it is no child of this one."""
+
 
 SHELL_COMMAND = """#!{python} -IS
 import json, os, socket, sys
@@ -41,7 +44,7 @@ request = {{"words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
 socket.send_fds(connection, [json.dumps(request).encode() + b"\\n"], [0, 1, 2])
 answers = connection.makefile()
 answers.readline()
-sys.exit(int(answers.readline()))
+sys.exit(int(answers.readline().split()[0]))
 """
 
 
@@ -108,10 +111,11 @@ class ForkedCommand:
         self.send_signal(signal.SIGKILL)
 
     def _status_within(self, timeout_s: float | None) -> int | None:
-        """Read the status that it writes last. One that was killed writes none, and its connection ends."""
+        """Read the status that it writes last, and what it took. One that was killed writes none."""
         if self.returncode is None and select.select([self._connection], [], [], timeout_s)[0]:
-            line = self._answers.readline()
-            self.returncode = int(line) if line else -signal.SIGKILL
+            status, took_s = (self._answers.readline() or f"{-signal.SIGKILL} 0").split()
+            self.returncode = int(status)
+            FORKED_S.append(float(took_s))
             self._answers.close()
             self._connection.close()
         return self.returncode
@@ -205,7 +209,8 @@ def _answer(connection: socket.socket) -> None:
     random.seed()  # else each command would draw the same
     sys.argv = ["openledger-node", *request["words"]]
     sys.modules["__main__"].__package__ = None  # else a usage error would name this module as the program
-    connection.sendall(f"{_run_main()}\n".encode())
+    status = _run_main()
+    connection.sendall(f"{status} {sum(os.times()[:4]):.2f}\n".encode())
     os._exit(0)
 
 
