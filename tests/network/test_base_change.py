@@ -1,6 +1,6 @@
 """`models use` while a node runs: it starts again in the same process, with streams, broken bases and kills.
 
-tests/node/operator/test_base_change.py and tests/node/cli/test_use_base.py have what is refused.
+tests/node/operator/test_base_change.py and tests/node/cli/test_base_verbs.py have what is refused.
 """
 
 import json

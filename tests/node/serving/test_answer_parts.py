@@ -280,10 +280,6 @@ SNIPPETS += ["<function=get_time>", "</function>", "<parameter=a>", "</parameter
 texts = st.lists(st.one_of(st.sampled_from(SNIPPETS), st.text(max_size=3)), max_size=12).map("".join)
 
 
-def without_space(text: str) -> str:
-    return "".join(text.split())
-
-
 @given(texts, st.sampled_from(sorted(BY_NAME)), st.booleans(), st.data())
 @example("\n" * 300 + '{"name": "get_time", "parameters": {}}', "llama", False, None)
 def test_parts_do_not_depend_on_how_an_answer_is_cut(text: str, family: str, starts: bool, data: Any) -> None:
