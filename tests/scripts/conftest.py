@@ -22,18 +22,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def session() -> Iterator[Any]:
-    """An economy in which all has happened that moves money."""
+def audited() -> Iterator[tuple[Any, Any]]:
+    """An economy in which all has happened that moves money, and what one audit has asked of its chain."""
     from audited_economy import run_economy
+    from liars import Remembered
+
+    from openledger_node.audit.report import audit
 
     session = run_economy()
-    yield session
+    still = Remembered(session.client)
+    audit(still, session.network)
+    yield session, still
     session.client.close()
 
 
 @pytest.fixture(scope="session")
-def still(session: Any) -> Any:
-    """Its chain as it is at first, whatever a test does on it later."""
-    from liars import Remembered
+def session(audited: tuple[Any, Any]) -> Any:
+    """The economy, to which tests may add what leaves its books right."""
+    return audited[0]
 
-    return Remembered(session.client)
+
+@pytest.fixture(scope="session")
+def still(audited: tuple[Any, Any]) -> Any:
+    """Its chain as it was at first, whatever a test has done on it."""
+    return audited[1]

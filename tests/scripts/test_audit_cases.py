@@ -81,6 +81,9 @@ RIGHT: Mapping[str, Any] = {
         .slash(100)
         .judge((PAYER, BOND), (PAYER, 10), (TREASURY, 90), guilty=True, slashed=100, reward=10)
     ),
+    "not guilty, contested by a stranger": lambda: (
+        Told().open().contest().wait(1).judge((STRANGER, BOND), (STRANGER, BOND), guilty=False)
+    ),
     "taken over by the node, which is not guilty": lambda: (
         Told()
         .open()
@@ -119,6 +122,11 @@ WRONG: Mapping[str, tuple[Any, str]] = {
     "the same case twice": (lambda: acquitted().wait(1).open(), "was opened twice"),
     "a case too soon after a slash": (lambda: slashed().wait(29).open("b"), "too soon after a slash"),
     "judged twice": (lambda: acquitted().wait(1).judge((NODE, BOND), guilty=False), "which is not open"),
+    "contested by two": (lambda: Told().open().contest().wait(1).contest(OTHER), "two who are not its node"),
+    "the node wins a bond though somebody contested": (
+        lambda: Told().open().contest().wait(1).judge((NODE, BOND), (NODE, BOND), guilty=False),
+        f"an event tells of {BOND} wei credited to {NODE}",
+    ),
     "a contester replaced without the bond back": (
         lambda: Told().open().contest().wait(1).contest(NODE),
         f"no event tells of {BOND} wei credited to {STRANGER}",

@@ -200,7 +200,7 @@ def test_a_contributor_needs_an_address_and_a_network_alone(
     }
     rows = list(csv.DictReader(StringIO(table.stdout)))
     assert [row["amount_wei"] for row in rows] == [str(award.amount_wei) for award in report.awards]
-    ran = run("contributor", PAID, "--network", str(file))
+    ran = run("contributor", PAID, "--network", str(file), "--rpc", "http://127.0.0.1:9")
     assert ran.status == ChainError.exit_code
     assert "does not answer" in ran.stderr
 

@@ -75,10 +75,20 @@ async def test_a_lie_about_rows_is_shown_challenged_and_seen_by_everybody(judged
     assert found["amount_wei"] == str(bought.receipt.amount_wei)
 
 
-async def test_what_a_recount_lacks_is_named_with_the_command_that_gets_it(judged: Seller, adapter: Adapter) -> None:
-    bought, home = await buy(judged), judged.home
+async def test_honest_shares_are_not_challenged_and_a_wrong_challenge_is_contested(
+    judged: Seller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bought = await buy(judged)
     with pytest.raises(NodeError, match="are what the rule gives"):
         challenge(judged, bought)
+    monkeypatch.setattr(judged.world.payer.cases.recount, "shares_of", lambda *_: ())
+    challenge(judged, bought)
+    node = judged.world.node
+    judged.world.run(lambda: getattr(node.cases.disputes.sides(NODE), "contester", None) == NODE)
+
+
+async def test_what_a_recount_lacks_is_named_with_the_command_that_gets_it(judged: Seller, adapter: Adapter) -> None:
+    bought, home = await buy(judged), judged.home
     of_base = await judged.ask("hello")
     registry = AdapterRegistry(home, judged.world.payer.deployment, judged.world.payer.ledger)
     other = replace(FAKE_BASE, name="another", digest=adapter.id)

@@ -202,7 +202,7 @@ def test_a_transaction_is_handed_in_once_whatever_becomes_of_the_answer(
     def write(connection: socket.socket, request_id: int) -> None:
         (answering("0x7") if len(server.asked) == 1 else fail)(connection, request_id)
 
-    with serving(write) as server, closing(open_client(server.url, timeout_s=TIMEOUT_S)) as client:
+    with serving(write) as server, closing(open_client(server.url, timeout_s=1)) as client:
         client.chain_id()
         with pytest.raises(ChainError):
             client.send(RAW)

@@ -644,6 +644,8 @@ def done(kind: str) -> Intent:
     [
         ("claim", "claim_made: claim of a test, in block 7", "final: claim of a test"),
         ("finalize late", "mined in block 7: finalize late of a test", "claim_final: finalize late of a test"),
+        ("withdraw", "mined in block 7: withdraw of a test", "withdrawn: withdraw of a test"),
+        ("adapter", "mined in block 7: adapter of a test", "adapter_published: adapter of a test"),
         ("stake", "mined in block 7: stake of a test", "final: stake of a test"),
     ],
 )

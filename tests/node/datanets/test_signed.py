@@ -119,9 +119,11 @@ def test_a_version_keeps_the_proof_that_its_rows_were_offered(own: OwnDatanets) 
     version, *_ = own.next_version("lake")
     assert version_from_json(json.loads(json.dumps(to_plain(version)))) == version
     assert [(offer.account, offer.rows) for offer in version.offers] == [(batch.offer.account, batch.offer.rows)]
+    bens = signed((Row(prompt="Who more?", completion="Ben, with rows of his own.", contributor=BEN),), "ben")
+    own.approve("lake", own.contribute("lake", bens.rows, {}, bens.offer).digest, {})
     own.withdraw("lake", batch.offer.rows)
     version, *_ = own.next_version("lake")
-    assert version.offers == ()
+    assert [offer.account for offer in version.offers] == [BEN]
 
 
 def test_a_version_with_offers_that_nobody_signed_or_of_other_rows_or_too_many_is_refused() -> None:

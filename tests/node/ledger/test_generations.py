@@ -14,7 +14,7 @@ from support.signed import CHANNEL, CONFIG
 
 from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import IS_NEW, open_ledger
-from openledger_node.ledger.witness import Witness, witness_file
+from openledger_node.ledger.witness import Witness, identity_of, witness_file
 
 READ = """
 import sqlite3, sys
@@ -113,6 +113,21 @@ def test_a_restored_ledger_has_a_new_generation_and_retires_all_channels(
     (told,) = caplog.records
     assert "payers open new ones" in told.getMessage()
     assert use(file) == after, "it is drawn once"
+
+
+@pytest.mark.parametrize(("version", "named"), [(7, "7"), (8, "8"), (None, "0")])
+def test_an_inode_that_is_used_again_is_told_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int | None, named: str
+) -> None:
+    """Without the version, `rm` and `cp` make a file that looks like the one before on ext4."""
+
+    def ioctl(_descriptor: int, _request: int, answer: bytearray) -> None:
+        if version is None:
+            raise OSError("this file system has no versions")
+        answer[:4] = version.to_bytes(4, sys.byteorder)
+
+    monkeypatch.setattr("openledger_node.ledger.witness.fcntl.ioctl", ioctl)
+    assert identity_of(tmp_path / "file").partition(":")[2] == named
 
 
 def test_a_copy_has_a_generation_of_its_own_unless_it_is_only_read(file: Path, tmp_path: Path) -> None:

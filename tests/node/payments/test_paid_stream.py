@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from support.local_engine import LocalEngine, child_engine
 from support.market_world.chain import RICH, deposited
-from support.market_world.liars import Script, buy_through, messages_of, open_of, script, voucher_of
+from support.market_world.liars import Script, buy_through, messages_of, open_of, script, show_nothing, voucher_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import FIRST, LONG, purchase
 from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, price, sign_as, word
@@ -315,9 +315,6 @@ async def test_a_node_that_neither_reads_the_countersignature_nor_hangs_up_does_
 ) -> None:
     stream = await market.open_stream()
     send = stream.send_all
-
-    async def show_nothing(_: str) -> None:
-        await trio.lowlevel.checkpoint()
 
     async def send_all_but_countersignatures(data: bytes) -> None:
         (frame,) = FrameDecoder(size_bytes_max=DATA_FRAME_BYTES_MAX).feed(data)

@@ -33,7 +33,7 @@ open_lives = partial(lives.open_lives, "node.settlement.mortal_settlement")
 
 
 def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:
-    """Step until all claims and cases are over and no other comes; the chain makes a block after each step."""
+    """Step until no claim or transaction is under way for a while; the chain makes a block after each step."""
     client = RemoteChain(chain)
     network = pickle.loads((folder / NETWORK).read_bytes())
     node = open_session(folder, client, network, "node", recount=lambda _: FixedRecount(), fail_point=fail_point)

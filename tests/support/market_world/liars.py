@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -31,6 +32,7 @@ from openledger_protocol.wire.inference import (
 )
 
 from .market import Market
+from .requests import purchase
 from .seller import Seller
 from .terms import CHANNEL, CHUNK_TOKENS, DOMAIN, INFER, NOW_S, price, sign_as
 
@@ -204,6 +206,29 @@ class Script:
 
     async def countersign(self, told: Receipt, *, by: str = "authorizer") -> None:
         await self.say(Countersign(signature=sign_as(by)(receipt_digest(told, DOMAIN))))
+
+
+async def show_nothing(_: str) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def streams_of(market: Market, *names: str) -> AsyncIterator[list[Script]]:
+    """Streams on which the payer has paid for a first chunk, and that end without the seller's knowledge."""
+    pairs = [trio.testing.memory_stream_pair() for _ in names]
+    scripts = [Script(theirs, messages_of(theirs)) for _, theirs in pairs]
+    async with trio.open_nursery() as nursery:
+
+        async def buy(name: str, stream: trio.abc.Stream) -> None:
+            with pytest.raises(NetworkError):
+                await market.buyer.payer.buy(purchase(name), stream, show_nothing)
+
+        for name, (ours, _), end in zip(names, pairs, scripts, strict=True):
+            nursery.start_soon(buy, name, ours)
+            await end.hear()
+        yield scripts
+        for end in scripts:
+            await end.raw.aclose()
 
 
 @asynccontextmanager
