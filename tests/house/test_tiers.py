@@ -1,4 +1,4 @@
-"""What holds a tier to its name: no process in the first one, and one worker for what shares what it starts."""
+"""The first tier starts no process, a tier reads its own files, and one worker runs tests that share a start."""
 
 import subprocess
 from pathlib import Path

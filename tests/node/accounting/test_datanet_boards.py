@@ -1,4 +1,4 @@
-"""What the chain says of Datanets, each final block read once; that it equals the credits, test_teaching.py holds."""
+"""What the chain says of Datanets, each final block read once. test_teaching.py compares it with the credits."""
 
 from contextlib import closing
 from pathlib import Path

@@ -40,7 +40,7 @@ def naive_scores(rows: Sequence[Sequence[int]], prompt: Sequence[int], answer: S
 
 
 def longest_match(rows: Sequence[Sequence[int]], row: Sequence[int], text: Sequence[int], end: int) -> int:
-    """How many tokens up to text[end] stand in the row, patterns that stand everywhere not counted."""
+    """The length of the longest part of text that ends at `end` and is in the row, but not in most rows."""
     often = 4 * max(4, len(rows) // 3)
     for length in range(min(8, end + 1), 0, -1):
         pattern = tuple(text[end + 1 - length : end + 1])

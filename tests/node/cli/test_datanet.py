@@ -1,4 +1,4 @@
-"""`datanet`: rows read from files, offered, taken in and shown, all without a chain, and the policy for them."""
+"""`datanet` without a chain: rows are read from files, offered, taken in and shown; and the policy for them."""
 
 import json
 from dataclasses import replace

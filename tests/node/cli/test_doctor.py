@@ -42,7 +42,7 @@ def network_at(url: str, *, bootstrap: tuple[str, ...] = ()) -> Network:
 
 
 def examined(run: Run, *words: str) -> tuple[Ran, dict[str, Any]]:
-    """What a doctor finds."""
+    """Run `doctor`, and return what each of its checks found."""
     ran = run("doctor", "--json", *words)
     return ran, {check["check"]: check for check in ran.json["checks"]}
 

@@ -27,7 +27,7 @@ from openledger_node.models.adapter_files.layout import RANK_MAX
 
 Write = Callable[[Path], object]
 Case = tuple[Write, str]
-"""What writes the folder, and a part of the refusal; parts with `|` are alternatives."""
+"""Writes a hostile folder; and a part of its refusal, or several with `|` of which one is said."""
 
 A, B = weight_key("A"), weight_key("B")
 MAGNITUDE = A.replace("lora_A.weight", "lora_magnitude_vector")
