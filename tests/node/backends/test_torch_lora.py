@@ -33,7 +33,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2-yarn": {"model_type": "qwen2", "rope_parameters": {**YARN, "beta_fast": 8, "attention_factor": 1.3}},
     "qwen3": {},
 }
-"""What test_families.py does not have; it has each of them with adapters as well."""
+"""Configurations that test_families.py leaves out. It runs its own with adapters, too."""
 
 ADAPTER_KINDS: dict[str, dict[str, Any]] = {
     "rank-stabilised": {"use_rslora": True, "r": 3},
