@@ -193,7 +193,7 @@ def exchange_that_loads(answers: Answers, loading: Callable[[], str | None]) -> 
     return AnswerExchange(REQUEST, answers, None, loading)
 
 
-async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object) -> None:
+async def test_a_stream_that_waits_for_a_load_tells_the_time_left_and_then_answers(autojump_clock: object) -> None:
     began_s = trio.current_time()
 
     def loading() -> str | None:

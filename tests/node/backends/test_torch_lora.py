@@ -215,7 +215,7 @@ def test_likelihoods_are_said_where_they_are_asked_for(base: Path) -> None:
 
 
 def test_the_second_start_reads_what_the_first_one_packed_and_answers_alike(base: Path, tmp_path: Path) -> None:
-    base, cache = base, tmp_path / "cache"
+    cache = tmp_path / "cache"
     folder = make_adapter(base, tmp_path / "adapter", seed=3, use_dora=True)
     plain, first, second = (open_backend(base, cache_folder=each) for each in (None, str(cache), str(cache)))
     for backend in (plain, first, second):
@@ -227,7 +227,7 @@ def test_the_second_start_reads_what_the_first_one_packed_and_answers_alike(base
 
 
 def test_files_that_changed_or_a_pack_that_is_torn_are_packed_anew(base: Path, tmp_path: Path) -> None:
-    base, cache = base, tmp_path / "cache"
+    cache = tmp_path / "cache"
     backend = open_backend(base, cache_folder=str(cache))
     load(backend, make_adapter(base, tmp_path / "adapter", seed=1))
     old = logits(backend, ADAPTER)
@@ -242,9 +242,12 @@ def test_files_that_changed_or_a_pack_that_is_torn_are_packed_anew(base: Path, t
     assert torch.equal(logits(backend, ADAPTER), new)
 
 
-def test_tokens_are_the_same_while_an_adapter_is_merged_and_afterwards(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_dora", [False, True])
+def test_tokens_are_the_same_while_an_adapter_is_merged_and_afterwards(
+    base: Path, tmp_path: Path, is_dora: bool
+) -> None:
     plain, merging = open_backend(base), open_backend(base, merge_after_steps=3)
-    folder = make_adapter(base, tmp_path / "a", seed=1, use_dora=True, exclude_modules=["k_proj"])
+    folder = make_adapter(base, tmp_path / "a", seed=1, use_dora=is_dora, exclude_modules=["k_proj"])
     for backend in (plain, merging):
         load(backend, folder)
     own = [each.weight.clone() for layer in merging._decoder.weights.layers for each in layer.maps.values()]

@@ -52,6 +52,7 @@ TABLE: dict[tuple[str, str], list[tuple[int, int] | None]] = {
     ("Llama-3.1-8B", "int8"): [None, (17_000, 3), (40_000, 7), (90_000, 12)],
     ("Llama-3.1-8B", "nf4"): [(12_000, 2), (35_000, 6), (58_000, 10), (113_000, 12)],
     ("Qwen3-14B", "int8"): [None, None, (2_000, 0), (39_000, 5)],
+    ("Qwen3-14B", "none"): [None, None, None, None],
 }
 
 
@@ -64,8 +65,10 @@ def test_a_plan_stays_under_the_cap_with_all_that_it_takes_and_what_does_not_fit
     for card, wanted in zip(CARDS, TABLE[name, quantisation], strict=True):
         cap_bytes = card * GB - GB // 2
         if wanted is None:
-            with pytest.raises(ConfigError, match="limits set --vram"):
+            with pytest.raises(ConfigError, match="limits set --vram") as refusal:
                 planned(name, quantisation, card)
+            is_advised = "quantisation =" in str(refusal.value)
+            assert is_advised == (quantisation == "none"), "no advice that is followed already"
             with pytest.raises(ConfigError):
                 plan_memory(config, chosen, cap_bytes=cap_bytes, on_gpu=True)
             continue

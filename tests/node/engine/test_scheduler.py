@@ -1,4 +1,4 @@
-"""Who runs in a step: the rules that hold in every step of every run, and small runs that show each of them."""
+"""The choice of rows for a step: rules that hold in every step of every run, and small runs that show each."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -122,7 +122,7 @@ def test_preemption_keeps_the_answer_and_the_turn() -> None:
     assert joined(running) == ["young", "late"]
 
 
-def test_what_overflowed_is_not_gone_on_from() -> None:
+def test_blocks_of_a_sequence_that_overflowed_are_not_reused() -> None:
     running = scheduler(sequence("a", 40), prefill_tokens_max=64, num_blocks=8)
     running.admit(anybody)
     step(running)
@@ -407,7 +407,7 @@ def test_a_payer_that_resumes_many_sequences_takes_no_turn_of_another() -> None:
 # ---- whose turn it is
 
 
-def test_whoever_comes_back_is_where_it_was_or_at_the_least_of_those_who_wait() -> None:
+def test_a_payer_that_returns_keeps_its_count_and_starts_no_lower_than_the_least_that_waits() -> None:
     counters = TokenCounters()
     counters.enter("a", [])
     counters.charge("a", 10)
@@ -423,7 +423,7 @@ def test_whoever_comes_back_is_where_it_was_or_at_the_least_of_those_who_wait() 
     assert counters["b"] == 40, "and turns are not saved up"
 
 
-def test_what_runs_is_charged_although_others_come_meanwhile() -> None:
+def test_a_payer_that_runs_is_charged_even_if_others_arrive() -> None:
     counters = TokenCounters()
     counters.enter("a", [])
     counters.enter("b", ["a"])
@@ -434,7 +434,7 @@ def test_what_runs_is_charged_although_others_come_meanwhile() -> None:
     assert counters["a"] == 150
 
 
-def test_who_has_left_with_no_more_than_the_least_is_forgotten() -> None:
+def test_a_payer_that_left_with_no_more_than_the_least_count_is_forgotten() -> None:
     counters = TokenCounters()
     for number in range(100):
         counters.enter(f"n{number}", [])
@@ -442,7 +442,7 @@ def test_who_has_left_with_no_more_than_the_least_is_forgotten() -> None:
     assert counters._served == {}
 
 
-def test_who_had_its_turn_goes_before_all_others() -> None:
+def test_a_sequence_that_was_put_back_goes_before_those_that_never_ran() -> None:
     queue = FairQueue()
     first, second = sequence("first", payer="p"), sequence("second", payer="q")
     queue.add(first)

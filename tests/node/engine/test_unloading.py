@@ -93,7 +93,7 @@ async def test_a_request_that_comes_while_an_engine_ends_is_answered_by_the_next
     assert not any(isinstance(command, Submit) for command in script.children[0].commands)
 
 
-async def test_it_says_how_long_a_first_token_takes_by_its_last_load(autojump_clock: object) -> None:
+async def test_the_wait_for_a_first_token_is_estimated_by_the_last_load(autojump_clock: object) -> None:
     script = Script(load_s=LOAD_S)
     async with running(script) as engine:
         assert (engine.load_s, engine.ready_in_s()) == (LOAD_S, 0.0)

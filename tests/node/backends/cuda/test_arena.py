@@ -18,6 +18,7 @@ from openledger_node.backends.cuda.arena import (
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import CONFIG
+from openledger_node.engine.adapter_cache import AdapterCache
 from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.models.decoder_config import GROUPS
 from openledger_protocol.errors import AdapterRefusedError
@@ -111,6 +112,26 @@ def test_a_load_without_room_changes_nothing_and_counts_as_out_of_memory() -> No
         arena.load(AdapterId("larger than the arena"), blob_of(shape(16)))
     arena.load(AdapterId("b"), blob)
     check(arena, {AdapterId("b"): blob})
+
+
+def test_every_load_that_the_cache_of_adapters_allows_finds_memory_and_a_slot() -> None:
+    chance = random.Random(7)
+    arena = arena_of(1_000_000)  # its slots run out before its memory unless small adapters count as more
+    cache = AdapterCache(budget_bytes=arena.size_bytes)
+    shapes = [random_shape(chance) if number % 2 else shape(2 + number) for number in range(40)]
+    for _ in range(200):
+        number = int(40 * chance.random() ** 2)
+        if (adapter_id := AdapterId(f"a{number}")) in cache:
+            cache.touch(adapter_id)
+            continue
+        adapter = arena.prepared(blob_of(shapes[number], number))
+        for leaving in cache.plan(adapter.size_bytes, set()) or ():
+            cache.remove(leaving)
+            arena.unload(leaving)
+        arena.load(adapter_id, adapter)
+        cache.add(adapter_id, adapter.size_bytes, reload_s=0.1)
+        assert cache.used_bytes == arena.size_bytes - arena.free_bytes
+    assert all(adapter_id in arena for adapter_id in cache.resident)
 
 
 # ---- The order of copies and steps on a card, by what its streams are told.
