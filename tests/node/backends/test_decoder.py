@@ -11,8 +11,7 @@ from tokenizers import Tokenizer, decoders, models
 from openledger_node.engine.tokenizer import HALF_CHARACTER, PENDING_TOKENS_MAX, BaseDecoder, BaseTokenizer
 
 SOME_TEXT = st.text(
-    alphabet=st.sampled_from("ab \n" + "é€🙂" + "👩‍👩‍👧" + "n\u0303" + "नमस्ते" + "한국어"),
-    max_size=20,
+    alphabet=st.sampled_from("ab \n" + "é€🙂" + "👩‍👩‍👧" + "n\u0303" + "नमस्ते" + "한국어"), max_size=20
 )
 
 

@@ -9,15 +9,7 @@ from gguf import GGMLQuantizationType as Type
 from peft import PeftModel
 from support.gguf_models import write_gguf
 from support.tiny import greedy, make_adapter, make_base
-from support.torch_bases import (
-    ADAPTER,
-    PROMPT,
-    generate,
-    load,
-    logits,
-    open_backend,
-    wanted_logits,
-)
+from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, wanted_logits
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix

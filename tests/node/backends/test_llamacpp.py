@@ -23,11 +23,7 @@ from openledger_node.backends.llamacpp import open_backend
 from openledger_node.backends.llamacpp.backend import LlamaBackend
 from openledger_node.backends.llamacpp.plan import GgufSizes, plan_server
 from openledger_node.backends.llamacpp.server import find_program
-from openledger_node.engine.backend import (
-    AdapterMustWaitError,
-    BackendSettings,
-    Mask,
-)
+from openledger_node.engine.backend import AdapterMustWaitError, BackendSettings, Mask
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError

@@ -73,11 +73,7 @@ Spoil = Callable[[Path, str, pytest.MonkeyPatch], None]
 
 @pytest.mark.parametrize("spoil", [a_folder_of_its_name, a_full_disk])
 def test_a_cache_that_cannot_be_used_is_one_warning_and_no_library(
-    spoil: Spoil,
-    tmp_path: Path,
-    library: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    spoil: Spoil, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     compiler = copyist(tmp_path, library)
     monkeypatch.setenv("CXX", compiler)

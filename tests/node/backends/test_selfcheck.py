@@ -12,13 +12,7 @@ from torch import Tensor
 
 from openledger_node.backends.torch_lora import backend, batch, decoder, group_matrix, kv_cache, lora, selfcheck
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.selfcheck import (
-    Case,
-    Open,
-    TorchEngine,
-    check_device,
-    fault_of,
-)
+from openledger_node.backends.torch_lora.selfcheck import Case, Open, TorchEngine, check_device, fault_of
 from openledger_node.engine.backend import BatchRow
 from openledger_node.errors import ModelError
 

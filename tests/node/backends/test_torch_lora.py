@@ -79,8 +79,7 @@ def test_adapter_equals_peft(kind: str, base: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter_of_another_shape_or_for_more_layers_or_with_a_number_that_is_not_finite_is_refused(
-    base: Path,
-    tmp_path: Path,
+    base: Path, tmp_path: Path
 ) -> None:
     backend = open_backend(base)
     other = make_base(tmp_path / "other", hidden_size=24, head_dim=6)

@@ -27,10 +27,7 @@ SETTINGS = cpu_settings(None, acceleration="off")
 GPT2: dict[str, Any] = {"model_type": "gpt2", "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256}
 BASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "gpt2": (GPT2, ["c_attn", "c_proj", "c_fc"]),
-    "gpt_neox": (
-        {"model_type": "gpt_neox", "num_key_value_heads": 4},
-        ["query_key_value", "dense", "dense_h_to_4h"],
-    ),
+    "gpt_neox": ({"model_type": "gpt_neox", "num_key_value_heads": 4}, ["query_key_value", "dense", "dense_h_to_4h"]),
     "starcoder2": ({"model_type": "starcoder2", "sliding_window": 16}, ["q_proj", "c_fc"]),
 }
 

@@ -8,12 +8,7 @@ from node.engine.scripted_child import PROFILE
 from support.local_engine import SETTINGS, engine_options
 
 from openledger_node.engine.backend import BLOCK_TOKENS
-from openledger_node.engine.benchmark import (
-    BenchmarkWork,
-    parse_used,
-    run_benchmark,
-    sequences_that_fit,
-)
+from openledger_node.engine.benchmark import BenchmarkWork, parse_used, run_benchmark, sequences_that_fit
 
 WORK = BenchmarkWork(prompt_tokens=8, answer_tokens=8, rank=4)
 

@@ -84,10 +84,7 @@ def test_another_architecture_needs_llama_cpp(tiny: Path, tmp_path: Path, machin
     assert base.gguf is not None
     base.gguf.write_bytes(base.gguf.read_bytes().replace(b"llama", b"falcn"))
     choice = choose_backend(InferenceConfig(), base)
-    assert (choice.backend, choice.why) == (
-        "llamacpp",
-        "the node's own engine does not know the architecture falcn",
-    )
+    assert (choice.backend, choice.why) == ("llamacpp", "the node's own engine does not know the architecture falcn")
     machine["programs"].clear()
     choice = choose_backend(InferenceConfig(), base)
     assert choice.backend == "torch_lora"

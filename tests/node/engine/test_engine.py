@@ -16,14 +16,7 @@ from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
 from openledger_node.engine.backend import BLOCK_TOKENS
-from openledger_node.engine.engine import (
-    LOSSES_MAX,
-    Engine,
-    EngineOptions,
-    Outcome,
-    SequenceLost,
-    Submit,
-)
+from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
 from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 from openledger_node.errors import ModelError
@@ -54,12 +47,7 @@ async def running(options: EngineOptions) -> AsyncIterator[Engine]:
 
 
 def order(
-    name: str,
-    *,
-    text: bytes = b"hello",
-    max_tokens: int = 40,
-    adapter: AdapterSource | None = None,
-    payer: str = "",
+    name: str, *, text: bytes = b"hello", max_tokens: int = 40, adapter: AdapterSource | None = None, payer: str = ""
 ) -> Submit:
     sampling = SamplingParams(max_tokens=max_tokens, seed=1, temperature=0)
     return Submit(sequence_id=name, prompt_ids=tuple(text), sampling=sampling, adapter=adapter, payer=payer)

@@ -173,10 +173,7 @@ def test_files_that_change_or_leave_while_they_are_read_are_not_loaded(
 
 @pytest.mark.parametrize(
     ("base_digest", "id", "refusal"),
-    [
-        (FAKE_BASE.digest, "0x" + "a" * 64, "which was requested"),
-        ("0x" + "0" * 64, "", "not the one that is served"),
-    ],
+    [(FAKE_BASE.digest, "0x" + "a" * 64, "which was requested"), ("0x" + "0" * 64, "", "not the one that is served")],
 )
 def test_an_adapter_of_another_base_or_id_is_not_loaded(
     shelved: AdapterSource, base_digest: str, id: str, refusal: str

@@ -12,11 +12,7 @@ from openledger_node.backends.llamacpp.plan import GgufSizes, plan_server
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.config import AUTO_CONTEXT_MAX, Config, InferenceConfig
 from openledger_node.engine import memory_plan
-from openledger_node.engine.backend import (
-    BLOCK_TOKENS,
-    USUAL_CONTEXT,
-    BackendSettings,
-)
+from openledger_node.engine.backend import BLOCK_TOKENS, USUAL_CONTEXT, BackendSettings
 from openledger_node.engine.base_fit import UNPLANNED_CONTEXT, context_here
 from openledger_node.engine.budget import ADAPTERS_BESIDE, PLAN_RANK, fit, needs_of, plan_memory
 from openledger_node.engine.memory_plan import CAPPED_AT_ONCE, MemoryNeeds, adapter_bytes_of, memory_needs

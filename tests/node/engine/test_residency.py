@@ -117,9 +117,7 @@ def test_an_adapter_that_can_never_have_room_is_refused_with_what_to_change(
 
 
 @pytest.mark.parametrize("error", [AdapterRefusedError("no header"), ValueError("odd")], ids=repr)
-def test_a_failed_read_refuses_that_adapter_alone_and_is_tried_again_once_nobody_waits(
-    error: Exception,
-) -> None:
+def test_a_failed_read_refuses_that_adapter_alone_and_is_tried_again_once_nobody_waits(error: Exception) -> None:
     shelf = Shelf({"bad": error, "good": 10})
     made = residency(shelf)
     for _ in range(2):  # two that wait for it hear of one reading

@@ -42,11 +42,7 @@ from openledger_protocol.primitives import AdapterId
 TIMEOUT_S = 20.0
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=4096)
 OPEN = OpenEngine(
-    backend="fake",
-    settings=SETTINGS,
-    prefill_tokens_max=512,
-    adapter_cache_bytes=1 << 20,
-    adapter_ram_bytes=1 << 20,
+    backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 20, adapter_ram_bytes=1 << 20
 )
 
 Run = Callable[[tuple[BatchRow, ...]], dict[str, Drawn]]

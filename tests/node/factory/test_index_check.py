@@ -14,11 +14,7 @@ from openledger_node.attribution.signals.files import RowSignals, build_signals,
 from openledger_node.attribution.signals.traces import Trace
 from openledger_node.datanets.rows import rows_digest
 from openledger_node.errors import NodeError
-from openledger_node.factory.index_check import (
-    check_index,
-    compare_signals,
-    rows_of_index,
-)
+from openledger_node.factory.index_check import check_index, compare_signals, rows_of_index
 from openledger_node.factory.signal_pass import SignalPass
 from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest

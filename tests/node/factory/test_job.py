@@ -65,11 +65,7 @@ MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @pytest.mark.parametrize(
     ("sites", "chosen"),
-    [
-        ("all", MODULES),
-        ("attention", MODULES[:4]),
-        ("attention,down_proj", (*MODULES[:4], "down_proj")),
-    ],
+    [("all", MODULES), ("attention", MODULES[:4]), ("attention,down_proj", (*MODULES[:4], "down_proj"))],
 )
 def test_sites_are_chosen_by_group_or_name(sites: str, chosen: tuple[str, ...]) -> None:
     assert choose_sites(sites, MODULES) == chosen

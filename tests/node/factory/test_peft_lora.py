@@ -19,12 +19,7 @@ from openledger_node.engine.probe import PROBE_TOKENS
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.errors import ModelError
 from openledger_node.factory.job import Method, TrainingJob
-from openledger_node.factory.trainer import (
-    TrainingInput,
-    TrainingProgress,
-    TrainingResult,
-    Wish,
-)
+from openledger_node.factory.trainer import TrainingInput, TrainingProgress, TrainingResult, Wish
 from openledger_node.factory.trainers import peft_lora
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
 from openledger_node.models.adapter_files.layout import read_layout

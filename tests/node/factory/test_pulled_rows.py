@@ -31,12 +31,7 @@ def hold(home: Home, *, number: int = 1) -> DatanetVersion:
     write_published(home, LAKE, version)
     write_canonical(rows_file(home, LAKE, version.rows_root), rows)
     pulled = PulledVersion(
-        id=LAKE,
-        name="lake",
-        version=number,
-        rows_root=version.rows_root,
-        num_rows=len(rows),
-        licence="MIT",
+        id=LAKE, name="lake", version=number, rows_root=version.rows_root, num_rows=len(rows), licence="MIT"
     )
     keep_pulled(home, pulled)
     return version

@@ -2,12 +2,7 @@
 
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import TrainingProgress
-from openledger_node.factory.training_run import (
-    HISTORY_MAX,
-    LossPoint,
-    progressed,
-    with_point,
-)
+from openledger_node.factory.training_run import HISTORY_MAX, LossPoint, progressed, with_point
 
 from .conftest import waiting_run
 

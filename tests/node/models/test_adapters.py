@@ -15,13 +15,7 @@ from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, write_adapter, write
 
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models.adapters import (
-    MANIFEST_FILE,
-    Adapter,
-    add_adapter,
-    find_adapter,
-    resolve_model,
-)
+from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter, find_adapter, resolve_model
 from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_node.models.library import AdapterLibrary, list_adapters, remove_adapter
 from openledger_protocol.adapter import adapter_id

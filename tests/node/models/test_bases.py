@@ -116,9 +116,7 @@ def test_a_pull_that_was_cut_off_is_no_base(home: Home) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [
-        *("", "[]", '{"schema": "openledger.base/2"}', '{"schema": "openledger.base/1"}', '{"a":' + "[" * 100_000),
-    ],
+    [*("", "[]", '{"schema": "openledger.base/2"}', '{"schema": "openledger.base/1"}', '{"a":' + "[" * 100_000)],
     ids=lambda content: repr(content[:32]),
 )
 def test_a_torn_base_json_is_refused_with_what_to_do(folder: Path, content: str) -> None:

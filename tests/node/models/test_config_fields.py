@@ -35,9 +35,7 @@ def refusal(folder: Path, content: str) -> str:
 
 @pytest.mark.parametrize("key", SIZES_MAX)
 @pytest.mark.parametrize(
-    "value",
-    [10**9 + 1 << 10, 10**400, -1, 0, 1.5, "4096", True, [4096]],
-    ids=lambda value: repr(value)[:12],
+    "value", [10**9 + 1 << 10, 10**400, -1, 0, 1.5, "4096", True, [4096]], ids=lambda value: repr(value)[:12]
 )
 def test_a_size_that_no_model_has_is_named(tmp_path: Path, key: str, value: object) -> None:
     said = refusal(tmp_path, json.dumps({**SOUND, key: value}))

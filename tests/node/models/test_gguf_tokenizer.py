@@ -115,11 +115,7 @@ def oracle(tokens: list[str], merges: list[tuple[str, str]], pre: Any, normalize
 
 
 @pytest.mark.parametrize(
-    ("name", "first"),
-    [
-        ("smollm", [pre_tokenizers.Digits(individual_digits=True)]),
-        ("gpt-2", []),
-    ],
+    ("name", "first"), [("smollm", [pre_tokenizers.Digits(individual_digits=True)]), ("gpt-2", [])]
 )
 def test_tokens_of_gpt2s_kinds_are_those_of_the_library(tmp_path: Path, name: str, first: list[Any]) -> None:
     pre = gpt2_style(*first)
@@ -230,12 +226,7 @@ def merges_of(scores: dict[str, float]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [
-        ({"eos": 0}, [0]),
-        ({"eos": 0, "eot": 4}, [0, 4]),
-        ({"eos": 3}, [3]),
-        ({"eos": 0xFFFFFFFF}, []),
-    ],
+    [({"eos": 0}, [0]), ({"eos": 0, "eot": 4}, [0, 4]), ({"eos": 3}, [3]), ({"eos": 0xFFFFFFFF}, [])],
     ids=str,
 )
 def test_every_token_that_ends_an_answer_is_named(

@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from openledger_node.models.packed import ALIGNMENT, open_packed, write_packed
-from openledger_node.models.packed_cache import (
-    GRACE_S,
-    PackedEntry,
-    choose_leaving,
-    claimed,
-    clear_leftovers,
-    stamp,
-)
+from openledger_node.models.packed_cache import GRACE_S, PackedEntry, choose_leaving, claimed, clear_leftovers, stamp
 
 ARRAYS = {
     "wide": np.arange(5000, dtype=np.float32).reshape(50, 100),

@@ -14,15 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.peft_folders import (
-    D_IN,
-    D_OUT,
-    RANK,
-    WEIGHTS_FILE,
-    pair,
-    weight_key,
-    write_adapter,
-)
+from support.peft_folders import D_IN, D_OUT, RANK, WEIGHTS_FILE, pair, weight_key, write_adapter
 
 from openledger_node.models.adapter_files.layout import RANK_MAX, read_layout
 from openledger_protocol.errors import AdapterRefusedError

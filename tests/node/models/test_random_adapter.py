@@ -9,12 +9,7 @@ from safetensors.torch import load_file
 from support.tiny import make_base
 
 from openledger_node.models.adapter_files.layout import WEIGHTS_FILE, read_layout
-from openledger_node.models.adapter_files.random_adapter import (
-    MODULES,
-    NOISE,
-    read_linears,
-    write_random_adapter,
-)
+from openledger_node.models.adapter_files.random_adapter import MODULES, NOISE, read_linears, write_random_adapter
 
 
 @pytest.mark.parametrize("model_type", ["llama", "starcoder2"])

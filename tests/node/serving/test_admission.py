@@ -12,14 +12,7 @@ from openledger_protocol.errors import (
     RequestTooLongError,
     UnavailableError,
 )
-from openledger_protocol.inference import (
-    InferenceRequest,
-    Message,
-    SamplingParams,
-    Tool,
-    Tooling,
-    abilities_for,
-)
+from openledger_protocol.inference import InferenceRequest, Message, SamplingParams, Tool, Tooling, abilities_for
 from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
 CAPACITY = Capacity(context_max=100, queue_max=4, num_live=0, is_draining=False)

@@ -9,12 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from openledger_node.backends.cuda.arena import (
-    ALIGNED_BYTES,
-    MAP,
-    A,
-    Arena,
-)
+from openledger_node.backends.cuda.arena import ALIGNED_BYTES, MAP, A, Arena
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import CONFIG

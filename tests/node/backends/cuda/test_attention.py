@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from openledger_node.backends.cuda.kernels import attention
-from openledger_node.backends.cuda.kernels.attention import (
-    QUERY_TOKENS,
-    SPLIT_TOKENS,
-    Scratch,
-    attend,
-)
+from openledger_node.backends.cuda.kernels.attention import QUERY_TOKENS, SPLIT_TOKENS, Scratch, attend
 from openledger_node.backends.cuda.kernels.attention_sizes import GENERATIONS
 from openledger_node.engine.backend import BLOCK_TOKENS
 
@@ -182,11 +177,7 @@ def error(found: Tensor, sequences: list[Sequence], shape: Heads) -> float:
 
 @pytest.mark.parametrize(
     ("lengths", "shape", "dtype"),
-    [
-        (RAGGED, CAPPED, torch.float32),
-        (FEW, PLAIN, torch.bfloat16),
-        (DECODING, PLAIN, torch.float32),
-    ],
+    [(RAGGED, CAPPED, torch.float32), (FEW, PLAIN, torch.bfloat16), (DECODING, PLAIN, torch.float32)],
     ids=["ragged", "few tokens", "decoding"],
 )
 def test_a_step_equals_a_softmax_in_float64(
@@ -199,12 +190,7 @@ def test_a_step_equals_a_softmax_in_float64(
 
 
 @pytest.mark.parametrize(
-    ("generation", "head_dim"),
-    [
-        ("turing", 96),
-        ("ampere", 80),
-        *((each, 256) for each in GENERATIONS),
-    ],
+    ("generation", "head_dim"), [("turing", 96), ("ampere", 80), *((each, 256) for each in GENERATIONS)]
 )
 def test_heads_may_have_any_width_on_any_card(
     generation: str, head_dim: int, monkeypatch: pytest.MonkeyPatch

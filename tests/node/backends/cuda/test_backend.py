@@ -68,10 +68,7 @@ def logits_of(backends: Both, adapters: dict[str, str | None], *steps: dict[str,
 
 
 SEQUENCES = {"one": "whole", "twin": "whole", "other": "part", "bare": None}
-STEPS = (
-    {"one": 9, "twin": 2, "other": 9, "bare": 1},
-    dict.fromkeys(SEQUENCES, 1),
-)
+STEPS = ({"one": 9, "twin": 2, "other": 9, "bare": 1}, dict.fromkeys(SEQUENCES, 1))
 
 
 def adapters_for(base: Path, root: Path) -> tuple[Path, Path]:

@@ -5,14 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from openledger_node.backends.cuda.step import (
-    BARE,
-    NOWHERE,
-    SEGMENT_ROWS,
-    StepLayout,
-    bucket_sizes,
-    lay_out,
-)
+from openledger_node.backends.cuda.step import BARE, NOWHERE, SEGMENT_ROWS, StepLayout, bucket_sizes, lay_out
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
 from openledger_protocol.inference import SamplingParams
 
