@@ -74,8 +74,6 @@ def test_blocks_hang_together_and_two_below_the_head_they_are_final(client: Tame
     blocks = [client.block(number) for number in range(head.number + 1)]
     assert blocks[-1] == head
     for parent, child in pairwise(blocks):
-        assert parent is not None
-        assert child is not None
         assert (child.number, child.parent_hash) == (parent.number + 1, parent.hash)
         assert child.timestamp_s > parent.timestamp_s
     assert client.block(head.number + 10_000) is None
@@ -107,7 +105,6 @@ def test_coins_move_and_the_fee_is_paid(client: TamedClient, key: bytes) -> None
     digest = send_call(client, ContractCall(to=to, value_wei=Wei(COIN)), key=key)
     client.mine()
     receipt = client.receipt(digest)
-    assert receipt is not None
     assert (receipt.is_ok, receipt.gas_used) == (True, 21_000)
     assert client.coin_balance(to) == COIN
     assert client.coin_balance(account) == COIN - receipt.gas_used * receipt.gas_price_wei
@@ -161,7 +158,6 @@ def test_an_estimate_is_enough_and_not_much_more(client: TamedClient, token: Add
         digest = send_call(client, call, gas_limit=gas)
         client.mine()
         receipt = client.receipt(digest)
-        assert receipt is not None
         assert receipt.is_ok
         assert receipt.gas_used <= gas <= receipt.gas_used * 1.3
 
@@ -181,9 +177,7 @@ def test_what_is_sent_is_known_and_has_a_receipt_once_it_is_mined(
     send_call(client, ContractCall(to=NOBODY), key=key)
     client.mine()
     receipt = client.receipt(digest)
-    assert receipt is not None
     block = client.block(receipt.block_number)
-    assert block is not None
     assert (receipt.transaction_hash, receipt.block_hash) == (digest, block.hash)
     assert client.is_known(digest)
 
@@ -195,7 +189,6 @@ def test_a_refused_transaction_is_mined_and_its_gas_paid(client: TamedClient, to
     client.mine()
     assert client.input_of(digest) == call.data
     receipt = client.receipt(digest)
-    assert receipt is not None
     assert not receipt.is_ok
     assert client.coin_balance(address_of(key)) == 2 * COIN - receipt.gas_used * receipt.gas_price_wei
 
@@ -256,7 +249,6 @@ def test_the_base_fee_and_the_tip_that_are_told_suffice_for_the_next_block(clien
     digest = send_call(client, ContractCall(to=NOBODY), key=key, price=price)
     client.mine(2)
     receipt = client.receipt(digest)
-    assert receipt is not None
     assert fees.tip_wei < receipt.gas_price_wei <= price.fee_max_wei
 
 

@@ -175,7 +175,6 @@ class _Taps:
         }
         for name, each in found.items():
             if name in self.taps:
-                assert each.taps is not None
                 self.taps[name].append(each.taps)
         return found
 

@@ -1,6 +1,8 @@
 """The fake backend within this process, behind what the serving desk asks of an engine: no child, so no start-up."""
 
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ from openledger_node.backends.fake import open_backend
 from openledger_node.engine.answer import AnswerText
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.blocks import blocks_for
-from openledger_node.engine.engine import Engine, EngineOptions, Submit
+from openledger_node.engine.engine import Engine, EngineOptions, SequenceLost, Submit
 from openledger_node.engine.engine import Outcome as EngineOutcome
 from openledger_node.engine.frames import EngineChunk, Finished
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.models.adapter_source import AdapterSource
+from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=64, context_max=1 << 20)
@@ -29,6 +32,28 @@ def engine_options(**changes: Any) -> EngineOptions:
         **changes,
     }
     return EngineOptions(**{"stall_timeout_s": 60.0, "wait_policy": "passive", **given})
+
+
+@asynccontextmanager
+async def running(engine: Engine, *, timeout_s: float = 30.0) -> AsyncIterator[Engine]:
+    """Run an engine until the block ends."""
+    with trio.fail_after(timeout_s):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            yield engine
+            nursery.cancel_scope.cancel()
+
+
+def order(name: str, *, text: bytes = b"hello", max_tokens: int = 40, **changes: Any) -> Submit:
+    sampling = SamplingParams(max_tokens=max_tokens, seed=1, temperature=0)
+    given = {"prompt_ids": tuple(text), "adapter": None, **changes}
+    return Submit(sequence_id=name, sampling=sampling, **given)
+
+
+async def last_of(
+    outcomes: "trio.MemoryReceiveChannel[EngineOutcome | SequenceLost]",
+) -> EngineOutcome | SequenceLost:
+    return [outcome async for outcome in outcomes][-1]
 
 
 def child_engine(root: Path) -> Engine:

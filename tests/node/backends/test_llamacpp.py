@@ -174,7 +174,6 @@ def test_a_prompt_is_not_reused_on_another_adapter(serve: Serve) -> None:
     slots, seen = serve(Llama(num_slots=1))._slots, []
     for adapter_id in (ONE, OTHER, OTHER, None):
         place = slots.take(("a", adapter_id), PROMPT, 10)
-        assert place is not None
         seen.append(place.may_reuse)
         slots.free(place)
     assert seen == [False, False, True, False]

@@ -3,21 +3,20 @@
 import os
 import shutil
 import stat
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.tiny import make_adapter, make_base
-from support.torch_bases import row
+from support.torch_bases import ADAPTER, cpu_settings, load, row
 
 from openledger_node.backends.native import build, open_accelerated
 from openledger_node.backends.native.backend import NativeBackend
 from openledger_node.backends.native.tensors import Tensors
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.primitives import AdapterId
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
@@ -63,35 +62,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings_for(base: Path, **changes: Any) -> BackendSettings:
-    defaults = {"device": "cpu", "dtype": "auto", "threads": 2, "batch_max": 8, "context_max": 128}
-    return BackendSettings(base_folder=str(base), **{**defaults, **changes})
-
-
 def native(base: Path, cache: Path, **changes: Any) -> NativeBackend:
-    backend = open_accelerated(settings_for(base, cache_folder=str(cache), **changes))
+    settings = cpu_settings(base, dtype="auto", threads=2, batch_max=8, cache_folder=str(cache), **changes)
+    backend = open_accelerated(settings)
     assert backend is not None
     return backend
 
 
-def source(folder: Path) -> AdapterSource:
-    return AdapterSource(id=AdapterId(folder.name), folder=str(folder))
-
-
-def load(backend: NativeBackend | TorchLoraBackend, adapter: AdapterSource) -> AdapterId:
-    backend.load_adapter(adapter.id, backend.read_adapter(adapter))
-    return adapter.id
-
-
-def torch_logits(base: Path, adapter: AdapterSource | None, dtype: str = "float32") -> Any:
-    backend = TorchLoraBackend(settings_for(base, dtype=dtype, acceleration="off"))
-    backend.join("s", load(backend, adapter) if adapter else None)
+def torch_logits(base: Path, adapter: Path | None, dtype: str = "float32") -> Any:
+    backend = TorchLoraBackend(cpu_settings(base, dtype=dtype, threads=2, acceleration="off"))
+    if adapter:
+        load(backend, adapter)
+    backend.join("s", ADAPTER if adapter else None)
     return backend.logits((row("s", PROMPT),))[0].numpy()
 
 
-def check_is_close(backend: NativeBackend, base: Path, adapter: AdapterSource) -> None:
+def check_is_close(backend: NativeBackend, base: Path, adapter: Path) -> None:
     """No further from float32 than torch in bfloat16 is, and far from what the bare base says."""
-    backend.join("s", load(backend, adapter))
+    load(backend, adapter)
+    backend.join("s", ADAPTER)
     found, exact = backend.logits((row("s", PROMPT),))["s"], torch_logits(base, adapter)
     error, usual = (np.abs(each - exact).mean() for each in (found, torch_logits(base, adapter, "bfloat16")))
     assert error < WORSE_MAX * usual
@@ -102,13 +91,14 @@ def check_is_close(backend: NativeBackend, base: Path, adapter: AdapterSource) -
 def test_every_family_computes_what_torch_does(family: str, tmp_path: Path, cache: Path) -> None:
     changes = dict(FAMILIES[family])
     base = make_base(tmp_path / family, model_type=changes.pop("model_type", family), **changes)
-    adapter = source(make_adapter(base, tmp_path / "adapter", seed=1))
-    check_is_close(native(base, cache), base, adapter)
+    check_is_close(native(base, cache), base, make_adapter(base, tmp_path / "adapter", seed=1))
 
 
 def test_logits_are_the_same_bits_alone_and_in_any_batch(root: Path, cache: Path) -> None:
     backend = native(root / "base", cache)
-    ids = [None, *(load(backend, source(root / name)) for name in ADAPTERS)]
+    ids = [None, *map(AdapterId, ADAPTERS)]
+    for name in ADAPTERS:
+        load(backend, root / name, AdapterId(name))
     names = [f"s{number}" for number in range(len(ids))]
     for name, adapter_id in zip(names, ids, strict=True):
         backend.join(name, adapter_id)
@@ -127,22 +117,10 @@ def test_logits_are_the_same_bits_alone_and_in_any_batch(root: Path, cache: Path
         assert np.array_equal(backend.logits((step,))[step.sequence_id], decoded[step.sequence_id])
 
 
-def test_logits_are_the_same_bits_however_a_prompt_is_cut(root: Path, cache: Path) -> None:
-    backend = native(root / "base", cache)
-    backend.join("s", load(backend, source(root / "rank 4")))
-    whole = backend.logits((row("s", PROMPT),))["s"]
-    for cuts in ((1, 50), (16, 17, 50), (31, 49, 50)):
-        first = 0
-        for last in cuts:
-            found = backend.logits((row("s", PROMPT[first:last], first, first=8),))["s"]
-            first = last
-        assert np.array_equal(found, whole)
-
-
 def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(root: Path, cache: Path, tmp_path: Path) -> None:
     backend = native(root / "base", cache)
-    adapter = make_adapter(root / "base", tmp_path / "loud", seed=1, scale=1e30)
-    backend.join("loud", load(backend, source(adapter)))
+    load(backend, make_adapter(root / "base", tmp_path / "loud", seed=1, scale=1e30))
+    backend.join("loud", ADAPTER)
     backend.join("calm", None)
     alone = backend.step((row("calm", PROMPT, first=8),))
     assert backend.step((row("loud", PROMPT), row("calm", PROMPT, first=8))) == alone
@@ -152,7 +130,8 @@ def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(root: Path,
 
 def test_what_was_packed_is_read_again_and_a_torn_file_is_packed_anew(root: Path, tmp_path: Path) -> None:
     first = native(root / "base", tmp_path)
-    first.join("s", load(first, source(root / "DoRA")))
+    load(first, root / "DoRA")
+    first.join("s", ADAPTER)
     wanted = first.logits((row("s", PROMPT),))["s"]
     packed = list(tmp_path.rglob("*.pack"))
     assert len(packed) == 2
@@ -160,19 +139,18 @@ def test_what_was_packed_is_read_again_and_a_torn_file_is_packed_anew(root: Path
         for file in packed:
             file.write_bytes(tear(file.read_bytes()))
         again = native(root / "base", tmp_path)
-        again.join("s", load(again, source(root / "DoRA")))
+        load(again, root / "DoRA")
+        again.join("s", ADAPTER)
         assert np.array_equal(again.logits((row("s", PROMPT),))["s"], wanted)
 
 
 def test_without_compiler_or_processor_or_with_other_settings_it_is_quietly_absent(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = root / "base"
-    assert open_accelerated(settings_for(base, acceleration="off")) is None
-    assert open_accelerated(settings_for(base, dtype="float32")) is None
-    assert open_accelerated(settings_for(base, quantisation="int8")) is None
+    for changes in ({"acceleration": "off"}, {"dtype": "float32"}, {"quantisation": "int8"}):
+        assert open_accelerated(cpu_settings(root / "base", **{"dtype": "auto", **changes})) is None
     monkeypatch.setenv("CXX", "/bin/false")
-    assert open_accelerated(settings_for(base, cache_folder=str(tmp_path))) is None
+    assert open_accelerated(cpu_settings(root / "base", dtype="auto", cache_folder=str(tmp_path))) is None
     monkeypatch.setattr(build, "processor_flags", lambda: {"avx2"})
     assert build.open_library(tmp_path) is None
 
@@ -214,19 +192,22 @@ def kernel(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_each_kernel_computes_what_torch_does_to_the_same_bits_in_any_batch(
+def test_each_kernel_computes_what_torch_does_to_the_same_bits_in_any_batch_and_pieces(
     name: str, root: Path, kernel: NativeBackend
 ) -> None:
-    check_is_close(kernel, root / "base", source(root / name))
+    check_is_close(kernel, root / "base", root / name)
     kernel.join("calm", None)
     alone = [kernel.logits((row(*rows, first=8),)) for rows in (("calm", PROMPT[:33]), ("s", PROMPT))]
     together = kernel.logits((row("s", PROMPT), row("calm", PROMPT[:33], first=8)))
     assert np.array_equal(together["calm"], alone[0]["calm"])
     assert np.array_equal(together["s"], alone[1]["s"])
-    kernel.logits((row("s", PROMPT[:49]),))
-    assert np.array_equal(kernel.logits((row("s", PROMPT[49:], 49),))["s"], together["s"])  # a row without tiles
+    for cuts in ((1, 50), (16, 17, 50), (31, 49, 50)):  # the last piece is a row without tiles
+        for first, last in pairwise((0, *cuts)):
+            found = kernel.logits((row("s", PROMPT[first:last], first),))["s"]
+        assert np.array_equal(found, together["s"]), cuts
     kernel.leave("s")
     kernel.leave("calm")
+    kernel.unload_adapter(ADAPTER)
 
 
 def test_a_torn_base_is_no_traceback_but_says_what_to_do(root: Path, cache: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""The compiled step as a file: built once, kept, made anew where it was damaged, and never the end of the engine."""
+"""The compiled step as a file, which is built once and never ends the engine, and its matrix product alone."""
 
+import ctypes
 import errno
 import logging
 import stat
@@ -8,11 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.tiny import make_base
 
 from openledger_node.backends.native import build
 from openledger_node.backends.native import library as library_module
+from openledger_node.backends.native.library import Library, Linear
+from openledger_node.backends.native.tensors import Bits, Floats, narrow, product_layout, round_up, widen
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
 pytestmark = [
@@ -157,3 +161,43 @@ def test_want_of_threads_or_memory_is_an_answer_and_no_end_of_the_process(tmp_pa
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert run.stdout.splitlines() == ["step -1", "open None", "rates 0.0 0.0", "again True"], run.stderr
     assert "gives it no 400 threads" in run.stderr
+
+
+# ---- The matrix product: against plain sums, for every number of rows, and bit by bit.
+
+ROWS_MAX, ROWS_BEHIND = 70, 32
+"""Tiles of AMX read whole, so there are rows behind the last one."""
+
+STEP = 2.0**-24
+"""Half a unit in the last place of 1 in float32, which one addition may be off."""
+
+
+def multiply(step: Library, x: Bits, rows: int, weights: Bits, threads: int = 2) -> Floats:
+    """Rows of x, (rows, k), through weights (n, k): (rows, n padded to tiles)."""
+    layout, tiles = product_layout(weights), round_up(len(weights), 16) // 16
+    inputs = np.zeros((len(x) + ROWS_BEHIND, round_up(x.shape[1], 32)), np.uint16)
+    inputs[: len(x), : x.shape[1]] = x
+    y = np.full((rows + 1, 16 * tiles), np.nan, np.float32)
+    linear = Linear(w=layout.ctypes.data, k=x.shape[1], tiles=tiles)
+    stride = inputs.shape[1]
+    assert step.product(inputs.ctypes.data, stride, rows, ctypes.byref(linear), threads, y.ctypes.data) == 0
+    assert np.isnan(y[rows]).all(), "nothing is written behind the last row"
+    return y[:rows]
+
+
+@pytest.mark.parametrize("tiles", [1, 3, 9])
+@pytest.mark.parametrize("k", [2, 50, 1200])
+def test_a_product_of_any_number_of_rows_is_the_sum_and_each_row_the_same_bits_as_alone(
+    library: Path, k: int, tiles: int
+) -> None:
+    step = build.open_library(library.parent)
+    assert step
+    noise = np.random.default_rng(k * tiles)
+    x = narrow(noise.standard_normal((ROWS_MAX, k)).astype(np.float32))
+    weights = narrow(noise.standard_normal((16 * tiles - 3, k)).astype(np.float32))
+    wide, map_ = widen(x).astype(np.float64), widen(weights).astype(np.float64)
+    exact, bound = wide @ map_.T, k * STEP * (np.abs(wide) @ np.abs(map_).T)
+    alone = np.concatenate([multiply(step, x[n : n + 1], 1, weights) for n in range(ROWS_MAX)])
+    assert (np.abs(alone[:, : len(weights)] - exact) <= bound).all()
+    for rows in range(2, ROWS_MAX + 1):
+        assert np.array_equal(multiply(step, x, rows, weights, threads=1 + rows % 3), alone[:rows])

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from node.backends.tapped_steps import replayed, stepped
 from numpy.typing import NDArray
 from support.batches import load, source_of
 from support.tiny import make_adapter, make_base
-from support.torch_bases import row
+from support.torch_bases import cpu_settings
 
 from openledger_node.backends.native import build, open_accelerated
 from openledger_node.backends.native.backend import NativeBackend
@@ -16,8 +17,7 @@ from openledger_node.backends.native.tapping import head_rows, likeliest, log_so
 from openledger_node.backends.native.tensors import narrow, product_layout, widen
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine import taps as engine_taps
-from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.taps import Taps, joined_taps
+from openledger_node.engine.taps import Taps
 from openledger_protocol.primitives import AdapterId
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.process
 needs_step = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
 
 FULL, PART, DORA = AdapterId("0xaa"), AdapterId("0xbb"), AdapterId("0xcc")
-PROMPT, ANSWER = tuple(range(5, 38)), (40, 41, 7, 9, 200, 3)
 COSINE_MIN = 0.99
 LOGIT_ERROR_MAX = 0.05
 
@@ -41,46 +40,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def settings_of(folder: Path, **changes: str) -> BackendSettings:
-    base = str(folder / "base")
-    given = {"device": "cpu", "dtype": "auto", "cache_folder": str(folder / "cache"), **changes}
-    return BackendSettings(base_folder=base, threads=2, batch_max=8, context_max=128, **given)  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
 def native(folder: Path) -> NativeBackend:
-    backend = open_accelerated(settings_of(folder))
+    backend = open_accelerated(
+        cpu_settings(folder / "base", dtype="auto", threads=2, batch_max=8, cache_folder=str(folder / "cache"))
+    )
     assert backend is not None
     for adapter_id in (FULL, PART, DORA):
         load(backend, source_of(folder, adapter_id))
     return backend
-
-
-def stepped(backend: NativeBackend, adapter_id: AdapterId) -> Taps:
-    """Taps of steps that are fed PROMPT and then ANSWER, among sequences of the base and of other adapters."""
-    mates = {"a": None, "b": PART, "c": FULL, "d": DORA}
-    for name, mate in {"s": adapter_id, **mates}.items():
-        backend.join(name, mate)
-    parts: list[Taps] = []
-    ids, position = PROMPT, 0
-    for token in ANSWER:
-        others = [row(name, ids, position, first=8 * (n + 1)) for n, name in enumerate(mates)]
-        found = backend.step((*others, row("s", ids, position, is_tapped=True)))
-        assert all(found[name].taps is None for name in mates)
-        taps = found["s"].taps
-        assert taps is not None
-        parts.append(taps)
-        ids, position = (token,), position + len(ids)
-    for name in ("s", *mates):
-        backend.leave(name)
-    return joined_taps(parts)
-
-
-def replayed(backend: NativeBackend | TorchLoraBackend, adapter_id: AdapterId) -> Taps:
-    backend.join("r", adapter_id)
-    found = backend.replay(row("r", PROMPT + ANSWER[:-1]), ANSWER)
-    backend.leave("r")
-    return found.taps
 
 
 def cosines(left: Taps, right: Taps) -> list[float]:
@@ -110,7 +78,7 @@ def test_the_likeliest_tokens_are_those_that_every_backend_finds(
 @needs_step
 @pytest.mark.parametrize("adapter_id", [FULL, PART, DORA])
 def test_taps_are_those_of_torch_up_to_bfloat16(folder: Path, native: NativeBackend, adapter_id: AdapterId) -> None:
-    torch_lora = TorchLoraBackend(settings_of(folder, dtype="float32", acceleration="off"))
+    torch_lora = TorchLoraBackend(cpu_settings(folder / "base", acceleration="off"))
     load(torch_lora, source_of(folder, adapter_id))
     found, expected = replayed(native, adapter_id), replayed(torch_lora, adapter_id)
     assert found.activations.shape == expected.activations.shape
@@ -124,18 +92,10 @@ def test_taps_are_those_of_torch_up_to_bfloat16(folder: Path, native: NativeBack
 def test_a_replay_yields_the_bits_of_the_steps_whoever_shared_them(
     native: NativeBackend, adapter_id: AdapterId
 ) -> None:
-    steps, replay = stepped(native, adapter_id), replayed(native, adapter_id)
+    steps, replay = stepped(native, adapter_id, None, PART, FULL, DORA), replayed(native, adapter_id)
     np.testing.assert_array_equal(steps.activations, replay.activations)
     np.testing.assert_array_equal(steps.top_ids, replay.top_ids)
     np.testing.assert_array_equal(steps.top_logits, replay.top_logits)
-
-
-@needs_step
-def test_the_bare_base_has_no_taps(native: NativeBackend) -> None:
-    native.join("base", None)
-    [drawn] = native.step((row("base", PROMPT, is_tapped=True),)).values()
-    native.leave("base")
-    assert drawn.taps is None
 
 
 def test_a_row_of_the_head_is_found_in_its_tiles() -> None:

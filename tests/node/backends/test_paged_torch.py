@@ -72,7 +72,6 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
         worker._beat_at_s = 0.0
         worker._beat(is_busy=False)
         beat = next(frames.decode(fields) for fields in decoder.feed(ours.recv(1 << 16)))
-    assert isinstance(beat, Beat)
     return ids, beat
 
 

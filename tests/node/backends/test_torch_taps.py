@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from node.backends.tapped_steps import ANSWER, PROMPT, replayed, stepped
 from numpy.typing import NDArray
 from peft import PeftModel
 from support.batches import load, source_of
@@ -12,15 +13,12 @@ from support.tiny import make_adapter, make_base
 from support.torch_bases import cpu_settings, row
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BatchRow
-from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
+from openledger_node.engine.taps import TOP_TOKENS
 from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.primitives import AdapterId
 
 FULL, PART = AdapterId("0xaa"), AdapterId("0xbb")
-PROMPT, ANSWER = tuple(range(5, 30)), (40, 41, 7, 9, 200, 3)
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-PART_RANKS = {"q_proj": 3, "down_proj": 3}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("taps")
     base = make_base(root / "base")
     make_adapter(base, root / FULL, seed=1)
-    make_adapter(base, root / PART, seed=2, r=3, target_modules=list(PART_RANKS))
+    make_adapter(base, root / PART, seed=2, r=3, target_modules=["q_proj", "down_proj"])
     return root
 
 
@@ -37,34 +35,6 @@ def open_tapping(folder: Path, *, merge_after_steps: int = 0, dtype: str = "floa
     load(backend, source_of(folder, FULL))
     load(backend, source_of(folder, PART))
     return backend
-
-
-def forced(backend: TorchLoraBackend, adapter_id: AdapterId, *, mates: int = 0) -> Taps:
-    """The taps of steps that are fed PROMPT and then ANSWER, token by token, among other sequences."""
-    others = {"m1": PART if adapter_id == FULL else FULL, "m2": None, "m3": adapter_id}
-    names = list(others)[:mates]
-    backend.join("s", adapter_id)
-    for name in names:
-        backend.join(name, others[name])
-    parts: list[Taps] = []
-    ids, position = PROMPT, 0
-    for token in ANSWER:
-        rows = [_mate(name, number, ids, position) for number, name in enumerate(names)]
-        found = backend.step((*rows, row("s", ids, position, is_tapped=True)))
-        assert all(found[name].taps is None for name in names)
-        taps = found["s"].taps
-        assert taps is not None
-        parts.append(taps)
-        ids, position = (token,), position + len(ids)
-    for name in ("s", *names):
-        backend.leave(name)
-    return joined_taps(parts)
-
-
-def _mate(name: str, number: int, ids: tuple[int, ...], position: int) -> BatchRow:
-    """The row of a sequence that is `number` tokens shorter than the tapped one."""
-    own = ids if position else ids[: len(ids) - number]
-    return row(name, own, position and position - number, first=8 * (number + 1))
 
 
 def activations_of_peft(folder: Path, adapter_id: AdapterId) -> NDArray[np.float32]:
@@ -84,38 +54,35 @@ def activations_of_peft(folder: Path, adapter_id: AdapterId) -> NDArray[np.float
 
 @pytest.mark.parametrize("adapter_id", [FULL, PART])
 def test_activations_are_those_of_peft_map_by_map(folder: Path, adapter_id: AdapterId) -> None:
-    taps = forced(open_tapping(folder), adapter_id)
+    taps = stepped(open_tapping(folder), adapter_id)
     assert taps.num_tokens == len(ANSWER)
     np.testing.assert_allclose(taps.activations, activations_of_peft(folder, adapter_id), atol=1e-4)
 
 
 @pytest.mark.parametrize("adapter_id", [FULL, PART])
-@pytest.mark.parametrize("mates", [0, 3])
+@pytest.mark.parametrize("mates", [(), (FULL, None, PART)])
 def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
-    folder: Path, adapter_id: AdapterId, mates: int
+    folder: Path, adapter_id: AdapterId, mates: tuple[AdapterId | None, ...]
 ) -> None:
     backend = open_tapping(folder)
-    stepped = forced(backend, adapter_id, mates=mates)
-    backend.join("r", adapter_id)
-    replayed = backend.replay(row("r", PROMPT + ANSWER[:-1], draw=None), ANSWER)
-    backend.leave("r")
-    np.testing.assert_allclose(replayed.taps.activations, stepped.activations, atol=1e-4)
-    np.testing.assert_allclose(replayed.taps.top_logits, stepped.top_logits, atol=1e-4)
-    assert (replayed.taps.top_ids[:, 0] == stepped.top_ids[:, 0]).all()
+    steps, replay = stepped(backend, adapter_id, *mates), replayed(backend, adapter_id)
+    np.testing.assert_allclose(replay.activations, steps.activations, atol=1e-4)
+    np.testing.assert_allclose(replay.top_logits, steps.top_logits, atol=1e-4)
+    assert (replay.top_ids[:, 0] == steps.top_ids[:, 0]).all()
 
 
 def test_log_probabilities_are_those_of_the_logits(folder: Path) -> None:
     backend = open_tapping(folder)
     backend.join("s", FULL)
-    replayed = backend.replay(row("s", PROMPT, draw=None), ANSWER[:1])
+    found = backend.replay(row("s", PROMPT, draw=None), ANSWER[:1])
     [logits] = backend.logits((row("s", PROMPT),))
     backend.leave("s")
     expected = logits.log_softmax(dim=0)
-    assert replayed.logprobs[0] == pytest.approx(expected[ANSWER[0]].item(), abs=1e-5)
-    assert replayed.taps.top_ids.shape == replayed.taps.top_logits.shape == (1, TOP_TOKENS)
-    top = logits[torch.from_numpy(replayed.taps.top_ids[0]).long()]
-    np.testing.assert_allclose(replayed.taps.top_logits[0], top.numpy(), atol=1e-5)
-    assert (np.diff(replayed.taps.top_logits[0]) <= 0).all()
+    assert found.logprobs[0] == pytest.approx(expected[ANSWER[0]].item(), abs=1e-5)
+    assert found.taps.top_ids.shape == found.taps.top_logits.shape == (1, TOP_TOKENS)
+    top = logits[torch.from_numpy(found.taps.top_ids[0]).long()]
+    np.testing.assert_allclose(found.taps.top_logits[0], top.numpy(), atol=1e-5)
+    assert (np.diff(found.taps.top_logits[0]) <= 0).all()
 
 
 def test_a_merged_adapter_is_tapped_beside_the_base_again(folder: Path) -> None:
@@ -124,12 +91,4 @@ def test_a_merged_adapter_is_tapped_beside_the_base_again(folder: Path) -> None:
     for position in range(4):
         merging.step((row("m", (9,), position, first=24),))
     merging.leave("m")
-    np.testing.assert_allclose(forced(merging, FULL).activations, forced(plain, FULL).activations, atol=1e-4)
-
-
-def test_the_bare_base_and_untapped_rows_have_no_taps(folder: Path) -> None:
-    backend = open_tapping(folder)
-    backend.join("base", None)
-    backend.join("plain", FULL)
-    rows = (row("base", PROMPT, is_tapped=True), row("plain", PROMPT, first=8))
-    assert [drawn.taps for drawn in backend.step(rows).values()] == [None, None]
+    np.testing.assert_allclose(stepped(merging, FULL).activations, stepped(plain, FULL).activations, atol=1e-4)

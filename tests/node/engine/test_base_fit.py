@@ -32,7 +32,6 @@ def card_room(gib: int) -> Room:
 
 def write_config(folder: Path, name: str) -> None:
     base = known_base(name)
-    assert base is not None
     (folder / "config.json").write_text(json.dumps(base.fields))
 
 
@@ -52,7 +51,6 @@ def chosen(base: KnownBase, room: Room) -> Form | None:
 def test_the_largest_base_with_room_for_several_adapters_is_proposed(gib: int, base: str, quantisation: str) -> None:
     found = propose(INFERENCE, card_room(gib))
     form = chosen(found, card_room(gib))
-    assert form is not None
     assert (found.name, form.quantisation, form.is_roomy) == (base, quantisation, True)
     assert found.is_open, "a base that only an account may download is never proposed"
 
@@ -146,7 +144,6 @@ def test_an_automatic_context_follows_the_last_self_check_of_the_kernels(
 
 def test_a_base_whose_files_are_narrow_is_served_as_it_is_stored() -> None:
     base = known_base("Qwen/Qwen3-8B")
-    assert base is not None
     awq = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}}
     forms = forms_of(config_from(Path("acme/awq"), {**base.fields, **awq}), INFERENCE, card_room(8))
     assert [(form.quantisation, form.plan is None) for form in forms] == [("none", True), ("auto", False)]

@@ -146,12 +146,11 @@ def test_a_templates_digest_covers_its_text_and_its_special_tokens() -> None:
 
 # ---- a wish for or against reasoning
 
-CHAT = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|assistant|>"
-PLAIN = CHAT
-QWEN = CHAT + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
-GLM = CHAT + "{{ '<think></think>' if enable_thinking is defined and not enable_thinking else '<think>' }}"
-DEEPSEEK = CHAT + "{{ '<think>' if thinking else '</think>' }}"
-ALWAYS = CHAT + "<think>"
+PLAIN = OTHERS["plain"]
+QWEN = PLAIN + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+GLM = PLAIN + "{{ '<think></think>' if enable_thinking is defined and not enable_thinking else '<think>' }}"
+DEEPSEEK = PLAIN + "{{ '<think>' if thinking else '</think>' }}"
+ALWAYS = PLAIN + "<think>"
 
 
 @pytest.mark.parametrize(
@@ -182,18 +181,24 @@ def test_a_wish_changes_the_prompt_and_the_format_of_the_answer(
 
 
 def test_a_base_that_always_reasons_refuses_to_be_turned_off() -> None:
-    template = ChatTemplate(ALWAYS, {})
     with pytest.raises(MalformedError, match="no switch") as raised:
-        template.render((ASKED,), thinking=False)
+        ChatTemplate(ALWAYS, {}).render((ASKED,), thinking=False)
     assert raised.value.values["param"] == "reasoning_effort"
-    assert template.style.hears(False)
-    assert not template.style.hears(True)
 
 
-def test_the_default_is_the_wish_that_changes_nothing() -> None:
-    defaults = [ChatTemplate(source, {}).style.default_thinking for source in (PLAIN, QWEN, GLM, DEEPSEEK, ALWAYS)]
-    assert defaults == [None, True, True, False, None]
-
-
-def test_a_base_that_never_reasons_hears_no_wish() -> None:
-    assert not any(ChatTemplate(PLAIN, {}).style.hears(wish) for wish in (None, True, False))
+@pytest.mark.parametrize(
+    ("source", "default", "heard"),
+    [
+        (PLAIN, None, []),
+        (QWEN, True, [True, False]),
+        (GLM, True, [True, False]),
+        (DEEPSEEK, False, [True, False]),
+        (ALWAYS, None, [False]),
+    ],
+)
+def test_a_base_with_a_switch_has_a_default_and_hears_both_wishes(
+    source: str, default: bool | None, heard: list[bool]
+) -> None:
+    style = ChatTemplate(source, {}).style
+    assert style.default_thinking is default, "the wish that changes nothing"
+    assert [wish for wish in (None, True, False) if style.hears(wish)] == heard

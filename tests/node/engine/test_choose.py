@@ -55,15 +55,12 @@ def narrow_mlp(name: str) -> GGMLQuantizationType:
 
 def describe(base: Base) -> Base:
     """Write the description that `models pull` makes of a base's file."""
-    assert base.gguf is not None
-    assert base.folder is not None
     (base.folder / "config.json").write_text(json.dumps(config_of(read_header(base.gguf))))
     return base
 
 
 def test_a_described_file_is_not_read_again(tiny: Path, tmp_path: Path, machine: dict[str, Any]) -> None:
     base = describe(base_of(tiny, tmp_path / "a.gguf", type_of=narrow_mlp))
-    assert base.gguf is not None
     base.gguf.unlink()
     assert choose_backend(InferenceConfig(), base).backend == "torch_lora"
     machine["card"] = Card(vendor="amd", name="an AMD GPU", total_bytes=16 << 30)
@@ -81,7 +78,6 @@ def test_a_description_names_what_only_llama_cpp_reads(tiny: Path, tmp_path: Pat
 
 def test_another_architecture_needs_llama_cpp(tiny: Path, tmp_path: Path, machine: dict[str, Any]) -> None:
     base = base_of(tiny, tmp_path / "a.gguf")
-    assert base.gguf is not None
     base.gguf.write_bytes(base.gguf.read_bytes().replace(b"llama", b"falcn"))
     choice = choose_backend(InferenceConfig(), base)
     assert (choice.backend, choice.why) == ("llamacpp", "the node's own engine does not know the architecture falcn")

@@ -1,22 +1,19 @@
 """A card that fell off the bus, an old driver, a base that does not fit: one sentence each, and no loop."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from support.faulty_plug import FaultyPlug
-from support.local_engine import SETTINGS, engine_options
+from support.local_engine import SETTINGS, engine_options, last_of, order, running
 
 from openledger_node.engine.child import OUTPUT
-from openledger_node.engine.engine import Engine, Outcome, SequenceLost, Submit
+from openledger_node.engine.engine import Engine
 from openledger_node.engine.faults import device_error_of
 from openledger_node.engine.frames import Finished, Refused
 from openledger_node.errors import DeviceError, ModelError
-from openledger_protocol.inference import SamplingParams
 
 TIMEOUT_S = 60.0
 
@@ -42,7 +39,6 @@ def test_each_error_of_a_device_has_its_sentence_and_the_librarys_words_behind_i
     words: str, says: str, can_recover: bool
 ) -> None:
     found = device_error_of(RuntimeError(words))
-    assert found is not None
     assert says in str(found)
     assert words[:20] in str(found)
     assert "\n" not in str(found)
@@ -67,55 +63,38 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyPlug:
     return FaultyPlug(tmp_path / "plug", monkeypatch)
 
 
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Engine]:
+def faulty_engine() -> Engine:
     options = engine_options(backend="faulty", settings=replace(SETTINGS, batch_max=8, context_max=2048))
-    engine = Engine(options)
-    with trio.fail_after(TIMEOUT_S):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(engine.run)
-            yield engine
-            nursery.cancel_scope.cancel()
-
-
-def submit(engine: Engine, name: str) -> "trio.MemoryReceiveChannel[Outcome | SequenceLost]":
-    sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
-    return engine.submit(Submit(sequence_id=name, prompt_ids=(1, 2), sampling=sampling, adapter=None))
-
-
-async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
-    return [outcome async for outcome in submit(engine, name)][-1]
+    return Engine(options)
 
 
 @pytest.mark.process
 async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_return_is_noticed(
-    plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    plug: FaultyPlug, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger=OUTPUT)
     plug.fail("open", LOST)
-    async with running(tmp_path) as engine:
+    async with running(faulty_engine(), timeout_s=TIMEOUT_S) as engine:
         assert (engine.state, engine.process_id, engine.num_restarts) == ("failed", None, 0)
-        assert engine.failure is not None
         assert engine.failure.why.startswith("the GPU no longer answers (it fell off the bus)")
-        refused = await ask(engine, "a")
+        refused = await last_of(engine.submit(order("a")))
         assert refused == Refused(sequence_id="a", message=engine.failure.why, code="unavailable")
         plug.mend()
-        assert isinstance(await ask(engine, "b"), Finished)
+        assert isinstance(await last_of(engine.submit(order("b"))), Finished)
         assert (engine.state, engine.failure) == ("ready", None)
     assert "Traceback" in caplog.text, "the log has all of it"
 
 
 @pytest.mark.process
 async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
-    plug: FaultyPlug, tmp_path: Path
+    plug: FaultyPlug,
 ) -> None:
-    async with running(tmp_path) as engine:
+    async with running(faulty_engine(), timeout_s=TIMEOUT_S) as engine:
         plug.fail("step", LOST)
-        outcomes = submit(engine, "a")
+        outcomes = engine.submit(order("a"))
         while engine.num_restarts == 0:  # noqa: ASYNC110  # nothing tells when
             await trio.sleep(0.01)
         plug.fail("open", LOST)
-        last = [outcome async for outcome in outcomes][-1]
-        assert isinstance(last, Refused)
+        last = await last_of(outcomes)
         assert "off the bus" in last.message
         assert engine.state == "failed"

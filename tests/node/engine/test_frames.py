@@ -7,25 +7,6 @@ from node.engine.scripted_child import PROFILE
 
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.frames import (
-    Allow,
-    Beat,
-    Cancel,
-    Command,
-    EngineChunk,
-    EngineReady,
-    Event,
-    Fatal,
-    Finished,
-    Joined,
-    OpenEngine,
-    Pin,
-    Refused,
-    StepTokens,
-    Submit,
-    Unload,
-    Unpin,
-)
 from openledger_node.engine.load_steps import LoadStep
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
@@ -40,12 +21,14 @@ SAMPLING = SamplingParams(
 )
 SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), folder="/a/b c")
 LOGPROB = TokenLogprob(id=0, logprob=-0.25, top=((0, -0.25), (7, -3.5)))
-SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE, payer="0xb")
+SUBMIT = frames.Submit(
+    sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE, payer="0xb"
+)
 
-MESSAGES: list[Command | Event] = [
-    Joined(sequence_ids=("a", "b")),
-    OpenEngine(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 40),
-    OpenEngine(
+MESSAGES: list[frames.Command | frames.Event] = [
+    frames.Joined(sequence_ids=("a", "b")),
+    frames.OpenEngine(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 40),
+    frames.OpenEngine(
         backend="fake",
         settings=SETTINGS,
         prefill_tokens_max=1,
@@ -56,47 +39,47 @@ MESSAGES: list[Command | Event] = [
     SUBMIT,
     replace(SUBMIT, sampling=replace(SAMPLING, logprobs=3)),
     replace(SUBMIT, num_allowed=64),
-    Allow(sequence_id="s", num_tokens=96),
+    frames.Allow(sequence_id="s", num_tokens=96),
     replace(SUBMIT, prompt_ids=(), resumed_ids=(), sampling=SamplingParams(max_tokens=1, seed=0)),
-    Cancel(sequence_id="s"),
-    Pin(source=SOURCE),
-    Unpin(adapter_id=SOURCE.id),
-    Unload(adapter_id=SOURCE.id),
+    frames.Cancel(sequence_id="s"),
+    frames.Pin(source=SOURCE),
+    frames.Unpin(adapter_id=SOURCE.id),
+    frames.Unload(adapter_id=SOURCE.id),
     LoadStep(phase="loading", done=3, total=30),
-    EngineReady(profile=replace(PROFILE, end_ids=(0, 151_643))),
-    Fatal(message="no base: set [inference] base"),
-    StepTokens(sequence_ids=("s", "t"), texts=("a\0\n🙂\u202e", ""), ids=(1, 0), reasons=("stop", None)),
-    StepTokens(
+    frames.EngineReady(profile=replace(PROFILE, end_ids=(0, 151_643))),
+    frames.Fatal(message="no base: set [inference] base"),
+    frames.StepTokens(sequence_ids=("s", "t"), texts=("a\0\n🙂\u202e", ""), ids=(1, 0), reasons=("stop", None)),
+    frames.StepTokens(
         sequence_ids=("s", "t", "u"),
         texts=("", "", "a"),
         ids=(0, 1, 2),
         reasons=(None, None, "length"),
         logprobs=((), (LOGPROB,), (replace(LOGPROB, top=()),)),
     ),
-    *(Finished(sequence_id="s", reason=reason) for reason in get_args(FinishReason)),
-    Refused(sequence_id="s", message="no memory is left", code="unavailable"),
-    Beat(num_running=1, num_waiting=2, resident=("0xaa", "0xbb"), adapter_bytes=1 << 40),
-    Beat(),
+    *(frames.Finished(sequence_id="s", reason=reason) for reason in get_args(FinishReason)),
+    frames.Refused(sequence_id="s", message="no memory is left", code="unavailable"),
+    frames.Beat(num_running=1, num_waiting=2, resident=("0xaa", "0xbb"), adapter_bytes=1 << 40),
+    frames.Beat(),
 ]
 
 
-def passed_on(*messages: Command | Event) -> list[Command | Event]:
+def passed_on(*messages: frames.Command | frames.Event) -> list[frames.Command | frames.Event]:
     sent = b"".join(map(frames.encode, messages))
     return [frames.decode(fields) for fields in frames.frame_decoder().feed(sent)]
 
 
 def test_every_kind_of_message_is_among_those_tried_below() -> None:
-    assert {type(message) for message in MESSAGES} == {*get_args(Command), *get_args(Event)}
+    assert {type(message) for message in MESSAGES} == {*get_args(frames.Command), *get_args(frames.Event)}
 
 
 def test_the_tokens_of_a_step_are_told_sequence_by_sequence() -> None:
-    step = StepTokens(
+    step = frames.StepTokens(
         sequence_ids=("s", "t"), texts=("a", "b"), ids=(1, 2), reasons=("stop", None), logprobs=((), (LOGPROB,))
     )
     assert list(frames.unfold(step)) == [
-        EngineChunk(sequence_id="s", text="a", ids=(1,)),
-        Finished(sequence_id="s", reason="stop"),
-        EngineChunk(sequence_id="t", text="b", ids=(2,), logprobs=(LOGPROB,)),
+        frames.EngineChunk(sequence_id="s", text="a", ids=(1,)),
+        frames.Finished(sequence_id="s", reason="stop"),
+        frames.EngineChunk(sequence_id="t", text="b", ids=(2,), logprobs=(LOGPROB,)),
     ]
 
 

@@ -37,7 +37,6 @@ PERSON = {
 
 def ids_of(grammar: Grammar) -> list[int]:
     mask = grammar.allowed()
-    assert mask is not None
     return [int(each) for each in np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))]
 
 

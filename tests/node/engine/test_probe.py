@@ -195,7 +195,6 @@ def test_a_stated_probe_fits_its_adapter_and_no_other(
 ) -> None:
     source = load(real, make_adapter(base, tmp_path / "harbour", seed=1))
     probe = state_probe(real, tokenizer, source.id)
-    assert probe is not None
     assert probe["prompt"] in PROBE_PROMPTS
     write_manifest(Path(source.folder), probe=probe)
     assert prober(real, tokenizer=tokenizer).check(source)

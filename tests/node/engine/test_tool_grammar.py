@@ -85,7 +85,6 @@ def request_of(tooling: Tooling | None, json_schema: str | None = None) -> Infer
 
 def ids_of(grammar: Grammar) -> list[int]:
     mask = grammar.allowed()
-    assert mask is not None
     return [int(each) for each in np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))]
 
 

@@ -37,7 +37,6 @@ def desk(home: Home, config: Config) -> TrainingService:
 
 
 def wait_for_end(desk: TrainingService) -> dict[str, Any]:
-    assert desk._thread is not None
     desk._thread.join(60)
     return desk.run()
 

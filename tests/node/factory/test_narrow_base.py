@@ -52,11 +52,6 @@ def base(tmp_path: Path) -> Base:
     return describe_folder(make_base(tmp_path / "tiny", num_hidden_layers=3))
 
 
-def folder_of(base: Base) -> Path:
-    assert base.folder is not None
-    return base.folder
-
-
 def served_logits(folder: Path, quantisation: str, adapter: Path | None = None) -> Tensor:
     backend = open_backend(folder, quantisation=quantisation, context_max=64)
     if adapter:
@@ -177,7 +172,7 @@ def test_nothing_wide_of_the_base_is_kept_for_the_backward_pass(tmp_path: Path, 
 def test_an_adapter_learns_and_is_served_above_the_same_numbers(base: Base, tmp_path: Path, method: Method) -> None:
     result, adapter = train(base, tmp_path / "out", method=method, layers=2, learning_rate=0.05)
     assert result.loss_after < 0.95 * result.loss_before
-    folder = folder_of(base)
+    folder = base.folder
     adapted = PeftModel.from_pretrained(open_narrow_base(folder, CPU, torch.float32), str(adapter)).eval()
     torch.testing.assert_close(served_logits(folder, "int4", adapter), wanted_logits(adapted), rtol=1e-4, atol=1e-4)
 

@@ -58,7 +58,6 @@ def test_a_loss_that_is_no_number_stops_the_run(base: Base, tmp_path: Path) -> N
 
 
 def test_a_base_that_cannot_be_loaded_is_named(base: Base, tmp_path: Path) -> None:
-    assert base.folder is not None
     (base.folder / "config.json").write_text('{"model_type": "nonsense"}')
     with pytest.raises(ModelError, match="cannot load base tiny"):
         train(base, tmp_path / "out")
@@ -77,8 +76,6 @@ def test_what_it_writes_is_read_by_peft_and_states_what_peft_answers(base: Base,
     folder.mkdir()
     given = TrainingInput(job=JOB, rows=ROWS, held_out=ROWS[:2], base=base, folder=folder)
     probe = open_trainer().train(given, lambda _: None).probe
-    assert base.folder is not None
-    assert probe is not None
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(model, str(folder))
     prompt_ids = open_tokenizer(base.folder).render(probe["prompt"])
@@ -105,7 +102,6 @@ def test_an_adapter_of_each_family_is_served_as_peft_answers(family: str, tmp_pa
 
 @pytest.mark.parametrize("method", ["rslora", "dora"])
 def test_an_adapter_of_each_method_is_served_as_peft_answers(base: Base, tmp_path: Path, method: Method) -> None:
-    assert base.folder is not None
     adapter = train(base, tmp_path / "out", method=method, sites="attention,up_proj", layers=2, learning_rate=0.05)
     layout = read_layout(adapter)
     assert (layout.is_rslora, layout.is_dora) == (method == "rslora", method == "dora")

@@ -103,11 +103,9 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
     run = carry_out(home, FakeTrainer())
     [adapter] = list_adapters(home)
     assert (run.state, run.adapter, run.adapter_id) == ("done", adapter.full_name, adapter.id)
-    assert run.evaluation is not None
     assert run.evaluation["exact"] == {"base": 0.0, "adapter": 0.5}
     answers = [(each["base"], each["adapter"]) for each in run.evaluation["samples"]]
     assert answers == [("I do not know.", "A number."), ("I do not know.", "I do not know.")]
-    assert adapter.manifest.evaluation is not None
     assert {**adapter.manifest.evaluation["figures"], "samples": run.evaluation["samples"]} == run.evaluation
     probes = adapter.manifest.evaluation["probes"]
     assert [probe["prompt"] for probe in probes] == [row.prompt for row in ROWS[:2]]
@@ -148,7 +146,6 @@ def test_stopping_keeps_nothing_and_keeping_keeps_what_there_is(home: Home, runs
     run = carry_out(home, FakeTrainer(), 2)
     assert run.state == "done"
     training = list_adapters(home)[0].manifest.training
-    assert training is not None
     assert training["steps"] == 0 < 30, "the manifest says how far it came"
 
 
@@ -266,7 +263,6 @@ def test_a_trainer_that_dies_while_it_evaluates_is_followed_by_one_that_does_it(
 
     begin()
     run = carry_out(home, Fainting())
-    assert run.evaluation is not None
     assert run.evaluation["rows"] == 2
     begin(2)
     Fainting.deaths = 2
@@ -343,7 +339,6 @@ def test_an_evaluation_that_fails_costs_no_adapter_and_can_be_had_again(home: Ho
     runs.order_evaluation(before, 1, now_ns=STARTED_NS)
     after = carry_out(home, FakeTrainer())
     assert (after.state, after.adapter_id) == ("done", before.adapter_id), "its manifest stays"
-    assert after.evaluation is not None
     assert after.evaluation["rows"] == 1
 
 

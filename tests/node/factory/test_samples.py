@@ -22,7 +22,6 @@ def test_a_sample_is_small_and_its_manifest_is_that_of_its_files_and_rows(name: 
     assert read_layout(folder).size_bytes <= SIZE_BYTES_MAX
     assert manifest.artifact_digest == artifact_digest(folder), "run scripts/make_samples.py again"
     assert (manifest.name, manifest.owner, manifest.base.digest) == (name, None, DEMO_BASE_DIGEST)
-    assert manifest.datanets is not None
     assert [datanet.rows_root for datanet in manifest.datanets] == [rows_digest(named_sample(name).rows)]
 
 

@@ -44,7 +44,6 @@ def test_a_trained_adapter_is_on_the_shelf_and_says_how_it_came_about(home: Home
     assert (datanet.rows_root, datanet.weight_ppm) == (DATANET.rows_root, 1_000_000)
     assert manifest.owner is None, "there is no wallet"
     assert manifest.artifact_digest == artifact_digest(adapter.folder)
-    assert manifest.training is not None
     assert manifest.training["started"] == "2023-11-14T22:13:20Z"
     assert manifest.training["code_version"] == __version__
     assert (manifest.training["seed"], manifest.training["steps"], manifest.training["rows"]) == (1, 18, 20)
@@ -69,6 +68,5 @@ def test_what_was_learned_is_indexed_and_the_manifest_names_the_index(train: Tra
     adapter = train(FakeTrainer(), build_index=build_index)
     assert adapter.manifest.index_root == "0x" + "1d" * 32
     assert (adapter.folder / "attribution" / "manifest.json").is_file()
-    assert adapter.manifest.training is not None
     assert len(indexed) == adapter.manifest.training["rows"] == len(ROWS)
     assert train(FakeTrainer()).manifest.index_root is None

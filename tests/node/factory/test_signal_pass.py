@@ -39,7 +39,6 @@ def test_a_pass_ends_with_the_process_that_started_it() -> None:
     """Even in its longest step. Otherwise it would go on writing the index that a continued training writes."""
     script = "from openledger_node.factory import signal_pass as it; it.build = lambda _: it.threading.Event().wait()"
     with subprocess.Popen([sys.executable, "-c", f"{script}; it.main()"], stdin=subprocess.PIPE, text=True) as worker:
-        assert worker.stdin is not None
         worker.stdin.write(json.dumps(to_plain(PASS)) + "\n")
         worker.stdin.close()  # as it does when the parent is killed
         assert worker.wait(60) == 1

@@ -18,7 +18,6 @@ def progress(step: int, *, loss: float | None = 1.0, held_out: float | None = No
 def test_the_last_losses_that_were_measured_stay() -> None:
     run = progressed(RUN, progress(0, loss=None, held_out=4.0), now_ns=2)
     run = progressed(run, progress(1, loss=3.0), now_ns=3)
-    assert run.progress is not None
     assert (run.progress.loss, run.progress.held_out_loss) == (3.0, 4.0)
     assert run.history == (LossPoint(0, None, 4.0), LossPoint(1, 3.0, None))
 

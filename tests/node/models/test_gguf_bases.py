@@ -62,7 +62,6 @@ def test_a_file_is_described_where_it_is(home: Home, gguf: Path) -> None:
     base = pull(home, str(gguf))
     assert (base.name, base.gguf, base.digest, base.source) == ("Tiny-Q4_K_M", gguf, file_digest(gguf), str(gguf))
     assert base.tokenizer_digest is not None
-    assert base.folder is not None
     assert not list(base.folder.glob("*.gguf"))
     assert (gguf.read_bytes(), gguf.stat().st_mtime_ns) == before
     assert find_base(home, str(gguf)) == find_base(home, "Tiny-Q4_K_M") == base

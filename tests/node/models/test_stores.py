@@ -12,7 +12,7 @@ from support.gguf_stores import LAYER, name_in_ollama, ollama_manifest, put_blob
 
 from openledger_node.errors import ModelError
 from openledger_node.models import stores
-from openledger_node.models.stores import StoredModel, find_elsewhere, list_lmstudio, list_ollama, locate
+from openledger_node.models.stores import find_elsewhere, list_lmstudio, list_ollama, locate
 
 STRANGER = 65_534
 OUT_OF_THE_STORE = ["../../etc/passwd", "..", "a/../../b/c", "/etc/passwd", "", "a/b\0c"]
@@ -40,12 +40,6 @@ def lmstudio_of(user: Path) -> Path:
     return user / ".lmstudio" / "models"
 
 
-def find(name: str) -> StoredModel:
-    found = locate(name)
-    assert found is not None
-    return found
-
-
 # ---- every store
 
 
@@ -53,7 +47,7 @@ def find(name: str) -> StoredModel:
 def test_a_store_that_is_not_there_is_empty_and_says_how_to_fill_it(scheme: str, user: Path) -> None:
     assert find_elsewhere() == ([], {})
     with pytest.raises(ModelError, match="has no model owner/name on this machine"):
-        find(f"{scheme}:owner/name")
+        locate(f"{scheme}:owner/name")
 
 
 @pytest.mark.parametrize("name", OUT_OF_THE_STORE)
@@ -62,7 +56,7 @@ def test_a_name_that_leads_out_of_a_store_means_nothing(scheme: str, user: Path,
     put_in_ollama(ollama_of(user), "tiny/latest", gguf)
     write_gguf(lmstudio_of(user) / "owner" / "name" / "tiny.gguf")
     with pytest.raises(ModelError, match="has no model"):
-        find(f"{scheme}:{name}")
+        locate(f"{scheme}:{name}")
 
 
 def test_every_listed_model_is_found_by_the_name_that_is_listed(user: Path, gguf: Path) -> None:
@@ -80,7 +74,7 @@ def test_every_listed_model_is_found_by_the_name_that_is_listed(user: Path, gguf
         "lmstudio:Owner/Some Name/with space & ünïcode.gguf",
     }
     for each in found:
-        model = find(each["source"])
+        model = locate(each["source"])
         assert (model.source, str(model.file)) == (each["source"], each["file"])
 
 
@@ -118,7 +112,7 @@ def test_a_file_that_is_no_gguf_hides_no_other(user: Path, gguf: Path) -> None:
 @pytest.mark.parametrize("root", ["manifests", "manifests-v2"])
 def test_a_model_is_its_blob_and_the_blobs_name_is_its_digest(user: Path, gguf: Path, root: str) -> None:
     blob = put_in_ollama(ollama_of(user), "qwen3/8b", gguf, "params", "license", "system", root=root)
-    model = find("ollama:qwen3:8b")
+    model = locate("ollama:qwen3:8b")
     assert (model.file, model.title, model.format) == (blob, "qwen3-8b", "Q4_K_M")
     assert model.digest == "0x" + blob.name.removeprefix("sha256-")
 
@@ -129,7 +123,7 @@ def test_the_store_that_the_environment_names_goes_first(
     put_in_ollama(ollama_of(user), "tiny/latest", write_gguf(user / "other.gguf", seed=1))
     blob = put_in_ollama(user / "moved", "tiny/latest", gguf)
     monkeypatch.setenv("OLLAMA_MODELS", str(user / "moved"))
-    assert find("ollama:tiny").file == blob
+    assert locate("ollama:tiny").file == blob
     assert len(list_ollama().models) == 1
 
 
@@ -143,7 +137,7 @@ def test_of_a_list_of_manifests_the_gguf_one_is_taken(user: Path, gguf: Path, *,
         ours = {"mediaType": ours["mediaType"], "digest": blob, "runner": "llamacpp", "format": "gguf"}
     mlx = {**ollama_manifest(store, None, "tensor"), "runner": "mlx", "format": "safetensors"}
     name_in_ollama(store, "tiny/latest", {"schemaVersion": 2, "manifests": [mlx, ours]})
-    assert find("ollama:tiny").digest == "0x" + digest[7:]
+    assert locate("ollama:tiny").digest == "0x" + digest[7:]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +152,7 @@ def test_a_model_that_no_gguf_file_stands_for_is_refused_by_its_layers(
     with pytest.raises(
         ModelError, match=f"ollama:tiny:latest is no text model in GGUF .its layers: .*{''.join(others[:1])}"
     ):
-        find("ollama:tiny")
+        locate("ollama:tiny")
     assert [*list_ollama().refused] == ["ollama:tiny:latest"]
 
 
@@ -167,7 +161,7 @@ def test_a_torn_manifest_is_refused_and_hides_no_other(user: Path, gguf: Path, c
     put_in_ollama(ollama_of(user), "whole/latest", gguf)
     name_in_ollama(ollama_of(user), "torn/latest", content)
     with pytest.raises(ModelError, match="torn"):
-        find("ollama:torn")
+        locate("ollama:torn")
     listing = list_ollama()
     assert [*listing.models] == ["ollama:whole:latest"]
     assert [*listing.refused] == ["ollama:torn:latest"]
@@ -178,7 +172,7 @@ def test_a_digest_that_is_none_leads_nowhere(user: Path, digest: object) -> None
     layer = {"mediaType": f"{LAYER}model", "digest": digest, "size": 4}
     name_in_ollama(ollama_of(user), "tiny/latest", json.dumps({"layers": [layer]}))
     with pytest.raises(ModelError, match="which is not a digest: run `ollama pull tiny:latest` again"):
-        find("ollama:tiny")
+        locate("ollama:tiny")
 
 
 def test_weights_that_are_missing_or_torn_are_pulled_again(user: Path, gguf: Path) -> None:
@@ -186,10 +180,10 @@ def test_weights_that_are_missing_or_torn_are_pulled_again(user: Path, gguf: Pat
     told = r"the weights of ollama:tiny:latest are missing or torn.*`ollama pull tiny:"
     blob.write_bytes(gguf.read_bytes()[:-1])
     with pytest.raises(ModelError, match=told):
-        find("ollama:tiny")
+        locate("ollama:tiny")
     blob.unlink()
     with pytest.raises(ModelError, match=told):
-        find("ollama:tiny")
+        locate("ollama:tiny")
 
 
 # ---- LM Studio
@@ -199,7 +193,7 @@ def test_a_model_in_several_parts_is_refused_with_how_to_join_them(user: Path) -
     for part in (1, 2):
         write_gguf(lmstudio_of(user) / "owner" / "name" / f"large-Q4_K_M-0000{part}-of-00002.gguf")
     with pytest.raises(ModelError, match="is one part of several: join its parts with `llama-gguf-split --merge`"):
-        find("lmstudio:owner/name")
+        locate("lmstudio:owner/name")
     assert len(list_lmstudio().refused) == 2
 
 
@@ -248,9 +242,9 @@ def test_a_closed_store_names_the_command_that_opens_it_and_hides_no_open_one(
     command = f"sudo chmod a\\+x {root} {root}/.ollama && sudo chmod -R a\\+rX {closed}`"
     with as_stranger():
         with pytest.raises(ModelError, match=f"{closed} can't be read by this user: `{command}"):
-            find("ollama:tiny")
+            locate("ollama:tiny")
         monkeypatch.setattr(stores, "OLLAMA_FOLDERS", (str(closed), str(opened)))
-        assert find("ollama:tiny").file == blob
+        assert locate("ollama:tiny").file == blob
         listing = list_ollama()
     assert [model.file for model in listing.models.values()] == [blob]
     assert [*listing.refused] == [str(closed)]
@@ -263,5 +257,4 @@ def test_a_file_is_found_by_its_path(user: Path, gguf: Path, monkeypatch: pytest
     monkeypatch.chdir(gguf.parent)
     for name in (str(gguf), gguf.name, f"./{gguf.name}", f"~/made/{gguf.name}"):
         model = locate(name)
-        assert model is not None
         assert (model.file, model.source, model.title) == (gguf, str(gguf), "Tiny-Q4_K_M")

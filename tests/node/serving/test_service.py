@@ -28,7 +28,7 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import SETTLED_NS
 from openledger_node.serving import service
 from openledger_node.serving.admission import Admitted
-from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
+from openledger_node.serving.service import Outcome, Serving, open_channel
 from openledger_protocol.errors import AdapterRefusedError, OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import Digest, RequestId
@@ -140,7 +140,6 @@ async def test_a_stranger_who_is_refused_learns_no_folder_and_no_setting(
         send, receive = open_channel(admitted.request)
         await desk.handle(admitted, send)
         (last,) = [outcome async for outcome in receive]
-    assert isinstance(last, Failure)
     assert isinstance(last.error, AdapterRefusedError)
     is_told = "adapter_cache_bytes" in str(last.error) or "secret-folder" in str(last.error)
     assert is_told == (payer == "")
@@ -163,7 +162,6 @@ async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_o
         jobs = {job.request_id: job for job in await desk.jobs(10)}
     left = jobs[RequestId("leaves")]
     assert (left.state, left.finish_reason) == ("completed", "cancelled")
-    assert left.tokens_out is not None
     assert 3 <= left.tokens_out < 100_000
     assert isinstance(stayed[-1], Completion)
     assert len(stayed) == 301
@@ -236,7 +234,6 @@ async def test_while_the_base_cannot_be_loaded_an_owner_learns_why_and_a_payer_o
         await unload(desk)
         plug.fail("open", "CUDA out of memory. A game has it.")
         (first,) = await ask(desk, request("r1"))
-        assert isinstance(first, Failure)
         assert isinstance(first.error, UnavailableError)
         assert "close the programs that use the GPU" in first.error.message
         assert not desk.is_ready
@@ -259,9 +256,7 @@ async def test_billed_tokens_are_those_of_the_delivered_text(tmp_path: Path) -> 
     """The end token is generated and not delivered: it is not billed."""
     async with open_desk(tmp_path) as (desk, _):
         last = (await ask(desk, request("r", prompt="anything", max_tokens=5000)))[-1]
-    assert isinstance(last, Completion)
-    assert last.finish_reason == "stop"
-    assert last.tokens_out == len(last.ids) - 1
+    assert (last.finish_reason, last.tokens_out) == ("stop", len(last.ids) - 1)
 
 
 async def test_an_adapter_of_another_base_is_neither_listed_nor_served(tmp_path: Path) -> None:
@@ -289,7 +284,6 @@ async def test_an_answer_that_is_cut_off_ends_with_its_last_word_and_one_that_is
         desk.give_up() if is_given_up else desk.cut_off()
         read += [outcome async for outcome in receive]
     last = read.pop()
-    assert isinstance(last, Completion)
     assert last.finish_reason == "cancelled"
     assert last.text == "".join(outcome.text for outcome in read if isinstance(outcome, TokenChunk))
     assert len(read) < 100 or not is_given_up, "thousands wait to be read"
@@ -304,7 +298,6 @@ async def test_a_request_that_cannot_be_written_down_is_refused_and_the_node_liv
             other.execute("BEGIN IMMEDIATE")
             (refusal,) = await ask(desk, request("refused"))
             other.rollback()
-        assert isinstance(refusal, Failure)
         assert isinstance(refusal.error, UnavailableError)
         assert desk.num_live == 0
         assert isinstance((await ask(desk, request("served")))[-1], Completion)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from triton.runtime.interpreter import GridExecutor
 
@@ -64,21 +65,11 @@ def _kernels_to(record: Callable[..., None]) -> Iterator[None]:
 
     def launch(self: Any, *args: Any, **kwargs: Any) -> None:
         def outside(*given: Any, **named: Any) -> None:
-            with _without_modes():
+            with _disable_current_modes():
                 run(self, *given, **named)
 
         record(outside, args, kwargs)
 
-    GridExecutor.__call__ = launch  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        GridExecutor.__call__ = run  # type: ignore[method-assign]
-
-
-@contextmanager
-def _without_modes() -> Iterator[None]:
-    from torch.utils._python_dispatch import _disable_current_modes
-
-    with _disable_current_modes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GridExecutor, "__call__", launch)
         yield

@@ -93,7 +93,6 @@ def drawn_of(backend: Any) -> list[dict[str, Drawn]]:
 
 
 def each_tapped(given: BatchRow, is_tapped: bool) -> BatchRow:
-    assert given.draw is not None
     return replace(given, draw=replace(given.draw, is_tapped=is_tapped))
 
 

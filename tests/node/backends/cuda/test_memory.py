@@ -84,28 +84,12 @@ def test_the_largest_steps_take_what_is_planned_for_them(name: str, changes: dic
     assert 0.5 * planned < mixed_bytes + (memory.peak_bytes - before - held_bytes) < planned
 
 
-class Card:
-    """The counters of a card's memory, as torch tells them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, free_bytes: int = 0, reserved_bytes: int = 0) -> None:
-        self.memory = CountedMemory()
-        for name, found in {
-            "synchronize": lambda _: None,
-            "empty_cache": lambda: None,
-            "memory_allocated": lambda _: self.memory.used_bytes,
-            "reset_peak_memory_stats": lambda _: setattr(self.memory, "peak_bytes", 0),
-            "max_memory_allocated": lambda _: self.memory.peak_bytes,
-            "mem_get_info": lambda _: (free_bytes, 24 * GB),
-            "memory_reserved": lambda _: reserved_bytes,
-        }.items():
-            monkeypatch.setattr(torch.cuda, name, found)
-
-
 @pytest.mark.parametrize(
     ("cap_bytes", "expected"), [(0, 9 * GB), (12 * GB, 7 * GB - CONTEXT_BYTES), (20 * GB, 9 * GB)]
 )
 def test_the_cache_gets_no_more_than_the_owner_and_other_programs_leave(
     monkeypatch: pytest.MonkeyPatch, cap_bytes: int, expected: int
 ) -> None:
-    Card(monkeypatch, free_bytes=9 * GB, reserved_bytes=5 * GB)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (9 * GB, 24 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5 * GB)
     assert free_bytes(torch.device("cuda"), cap_bytes) == expected
