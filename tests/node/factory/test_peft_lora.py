@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -166,6 +166,27 @@ def test_a_run_that_is_killed_at_every_step_writes_the_bytes_of_one_that_never_w
     assert expected.steps == 10
     assert train_killed(cut, kill_at=range(11)) == expected
     assert artifact_digest(cut.folder) == artifact_digest(whole.folder)
+
+
+def test_a_kill_in_the_middle_of_a_checkpoint_leaves_the_one_before(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, steps = begin(base, tmp_path / "out", **TEN_STEPS), list[int]()
+    save, saved = torch.save, list[object]()
+
+    def save_half(content: object, stream: BinaryIO) -> None:
+        saved.append(content)
+        if len(saved) == 3:
+            stream.write(b"half")
+            raise Killed
+        save(content, stream)
+
+    monkeypatch.setattr(peft_lora, "probe_trained", lambda *_: None)
+    monkeypatch.setattr(torch, "save", save_half)
+    with pytest.raises(Killed):
+        open_trainer().train(given, lambda _: None)
+    open_trainer().train(given, lambda progress: steps.append(progress.step))
+    assert steps == list(range(2, 11))
 
 
 def test_a_run_that_is_stopped_early_writes_what_it_has_and_measures_it(base: Base, tmp_path: Path) -> None:

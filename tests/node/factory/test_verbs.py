@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +60,6 @@ def test_a_line_holds_what_is_known() -> None:
     assert describe(progress, 3.0) == "held-out 3.000"
     progress = TrainingProgress(step=1, steps=9, loss=0.0, held_out_loss=None, time_left_s=0.0)
     assert describe(progress, 3.0) == "loss 0.000 · held-out 3.000 · 0 s left"
-
-
-@pytest.mark.process
-def test_a_training_that_is_cut_off_is_gone_on_with(tmp_path: Path) -> None:
-    flags = ("train", "--base", "fake", "--trainer", "fake", "--name", "lake", "--sample", "--epochs", "5000000")
-    command = [sys.executable, "-m", "openledger_node", "factory", *flags]
-    cut = subprocess.Popen(command, env=node_environment(Home(tmp_path)), stderr=subprocess.PIPE, text=True)
-    cut.stderr.readline()  # the first step is done
-    cut.kill()
-    cut.communicate()
-    refused = train(tmp_path, "--sample")
-    assert refused.returncode == 3
-    assert "`openledger-node factory resume` continues it" in refused.stderr
-    kept = verb(tmp_path, "stop", "--keep", "--json")
-    assert kept.returncode == 0, kept.stderr
-    run = json.loads(verb(tmp_path, "status", "--json").stdout)["run"]
-    assert (run["state"], len(run["restarts"])) == ("done", 1)
-    assert run["step"] < run["steps"]
 
 
 @pytest.mark.process
