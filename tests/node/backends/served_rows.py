@@ -8,6 +8,9 @@ from openledger_node.engine.backend import Backend, BatchRow, Draw, Drawn
 from openledger_protocol.inference import SamplingParams
 
 GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+EVERY = SamplingParams(
+    max_tokens=9, seed=2**64 - 1, temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.2, logprobs=2
+)
 PROMPT = (5, 6, 7)
 
 

@@ -29,6 +29,7 @@ CONTEXT = 64
 open_backend = partial(torch_bases.open_backend, context_max=CONTEXT)
 
 THETA = {"rope_theta": 100.0}
+YARN = {**THETA, "rope_type": "yarn", "original_max_position_embeddings": 64, "factor": 4.0}
 LONGROPE = {
     **THETA, "rope_type": "longrope", "original_max_position_embeddings": 64,
     "short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 3.0, 5.0, 8.0],
@@ -48,7 +49,7 @@ BASES: dict[str, dict[str, Any]] = {
     "mistral with a window": {"model_type": "mistral", "sliding_window": WINDOW},
     "qwen3 with windows and yarn": {
         "model_type": "qwen3", "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1,
-        "rope_parameters": {**THETA, "rope_type": "yarn", "original_max_position_embeddings": 64, "factor": 4.0},
+        "rope_parameters": YARN,
     },
     "gemma 2": {"model_type": "gemma2", "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, **GEMMA},
     "gemma 3": {
@@ -62,20 +63,40 @@ BASES: dict[str, dict[str, Any]] = {
     "phi 3 with a window": {"model_type": "phi3", "sliding_window": WINDOW},
     "phi 4 mini": PHI4_MINI,
 }  # fmt: skip
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "llama without grouped heads": {"model_type": "llama", "num_key_value_heads": 4},
+    "llama with linear positions": {"rope_parameters": {**THETA, "rope_type": "linear", "factor": 4.0}},
+    "qwen2 with yarn": {
+        "model_type": "qwen2", "rope_parameters": {**YARN, "beta_fast": 8, "attention_factor": 1.3},
+    },
+    "qwen3": {"model_type": "qwen3"},
+}  # fmt: skip
+"""Configurations whose adapters are not tried."""
+
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "rank-stabilised": {"use_rslora": True, "r": 3},
+    "patterns": {"rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 6}, "alpha_pattern": {"v_proj": 1}},
+    "top layer only": {"layers_to_transform": [1], "layers_pattern": "layers"},
+    "rank 64": {"r": 64, "lora_alpha": 64},
+    "a module left out": {"exclude_modules": ["k_proj"]},
+    "DoRA with rsLoRA": {"r": 16, "lora_alpha": 8, "use_dora": True, "use_rslora": True},
+    "DoRA with patterns": {
+        "use_dora": True, "rank_pattern": {"q_proj": 2}, "target_modules": ["q_proj", "down_proj"],
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base of each family."""
     root = tmp_path_factory.mktemp("families")
-    return {name: make_base(root / name.replace(" ", "-"), **changes) for name, changes in BASES.items()}
+    return {
+        name: make_base(root / name.replace(" ", "-"), **changes) for name, changes in {**BASES, **VARIANTS}.items()
+    }
 
 
-def targets_of(base: Path) -> list[str]:
-    return list(read_config(base).site_dims)
-
-
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", [*BASES, *VARIANTS])
 def test_a_base_of_each_family_equals_transformers(name: str, bases: dict[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(bases[name], dtype=torch.float32)
     backend = open_backend(bases[name])
@@ -137,12 +158,20 @@ def test_scores_that_are_capped_some_at_a_time_are_those_of_all_at_once(
     assert torch.allclose(logits(backend), at_once, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "is_dora"), [*((each, each in ("llama 3", "gemma 3")) for each in BASES)])
-def test_an_adapter_of_each_family_equals_peft(
-    name: str, is_dora: bool, bases: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((each, {"use_dora": each in ("llama 3", "gemma 3")}) for each in BASES),
+        *(("llama 3", settings) for settings in ADAPTERS.values()),
+    ],
+    ids=[*BASES, *ADAPTERS],
+)
+def test_an_adapter_of_each_family_and_kind_equals_peft(
+    name: str, settings: dict[str, Any], bases: dict[str, Path], tmp_path: Path
 ) -> None:
     base = bases[name]
-    folder = make_adapter(base, tmp_path / "a", seed=3, target_modules=targets_of(base), use_dora=is_dora)
+    targets = {"target_modules": list(read_config(base).site_dims)} if settings.keys() == {"use_dora"} else {}
+    folder = make_adapter(base, tmp_path / "a", seed=3, **targets, **settings)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder)
     backend = open_backend(base)
     load(backend, folder)
@@ -150,7 +179,7 @@ def test_an_adapter_of_each_family_equals_peft(
     assert torch.allclose(found, wanted_logits(model), atol=1e-4)
     assert not torch.allclose(found, logits(backend), atol=1e-2)
     assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
-    if not is_dora:
+    if settings == {"use_dora": False}:
         assert backend._stacks.blob(ADAPTER).size_bytes == adapter_bytes_of(read_config(base), 4, 4), "as planned"
 
 

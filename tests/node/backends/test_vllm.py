@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node.backends.served_rows import GREEDY, PROMPT, decode, has_ended, row, run, starts_in
+from node.backends.served_rows import EVERY, GREEDY, PROMPT, decode, has_ended, row, run, starts_in
 from support.fake_served import NOTE_VARIABLE, Vllm, fake_server
 from support.llama_programs import FAKE
 from support.processes.nodes import wait_for
@@ -27,7 +27,6 @@ from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 ADAPTER = AdapterId("0xaa")
@@ -86,19 +85,8 @@ def test_an_answer_is_one_request_however_many_steps_read_it(serve: Serve) -> No
 def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
     backend = serve(behaviour := Vllm())
     backend.join("s", None)
-    sampling = SamplingParams(
-        max_tokens=9,
-        seed=2**64 - 1,
-        temperature=0.5,
-        top_p=0.9,
-        top_k=7,
-        min_p=0.1,
-        frequency_penalty=0.3,
-        presence_penalty=0.4,
-        repetition_penalty=1.2,
-        logprobs=2,
-        json_schema='{"type": "object", "properties": {}}',
-    )
+    schema = '{"type": "object", "properties": {}}'
+    sampling = replace(EVERY, frequency_penalty=0.3, presence_penalty=0.4, json_schema=schema)
     run(backend, PROMPT, sampling=sampling)
     assert behaviour.completions[0].pop("cache_salt")
     assert behaviour.completions == [

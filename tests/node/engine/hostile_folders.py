@@ -308,6 +308,18 @@ HOSTILE: dict[str, Case] = {
     "manifest with a digest of nothing": (manifest(artifact_digest="0x" + "0" * 64), "their manifest says"),
     "manifest with an unknown field": (manifest(trust_me=True), "trust_me"),
     "manifest of another schema": (manifest(schema="openledger.adapter/2"), "has schema"),
+    **{
+        f"manifest that is {content!r:.36}": (file(MANIFEST_FILE, content), MANIFEST_FILE)
+        for content in (
+            "",
+            "{",
+            "[]",
+            '"text"',
+            b"\xff",
+            '{"a":' + "[" * 100_000,
+            '{"schema": "openledger.adapter/1"}',
+        )
+    },
     "manifest of two megabytes": (file(MANIFEST_FILE, " " * (2 << 20)), "is too large"),
     # `exists()` is true of a pipe, and reading one waits for a writer for ever.
     "manifest that is a pipe": (lambda folder: os.mkfifo(write_adapter(folder) / MANIFEST_FILE), "regular file"),

@@ -335,7 +335,9 @@ def test_an_evaluation_that_fails_costs_no_adapter_and_can_be_had_again(home: Ho
 
 def test_one_training_at_a_time(home: Home, runs: Runs, begin: Begin) -> None:
     begin()
-    with pytest.raises(ConfigError, match=r"training 1 \(numbers\) is waiting: one runs.* factory resume` continues it$"):
+    with pytest.raises(
+        ConfigError, match=r"training 1 \(numbers\) is waiting: one runs.* factory resume` continues it$"
+    ):
         check_free(runs, is_worked_on=False)
     with pytest.raises(ConfigError, match=r"`openledger-node factory stop` ends it$"):
         check_free(runs, is_worked_on=True)

@@ -19,7 +19,6 @@ from openledger_node.models.decoder_config import OtherDecoderError, read_config
 from openledger_node.models.gguf_files.describe import describe_gguf
 from openledger_node.models.gguf_files.header import read_header
 from openledger_node.models.gguf_files.lora import convert_lora, target_of_gguf
-from openledger_protocol.errors import AdapterRefusedError
 
 IDS = [5, 9, 200, 31, 77, 5, 18, 240, 3, 3, 64, 101]
 LLAMA3_ROPE = {
@@ -168,7 +167,7 @@ def test_fields_that_contradict_the_tensors_are_refused(
     assert not list(home.models.iterdir())
 
 
-# ---- GGUF LoRA: each family's adapter changes the tensors of its GGUF base, and DoRA is refused
+# ---- GGUF LoRA: each family's adapter changes the tensors of its GGUF base
 
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 LORA_FAMILIES: dict[str, dict[str, Any]] = {
@@ -187,11 +186,3 @@ def test_an_adapter_of_each_family_has_the_names_and_shapes_of_its_gguf_base(tmp
     sites = convert_lora(adapter, target)
     assert sites
     assert all(target.shapes[name] == (len(b), a.shape[1]) for name, (a, b) in sites.items())
-
-
-def test_dora_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "hf")
-    adapter = make_adapter(base, tmp_path / "dora", seed=3, use_dora=True)
-    target = target_of_gguf(read_header(make_gguf_base(base, tmp_path / "gguf") / "model.gguf"))
-    with pytest.raises(AdapterRefusedError, match="Use another backend"):
-        convert_lora(adapter, target)
