@@ -1,7 +1,7 @@
 """What every transport must do, run over every plug."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 
 import pytest
@@ -11,7 +11,7 @@ from support.peers import DEADLINE_S, Open, drain, echo, opener, receive, start,
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.transport import GOSSIP_BYTES_MAX, PeerId
+from openledger_node.p2p.transport import GOSSIP_BYTES_MAX, PeerId, Transport
 from openledger_node.plugs import plug_names
 from openledger_protocol.errors import MalformedError
 
@@ -48,6 +48,15 @@ def open_peer(request: pytest.FixtureRequest) -> Open:
     return opener(request.param)
 
 
+@asynccontextmanager
+async def started(*peers: Transport) -> AsyncIterator[None]:
+    """Peers that run, and that the first one is connected with, until the block ends."""
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *peers)
+        yield
+        nursery.cancel_scope.cancel()
+
+
 def accept_all(_: PeerId, content: bytes) -> bool:
     return True
 
@@ -55,8 +64,7 @@ def accept_all(_: PeerId, content: bytes) -> bool:
 async def test_messages_come_back_whole_in_their_order_and_none_over_the_cap_is_sent(open_peer: Open) -> None:
     ada, ben = open_peer("ada"), open_peer("ben")
     ben.handle(ECHO, echo)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
+    async with started(ada, ben):
         messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
         for number in range(100):
             await messages.send({"n": number})
@@ -65,7 +73,6 @@ async def test_messages_come_back_whole_in_their_order_and_none_over_the_cap_is_
             await messages.send({"text": "x" * 70_000})
         await messages.send({"text": "x" * 60_000})
         assert len((await messages.receive())["text"]) == 60_000, "it takes more than one read"
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_handler_that_raises_ends_its_stream_and_nothing_else(
@@ -78,28 +85,24 @@ async def test_a_handler_that_raises_ends_its_stream_and_nothing_else(
 
     ben.handle("/bad/1", raise_at_once)
     ben.handle(ECHO, echo)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
+    async with started(ada, ben):
         with pytest.raises(NetworkError):
             await MessageStream(await ada.open_stream(ben.peer_id, "/bad/1")).receive()
         messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
         await messages.send({"n": 1})
         assert await messages.receive() == {"n": 1}
-        nursery.cancel_scope.cancel()
     assert "mischief" in caplog.text
 
 
 async def test_who_is_not_there_or_speaks_another_protocol_is_said_to_be(open_peer: Open) -> None:
     ada, ben = open_peer("ada"), open_peer("ben", serve_rendezvous=False)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
+    async with started(ada, ben):
         with pytest.raises(NetworkError, match="carl"):
             await ada.open_stream(PeerId("carl"), ECHO)
         with pytest.raises(NetworkError, match="rendezvous"):
             await ada.find_peers(ben.peer_id, "net")
         with pytest.raises(NetworkError, match=ECHO):
             await ada.open_stream(ben.peer_id, ECHO)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_stream_that_its_opener_closes_ends_at_the_other_side(open_peer: Open) -> None:
@@ -112,12 +115,10 @@ async def test_a_stream_that_its_opener_closes_ends_at_the_other_side(open_peer:
         left.set()
 
     ben.handle(ECHO, wait_for_the_end)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
+    async with started(ada, ben):
         await (await ada.open_stream(ben.peer_id, ECHO)).aclose()
         with trio.fail_after(5):
             await left.wait()
-        nursery.cancel_scope.cancel()
 
 
 # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,8 +126,7 @@ async def test_a_stream_that_its_opener_closes_ends_at_the_other_side(open_peer:
 
 async def test_an_address_that_leads_nowhere_or_to_another_peer_is_refused(open_peer: Open) -> None:
     ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
+    async with started(ada, ben):
         there, _, _ = ben.addresses[0].rpartition("/p2p/")
         for address in (
             ada.addresses[0],
@@ -139,7 +139,6 @@ async def test_an_address_that_leads_nowhere_or_to_another_peer_is_refused(open_
             with pytest.raises(NetworkError):
                 await ada.connect(address)
         assert ada.connected() == (ben.peer_id,)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_peer_that_leaves_is_no_longer_connected_and_its_streams_end(open_peer: Open) -> None:
@@ -215,8 +214,7 @@ async def test_who_is_cut_short_while_sending_harms_no_other_stream(open_peer: O
 
     ben.handle("/deaf/1", never_read)
     ben.handle(ECHO, echo)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
+    async with started(ada, ben):
         messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
         for _ in range(5):
             deaf = await ada.open_stream(ben.peer_id, "/deaf/1")
@@ -226,7 +224,6 @@ async def test_who_is_cut_short_while_sending_harms_no_other_stream(open_peer: O
             await messages.send({"n": 1})
             with trio.fail_after(5):
                 assert await messages.receive() == {"n": 1}
-        nursery.cancel_scope.cancel()
 
 
 # ── gossip ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,21 +232,18 @@ async def test_who_is_cut_short_while_sending_harms_no_other_stream(open_peer: O
 async def test_gossip_reaches_peers_that_are_not_connected_with_its_origin(open_peer: Open) -> None:
     ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
     news = [peer.subscribe(TOPIC, accept_all) for peer in (ada, ben, carl)]
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben, carl)
+    async with started(ada, ben, carl):
         await tune_in(ada, TOPIC, *news[1:])
         await ada.publish(TOPIC, b"bread is baked")
         for channel in news[1:]:
             gossip = await receive(channel)
             assert (gossip.origin, gossip.content) == (ada.peer_id, b"bread is baked")
-        nursery.cancel_scope.cancel()
 
 
 async def test_the_same_content_comes_once_and_never_to_its_origin(open_peer: Open) -> None:
     ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
     news = [peer.subscribe(TOPIC, accept_all) for peer in (ada, ben, carl)]
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben, carl)
+    async with started(ada, ben, carl):
         await carl.connect(ada.addresses[0])
         await tune_in(ada, TOPIC, *news[1:])
         for _ in range(3):
@@ -259,59 +253,40 @@ async def test_the_same_content_comes_once_and_never_to_its_origin(open_peer: Op
         assert heard == {b"once", b"last"}  # which first, nobody promises
         assert (await receive(news[0])).content == b"last"
         assert b"once" not in drain(news[1])
-        nursery.cancel_scope.cancel()
 
 
-async def test_what_is_refused_is_neither_received_nor_passed_on(open_peer: Open) -> None:
+async def test_what_is_refused_or_fails_its_check_is_neither_received_nor_passed_on(
+    open_peer: Open, caplog: pytest.LogCaptureFixture
+) -> None:
     ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
     asked: list[PeerId] = []
 
     def accept(origin: PeerId, content: bytes) -> bool:
         asked.append(origin)
+        if content == b"poison":
+            raise ValueError("a mistake in a check")
         return content != b"lies"
 
     bens, carls = ben.subscribe(TOPIC, accept), carl.subscribe(TOPIC, accept_all)
     ada.subscribe(TOPIC, accept_all)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben, carl)
+    async with started(ada, ben, carl):
         await tune_in(ada, TOPIC, bens, carls)
-        await ada.publish(TOPIC, b"lies")
+        for content in (b"lies", b"poison"):
+            await ada.publish(TOPIC, content)
         await ada.publish(TOPIC, b"truth")
         assert (await receive(bens)).content == (await receive(carls)).content == b"truth"
         assert set(asked) == {ada.peer_id}
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_check_that_raises_has_refused(open_peer: Open, caplog: pytest.LogCaptureFixture) -> None:
-    ada, ben = open_peer("ada"), open_peer("ben")
-
-    def accept(origin: PeerId, content: bytes) -> bool:
-        if content == b"poison":
-            raise ValueError("a mistake in a check")
-        return True
-
-    news = ben.subscribe(TOPIC, accept)
-    ada.subscribe(TOPIC, accept_all)
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada, ben)
-        await tune_in(ada, TOPIC, news)
-        await ada.publish(TOPIC, b"poison")
-        await ada.publish(TOPIC, b"bread")
-        assert (await receive(news)).content == b"bread"
         await until(lambda: "a mistake in a check" in caplog.text)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_message_that_is_too_long_or_comes_too_early_is_refused(open_peer: Open) -> None:
     ada = open_peer("ada")
     with pytest.raises(NetworkError):
         await ada.publish(TOPIC, b"early")
-    async with trio.open_nursery() as nursery:
-        await start(nursery, ada)
+    async with started(ada):
         with pytest.raises(NetworkError, match=str(GOSSIP_BYTES_MAX + 1)):
             await ada.publish(TOPIC, bytes(GOSSIP_BYTES_MAX + 1))
         await ada.publish(TOPIC, bytes(GOSSIP_BYTES_MAX))
-        nursery.cancel_scope.cancel()
 
 
 # ── rendezvous ───────────────────────────────────────────────────────────────────────────────────────────────────

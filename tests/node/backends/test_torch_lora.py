@@ -88,20 +88,6 @@ def test_weights_that_are_not_whole_say_pull_again(tmp_path: Path) -> None:
         open_backend(base)
 
 
-def test_rows_with_and_without_dora_share_a_batch(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base", attention_bias=True)
-    backend = open_backend(base)
-    ids = [AdapterId(f"0x{n}") for n in range(3)]
-    for number, adapter_id in enumerate(ids):
-        folder = make_adapter(base, tmp_path / adapter_id, seed=number, use_dora=number > 0)
-        load(backend, folder, adapter_id)
-    alone = [logits(backend, adapter_id) for adapter_id in [*ids, None]]
-    for name, adapter_id in zip("abcd", [*ids, None], strict=True):
-        backend.join(name, adapter_id)
-    together = backend.logits(tuple(row(name, PROMPT, first=8 * n) for n, name in enumerate("abcd")))
-    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
-
-
 def test_an_adapter_that_overflows_leaves_nothing_behind_in_its_blocks(base: Path, tmp_path: Path) -> None:
     backend = open_backend(base)
     load(backend, make_adapter(base, tmp_path / "wild", seed=1, scale=1e30))
@@ -151,43 +137,25 @@ def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(base: Path,
     assert {name: each.token for name, each in backend.step(rows).items()} == {"calm": alone[0]}
 
 
-def test_likelihoods_are_said_where_they_are_asked_for(base: Path) -> None:
-    backend = open_backend(base)
-    wanted = torch.log_softmax(logits(backend, None).double(), dim=0)
-    backend.join("s", None)
-    asked = SamplingParams(max_tokens=9, seed=1, temperature=0, logprobs=2)
-    drawn = backend.step((row("s", PROMPT, draw=asked),))["s"]
-    assert drawn.token == int(wanted.argmax())
-    assert drawn.logprob == pytest.approx(float(wanted.max()), abs=1e-5)
-    assert [token for token, _ in drawn.top] == wanted.topk(2).indices.tolist()
+def test_the_next_start_reads_what_is_packed_unless_it_is_torn_or_its_files_changed(
+    base: Path, tmp_path: Path
+) -> None:
+    cache, folder = tmp_path / "cache", tmp_path / "adapter"
 
-
-def test_the_second_start_reads_what_the_first_one_packed_and_answers_alike(base: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    folder = make_adapter(base, tmp_path / "adapter", seed=3, use_dora=True)
-    plain, first, second = (open_backend(base, cache_folder=each) for each in (None, str(cache), str(cache)))
-    for backend in (plain, first, second):
+    def answered(cache_folder: str | None = str(cache)) -> torch.Tensor:
+        backend = open_backend(base, cache_folder=cache_folder)
         load(backend, folder)
-    assert [len(list((cache / name).iterdir())) for name in ("bases", "adapters")] == [1, 1]
-    wanted = logits(plain, ADAPTER)
-    assert torch.equal(logits(first, ADAPTER), wanted)
-    assert torch.equal(logits(second, ADAPTER), wanted)
+        return logits(backend, ADAPTER)
 
-
-def test_files_that_changed_or_a_pack_that_is_torn_are_packed_anew(base: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    backend = open_backend(base, cache_folder=str(cache))
-    load(backend, make_adapter(base, tmp_path / "adapter", seed=1))
-    old = logits(backend, ADAPTER)
-    backend.unload_adapter(ADAPTER)
-    load(backend, make_adapter(base, tmp_path / "adapter", seed=2))
-    new = logits(backend, ADAPTER)
-    assert not torch.equal(old, new)
+    make_adapter(base, folder, seed=3, use_dora=True)
+    for _ in range(2):
+        assert torch.equal(answered(), answered(None))
+        assert [len(list((cache / name).iterdir())) for name in ("bases", "adapters")] == [1, 1]
+    make_adapter(base, folder, seed=2, use_dora=True)
+    assert torch.equal(answered(), answered(None)), "its files have changed"
     for file in (cache / "adapters").iterdir():
         file.write_bytes(file.read_bytes()[:-7])
-    backend.unload_adapter(ADAPTER)
-    load(backend, tmp_path / "adapter")
-    assert torch.equal(logits(backend, ADAPTER), new)
+    assert torch.equal(answered(), answered(None)), "the pack is torn"
 
 
 @pytest.mark.parametrize("is_dora", [False, True])

@@ -3,6 +3,7 @@
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -18,11 +19,6 @@ from openledger_protocol.primitives import AdapterId
 WAIT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Host:
-    size_bytes: int
-
-
 @dataclass
 class Shelf:
     """Adapters by name, as a backend sees them: a size, or what goes wrong."""
@@ -33,12 +29,12 @@ class Shelf:
     is_full: bool = False
     is_busy: bool = False
 
-    def read_adapter(self, source: AdapterSource) -> Host:
+    def read_adapter(self, source: AdapterSource) -> SimpleNamespace:
         self.read.append(source.id)
         size = self.sizes[source.id]
         if isinstance(size, Exception):
             raise size
-        return Host(size)
+        return SimpleNamespace(size_bytes=size)
 
     def load_adapter(self, adapter_id: AdapterId, adapter: object) -> None:
         assert adapter_id not in self.loaded

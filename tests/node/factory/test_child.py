@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from .conftest import ROWS, Train
 
 pytestmark = pytest.mark.process
 
+Plug = Callable[[str], ChildTrainer]
 WORKER = [sys.executable, "-m", "openledger_node.factory.worker"]
 SITE = """
 import os, sys, time
@@ -40,24 +42,19 @@ def training_processes() -> list[str]:
 
 
 @pytest.fixture
-def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Plug":
-    return Plug(tmp_path / "site", monkeypatch)
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plug:
+    """Install a trainer of another package's, called `odd`, for child processes to find."""
+    site, metadata = tmp_path / "site", tmp_path / "site" / "odd-1.dist-info"
+    monkeypatch.setenv("PYTHONPATH", str(site))
 
-
-class Plug:
-    """Installs a trainer of another package's, called `odd`, for child processes to find."""
-
-    def __init__(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._site = site
-        monkeypatch.setenv("PYTHONPATH", str(site))
-
-    def __call__(self, body: str) -> ChildTrainer:
-        metadata = self._site / "odd-1.dist-info"
+    def install(body: str) -> ChildTrainer:
         metadata.mkdir(parents=True)
-        (self._site / "odd.py").write_text(SITE.format(body=body))
+        (site / "odd.py").write_text(SITE.format(body=body))
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
         (metadata / "entry_points.txt").write_text("[openledger_node.trainer]\nodd = odd:Trainer\n")
         return ChildTrainer("odd")
+
+    return install
 
 
 def test_a_trainer_in_its_own_process_does_what_it_does_in_ours(train: Train) -> None:
@@ -76,12 +73,12 @@ def test_a_trainer_in_its_own_process_does_what_it_does_in_ours(train: Train) ->
         ("os.kill(os.getpid(), 9)", "killed by signal 9: if memory ran out"),
     ],
 )
-def test_a_trainer_that_fails_is_quoted(train: Train, plug: "Plug", body: str, says: str) -> None:
+def test_a_trainer_that_fails_is_quoted(train: Train, plug: Plug, body: str, says: str) -> None:
     with pytest.raises(ModelError, match=says):
         train(plug(body))
 
 
-def test_the_trainer_of_a_node_yields_to_its_answers(train: Train, plug: "Plug") -> None:
+def test_the_trainer_of_a_node_yields_to_its_answers(train: Train, plug: Plug) -> None:
     plug("raise __import__('openledger_node.errors').errors.ModelError(f'niceness {os.nice(0)}')")
     expected = min(19, os.nice(0) + YIELDING)
     with pytest.raises(ModelError, match=f"niceness {expected}$"):
@@ -97,7 +94,7 @@ def test_an_interrupt_ends_the_training_process(train: Train) -> None:
     assert training_processes() == []
 
 
-def test_the_training_process_ends_with_its_parent(tmp_path: Path, plug: "Plug") -> None:
+def test_the_training_process_ends_with_its_parent(tmp_path: Path, plug: Plug) -> None:
     plug("time.sleep(600)")
     job = TrainingJob(name="n")
     given = TrainingInput(job=job, rows=ROWS, held_out=ROWS, base=FAKE_BASE, folder=tmp_path)

@@ -13,32 +13,25 @@ def some_rows(count: int) -> tuple[Row, ...]:
     return tuple(Row(prompt=f"{number}?", completion="yes", contributor="ada") for number in range(count))
 
 
+OUT_OF_BOUNDS: dict[str, list[float | str]] = {
+    "rank": [0, 513],
+    "alpha": [0, 1_000_001],
+    "layers": [-1, 1_001],
+    "epochs": [0],
+    "batch_size": [0, 5_000],
+    "learning_rate": [0.0, float("nan"), 1.5],
+    "seed": [-1, 2**32],
+    "tokens_max": [15, 2_000_000],
+    "dropout": [-0.1, 0.95],
+    "weight_decay": [-1.0],
+    "method": ["lore"],
+    "schedule": ["cosines"],
+    "quantisation": ["int3"],
+}
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("rank", 0),
-        ("rank", 513),
-        ("alpha", 0),
-        ("layers", -1),
-        ("epochs", 0),
-        ("batch_size", 0),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("seed", -1),
-        ("seed", 2**32),
-        ("tokens_max", 15),
-        ("learning_rate", 1.5),
-        ("alpha", 1_000_001),
-        ("layers", 1_001),
-        ("batch_size", 5_000),
-        ("tokens_max", 2_000_000),
-        ("dropout", -0.1),
-        ("dropout", 0.95),
-        ("weight_decay", -1.0),
-        ("method", "lore"),
-        ("schedule", "cosines"),
-        ("quantisation", "int3"),
-    ],
+    ("field", "value"), [(field, each) for field in OUT_OF_BOUNDS for each in OUT_OF_BOUNDS[field]]
 )
 def test_a_field_out_of_bounds_is_named_with_its_value_and_with_what_to_give(field: str, value: float | str) -> None:
     with pytest.raises(ConfigError, match=rf"^{field} is .*: (give a number|choose one of) ") as refused:
