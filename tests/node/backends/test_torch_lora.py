@@ -88,6 +88,19 @@ def test_weights_that_are_not_whole_say_pull_again(tmp_path: Path) -> None:
         open_backend(base)
 
 
+def test_rows_with_and_without_dora_share_a_batch(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", attention_bias=True)
+    backend = open_backend(base)
+    ids = [AdapterId(f"0x{n}") for n in range(3)]
+    for number, adapter_id in enumerate(ids):
+        load(backend, make_adapter(base, tmp_path / adapter_id, seed=number, use_dora=number > 0), adapter_id)
+    alone = [logits(backend, adapter_id) for adapter_id in [*ids, None]]
+    for name, adapter_id in zip("abcd", [*ids, None], strict=True):
+        backend.join(name, adapter_id)
+    together = backend.logits(tuple(row(name, PROMPT, first=8 * n) for n, name in enumerate("abcd")))
+    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
 def test_an_adapter_that_overflows_leaves_nothing_behind_in_its_blocks(base: Path, tmp_path: Path) -> None:
     backend = open_backend(base)
     load(backend, make_adapter(base, tmp_path / "wild", seed=1, scale=1e30))
