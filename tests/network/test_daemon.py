@@ -79,7 +79,6 @@ def test_a_draining_node_ends_though_its_engine_hangs_and_a_client_reads_nothing
         client_that_reads_nothing(node),
         streaming(node, 900_000) as seen,
     ):
-        threading.Event().wait(1.0)  # until the buffers on both sides are full: nothing else tells
         os.kill(node.status()["engine"]["process_id"], signal.SIGSTOP)
         node.signal(signal.SIGTERM)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
@@ -101,7 +100,23 @@ def client_that_reads_nothing(node: Node) -> Iterator[None]:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
         client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         wait_for_status(node.home, node.process, lambda found: found["requests"]["running"] == 1)
+        unread, ports = [0], (client.getpeername()[1], client.getsockname()[1])
+
+        def can_send_no_more() -> bool:
+            unread.append(unacknowledged_bytes(*ports))
+            return unread[-1] == unread[-2] > 0
+
+        wait_for(can_send_no_more)
         yield
+
+
+def unacknowledged_bytes(local_port: int, remote_port: int) -> int:
+    """Bytes that a process of this machine has sent on a connection, and that the other side hasn't taken."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if local.endswith(f":{local_port:04X}") and remote.endswith(f":{remote_port:04X}"):
+            return int(queues.partition(":")[0], 16)
+    return 0
 
 
 def test_a_closed_terminal_drains_the_node_and_a_second_signal_ends_it_at_once_and_still_records(home: Home) -> None:

@@ -1,19 +1,22 @@
 """What a node remembers of calls: those it heard, what was asked for, filters that lied, and unreached peers."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.market_world.market import open_market
 from support.market_world.seller import ad_of
-from support.market_world.terms import BASE, TERMS, peer_id_of, wallet_of, word
+from support.market_world.terms import BASE, TERMS, peer_id_of, priced, wallet_of, word
 
 from openledger_node.market import call_memory
 from openledger_node.market.bid_history import KEPT_MAX, KEPT_S, CallBook
+from openledger_node.market.board import Listed
 from openledger_node.market.call_memory import AskedSeller, AskedSellers, FilterMisses, UnreachedPeers
 from openledger_node.market.demand import HOUR_S, KEY_LENGTH_MAX, KEYS_MAX, ROWS_MAX, Demand
-from openledger_node.market.overview import SellerStanding, peer_to_plain, with_sellers
+from openledger_node.market.overview import SellerStanding, adapter_to_plain, both, peer_to_plain, with_sellers
 from openledger_node.p2p.connections import KnownPeer
 from openledger_node.p2p.transport import PeerId
+from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.auction import trust_ppm
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import ProtocolError, UnavailableError
@@ -173,6 +176,19 @@ def test_a_seller_that_is_known_by_its_advertisement_alone_is_listed() -> None:
         (B, "advertisement", False),
     ]
     assert found[1].address == ad_of("b").addresses[0]
+
+
+def test_an_adapter_is_listed_with_who_has_it_in_memory_and_the_price_where_it_is_loaded_first() -> None:
+    adapter = OfferedAdapter(id=AdapterId("0x" + "ab" * 32), name="harbour")
+    listed = Listed(adapter=adapter, base=BASE, num_nodes=3)
+    warm = ad_of("a", warm=(adapter,))
+    cold = [ad_of(name, warm=(), terms=TERMS, terms_max=priced(TERMS, times)) for name, times in (("b", 3), ("c", 2))]
+    show = partial(adapter_to_plain, listed, base_name=None, is_our_base=True, is_here=False)
+    found = show([warm, *cold])
+    assert (found["num_sellers"], found["num_in_memory"]) == (3, 1)
+    assert int(found["price_wei"]) == both(TERMS)
+    assert int(found["price_cold_wei"]) == both(priced(TERMS, 2))
+    assert show([warm])["price_cold_wei"] is None
 
 
 async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(tmp_path: Path) -> None:

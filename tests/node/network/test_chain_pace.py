@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import trio
 
+from openledger_node.chain.clients.evm import KEEP_ALIVE_S
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
+from openledger_node.config_tables import ChainConfig
 from openledger_node.network.service import BUSY_S, ChainPace
 from openledger_node.settlement.session import Waits
 from openledger_protocol.epoch import Windows
@@ -52,3 +54,8 @@ async def test_a_node_that_sends_something_from_any_thread_looks_soon(autojump_c
     assert await waited_s(pace, "nothing") == pytest.approx(60)
     pace.hurry()
     assert await waited_s(pace, "nothing") == pytest.approx(BUSY_S), "what was sent during a look"
+
+
+def test_an_idle_node_asks_again_before_the_connection_to_its_endpoint_ends() -> None:
+    """A load balancer that closes idle connections after a minute would else close it as the next request leaves."""
+    assert ChainConfig().idle_poll_s < KEEP_ALIVE_S < 60

@@ -9,7 +9,7 @@ from support.contributors import ADA, BEN, TREASURY
 from openledger_node.datanets.version import version_file, write_published
 from openledger_node.models.adapters import Adapter
 from openledger_protocol.constants import PPM
-from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.errors import AdapterRefusedError, MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
@@ -73,3 +73,17 @@ async def test_a_version_that_was_never_published_names_nobody(seller: Seller, a
     file.write_text(file.read_text().replace(ADA, BEN))
     with pytest.raises(AdapterRefusedError, match=r"was never published|is damaged"):
         await seller.ask("hello", model="lake")
+
+
+@pytest.mark.parametrize(
+    ("question", "arguments", "message"),
+    [
+        ("riches", {}, "no question is called 'riches'"),
+        ("plan", {"verb": "steal", "arguments": {}}, "no command 'steal' can be planned"),
+    ],
+)
+async def test_an_unknown_question_or_command_is_refused(
+    seller: Seller, question: str, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(MalformedError, match=message):
+        seller.questions.answer(question, arguments)

@@ -9,7 +9,8 @@ import trio
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.address_book import AddressBook
 from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, POINTS_KEPT, Connections, KnownPeer
-from openledger_node.p2p.transport import PeerId, Transport
+from openledger_node.p2p.transport import Path as Way
+from openledger_node.p2p.transport import PeerId, Transport, relay_of
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -166,6 +167,32 @@ async def test_a_newcomer_is_found_as_soon_as_it_has_a_relay(world: World) -> No
     await world.nursery.start(newcomer.run)
     await newcomer.connect(address("point"))
     assert await newcomer.find_peers(PeerId("point"), NET) == [*ada.relays]
+
+
+async def test_a_home_is_dialled_over_its_relay_and_not_again_and_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
+    home = MemoryTransport(world.network, PeerId("home"), is_home=True)
+    await world.nursery.start(home.run)
+    await home.connect(address("point"))
+    await home.reserve(PeerId("point"))
+    await home.find_peers(PeerId("point"), NET)
+    dialled = []
+    connect = MemoryTransport.connect
+
+    async def counted(self: MemoryTransport, address: str, **how: bool) -> PeerId:
+        if relay_of(address):
+            dialled.append(address)
+        return await connect(self, address, **how)
+
+    monkeypatch.setattr(MemoryTransport, "connect", counted)
+    await world.add("ada", "point")
+    await trio.sleep(60)
+    assert world.transports["ada"].path_to(PeerId("home")) is Way.RELAYED
+    home.disconnect(PeerId("ada"))
+    await trio.sleep(600)
+    assert dialled == list(home.relays)
 
 
 class Grave(MemoryTransport):

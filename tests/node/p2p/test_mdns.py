@@ -135,6 +135,28 @@ async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody() -> Non
         assert not lan.sent
 
 
+async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_and_not_in_the_old(
+    nursery: trio.Nursery,
+) -> None:
+    home, office = FakeLan(), FakeLan()
+    lans, found = {"192.168.1.7": home, "10.0.0.7": office}, list[str]()
+    transport: Any = Listening(ADA, ("/ip4/192.168.1.7/tcp/4120",))
+    discovery = LanDiscovery(
+        transport, network=NET, found=found.extend, random=Random(1), open_link=lambda host: lans[host].open(host)
+    )
+    nursery.start_soon(discovery.run)
+    await trio.sleep(10)
+    assert not office.sent
+    transport.listening = ("/ip4/10.0.0.7/tcp/4120",)
+    await trio.sleep(10)
+    num_sent = len(home.sent)
+    office.send(write_answer(SERVICE, "x", [address("10.0.0.8")]), "10.0.0.8")
+    home.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
+    await trio.sleep(600)
+    assert found == [address("10.0.0.8")]
+    assert len(home.sent) == num_sent + 1
+
+
 # ---- messages
 
 

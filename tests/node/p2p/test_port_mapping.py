@@ -5,6 +5,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -146,6 +147,34 @@ async def test_a_port_that_a_slow_router_maps_after_the_node_has_stopped_to_wait
     assert await trio.to_thread.run_sync(is_removed.wait, 20)
     assert steps == ["mapped", "removed"]
     assert mapper._map_while_kept({}, mapper._num_kept - 1).state is RouterState.NOT_ASKED, "the next one comes late"
+
+
+async def test_a_router_that_is_doubted_is_asked_again_once_a_minute(
+    nursery: trio.Nursery,
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mapper = PortMapper(tmp_path, random=Random(1), find_pmp_router=lambda: None)
+    asked_s: list[float] = []
+
+    async def inline(sync: Callable[..., object], *args: object, **_: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return sync(*args)
+
+    def map_port(_: Mapping[str, int]) -> RouterAnswer:
+        asked_s.append(trio.current_time())
+        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    monkeypatch.setattr(mapper, "map_port", map_port)
+    nursery.start_soon(partial(mapper.keep, ports={}, note=lambda _: None))
+    for _ in range(300):
+        await trio.sleep(1)
+        mapper.doubt()
+    await trio.sleep(LEASE_S)
+    pauses = [round(after - before) for before, after in pairwise(asked_s)]
+    assert pauses == [60, 60, 60, 60, 60, LEASE_S / 2]
 
 
 def test_a_router_that_hangs_holds_up_one_thread_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

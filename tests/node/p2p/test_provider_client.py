@@ -14,9 +14,10 @@ from openledger_node.p2p.provider_records import ProviderServer, RecordStore
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.frames import wire_name
-from openledger_protocol.wire.providers import Records, encode, nearest_points, open_record
+from openledger_protocol.wire.providers import Records, decode, encode, nearest_points, open_record
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -35,6 +36,7 @@ class World:
         self.points: dict[PeerId, RecordStore] = {}
         self.addresses: list[str] = []
         self.is_away: set[PeerId] = set()
+        self.is_mute: set[PeerId] = set()  # they do what is asked, and their answer is lost
         self.num_puts = 0
 
     def now_s(self) -> float:
@@ -54,6 +56,10 @@ class World:
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
             self.num_puts += 1
             if point.peer_id in self.is_away:
+                await stream.aclose()
+            elif point.peer_id in self.is_mute:
+                question = decode(await MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX).receive())
+                await server._answer(peer_id, "a network", question)
                 await stream.aclose()
             else:
                 await server.serve(peer_id, stream)
@@ -141,6 +147,28 @@ async def test_a_withdrawal_reaches_a_point_that_was_away(world: World) -> None:
     world.is_away.clear()
     await trio.sleep(90)
     assert not world.holders(LORA)
+
+
+async def test_a_record_is_withdrawn_and_put_again_also_if_the_answer_to_that_was_lost(nursery: trio.Nursery) -> None:
+    world, shelf = await a_world(nursery, num_points=1), [LORA]
+    (point,) = world.points
+    world.is_mute.add(point)
+    await world.add_publisher("ada", shelf)
+    assert world.holders(LORA) == {point}
+    world.is_mute.clear()
+    shelf.clear()
+    await trio.sleep(60)
+    assert world.holders(LORA) == set(), "the put was never confirmed"
+    shelf.append(LORA)
+    await trio.sleep(SETTLED_S)
+    world.is_mute.add(point)
+    shelf.clear()
+    await trio.sleep(30)
+    assert world.holders(LORA) == set()
+    world.is_mute.clear()
+    shelf.append(LORA)
+    await trio.sleep(30)
+    assert world.holders(LORA) == {point}, "the withdrawal was never confirmed"
 
 
 async def test_a_point_that_has_restarted_gets_the_records_again(world: World) -> None:

@@ -16,8 +16,9 @@ from openledger_node.p2p.reachability import ReachState, RouterAnswer, RouterSta
 from openledger_node.p2p.relays import TEST_EVERY_S, RelayKeeper
 from openledger_node.p2p.scopes import Scope
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transport import Path, PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_node.p2p.transports.memory.transport import Link
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
 from openledger_protocol.wire.dialback import Dialled, DialMe, encode
 from openledger_protocol.wire.frames import wire_name
@@ -220,6 +221,33 @@ async def test_a_mapped_port_counts_once_peers_have_come_through(net: Net) -> No
         assert mapper.num_doubts > 0
         nursery.cancel_scope.cancel()
     assert mapper.is_removed
+
+
+async def test_the_router_of_another_network_is_asked_for_a_port_anew(net: Net) -> None:
+    home, mapper = await net.add_home(), ScriptedMapper(MAPS)
+    net.watch(home, mapper=mapper)
+    await trio.sleep(5)
+    assert mapper.ports == {"192.168.1.7": 4120}
+    await home.listen_also("/ip4/10.0.0.9/tcp/4120")
+    await trio.sleep(2 * QUIET_LOOK_S)
+    assert mapper.ports == {"192.168.1.7": 4120, "10.0.0.9": 4120}
+
+
+async def test_a_home_is_punched_until_its_direct_connection_falls_back_to_a_relay(net: Net) -> None:
+    home, other = await net.add_home(can_be_punched=True), await net.add_home("other", can_be_punched=True)
+    watch = net.watch(home)
+    await trio.sleep(1)
+    await other.connect(home.relays[0])
+    await trio.sleep(20)
+    assert watch.reach.state is ReachState.PUNCHED
+    home._links[other.peer_id] = Link(path=Path.RELAYED)
+    await trio.sleep(1)
+    assert watch.reach.state is ReachState.RELAYED
+    home._links[other.peer_id] = Link(path=Path.PUNCHED)
+    await trio.sleep(1)
+    del home._links[other.peer_id]  # gone altogether, which says nothing about the next one
+    await trio.sleep(1)
+    assert watch.reach.state is ReachState.PUNCHED
 
 
 async def test_a_server_is_public_until_a_firewall_shuts_it_off_and_again_afterwards(net: Net) -> None:

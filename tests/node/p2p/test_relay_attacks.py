@@ -91,6 +91,20 @@ async def test_a_relay_whose_circuits_carry_too_little_for_an_answer_is_not_used
         assert ada.relays == ()
 
 
+@pytest.mark.parametrize("expire", [0, 1000])
+async def test_a_place_that_has_ended_already_is_not_taken(monkeypatch: pytest.MonkeyPatch, expire: int) -> None:
+    answer = HopMessage(type=HopMessage.STATUS, status=Status.OK)
+    answer.reservation.expire = expire
+
+    async def old(*_: object) -> HopMessage:
+        return answer
+
+    async with a_relay("ada") as (relay, ada):
+        monkeypatch.setattr(ada._relay_client, "_ask_for_place", old)
+        with pytest.raises(NetworkError, match="check the clock"):
+            await ada.reserve(relay.peer_id)
+
+
 async def test_a_relay_sees_no_word_of_what_it_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = bytearray()
     copy = relay_service._copy

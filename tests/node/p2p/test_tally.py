@@ -6,7 +6,7 @@ from support.peers import LOOPBACK, echo, opener, seed
 from openledger_node.p2p.dialback import DialbackServer, ask_to_dial
 from openledger_node.p2p.scopes import Scope
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.tally import Counted, Level, TrafficTally
+from openledger_node.p2p.tally import Counted, Level, Reason, TrafficTally
 from openledger_node.p2p.transports.libp2p import open_transport
 
 ECHO, DIALBACK = "/openledger/test/echo/1", "/openledger/test/dialback/1"
@@ -41,3 +41,14 @@ async def test_circuits_their_bytes_registrations_and_dialbacks_are_counted(nurs
     await messages.receive()
     assert tally.total(Counted.CIRCUIT) == 2, "a test of the place by its holder, and the connection"
     assert 10_000 < tally.total(Counted.RELAYED_BYTES) < 20_000
+
+
+async def test_a_barred_address_is_refused_before_its_handshake(nursery: trio.Nursery) -> None:
+    tally = TrafficTally()
+    node = open_transport(identity=seed("point"), listen=LOOPBACK, serve_rendezvous=False, tally=tally)
+    await nursery.start(node.run)
+    node._barred._bar("127.0.0.1")
+    port = int(node.addresses[0].split("/")[4])
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        assert await stream.receive_some(1) == b""
+    assert tally.counts(Counted.REFUSAL) == {Reason.BARRED: 1}
