@@ -11,6 +11,7 @@ from support.plain_adapter import write_adapter
 from support.tiny import make_adapter, make_base
 from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, row
 
+from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapters import add_adapter
@@ -187,3 +188,31 @@ def test_tokens_are_the_same_while_an_adapter_is_merged_and_afterwards(
     assert merging._merged is None
     kept = [each.weight for layer in merging._decoder.weights.layers for each in layer.maps.values()]
     assert all(torch.equal(one, other) for one, other in zip(own, kept, strict=True))
+
+
+OTHER = AdapterId("0xbb")
+
+
+@pytest.mark.parametrize(
+    ("after_steps", "batches", "chosen"),
+    [
+        (3, [[ADAPTER, ADAPTER]] * 5, [None, None, None, ADAPTER, ADAPTER]),
+        (1, [[ADAPTER], [ADAPTER], [ADAPTER, OTHER], [ADAPTER], [ADAPTER]], [None, ADAPTER, None, None, ADAPTER]),
+        (1, [[ADAPTER], [ADAPTER], [ADAPTER, None], [OTHER], [OTHER]], [None, ADAPTER, None, None, OTHER]),
+        (1, [[None]] * 3, [None] * 3),  # the bare base is never merged
+        (0, [[ADAPTER]] * 9, [None] * 9),  # zero means never
+    ],
+)
+def test_an_adapter_is_merged_once_it_had_the_batch_for_itself_long_enough(
+    after_steps: int, batches: list[list[AdapterId | None]], chosen: list[AdapterId | None]
+) -> None:
+    policy = MergePolicy(after_steps)
+    assert [policy.choose(batch) for batch in batches] == chosen
+
+
+def test_after_a_merge_failed_it_is_tried_again_later() -> None:
+    policy = MergePolicy(2)
+    for _ in range(3):
+        policy.choose([ADAPTER])
+    policy.forget()
+    assert [policy.choose([ADAPTER]) for _ in range(3)] == [None, None, ADAPTER]

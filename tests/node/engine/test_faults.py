@@ -12,7 +12,7 @@ from support.local_engine import SETTINGS, engine_options, last_of, order, runni
 from openledger_node.engine.child import OUTPUT
 from openledger_node.engine.engine import Engine
 from openledger_node.engine.faults import device_error_of
-from openledger_node.engine.frames import Finished, Refused
+from openledger_node.engine.frames import Finished
 from openledger_node.errors import DeviceError, ModelError
 
 TIMEOUT_S = 60.0
@@ -69,26 +69,10 @@ def faulty_engine() -> Engine:
 
 
 @pytest.mark.process
-async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_return_is_noticed(
+async def test_a_card_that_is_lost_in_a_step_is_named_what_waits_is_refused_and_its_return_is_noticed(
     plug: FaultyPlug, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger=OUTPUT)
-    plug.fail("open", LOST)
-    async with running(faulty_engine(), timeout_s=TIMEOUT_S) as engine:
-        assert (engine.state, engine.process_id, engine.num_restarts) == ("failed", None, 0)
-        assert engine.failure.why.startswith("the GPU no longer answers (it fell off the bus)")
-        refused = await last_of(engine.submit(order("a")))
-        assert refused == Refused(sequence_id="a", message=engine.failure.why, code="unavailable")
-        plug.mend()
-        assert isinstance(await last_of(engine.submit(order("b"))), Finished)
-        assert (engine.state, engine.failure) == ("ready", None)
-    assert "Traceback" in caplog.text, "the log has all of it"
-
-
-@pytest.mark.process
-async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
-    plug: FaultyPlug,
-) -> None:
     async with running(faulty_engine(), timeout_s=TIMEOUT_S) as engine:
         plug.fail("step", LOST)
         outcomes = engine.submit(order("a"))
@@ -97,4 +81,8 @@ async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
         plug.fail("open", LOST)
         last = await last_of(outcomes)
         assert "off the bus" in last.message
-        assert engine.state == "failed"
+        assert (engine.state, engine.process_id) == ("failed", None)
+        plug.mend()
+        assert isinstance(await last_of(engine.submit(order("b"))), Finished)
+        assert (engine.state, engine.failure) == ("ready", None)
+    assert "Traceback" in caplog.text, "the log has all of it"

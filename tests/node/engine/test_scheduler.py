@@ -357,14 +357,6 @@ def run_until_parked(running: Scheduler) -> list[str]:
     return [one.sequence_id for one in parked]
 
 
-def test_a_sequence_without_allowance_gives_its_place_to_the_next() -> None:
-    running = scheduler(sequence("a", 3, max_tokens=9, num_allowed=2), sequence("b", 3, max_tokens=2), batch_max=1)
-    assert run_until_parked(running) == ["a"]
-    assert (running.running, running.num_waiting) == ([], 2)
-    assert joined(running) == ["b"]
-    assert shape(step(running)) == [("b", 3, True)]
-
-
 def test_a_parked_sequence_computes_again_less_than_two_blocks_while_there_is_room() -> None:
     paid = sequence("a", 3 * BLOCK_TOKENS + 5, max_tokens=99, num_allowed=1)
     running = scheduler(paid, prefill_tokens_max=99, num_blocks=8)
@@ -373,15 +365,6 @@ def test_a_parked_sequence_computes_again_less_than_two_blocks_while_there_is_ro
     running.allow("a", 2)
     running.admit(anybody)
     assert shape(step(running)) == [("a", 5 + 1, True)]
-
-
-def test_a_sequence_that_was_parked_before_a_crash_is_parked_after_it() -> None:
-    paid = sequence("a", 3, max_tokens=9, num_resumed=4, num_allowed=4)
-    running = scheduler(paid)
-    assert (running.admit(anybody), running.num_waiting) == ([], 1)
-    running.allow("a", 5)
-    assert running.admit(anybody) == [paid]
-    assert shape(step(running)) == [("a", 3 + 4, True)]
 
 
 def test_a_payer_that_resumes_many_sequences_takes_no_turn_of_another() -> None:

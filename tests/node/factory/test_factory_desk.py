@@ -18,7 +18,6 @@ from openledger_node.home import Home
 from openledger_node.keystore import WALLET, account_file, ensure_development_wallet
 from openledger_node.models.library import list_adapters
 from openledger_node.network_file import embed_network
-from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
@@ -166,32 +165,20 @@ def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: Tr
 # ---- whose adapter it is
 
 
-def trained_manifest(desk: TrainingService, home: Home) -> AdapterManifest:
-    desk.train(ORDER)
-    wait_for_end(desk)
-    (adapter,) = list_adapters(home)
-    return adapter.manifest
-
-
-def check_owner(manifest: AdapterManifest, owner: Address | None) -> None:
-    assert manifest.owner == owner
-    (datanet,) = manifest.datanets or ()
-    assert datanet.id == datanet_id(owner or ZERO_ADDRESS, SAMPLE_ID)
-
-
 @pytest.mark.process
-def test_an_adapter_belongs_to_the_wallet_of_the_chosen_network(desk: TrainingService, home: Home) -> None:
-    network = deployed_chain().network
-    embed_network(home, network)
-    wallet = ensure_development_wallet(home, network.network)
-    check_owner(trained_manifest(desk, home), wallet.address)
-
-
-@pytest.mark.process
-def test_with_a_damaged_wallet_an_adapter_belongs_to_nobody_yet(desk: TrainingService, home: Home) -> None:
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_an_adapter_belongs_to_the_wallet_of_the_network_and_with_a_damaged_one_to_nobody_yet(
+    desk: TrainingService, home: Home, is_damaged: bool
+) -> None:
     """A training must not fail at its end because of a wallet: publishing names the owner."""
     network = deployed_chain().network
     embed_network(home, network)
-    ensure_development_wallet(home, network.network)
-    account_file(home.network_keys(network.network), WALLET).write_text("{}")
-    check_owner(trained_manifest(desk, home), None)
+    owner: Address | None = ensure_development_wallet(home, network.network).address
+    if is_damaged:
+        account_file(home.network_keys(network.network), WALLET).write_text("{}")
+        owner = None
+    desk.train(ORDER)
+    wait_for_end(desk)
+    (adapter,) = list_adapters(home)
+    (datanet,) = adapter.manifest.datanets or ()
+    assert (adapter.manifest.owner, datanet.id) == (owner, datanet_id(owner or ZERO_ADDRESS, SAMPLE_ID))

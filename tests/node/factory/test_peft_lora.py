@@ -72,12 +72,10 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 
 
 def test_what_it_writes_is_read_by_peft_and_states_what_peft_answers(base: Base, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    given = TrainingInput(job=JOB, rows=ROWS, held_out=ROWS[:2], base=base, folder=folder)
+    given = begin(base, tmp_path / "out", epochs=1)
     probe = open_trainer().train(given, lambda _: None).probe
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
-    adapted = PeftModel.from_pretrained(model, str(folder))
+    adapted = PeftModel.from_pretrained(model, str(given.folder))
     prompt_ids = open_tokenizer(base.folder).render(probe["prompt"])
     assert probe["digest"] == probe_digest(probe["prompt"], greedy(adapted, prompt_ids, PROBE_TOKENS))
 

@@ -34,11 +34,18 @@ PASS = SignalPass(
 )
 
 
+SCRIPT = """
+from openledger_node.factory import signal_pass
+signal_pass.build = lambda _: signal_pass.threading.Event().wait()
+signal_pass.main()
+"""
+ENDLESS = [sys.executable, "-c", SCRIPT]
+
+
 @pytest.mark.process
 def test_a_pass_ends_with_the_process_that_started_it() -> None:
     """Even in its longest step. Otherwise it would go on writing the index that a continued training writes."""
-    script = "from openledger_node.factory import signal_pass as it; it.build = lambda _: it.threading.Event().wait()"
-    with subprocess.Popen([sys.executable, "-c", f"{script}; it.main()"], stdin=subprocess.PIPE, text=True) as worker:
+    with subprocess.Popen(ENDLESS, stdin=subprocess.PIPE, text=True) as worker:
         worker.stdin.write(json.dumps(to_plain(PASS)) + "\n")
         worker.stdin.close()  # as it does when the parent is killed
         assert worker.wait(60) == 1
@@ -54,13 +61,9 @@ def test_a_pass_that_fails_says_why() -> None:
 def test_a_pass_ends_as_soon_as_its_caller_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may take an hour, in which `factory stop` and the end of the node would go unheard."""
     started: list[subprocess.Popen[str]] = []
-    sleeper = (
-        "from openledger_node.factory import signal_pass as it; it.build = lambda _: it.threading.Event().wait()"
-    )
 
     def start(*_: object, **__: object) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", f"{sleeper}; it.main()"]
-        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, text=True))
+        started.append(subprocess.Popen(ENDLESS, stdin=subprocess.PIPE, text=True))
         return started[0]
 
     monkeypatch.setattr(signal_pass, "start_worker", start)
