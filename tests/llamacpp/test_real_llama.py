@@ -138,33 +138,6 @@ def test_an_adapter_answers_as_in_peft(backend: LlamaBackend, tiny: Path, tmp_pa
     backend.unload_adapter(adapter)
 
 
-def test_eight_adapters_at_once_answer_as_each_alone(backend: LlamaBackend, tiny: Path, tmp_path: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)
-    folders = [make_adapter(tiny / "hf", tmp_path / f"a{seed}", seed=seed) for seed in range(8)]
-    adapters = [load(backend, source_of(folder)) for folder in folders]
-    for adapter in adapters:
-        backend.join(adapter, adapter)
-    ids = dict.fromkeys(adapters, PROMPT)
-    drawn: dict[AdapterId, list[int]] = {adapter: [] for adapter in adapters}
-    for _ in range(12):
-        rows = tuple(
-            replace(row(ids[each], len(PROMPT) + len(drawn[each]) - len(ids[each]), GREEDY), sequence_id=each)
-            if drawn[each]
-            else replace(row(PROMPT, 0, GREEDY), sequence_id=each)
-            for each in adapters
-        )
-        for name, found in backend.step(rows).items():
-            drawn[AdapterId(name)].append(found.token)
-            ids[AdapterId(name)] = (found.token,)
-    for adapter, folder in zip(adapters, folders, strict=True):
-        backend.leave(adapter)
-        peft = PeftModel.from_pretrained(model, folder)
-        assert drawn[adapter] == greedy(peft, PROMPT, 12)
-        peft.unload()
-    for adapter in adapters:
-        backend.unload_adapter(adapter)
-
-
 def test_logprobs_are_the_models_own_softmax_whatever_the_temperature(backend: LlamaBackend, tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)
     wanted = torch.log_softmax(model(torch.tensor([PROMPT])).logits[0, -1].detach(), dim=-1)

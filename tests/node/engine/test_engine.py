@@ -136,19 +136,6 @@ async def test_what_was_meant_for_a_dead_engine_is_not_sent_to_the_next(options:
     assert engine.num_restarts == 1
 
 
-async def test_an_idle_engine_gives_its_memory_back_and_the_next_request_has_another_loaded(
-    options: EngineOptions, tmp_path: Path
-) -> None:
-    adapter = source(write_adapter(tmp_path / "aa"))
-    async with serving(replace(options, unload_after_s=0.1)) as engine:
-        first, undisturbed = engine.process_id, await read(engine.submit(order("a", adapter=adapter)))
-        await _until(lambda: engine.state == "unloaded" and engine.process_id is None)
-        with pytest.raises(ProcessLookupError):
-            os.kill(first, 0)
-        assert await read(engine.submit(order("a", adapter=adapter))) == undisturbed
-        assert engine.process_id not in (None, first)
-
-
 async def test_a_reader_that_leaves_ends_its_sequence_and_no_other(options: EngineOptions) -> None:
     async with serving(options) as engine:
         leaving = engine.submit(order("leaves", text=ENDLESS, max_tokens=1_000_000))

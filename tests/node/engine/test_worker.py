@@ -4,6 +4,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -94,37 +95,17 @@ class Daemon:
         return last
 
 
-class Process(threading.Thread):
-    """A worker's main, and what it ended with."""
-
-    error: BaseException | None = None
-
-    def __init__(self, connection: socket.socket, backend: FakeBackend) -> None:
-        super().__init__()
-        self.worker = Worker(Link(connection), backend, OPEN)
-
-    def run(self) -> None:
-        try:
-            self.worker.run()
-        except BaseException as error:
-            self.error = error
-
-    def wait(self) -> BaseException | None:
-        self.join(TIMEOUT_S)
-        assert not self.is_alive()
-        return self.error
-
-
 @contextmanager
-def working(backend: FakeBackend) -> Iterator[tuple[Daemon, Process]]:
+def working(backend: FakeBackend) -> Iterator[tuple[Daemon, Worker, "Future[None]"]]:
+    """A worker in a thread of its own; the future has what it ended with."""
     ours, theirs = socket.socketpair()
     ours.settimeout(TIMEOUT_S)
-    process = Process(theirs, backend)
-    process.start()
-    with theirs, ours:
-        yield Daemon(ours), process
+    worker = Worker(Link(theirs), backend, OPEN)
+    with ThreadPoolExecutor(1) as pool, theirs, ours:
+        run = pool.submit(worker.run)
+        yield Daemon(ours), worker, run
         ours.shutdown(socket.SHUT_RDWR)
-        process.wait()
+        run.exception(TIMEOUT_S)
 
 
 def submit(name: str, *, max_tokens: int = 5, json_schema: str | None = None) -> Submit:
@@ -150,7 +131,7 @@ def test_a_step_that_memory_is_too_small_for_costs_who_joined_last_and_nobody_el
             raise MemoryError
         return run(rows)
 
-    with working(Odd(step)) as (daemon, _):
+    with working(Odd(step)) as (daemon, *_):
         daemon.send(*map(submit, "abcd"))
         assert ends(daemon.read_last(4)) == {"a": "length", "b": "length", "c": "unavailable", "d": "unavailable"}
 
@@ -165,10 +146,10 @@ def test_an_engine_that_has_no_memory_at_all_or_fails_otherwise_ends_rather_than
     def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         raise error
 
-    with working(Odd(step)) as (daemon, process):
+    with working(Odd(step)) as (daemon, _, run):
         daemon.send(*(submit(f"s{number}") for number in range(num_sent)))
         assert len(daemon.read_last(num_refused)) == num_refused
-        assert process.wait() is error
+        assert run.exception(TIMEOUT_S) is error
 
 
 def test_a_sequence_whose_numbers_overflow_or_whose_adapter_finds_no_memory_is_refused_alone(
@@ -183,7 +164,7 @@ def test_a_sequence_whose_numbers_overflow_or_whose_adapter_finds_no_memory_is_r
     def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         return {name: drawn for name, drawn in run(rows).items() if "bad" not in name}
 
-    with working(Small(step)) as (daemon, _):
+    with working(Small(step)) as (daemon, *_):
         daemon.send(*map(submit, ("bad base", "large", "good")), replace(submit("bad adapter"), adapter=source))
         last = daemon.read_last(4)
     unavailable, refused = UnavailableError.code, AdapterRefusedError.code
@@ -201,7 +182,7 @@ def test_a_removed_adapter_stays_while_a_parked_sequence_needs_it(source: Adapte
             unloaded.append(adapter_id)
             super().unload_adapter(adapter_id)
 
-    with working(Watched(SETTINGS)) as (daemon, _):
+    with working(Watched(SETTINGS)) as (daemon, *_):
         daemon.send(replace(submit("parked"), adapter=source, num_allowed=2))
         daemon.read_tokens("parked", 2)
         daemon.send(Unload(adapter_id=source.id), submit("a"))
@@ -227,7 +208,7 @@ def test_a_schema_that_gets_stuck_ends_its_own_answer_and_the_token_of_that_step
         return allowed(self)
 
     monkeypatch.setattr(Grammar, "allowed", stuck_at_the_third)
-    with working(FakeBackend(SETTINGS)) as (daemon, _):
+    with working(FakeBackend(SETTINGS)) as (daemon, *_):
         daemon.send(submit("stuck", max_tokens=20, json_schema='{"enum": ["aye, aye"]}'), submit("good"))
         assert ends(daemon.read_last(2)) == {"good": "length", "stuck": "malformed"}
     assert {name: len(chunks) for name, chunks in daemon.chunks.items()} == {"stuck": 2, "good": 5}
@@ -239,10 +220,10 @@ def test_a_copy_in_ram_is_kept_only_beside_a_device_with_memory_of_its_own(
 ) -> None:
     backend = FakeBackend(SETTINGS)
     backend._profile = replace(backend.profile, device=device)
-    with working(backend) as (daemon, process):
+    with working(backend) as (daemon, worker, _):
         daemon.send(replace(submit("a"), adapter=source))
         assert ends(daemon.read_last(1)) == {"a": "length"}
-        assert len(process.worker._residency._copies) == num_copies
+        assert len(worker._residency._copies) == num_copies
 
 
 class Slow(FakeBackend):
@@ -265,7 +246,7 @@ class Slow(FakeBackend):
 
 def test_a_backend_that_schedules_itself_gets_prompts_whole_and_a_late_one_holds_up_nobody() -> None:
     backend = Slow()
-    with working(backend) as (daemon, _):
+    with working(backend) as (daemon, *_):
         daemon.send(replace(submit("slow"), prompt_ids=tuple(ENDLESS * 300)), submit("a"))
         assert ends(daemon.read_last(1)) == {"a": "length"}
         daemon.send(submit("b"))  # arrives while only the late one runs
@@ -364,7 +345,7 @@ def logprobs_of(chunks: list[EngineChunk]) -> list[TokenLogprob]:
 
 
 def test_the_first_chunk_brings_the_probabilities_of_the_prompt_and_a_resumed_answer_has_had_them() -> None:
-    with working(FakeBackend(SETTINGS)) as (daemon, _):
+    with working(FakeBackend(SETTINGS)) as (daemon, *_):
         daemon.send(scored("scored"), scored("plain", scores_prompt=False), scored("one", prompt_ids=PROMPT[:1]))
         assert ends(daemon.read_last(3))["scored"] == "length"
         chunks, plain = daemon.chunks["scored"], daemon.chunks["plain"]
@@ -381,7 +362,7 @@ def test_the_first_chunk_brings_the_probabilities_of_the_prompt_and_a_resumed_an
 
 
 def test_a_backend_whose_server_draws_refuses_to_score_by_name() -> None:
-    with working(Slow()) as (daemon, _):
+    with working(Slow()) as (daemon, *_):
         daemon.send(scored("scored"))
         last = daemon.read_last(1)["scored"]
     assert last.code == "malformed"

@@ -3,7 +3,17 @@ from dataclasses import replace
 import pytest
 
 from openledger_node.errors import ConfigError
-from openledger_node.factory.job import TrainingJob, check_job, choose_sites, learning_rate_at, split_rows
+from openledger_node.factory.job import (
+    RunEvent,
+    RunState,
+    TrainingJob,
+    check_job,
+    choose_sites,
+    is_checkpoint,
+    learning_rate_at,
+    move,
+    split_rows,
+)
 from openledger_protocol.datanet import Row
 
 JOB = TrainingJob(name="harbour")
@@ -113,3 +123,35 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
     assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
     assert 0 < rates[-1] < JOB.learning_rate / 100
     assert learning_rate_at(JOB, 1, 1) == JOB.learning_rate
+
+
+# ---- states: every move there is, and every other one refused
+
+WHOLE_LIFE: list[tuple[RunEvent, RunState]] = [
+    ("begin", "training"),
+    ("pause", "paused"),
+    ("resume", "training"),
+    ("begin", "training"),
+    ("learned", "evaluating"),
+    ("evaluated", "done"),
+    ("evaluate", "evaluating"),
+    ("evaluated", "done"),
+]
+
+
+def test_a_training_goes_from_waiting_to_done_and_may_be_evaluated_again() -> None:
+    state: RunState = "waiting"
+    for event, expected in WHOLE_LIFE:
+        state = move(state, event)
+        assert state == expected
+
+
+def test_a_move_that_is_not_in_the_table_is_refused_and_says_from_where_it_is_one() -> None:
+    with pytest.raises(ConfigError, match="this training is done: only one that is "):
+        move("done", "pause")
+
+
+@pytest.mark.parametrize(("steps", "most_lost"), [(1, 1), (9, 1), (72, 7), (499, 49), (10_000, 50)])
+def test_a_kill_loses_a_tenth_of_a_training_or_fifty_steps(steps: int, most_lost: int) -> None:
+    kept = [0, *(step for step in range(1, steps + 1) if is_checkpoint(step, steps))]
+    assert max(after - before for before, after in zip(kept, [*kept[1:], steps], strict=True)) <= most_lost

@@ -52,6 +52,8 @@ def trained(pre: Any, *, size: int = 600) -> tuple[list[str], list[tuple[str, st
 
 
 def byte_level_file(file: Path, tokens: list[str], merges: list[tuple[str, str]], pre: str, **ids: int) -> Path:
+    """A file whose first two tokens are control tokens, and the third user-defined."""
+
     def add(writer: gguf.GGUFWriter) -> None:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre)
@@ -59,8 +61,8 @@ def byte_level_file(file: Path, tokens: list[str], merges: list[tuple[str, str]]
         marks = [int(gguf.TokenType.CONTROL)] * len(SPECIAL) + [int(gguf.TokenType.USER_DEFINED)] * len(USER_DEFINED)
         writer.add_token_types(marks + [int(gguf.TokenType.NORMAL)] * (len(tokens) - len(marks)))
         writer.add_token_merges([" ".join(pair) for pair in merges])
-        writer.add_eos_token_id(ids.get("eos", 0))
-        writer.add_bos_token_id(ids.get("bos", 1))
+        for name, number in {"eos": 0, "bos": 1, **ids}.items():
+            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
 
     return write_file(file, len(tokens), add)
 
@@ -232,30 +234,13 @@ def merges_of(scores: dict[str, float]) -> list[tuple[str, str]]:
 def test_every_token_that_ends_an_answer_is_named(
     tmp_path: Path, fields: dict[str, int], expected: list[int]
 ) -> None:
-    found = generation_config(
-        tmp_path,
-        lambda writer: [writer.add_uint32(f"tokenizer.ggml.{name}_token_id", id) for name, id in fields.items()],
-    )
-    assert "<|endoftext|>" in END_TOKENS
-    assert found == {"eos_token_id": [*expected, 1]}
-
-
-def generation_config(folder: Path, add_more: Callable[[gguf.GGUFWriter], Any]) -> dict[str, Any]:
-    """The description of a file with two tokens that are spelled like ends: a control token and an ordinary text."""
+    """A control token that is spelled like an end is one, and a user's token that is spelled so is none."""
     tokens, merges = trained(gpt2_style())
     tokens[1], tokens[2] = "<|endoftext|>", "<|im_end|>"
-
-    def add(writer: gguf.GGUFWriter) -> None:
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_list(tokens)
-        writer.add_token_types([3, 3, 1, *([1] * (len(tokens) - 3))])
-        writer.add_token_merges([" ".join(pair) for pair in merges])
-        add_more(writer)
-
-    opened(write_file(folder / "a.gguf", len(tokens), add), folder / "ours")
-    found: dict[str, Any] = json.loads((folder / "ours" / "generation_config.json").read_text())
-    return found
+    assert {*tokens[1:3]} <= {*END_TOKENS}
+    opened(byte_level_file(tmp_path / "a.gguf", tokens, merges, "gpt-2", **fields), tmp_path / "ours")
+    found = json.loads((tmp_path / "ours" / "generation_config.json").read_text())
+    assert found == {"eos_token_id": [*expected, 1]}
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,10 @@ async def test_an_unloaded_desk_is_ready_and_the_next_request_that_is_paid_for_w
     """Free calls and unpaid streams would otherwise keep the owner's card full."""
     async with open_desk(tmp_path, unload_after_s=0.1) as (desk, _):
         assert desk.loading is None
+        loaded = desk._engine.process_id
         await unload(desk)
+        with pytest.raises(ProcessLookupError):
+            os.kill(loaded, 0)
         for number in range(5):
             await desk.examine(request(f"r{number}"), payer="0xpayer")  # the check before the first voucher
         await trio.sleep(0.2)

@@ -14,6 +14,19 @@ from openledger_node.backends.torch_lora.placement import DTYPES, Placement
 from openledger_protocol.primitives import AdapterId
 
 CPU = torch.device("cpu")
+ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+KINDS: tuple[dict[str, Any], ...] = (
+    {"targets": ALL},
+    {"targets": ("q_proj",), "r": 1},
+    {"targets": ("v_proj", "down_proj"), "r": 2},
+    {"targets": ("gate_proj", "up_proj"), "r": 33},
+    {"targets": ALL, "r": 3, "use_dora": True},
+    {"targets": ("k_proj",), "r": 16, "use_rslora": True},
+    {"targets": ("o_proj", "up_proj"), "r": 5, "rank_pattern": {"up_proj": 40}},
+    {"targets": ("q_proj", "v_proj"), "r": 8, "use_dora": True},
+)
+"""Adapters of eight shapes."""
+
 Both = tuple[CudaBackend, TorchLoraBackend]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from node.backends.cuda.kernel_backends import Both, open_both
+from node.backends.cuda.kernel_backends import ALL, KINDS, Both, open_both
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 from support.torch_bases import row
@@ -16,7 +16,6 @@ from openledger_node.engine import probe
 from openledger_node.engine.backend import BatchRow
 from openledger_protocol.primitives import AdapterId
 
-ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 WINDOW = {"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 1}
 GEMMA = {"query_pre_attn_scalar": 20, "sliding_window": 7}
@@ -96,18 +95,6 @@ def test_a_quantised_base_has_the_logits_of_plain_torch(quantisation: str, tmp_p
     found, wanted = logits_of(backends, SEQUENCES, {"one": 8, "other": 1})
     assert torch.allclose(found, wanted, atol=1e-4)
     assert backends[0].profile.quantisation == quantisation
-
-
-KINDS: tuple[dict[str, Any], ...] = (
-    {"targets": ALL},
-    {"targets": ("q_proj",), "r": 1},
-    {"targets": ("v_proj", "down_proj"), "r": 2},
-    {"targets": ("gate_proj", "up_proj"), "r": 33},
-    {"targets": ALL, "r": 3, "use_dora": True},
-    {"targets": ("k_proj",), "r": 16, "use_rslora": True},
-    {"targets": ("o_proj", "up_proj"), "r": 5, "rank_pattern": {"up_proj": 40}},
-    {"targets": ("q_proj", "v_proj"), "r": 8, "use_dora": True},
-)
 
 
 def test_eight_adapters_of_eight_shapes_in_a_batch_have_the_logits_of_plain_torch(tmp_path: Path) -> None:

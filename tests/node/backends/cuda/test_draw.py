@@ -40,16 +40,10 @@ def high_product(left: Any, right: Any) -> Any:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_products() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interpreter, "np_umulhi_u64", high_product)
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_tiles() -> Iterator[None]:
+def quick_products_and_small_tiles() -> Iterator[None]:
     """Small tiles give small vocabularies many."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "np_umulhi_u64", high_product)
         patch.setattr(kernel, "TILE", 1024)
         patch.setattr(kernel, "PART", 512)
         drawer_for.cache_clear()

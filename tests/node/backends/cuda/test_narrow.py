@@ -93,33 +93,31 @@ def check(found: Tensor, x: Tensor, wide: Tensor, bias: Tensor | None = None) ->
 
 
 @pytest.fixture
-def no_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(narrow, "generation_for", lambda x: "turing")
-
-
-@pytest.fixture
 def torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrices, "product", None)
 
 
+FLOAT32 = ("desc_act", "GGUF Q6_K", *OWN)
+"""Formats that are tried without tensor cores, too."""
+
+
 @pytest.mark.usefixtures("torch_is_not_asked")
 @pytest.mark.parametrize(
-    ("name", "dtype"), [(name, torch.bfloat16) for name in (*FORMATS, *OWN)] + [(name, torch.float16) for name in OWN]
+    ("name", "dtype", "num_rows"),
+    [
+        *((name, torch.bfloat16, 17) for name in (*FORMATS, *OWN)),
+        *((name, torch.float16, 17) for name in OWN),
+        *((name, torch.float32, 3) for name in FLOAT32),
+    ],
 )
-def test_a_product_on_tensor_cores_is_that_of_the_widened_matrix(name: str, dtype: torch.dtype) -> None:
-    held, x = matrix(name, dtype), inputs(17, dtype)
+def test_a_product_is_that_of_the_widened_matrix(name: str, dtype: torch.dtype, num_rows: int) -> None:
+    held, x = matrix(name, dtype), inputs(num_rows, dtype)
     check(multiplied(held, x), x, held.wide())
 
 
 @pytest.mark.usefixtures("torch_is_not_asked")
-@pytest.mark.parametrize("name", ["desc_act", "GGUF Q6_K", *OWN])
-def test_a_product_without_tensor_cores_is_that_of_the_widened_matrix(name: str) -> None:
-    held, x = matrix(name, torch.float32), inputs(3, torch.float32)
-    check(multiplied(held, x), x, held.wide())
-
-
-@pytest.mark.usefixtures("torch_is_not_asked", "no_tensor_cores")
-def test_turing_multiplies_in_float16_too() -> None:
+def test_turing_multiplies_in_float16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrow, "generation_for", lambda x: "turing")
     held, x = matrix("int4", torch.float16), inputs(5, torch.float16)
     check(multiplied(held, x), x, held.wide())
 

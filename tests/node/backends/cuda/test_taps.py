@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from node.backends.cuda.kernel_backends import Both, open_both
+from node.backends.cuda.kernel_backends import ALL, Both, open_both
 from support.plain_adapter import write_adapter
 from support.tiny import make_base
 from support.torch_bases import row
@@ -25,7 +25,6 @@ from openledger_protocol.signals import check_replay, shares_distance_ppm
 
 pytestmark = pytest.mark.usefixtures("fewer_programs")
 
-ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WHOLE, PART, DORA, WIDE = AdapterId("whole"), AdapterId("part"), AdapterId("dora"), AdapterId("wide")
 KINDS: dict[AdapterId, dict[str, Any]] = {
     WHOLE: {"targets": ALL},
