@@ -67,9 +67,7 @@ def running(tmp_path: Path) -> Iterator[RunningNetwork]:
         yield network
 
 
-def test_a_buyer_finds_an_unheard_seller_pulls_its_adapter_and_rows_and_catches_it_when_it_lies(
-    running: RunningNetwork, tmp_path: Path
-) -> None:
+def test_a_buyer_finds_an_unheard_seller_and_catches_its_lie(running: RunningNetwork, tmp_path: Path) -> None:
     (adapter,) = running.a.run("adapters", "list")["adapters"]
     digest, seller = adapter["id"], status_of(running.a)
     assert str(why_not_bought(running.r, NAME)).startswith("404"), "a name alone leads nowhere"

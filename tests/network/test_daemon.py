@@ -71,9 +71,7 @@ def check_jobs(home: Home, *ends: tuple[str, str]) -> None:
     assert [(job["state"], job["finish_reason"]) for job in jobs[: len(ends)]] == list(ends)
 
 
-def test_a_draining_node_ends_though_its_engine_hangs_and_a_client_reads_nothing_and_tells_whom_it_cuts_off(
-    home: Home,
-) -> None:
+def test_a_draining_node_ends_though_its_engine_hangs_and_a_client_reads_nothing(home: Home) -> None:
     with (
         running_node(home, "--backend", "fake", **LONG, OPENLEDGER_NODE_DRAIN_GRACE_S="3") as node,
         client_that_reads_nothing(node),
@@ -160,9 +158,7 @@ def contents_of(lines: list[str]) -> str:
     return "".join(line.split('"content":"', 1)[1].split('"', 1)[0] for line in lines if '"content":"' in line)
 
 
-def test_a_killed_node_leaves_nothing_running_and_no_word_of_its_answer_and_the_next_start_recovers(
-    home: Home,
-) -> None:
+def test_a_killed_node_leaves_no_process_and_no_word_of_its_answer_and_the_next_start_recovers(home: Home) -> None:
     with running_node(home, "--backend", "fake", **LONG) as node:
         with streaming(node, 900_000):
             engine_id = node.status()["engine"]["process_id"]

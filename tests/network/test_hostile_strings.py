@@ -31,9 +31,7 @@ MARKUP = ("markup", "a closing tag", "an unknown tag", "an emoji's name", "a for
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_text_acts_on_nothing_in_a_line_a_table_and_the_log_and_shows_that_it_would(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hostile_text_acts_on_no_line_table_or_log(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = HOSTILE[name]
     assert not acting(shown(text))
     assert "\n" not in on_one_line(text)

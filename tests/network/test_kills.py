@@ -131,9 +131,7 @@ def is_answering(node: OperatorHome) -> bool:
 # ---- the kills
 
 
-def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_when_it_is_back(
-    running: RunningNetwork,
-) -> None:
+def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_later(running: RunningNetwork) -> None:
     with answering(running) as (victim, replies):
         running.kill_node(victim)
     check_replies(running, replies)
@@ -229,9 +227,7 @@ def ledgers(running: RunningNetwork) -> Iterator[dict[str, Ledger]]:
         }
 
 
-def test_after_all_of_it_nothing_was_paid_twice_and_the_books_hold(
-    running: RunningNetwork, ledgers: dict[str, Ledger]
-) -> None:
+def test_after_all_of_it_nothing_was_paid_twice(running: RunningNetwork, ledgers: dict[str, Ledger]) -> None:
     wait_for(lambda: is_agreed(running, ledgers))
     for node in running.sellers:
         wait_for(partial(all_is_final, node))

@@ -96,9 +96,7 @@ def num_sealed(home: Home) -> int:
     return number
 
 
-def test_no_file_of_a_node_holds_what_was_said_and_bought_there_and_its_payer_reads_it_until_none_is_kept(
-    home: Home, tmp_path: Path
-) -> None:
+def test_no_file_of_a_node_holds_what_was_said_there_and_its_payer_reads_it(home: Home, tmp_path: Path) -> None:
     """A bought answer is sealed: its payer can read it, also after the node's end, until it is kept no longer."""
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
         said = ask_in_every_way(node.url, node.key)

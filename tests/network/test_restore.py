@@ -116,7 +116,7 @@ def claimed_as(node: OperatorHome, seq: int) -> dict[str, Any] | None:
     return next((each for each in claims if each["state"] in ("claimed", "proposed", "drawn", "final")), None)
 
 
-def test_a_stranger_pays_a_node_that_is_wiped_and_comes_back_from_its_backup_and_signs_nothing_old(
+def test_a_wiped_node_comes_back_from_its_backup_and_signs_nothing_old(
     running: RunningNetwork, password: Path, tmp_path: Path
 ) -> None:
     network, words = running.network.network, ("--password-file", str(password))

@@ -38,9 +38,7 @@ def registry_of(rules: tuple[int, ...], *, has_taps: bool, has_signals: bool) ->
     ("rules", "has_taps", "has_signals", "rule"),
     [((1,), True, True, 1), ((1, 7), True, True, 7), ((1, 7), False, True, 1), ((1, 7), True, False, 1)],
 )
-def test_the_best_rule_that_is_allowed_and_can_run_is_taken(
-    rules: tuple[int, ...], has_taps: bool, has_signals: bool, rule: int
-) -> None:
+def test_the_best_rule_of_all_is_taken(rules: tuple[int, ...], has_taps: bool, has_signals: bool, rule: int) -> None:
     registry = registry_of(rules, has_taps=has_taps, has_signals=has_signals)
     assert registry.rule_of(ADAPTER) == rule
     registry.source = None
@@ -55,7 +53,7 @@ def test_the_best_rule_that_is_allowed_and_can_run_is_taken(
         ((), True, True, "allow no attribution rule in common"),
     ],
 )
-def test_an_adapter_whose_rule_cannot_run_is_not_sold_and_the_reason_says_what_to_do(
+def test_an_adapter_without_a_rule_is_not_sold(
     rules: tuple[int, ...], has_taps: bool, has_signals: bool, told: str
 ) -> None:
     with pytest.raises(AdapterRefusedError, match=told):

@@ -120,9 +120,7 @@ def test_a_receipts_own_shares_are_divided_and_not_those_of_the_scores() -> None
     assert row_parts(SUFFIX, datanet, np.array([3, 1, 9]), {ADA: 1_000, CY: 999_000}) == {0: 900, 1: 100}
 
 
-def test_an_answer_like_no_row_and_the_part_of_a_contributor_without_an_address_pay_the_treasury(
-    tmp_path: Path,
-) -> None:
+def test_an_answer_like_no_row_and_a_contributor_without_an_address_pay_the_treasury(tmp_path: Path) -> None:
     assert attribute(SUFFIX, [owned(ROWS, tmp_path)], exchange_of("?", "«»", BYTES)) == treasury_shares([LAKE_ID])
     shares = attribute(SUFFIX, [owned(ROWS, tmp_path / "bo", accounts={"bo": BO})], ASKED)
     assert shares[0].account == ZERO_ADDRESS
@@ -167,9 +165,7 @@ def tokenizers() -> list[Any]:
 
 
 @pytest.mark.parametrize("base", tokenizers())
-def test_who_taught_a_fact_gets_the_most_of_a_right_answer_to_a_question_in_other_words(
-    base: Path | None, tmp_path: Path
-) -> None:
+def test_who_taught_a_fact_gets_the_most_of_an_answer_to_another_question(base: Path | None, tmp_path: Path) -> None:
     tokenizer, sample = open_tokenizer(base), draw_sample(1)
     names = sorted({row.contributor for row in sample.rows})
     accounts = dict(zip(names, ACCOUNTS.values(), strict=False))

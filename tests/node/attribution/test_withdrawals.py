@@ -49,9 +49,7 @@ def read(ledger: Ledger, *events: Event, final: int | None = None) -> None:
 
 
 @pytest.mark.parametrize(("at_s", "paid"), [(999, ADA), (1_000, ZERO_ADDRESS), (9_999, ZERO_ADDRESS)])
-def test_a_row_is_paid_until_the_second_that_the_chain_states(
-    tmp_path: Path, ledger: Ledger, at_s: int, paid: Address
-) -> None:
+def test_a_row_is_paid_until_its_time_on_the_chain(tmp_path: Path, ledger: Ledger, at_s: int, paid: Address) -> None:
     datanet = owned((FIRST, OTHER), tmp_path / "index", accounts={})
     read(ledger, withdrawal(ADA, FIRST))
     found = without_withdrawn(datanet, read_withdrawn(ledger.events, LAKE_ID), at_s)
@@ -95,9 +93,7 @@ def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
     assert view.of(LAKE_ID) != {}
 
 
-def test_withdrawals_are_read_once_and_again_after_the_chain_is_read_again(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_withdrawals_are_read_again_with_the_chain(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7))
     view = view_of(ledger)
     find, blocks = ledger.events.find, list[tuple[Any, Any]]()
@@ -130,9 +126,7 @@ def test_a_node_that_reads_no_blocks_stops_to_vouch_for_its_shares_in_time(ledge
         view.check_complete(5_251)
 
 
-def test_a_node_that_was_away_or_reads_the_chain_again_vouches_for_nothing_until_it_has_caught_up(
-    ledger: Ledger,
-) -> None:
+def test_a_node_that_was_away_or_reads_the_chain_again_vouches_for_nothing_at_first(ledger: Ledger) -> None:
     """Each step of catching up reads a new block, and may still be days behind."""
     read(ledger, withdrawal(ADA, FIRST, block=7))
     times = {-1: 0, 7: 1_000, 8: 2_000, 9: 5_000}

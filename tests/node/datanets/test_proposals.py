@@ -48,9 +48,7 @@ def test_a_proposal_is_read_as_it_was_written(file: Path) -> None:
         ("licence", "\ud800", "half a surrogate pair"),
     ],
 )
-def test_what_nobody_could_sign_or_show_is_refused_when_it_is_read(
-    file: Path, field: str, value: Any, why: str
-) -> None:
+def test_a_proposal_that_nobody_could_sign_or_show_is_refused(file: Path, field: str, value: Any, why: str) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
     with pytest.raises(NodeError, match=why):
         read_proposal(file)

@@ -80,9 +80,7 @@ def test_a_rejected_batch_waits_no_more_and_can_still_be_approved(own: OwnDatane
         ([1], " ", "1 to 400 characters, not 0"),
     ],
 )
-def test_a_rejection_that_makes_no_sense_is_refused_and_approves_nothing(
-    own: OwnDatanets, rows: list[int], because: str, says: str
-) -> None:
+def test_a_senseless_rejection_approves_nothing(own: OwnDatanets, rows: list[int], because: str, says: str) -> None:
     batch = own.contribute("lake", ROWS, {}).digest
     with pytest.raises((NodeError, MalformedError), match=says):
         approve(own, "lake", batch, {}, leave_out=rows, because=because)

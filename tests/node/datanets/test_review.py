@@ -79,9 +79,7 @@ def test_an_upheld_appeal_makes_the_row_its_own_in_the_next_version(own: OwnData
     assert (kept.digest, kept.upheld, kept.reason) == (version.rows[place].digest, True, "she has the letter")
 
 
-def test_a_published_version_has_no_undecided_appeal_and_is_never_changed_by_a_later_decision(
-    own: OwnDatanets, home: Home
-) -> None:
+def test_a_published_version_has_no_undecided_appeal_and_never_changes(own: OwnDatanets, home: Home) -> None:
     batch = own.contribute("lake", COPIES, {}).digest
     own.approve("lake", batch, {})
     appeal(own, "lake", batch, 1, "it is mine")

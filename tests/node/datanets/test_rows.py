@@ -63,9 +63,7 @@ def test_a_mistyped_address_is_no_name_whose_earnings_go_to_the_treasury(tmp_pat
         read_rows(file, contributor=contributor)
 
 
-def test_names_and_addresses_are_contributors_and_rows_that_this_node_has_stored_are_read_as_they_are(
-    tmp_path: Path,
-) -> None:
+def test_names_and_addresses_are_contributors_and_rows_stored_here_are_read_as_they_are(tmp_path: Path) -> None:
     for contributor in ("ann", "0xann", "a" * 39, ADDRESS, ADDRESS.lower(), "x" * 42):
         assert check_contributor(contributor) == contributor
     write_rows(tmp_path / "rows.jsonl", [Row(prompt="p", completion="c", contributor=MISTYPED[0])])

@@ -52,9 +52,7 @@ def test_versions_count_up_and_a_repeated_one_keeps_its_name(own: OwnDatanets) -
     assert own.version_rows("lake")[1] == FIRST + SECOND
 
 
-def test_a_strangers_number_is_passed_over_and_a_version_that_a_crash_left_unnoted_is_the_same_again(
-    own: OwnDatanets, home: Home
-) -> None:
+def test_anothers_number_is_passed_over_and_a_version_is_the_same_after_a_crash(own: OwnDatanets, home: Home) -> None:
     write_version(home, make_version("lake", "1", SECOND))
     take_in(own, FIRST, accounts={"bo": BO})
     version, *_ = own.next_version("lake")
@@ -152,7 +150,7 @@ def locked(own: OwnDatanets) -> object:
         (locked, ConfigError, "another command is changing lake"),
     ],
 )
-def test_what_can_not_be_says_why(
+def test_a_refusal_says_why(
     own: OwnDatanets, do: Callable[[OwnDatanets], object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as refusal:

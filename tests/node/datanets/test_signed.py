@@ -75,9 +75,7 @@ def test_a_signed_batch_is_read_back_and_its_rows_are_the_signers(tmp_path: Path
         (replace(signed(), offer=replace(signed().offer, licence="CC0-1.0")), "has not signed this offer"),
     ],
 )
-def test_a_batch_that_was_changed_after_it_was_signed_is_refused(
-    tmp_path: Path, batch: SignedBatch, why: str
-) -> None:
+def test_a_batch_that_was_changed_once_signed_is_refused(tmp_path: Path, batch: SignedBatch, why: str) -> None:
     file = tmp_path / "notes.signed.json"
     write_signed(file, batch)
     with pytest.raises(NodeError, match=why):

@@ -73,9 +73,7 @@ def test_the_contributors_root_is_of_each_account_once_ascending_and_of_no_zero(
     assert contributors_root([BO, ADA, ZERO_ADDRESS, BO]) == both
 
 
-def test_a_version_comes_back_as_it_was_written_with_the_owners_that_it_names(
-    home: Home, version: DatanetVersion
-) -> None:
+def test_a_version_comes_back_as_it_was_written_with_its_owners(home: Home, version: DatanetVersion) -> None:
     assert write_version(home, version) == home.root / "datanets" / "lake" / "7.json"
     assert read_version(home, "lake", "7") == version
     assert [file.name for file in (home.datanets / "lake").iterdir()] == ["7.json"]

@@ -343,9 +343,7 @@ def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None
     ],
     ids=["nobody", "another", "one whose bid has expired", "one of the same wallet"],
 )
-def test_the_first_text_is_waited_for_less_while_another_bid_is_at_hand(
-    others: list[ReceivedBid], wait_s: float
-) -> None:
+def test_the_first_text_is_waited_for_less_if_there_is_another_bid(others: list[ReceivedBid], wait_s: float) -> None:
     """The bid promises the first token in 0.12 s; four times that is a failure in any case."""
     machine = streaming_with(others)
     assert (machine.deadline_s, machine.silence_s) == (wait_s, wait_s)

@@ -165,9 +165,7 @@ async def test_a_bid_that_won_or_lost_is_remembered_as_that_with_a_reason_fit_fo
     ],
     ids=["a word", "another protocol", "silence"],
 )
-async def test_a_stream_that_does_not_begin_with_a_call_is_refused(
-    caller: Caller, frames: list[dict[str, object]], why: str
-) -> None:
+async def test_a_stream_without_a_call_is_refused(caller: Caller, frames: list[dict[str, object]], why: str) -> None:
     opened = await caller.say()
     for frame in frames:
         await opened.send(frame)
@@ -217,9 +215,7 @@ async def test_places_of_silent_callers_are_given_to_others(caller: Caller, monk
     assert not caller.bidder._open
 
 
-async def test_peers_that_ask_for_many_bids_leave_room_for_a_bid_for_another(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_peers_with_many_bids_leave_room_for_others(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bidding, "BIDS_MAX", 4)
     ids = [RequestId(word(f"r{number}")) for number in range(6)]
     for request_id in ids[:4]:

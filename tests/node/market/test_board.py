@@ -285,7 +285,7 @@ def test_both_copies_notice_the_other_and_the_one_that_is_left_sells_again_once_
     assert "this one sells again" in caplog.records[-1].getMessage()
 
 
-def test_an_advertisement_of_this_or_an_earlier_process_or_a_forged_one_shows_no_copy(
+def test_an_advertisement_of_an_earlier_process_or_a_forged_one_shows_no_copy(
     copies: tuple[Copy, Copy], ledger: Ledger, now: Now
 ) -> None:
     """A restart is no copy, and neither is a move to another machine."""

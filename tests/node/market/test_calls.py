@@ -59,9 +59,7 @@ def bid_after(seller: Seller, delay_s: float) -> None:
     [(("seller 0", "seller 1"), 0.0, FIRST_WAVE), (("seller 0", "seller 1"), 1.0, len(EIGHT)), ((), 0.0, len(EIGHT))],
     ids=["a good bid", "no good bid in time", "nobody has proved itself"],
 )
-async def test_a_good_bid_of_a_proven_seller_in_time_spares_the_calls_to_all_others(
-    tmp_path: Path, proven: tuple[str, ...], delay_s: float, count: int
-) -> None:
+async def test_a_good_bid_spares_calls(tmp_path: Path, proven: tuple[str, ...], delay_s: float, count: int) -> None:
     async with open_market(tmp_path, EIGHT) as market:
         prove(market, *proven)
         for name in proven:
@@ -137,7 +135,7 @@ def delay(monkeypatch: pytest.MonkeyPatch, market: Market, name: str, delay_s: f
 
 
 @pytest.mark.parametrize("delay_s", [LIMIT_S - 0.1, LIMIT_S + 0.1, TRAVEL_S - 0.1, TRAVEL_S + 0.1])
-async def test_the_only_seller_is_waited_for_while_it_is_being_reached_until_it_is_given_up(
+async def test_the_only_seller_gets_more_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay_s: float
 ) -> None:
     async with open_market(tmp_path, {"far": 1}) as market:
@@ -149,9 +147,7 @@ async def test_the_only_seller_is_waited_for_while_it_is_being_reached_until_it_
                 await market.ask("hello")
 
 
-async def test_with_a_bid_nobody_is_waited_for_beyond_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_with_a_bid_nobody_else_is_waited_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_market(tmp_path, {"far": 0.5, "near": 1}) as market:
         delay(monkeypatch, market, "far", LIMIT_S + 0.5)
         began_s = trio.current_time()
@@ -175,9 +171,7 @@ def record_of(market: Market, name: str) -> SellerRecord:
 
 
 @pytest.mark.parametrize("times", [0.5, 0.0])
-async def test_a_seller_that_never_answers_holds_one_request_for_five_seconds_and_no_other(
-    tmp_path: Path, times: float
-) -> None:
+async def test_a_seller_that_never_answers_holds_one_request_for_five_seconds(tmp_path: Path, times: float) -> None:
     """Its price does not help it once, whether half of the usual one or nothing, after its time is over either."""
     async with open_market(tmp_path, {"silent": times, "honest": 1}) as market:
         silence(market, "silent")
@@ -240,9 +234,7 @@ async def ask_while(market: Market, fail: Callable[[Market], None]) -> None:
 
 
 @pytest.mark.parametrize(("fail", "aborted"), [(drop_line, 0), (cut_off_winner, 1)])
-async def test_a_seller_that_leaves_alone_is_blamed_and_not_if_all_connections_end(
-    tmp_path: Path, fail: Callable[[Market], None], aborted: int
-) -> None:
+async def test_a_seller_that_leaves_is_blamed(tmp_path: Path, fail: Callable[[Market], None], aborted: int) -> None:
     async with open_market(tmp_path, NAMES) as market:
         await ask_while(market, fail)
         record = record_of(market, "a")
@@ -274,7 +266,7 @@ class Line(MemoryTransport):
         (9, True, 1, True),
     ],
 )
-async def test_the_line_is_gone_if_none_of_several_other_peers_is_heard(
+async def test_the_line_is_gone_if_no_other_peer_is_heard(
     num_others: int, is_dead: bool, num_left: int, is_gone: bool
 ) -> None:
     network = MemoryNetwork()

@@ -190,9 +190,7 @@ async def test_a_request_that_two_wallets_call_malformed_is_the_clients_fault(tm
     [(refuse, 1, 0), (call_malformed, 9, 0), (talk_nonsense, 9, 1)],
     ids=["it is full", "it calls the request malformed", "its own messages are malformed"],
 )
-async def test_a_wallet_that_fails_a_request_stops_none_and_is_barred_if_it_keeps_the_voucher(
-    tmp_path: Path, answer: Answer, count: int, defaults: int
-) -> None:
+async def test_a_wallet_that_keeps_money_is_barred(tmp_path: Path, answer: Answer, count: int, defaults: int) -> None:
     async with open_market(tmp_path, {"honest": 1}) as market:
         sybils = await open_sybils(market, count, answer=answer)
         answered = await market.ask("hello...")

@@ -103,9 +103,7 @@ async def test_a_free_seller_with_most_of_the_stake_does_not_shut_out_the_others
         assert market.names_of(await market.ask("hello")) == ["usual"]
 
 
-async def test_one_seller_alone_sells_at_up_to_three_times_its_floor_and_a_refusal_names_the_settings(
-    tmp_path: Path,
-) -> None:
+async def test_a_seller_alone_sells_at_three_times_its_floor_and_a_refusal_names_the_settings(tmp_path: Path) -> None:
     async with open_market(tmp_path, load_percent=0) as market:
         seller = market.seller
         seller.state = replace(seller.state, policy=PricePolicy(floor=priced(TERMS, 3)))

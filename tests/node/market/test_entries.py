@@ -58,9 +58,7 @@ OTHERS_DATANET = DatanetId("0x" + "66" * 32)
         ({"artifact": word("other weights")}, "in its artifact digest"),
     ],
 )
-async def test_an_adapter_whose_entry_differs_from_its_manifest_is_not_bought(
-    tmp_path: Path, changes: dict[str, Any], named: str
-) -> None:
+async def test_an_adapter_with_other_terms_is_not_bought(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     """F: its receipt would name contributors, and the chain would pay whomever the entry names."""
     async with open_harbour_market(tmp_path) as (market, manifest):
         id = adapter_id(manifest)
@@ -78,9 +76,7 @@ async def test_an_adapter_of_another_base_or_without_a_manifest_is_not_bought(tm
         assert "it does not show the manifest of adapter" in await refused(market, manifest, name="r2")
 
 
-async def test_an_entry_never_changes_so_the_chain_may_be_away_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_entry_never_changes_so_the_chain_may_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_harbour_market(tmp_path) as (market, manifest):
         for name, kept_s in (("r1", requester.ENTRY_S), ("r2", 0.0), ("r3", 0.0)):
             monkeypatch.setattr(requester, "ENTRY_S", kept_s)
@@ -98,9 +94,7 @@ async def away(_: AdapterId) -> RegistryEntry:
 @pytest.mark.parametrize(
     ("allowed", "bid", "told"), [((1,), 7, "suffix-v1"), ((7,), 1, "poa-v3"), ((), 1, "none")], ids=str
 )
-async def test_a_rule_that_the_datanets_do_not_allow_is_not_bought(
-    tmp_path: Path, allowed: tuple[int, ...], bid: int, told: str
-) -> None:
+async def test_a_forbidden_rule_is_not_bought(tmp_path: Path, allowed: tuple[int, ...], bid: int, told: str) -> None:
     """Its shares would be divided by a rule to which nobody who gave rows has agreed."""
     async with open_harbour_market(tmp_path) as (market, manifest):
         key = adapter_id(manifest)
@@ -125,9 +119,7 @@ INVENTED = Digest(word("a profile that nobody runs"))
     ],
     ids=["other weights", "unknown", "unknown, and no engine"],
 )
-async def test_a_seller_cannot_escape_the_replay_of_its_signals_by_the_profile_that_it_names(
-    tmp_path: Path, told: Digest, own: Profile | None, why: str
-) -> None:
+async def test_a_seller_can_not_escape_replay(tmp_path: Path, told: Digest, own: Profile | None, why: str) -> None:
     """Its shares could be any, because an audit says of a replay with other weights only that it shows nothing."""
     async with open_harbour_market(tmp_path) as (market, manifest):
         bid_by_signals(market, manifest, told, own)

@@ -71,9 +71,7 @@ async def test_an_address_of_its_own_is_dialled_before_a_relay(world: World) -> 
     assert world.buyer.path_to(SELLER) is Path.DIRECT
 
 
-async def test_a_silent_address_delays_the_relay_by_half_a_second(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_address_delays_the_relay_by_a_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     connect, ad = world.buyer.connect, world.ad(DEAD)
 
     async def connect_slowly(address: str, **more: Any) -> object:

@@ -68,9 +68,7 @@ async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_
         ]
 
 
-async def test_an_answer_that_has_begun_goes_on_from_there_and_its_beginning_is_paid_as_prompt(
-    tmp_path: Path,
-) -> None:
+async def test_an_answer_that_has_begun_goes_on_and_its_beginning_is_paid_as_prompt(tmp_path: Path) -> None:
     whole = network_request("hello...")
     async with open_market(tmp_path, {"one": 1}) as market:
         answered = await market.ask("hello...")

@@ -99,9 +99,7 @@ def test_a_node_that_liars_have_led_too_deep_is_back_after_one_wait() -> None:
         ([3, 2, 2, 3], topics.SHARD_MIN, 2),
     ],
 )
-def test_a_newcomer_goes_where_half_of_at_least_three_peers_are_if_there_are_sellers_enough(
-    depths: list[int], num_heard: int, depth: int
-) -> None:
+def test_a_newcomer_goes_where_half_of_three_peers_or_more_are(depths: list[int], num_heard: int, depth: int) -> None:
     assert Node().expect(depths, num_heard=num_heard) == depth
 
 

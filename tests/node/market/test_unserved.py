@@ -75,9 +75,7 @@ def test_a_kind_of_call_says_how_often_how_large_and_since_when() -> None:
         (CALLED, StaleError("too late"), None),
     ],
 )
-def test_a_refusal_has_one_cause_or_says_nothing_about_demand(
-    call: Call, error: ProtocolError, cause: str | None
-) -> None:
+def test_a_refusal_has_one_cause_or_shows_no_demand(call: Call, error: ProtocolError, cause: str | None) -> None:
     market = Market()
     market.refuse(peer_id_of("ben"), call, error)
     assert [row.kind.cause for row in market.calls.day()] == ([cause] if cause else [])

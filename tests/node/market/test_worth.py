@@ -178,9 +178,7 @@ def table(ledger: Ledger) -> AdTable:
     return AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
 
 
-async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(
-    table: AdTable, vetting: Vetting, chain: Chain
-) -> None:
+async def test_a_bonded_seller_gets_on_a_full_board(table: AdTable, vetting: Vetting, chain: Chain) -> None:
     """The strangers advertise first, and again faster than their bonds can be read."""
     table.worth_of = vetting.worth_of
     for number in range(worth.UNPROVEN_MAX + 8):
@@ -198,9 +196,7 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
 
 
-def test_a_strangers_name_for_its_own_adapter_counts_only_if_it_is_new_and_until_its_bond_is_read(
-    table: AdTable,
-) -> None:
+def test_a_strangers_name_for_its_adapter_counts_if_it_is_new_until_its_bond_is_read(table: AdTable) -> None:
     ours, theirs = (OfferedAdapter(id=AdapterId(word(name)), name="harbour") for name in ("ours", "theirs"))
     new = OfferedAdapter(id=AdapterId(word("new")), name="valley")
     worths = {peer_id_of("honest"): BONDED}
@@ -230,9 +226,7 @@ def test_a_stranger_gives_no_name_to_anothers_adapter(table: AdTable) -> None:
     assert [listed.adapter for listed in table.adapters()] == [harbour, valley]
 
 
-def test_strangers_that_fill_the_table_of_names_displace_none(
-    table: AdTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strangers_that_fill_the_table_displace_no_name(table: AdTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[AdTable.__module__], "NAMES_MAX", 4)
     ours = OfferedAdapter(id=AdapterId(word("ours")), name="harbour")
     many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"name-{n}") for n in range(8))
@@ -242,9 +236,7 @@ def test_strangers_that_fill_the_table_of_names_displace_none(
     assert table.resolve("harbour").adapter == ours.id
 
 
-async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_there_are(
-    ledger: Ledger, vetting: Vetting, chain: Chain
-) -> None:
+async def test_a_silent_chain_holds_up_a_call_once(ledger: Ledger, vetting: Vetting, chain: Chain) -> None:
     ads = [ad_of(f"seller {number}") for number in range(32)]
     records = ledger.sellers.of([ad.wallet for ad in ads])
     chain.is_silent = True
@@ -256,9 +248,7 @@ async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_
     assert (await vetting.choose(ads[:1], records, 8))[0] == ads[:1]
 
 
-async def test_a_wallet_without_a_bond_is_read_again_as_seldom_as_a_new_bond_is_likely(
-    vetting: Vetting, chain: Chain
-) -> None:
+async def test_a_wallet_without_a_bond_is_read_again_less_and_less_often(vetting: Vetting, chain: Chain) -> None:
     """As on a development network, where a node bonds and advertises at the same time."""
     ad = ad_of("new")
     chain.unbonded.add(ad.wallet)
@@ -271,9 +261,7 @@ async def test_a_wallet_without_a_bond_is_read_again_as_seldom_as_a_new_bond_is_
     assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255], "as seldom as it is likely"
 
 
-async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
-    ledger: Ledger, vetting: Vetting, chain: Chain
-) -> None:
+async def test_unfit_sellers_are_read_again_if_none_is_fit(ledger: Ledger, vetting: Vetting, chain: Chain) -> None:
     """F: a seller was refused for up to a minute after its bond was in a block."""
     new, other = ad_of("new"), ad_of("other")
     chain.unbonded |= {new.wallet, other.wallet}
@@ -291,9 +279,7 @@ async def test_a_call_asks_again_about_unfit_sellers_if_none_is_fit(
     assert chain.num_asked == num_asked, "one that is fit is enough"
 
 
-async def test_strangers_before_it_hide_no_seller_that_has_bonded_meanwhile(
-    ledger: Ledger, vetting: Vetting, chain: Chain
-) -> None:
+async def test_strangers_hide_no_seller_that_has_bonded(ledger: Ledger, vetting: Vetting, chain: Chain) -> None:
     new, strangers = ad_of("new"), [ad_of(f"stranger {number}") for number in range(64)]
     chain.unbonded |= {ad.wallet for ad in (new, *strangers)}
     records = ledger.sellers.of([ad.wallet for ad in (new, *strangers)])
@@ -356,9 +342,7 @@ async def test_while_the_chain_is_away_a_seller_is_called_that_was_fit_lately(se
     assert (fit, len(unfit)) == ([], 2)
 
 
-async def test_a_seller_that_lost_its_bond_is_not_called_as_soon_as_the_chain_says_so(
-    sellers: Sellers, chain: Chain
-) -> None:
+async def test_a_seller_without_its_bond_is_not_called_once_the_chain_says_so(sellers: Sellers, chain: Chain) -> None:
     await sellers.choose()
     chain.is_down = True
     await trio.sleep(KEPT_S + 1)
@@ -370,7 +354,7 @@ async def test_a_seller_that_lost_its_bond_is_not_called_as_soon_as_the_chain_sa
 
 
 @pytest.mark.parametrize("goes_away", ["is_down", "is_silent"])
-async def test_a_signer_is_believed_unasked_if_its_wallet_was_fit_lately(
+async def test_a_signer_that_was_fit_is_believed(
     sellers: Sellers, vetting: Vetting, chain: Chain, goes_away: str
 ) -> None:
     known, stranger = sellers.known, sellers.stranger

@@ -82,7 +82,7 @@ async def test_a_version_that_was_never_published_names_nobody(seller: Seller, a
         ("plan", {"verb": "steal", "arguments": {}}, "no command 'steal' can be planned"),
     ],
 )
-async def test_an_unknown_question_or_command_is_refused(
+async def test_an_unknown_question_or_plan_is_refused(
     seller: Seller, question: str, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(MalformedError, match=message):

@@ -90,9 +90,7 @@ def test_a_setting_that_is_set_overrides_the_network_even_at_the_shipped_value(h
         ({"min_deposit_wei": 10**21}, {"payer.deposit_wei"}),
     ],
 )
-def test_a_value_that_a_lying_endpoint_would_choose_is_left_out_with_a_sentence(
-    changes: dict[str, Any], left_out: set[str]
-) -> None:
+def test_a_value_that_a_lying_endpoint_would_choose_is_left_out(changes: dict[str, Any], left_out: set[str]) -> None:
     found = defaults_of(replace(PARAMS, **changes), 7)
     assert defaults_of(PARAMS, 7).values.keys() - found.values.keys() == left_out
     assert len(found.doubts) == len(left_out)

@@ -85,9 +85,7 @@ async def test_a_version_that_is_unknown_or_wrong_is_not_written(
     assert not published_file(swarm.ours, LAKE.id, LAKE.rows_root).exists()
 
 
-async def test_a_second_pull_brings_only_the_versions_that_the_first_one_missed(
-    swarm: Swarm, adapter: Adapter
-) -> None:
+async def test_a_second_pull_brings_only_the_versions_that_the_first_missed(swarm: Swarm, adapter: Adapter) -> None:
     """F: an adapter that was pulled before its node had read the publication could never be sold or checked there."""
     await swarm.add(ANN)
     first = await swarm.fetch(adapter.id, ANN, is_published=lambda *_: False)
@@ -144,9 +142,7 @@ async def test_a_version_that_was_made_here_is_not_asked_for(swarm: Swarm, adapt
 
 
 @pytest.mark.parametrize("content", ["", "{}", "true"])
-async def test_a_version_here_that_is_damaged_or_unpublished_gives_way_to_the_chains(
-    swarm: Swarm, adapter: Adapter, content: str
-) -> None:
+async def test_a_damaged_or_unpublished_version_is_replaced(swarm: Swarm, adapter: Adapter, content: str) -> None:
     file = write_published(swarm.ours, LAKE.id, make_version("lake", "1", CONTRIBUTED))
     if content != "true":
         file.write_text(content)

@@ -123,9 +123,7 @@ async def test_rows_that_were_published_under_another_datanet_are_not_sold(selle
         await seller.ask(QUESTION, model="lake")
 
 
-def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_never_published(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pull_reads_new_blocks_before_it_refuses_a_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """F: the advertisement of a new adapter came before the block that published its rows."""
     payer = world.payer
     late = partial(is_published_by_now, payer)
@@ -145,9 +143,7 @@ def test_a_pull_reads_the_newest_blocks_before_it_says_that_rows_were_never_publ
         late(DatanetId("0x" + "34" * 32), VERSION)
 
 
-async def test_a_retired_adapter_is_no_longer_sold_and_earnings_that_come_too_late_hold_up_no_other_claim(
-    seller: Seller,
-) -> None:
+async def test_a_retired_adapter_is_not_sold_and_late_earnings_hold_up_no_other_claim(seller: Seller) -> None:
     """The contract refuses claims after the bond's end, so the node leaves those receipts out."""
     world = seller.world
     adapter = seller.train()

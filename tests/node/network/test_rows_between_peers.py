@@ -138,9 +138,7 @@ async def test_corrected_contributors_of_the_same_rows_are_pulled_again(world: R
         ("lake@9", "has not published version 9 of it"),
     ],
 )
-async def test_a_version_that_the_chain_does_not_know_or_no_peer_has_is_refused_with_that_reason(
-    world: RowWorld, words: str, why: str
-) -> None:
+async def test_a_version_that_the_chain_or_the_peers_lack_is_refused(world: RowWorld, words: str, why: str) -> None:
     world.publish()
     with pytest.raises(NodeError, match=why):
         await pull(world, words)
@@ -330,9 +328,7 @@ def withdraw(world: RowWorld, digest: str, account: str = ADA, *, by_owner: bool
     world.tell("RowsWithdrawn", id=LAKE_ID, account=account, byOwner=by_owner, effectiveAt=1, rows=[digest])
 
 
-async def test_a_version_with_a_withdrawn_row_is_passed_on_only_after_a_reorganisation_took_that_back(
-    world: RowWorld,
-) -> None:
+async def test_a_version_with_a_withdrawn_row_is_passed_on_only_after_a_reorganisation(world: RowWorld) -> None:
     version = await offered(world)
     before = world.num_blocks
     withdraw(world, version.rows[0].digest)
@@ -345,9 +341,7 @@ async def test_a_version_with_a_withdrawn_row_is_passed_on_only_after_a_reorgani
     assert (await ours.pull("lake", no_progress))["rows"] == 3
 
 
-async def test_a_holder_that_has_not_heard_of_a_withdrawal_does_not_matter(
-    world: RowWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_holder_that_is_behind_does_not_matter(world: RowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     version = await offered(world)
     withdraw(world, version.rows[0].digest, by_owner=True)
     monkeypatch.setattr(NodeShelf, "_is_whole", lambda *_: True)  # its chain is behind
@@ -358,9 +352,7 @@ async def test_a_holder_that_has_not_heard_of_a_withdrawal_does_not_matter(
 # ---- the shelf
 
 
-async def test_a_node_announces_only_what_this_chain_has_published_and_nothing_if_it_does_not_share(
-    world: RowWorld,
-) -> None:
+async def test_a_node_announces_only_what_this_chain_has_published_if_it_shares_at_all(world: RowWorld) -> None:
     version = make_version("lake", "1", CONTRIBUTED, ACCOUNTS)
     rows = world.rows("ann", world.hold("ann", version))
     assert rows.topics() == []

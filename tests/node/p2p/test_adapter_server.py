@@ -150,9 +150,7 @@ def remove(_: Home, adapter: Adapter) -> None:
 
 
 @pytest.mark.parametrize("change", [link_weights, tear_manifest, change_manifest, link_adapter, remove])
-def test_what_is_no_adapter_of_this_id_is_not_served(
-    home: Home, adapter: Adapter, change: Callable[[Home, Adapter], None]
-) -> None:
+def test_another_adapter_is_not_served(home: Home, adapter: Adapter, change: Callable[[Home, Adapter], None]) -> None:
     change(home, adapter)
     # Its manifest alone tells a payer nothing but who must be paid, so it does not wait for the weights.
     path = "adapter_config.json" if change is link_weights else "adapter.json"
@@ -205,18 +203,14 @@ async def ask(home: Home, adapter: Adapter, nursery: trio.Nursery) -> Ask:
         ({"v": WIRE_VERSION, "t": "get_manifest", "id": "0x" + "00" * 32}, "unknown_model"),
     ],
 )
-async def test_a_wrong_question_is_refused_by_code_and_ends_the_stream(
-    ask: Ask, question: dict[str, object], code: str
-) -> None:
+async def test_a_wrong_question_is_refused_by_its_code(ask: Ask, question: dict[str, object], code: str) -> None:
     stream = await ask()
     await stream.send(question)
     found = await stream.receive()
     assert (found["t"], found["code"]) == ("error", code)
 
 
-async def test_a_peer_that_is_reached_over_a_relay_gets_manifests_and_no_files(
-    home: Home, adapter: Adapter, nursery: trio.Nursery
-) -> None:
+async def test_a_peer_over_a_relay_gets_only_manifests(home: Home, adapter: Adapter, nursery: trio.Nursery) -> None:
     network = MemoryNetwork()
     ours = MemoryTransport(network, US, is_home=True, can_be_punched=True)
     relay = MemoryTransport(network, PeerId("relay"), serve_relay=True)

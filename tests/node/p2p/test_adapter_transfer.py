@@ -157,7 +157,7 @@ async def test_an_adapter_that_no_peer_offers_is_refused_with_that_reason(swarm:
 # ---- our own end
 
 
-async def test_what_came_before_an_end_is_not_fetched_again(
+async def test_what_has_come_is_not_fetched_again(
     swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock
 ) -> None:
     numbers = count()
@@ -183,7 +183,7 @@ async def test_what_lies_there_and_is_not_right_is_fetched_anew(swarm: Swarm, ad
 
 
 @pytest.mark.parametrize("step", ["add_adapter", "open_index", "write_published"])
-async def test_a_crash_leaves_nothing_on_the_shelf_and_the_next_pull_goes_on(
+async def test_a_pull_goes_on_after_a_crash(
     swarm: Swarm, adapter: Adapter, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     class PowerCutError(BaseException):

@@ -47,9 +47,7 @@ def test_only_what_can_be_an_address_is_read(tmp_path: Path) -> None:
     assert AddressBook(tmp_path).addresses == (address("ada"),)
 
 
-def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "folder"
     folder.write_text("no folder")
     book = AddressBook(folder)

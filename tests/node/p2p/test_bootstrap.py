@@ -92,9 +92,7 @@ def test_the_only_base_of_a_home_comes_before_made_up_topics_of_250_networks() -
     assert topic(0) in choose(home | strangers, followed)
 
 
-async def test_sellers_of_two_bases_hear_their_own_through_a_bootstrap_node(
-    nursery: trio.Nursery, tmp_path: Path
-) -> None:
+async def test_sellers_of_two_bases_share_a_bootstrap_node(nursery: trio.Nursery, tmp_path: Path) -> None:
     """Over real libp2p: each is connected with the bootstrap node only, and one changes its topic while it runs."""
     heard: dict[str, list[str]] = {name: [] for name in ("ada", "ben", "carl", "dora")}
 
@@ -222,7 +220,7 @@ def shard_topic(bits: int, offset: int = 0) -> str:
         ("/openledger/other-net/news/1", {}, PASS),
     ],
 )
-def test_an_advertisement_is_passed_on_where_its_base_and_shard_are_followed(
+def test_an_ad_is_passed_on_for_its_base_and_shard(
     topic: str, changes: dict[str, Any], verdict: GossipVerdict
 ) -> None:
     assert World().hear(topic, **changes) is verdict

@@ -48,9 +48,7 @@ class Peers:
         (LOOPBACK, "127.0.0.1", True),
     ],
 )
-def test_a_peer_from_elsewhere_in_the_network_proves_that_it_is_reached(
-    address: str, host: str, is_reached: bool | None
-) -> None:
+def test_a_peer_from_elsewhere_proves_that_it_is_reached(address: str, host: str, is_reached: bool | None) -> None:
     peers = Peers(address)
     peers.hosts[PeerId("ada")] = host
     peers.path = Path.RELAYED

@@ -277,9 +277,7 @@ def test_a_call_is_hung_up_when_it_has_been_idle_and_a_long_answer_not_while_it_
 
 
 @pytest.mark.parametrize(("host", "is_barred"), [("8.8.8.8", True), ("192.168.1.7", False), ("", False)])
-def test_flooders_are_barred_for_ten_minutes_and_after_three_their_internet_address(
-    host: str, is_barred: bool
-) -> None:
+def test_flooders_are_barred_for_ten_minutes_and_their_address_after_three(host: str, is_barred: bool) -> None:
     now = [0.0]
     barred = Barred(clock=lambda: now[0])
     for number in range(3):

@@ -80,9 +80,7 @@ class Victim:
                 return num
 
 
-async def test_a_node_of_the_internet_dials_no_address_of_this_machine_that_a_peer_named(
-    nursery: trio.Nursery,
-) -> None:
+async def test_a_node_of_the_internet_dials_no_local_address_that_a_peer_named(nursery: trio.Nursery) -> None:
     ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, bootstrap=(INTERNET_POINT,))
     victim, ben = Victim(), opener("libp2p")("ben")
     await start(nursery, ben)
@@ -95,9 +93,7 @@ async def test_a_node_of_the_internet_dials_no_address_of_this_machine_that_a_pe
     victim.socket.close()
 
 
-async def test_a_victim_whose_address_was_made_up_is_dialled_twice(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_made_up_address_is_dialled_twice(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, victim = opener("libp2p")("ada"), Victim()
     victim.socket.close()  # so that a dial fails at once
     names = [opener("libp2p")(f"ghost {number}").peer_id for number in range(5)]

@@ -130,9 +130,7 @@ async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(
 
 
 @pytest.mark.parametrize("kind", ["junk", "refused by all"])
-async def test_a_stranger_does_not_silence_those_who_share_a_bootstrap_node(
-    nursery: trio.Nursery, kind: str, tmp_path: Path
-) -> None:
+async def test_a_stranger_silences_no_neighbour(nursery: trio.Nursery, kind: str, tmp_path: Path) -> None:
     """The homes are connected with the bootstrap node only, and refuse all that the stranger says."""
     homes = [opener("libp2p")(name) for name in ("ada", "ben")]
     stranger = opener("libp2p")("stranger")

@@ -169,9 +169,7 @@ async def test_a_newcomer_is_found_as_soon_as_it_has_a_relay(world: World) -> No
     assert await newcomer.find_peers(PeerId("point"), NET) == [*ada.relays]
 
 
-async def test_a_home_is_dialled_over_its_relay_and_not_again_and_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_home_is_dialled_over_its_relay_only_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
     home = MemoryTransport(world.network, PeerId("home"), is_home=True)
     await world.nursery.start(home.run)
@@ -262,9 +260,7 @@ async def test_a_point_that_tells_of_thousands_neither_fills_memory_nor_hides_ot
     assert world.connected("ada") == {"point", "ben"}
 
 
-async def test_neither_an_address_without_a_peer_id_nor_our_own_is_dialled(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_own_address_or_one_without_an_id_is_dialled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def find_nobody(*_: object) -> list[str]:
         return ["/ip4/9.9.9.9/tcp/1/p2p/", address("ada")]
 

@@ -35,9 +35,7 @@ async def test_a_port_that_is_taken_is_refused_by_name(nursery: trio.Nursery) ->
         await open_transport(identity=seed("ben"), listen=(taken,), serve_rendezvous=False).run()
 
 
-async def test_streams_that_nobody_reads_share_one_bound_and_leave_room_to_one_that_is_read(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unread_streams_share_one_bound(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else each of 64 streams of a peer could leave megabytes in this node's memory."""
     monkeypatch.setattr(unread_module, "UNREAD_PEER_MAX", 128 * 1024)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
@@ -76,9 +74,7 @@ async def test_tasks_that_want_the_same_peer_share_a_connection(nursery: trio.Nu
     assert not ada._dialer._dialling
 
 
-async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dial_without_its_caller_has_a_place(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call for bids stops waiting after a second or two, and the connection may come later."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     dial, has_begun, may_end = ada._swarm.dial_addr, trio.Event(), trio.Event()
@@ -100,9 +96,7 @@ async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(
     await until(lambda: ada._budget._held)
 
 
-async def test_bytes_of_a_stream_are_use_of_its_connection(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bytes_of_a_stream_use_its_connection(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     ben.handle(ECHO, echo)
     used: list[tuple[PeerId, bool]] = []
@@ -118,9 +112,7 @@ async def test_bytes_of_a_stream_are_use_of_its_connection(
     await until(lambda: used == [(ben.peer_id, True)] * 2)
 
 
-async def test_a_peer_that_reads_nothing_is_hung_up_on_too(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_peer_that_reads_nothing_is_cut_off(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's farewell waits until it is read, and a flooder need not read it."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     await start(nursery, ben, ada)
@@ -192,7 +184,7 @@ async def read_all(stream: trio.abc.Stream) -> None:
         pass
 
 
-async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(
+async def test_a_stream_closed_on_one_side_is_given_up(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_module, "LINGER_S", 0.1)

@@ -135,9 +135,7 @@ async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody() -> Non
         assert not lan.sent
 
 
-async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_and_not_in_the_old(
-    nursery: trio.Nursery,
-) -> None:
+async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_alone(nursery: trio.Nursery) -> None:
     home, office = FakeLan(), FakeLan()
     lans, found = {"192.168.1.7": home, "10.0.0.7": office}, list[str]()
     transport: Any = Listening(ADA, ("/ip4/192.168.1.7/tcp/4120",))

@@ -73,17 +73,13 @@ async def test_a_peer_that_answers_is_kept_and_pinged_every_20_s(autojump_clock:
 
 
 @pytest.mark.parametrize("reads", [True, False])
-async def test_a_peer_from_which_nothing_comes_is_given_up_after_two_pings(
-    autojump_clock: MockClock, reads: bool
-) -> None:
+async def test_a_silent_peer_is_given_up_after_two_pings(autojump_clock: MockClock, reads: bool) -> None:
     other = Other(reads=reads, answers=False)
     assert await lasts_s(other, 3_600) == PINGS_MISSED_MAX * PERIOD_S
     assert other.num_pings == (PINGS_MISSED_MAX if reads else 0)
 
 
-async def test_a_peer_whose_answer_waits_behind_other_bytes_is_kept(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_a_peer_whose_answer_waits_is_kept(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     other = Other(answers=False)
 
     async def say_on() -> None:

@@ -61,7 +61,7 @@ def test_a_taken_port_is_left_to_its_owner(router: FakeRouter, tmp_path: Path) -
         ("0.0.0.0", RouterState.NO_ADDRESS, "the router has no public address"),
     ],
 )
-def test_a_router_without_a_public_address_maps_nothing(
+def test_a_router_without_an_address_maps_nothing(
     router: FakeRouter, tmp_path: Path, host: str, state: RouterState, words: str
 ) -> None:
     router.host = host
@@ -118,9 +118,7 @@ async def test_the_mapping_is_removed_when_the_node_stops(router: FakeRouter, tm
     assert (router.mappings, router.asked[-1]) == ({}, "DeletePortMapping")
 
 
-async def test_a_port_that_a_slow_router_maps_after_the_node_has_stopped_to_wait_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_port_that_is_mapped_too_late_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a laptop that moves on while the router of the last network is still asked."""
     monkeypatch.setattr("openledger_node.p2p.port_mapping.REMOVE_S", 0.05)
     mapper = PortMapper(tmp_path, random=Random(1), find_pmp_router=lambda: None)
@@ -150,10 +148,7 @@ async def test_a_port_that_a_slow_router_maps_after_the_node_has_stopped_to_wait
 
 
 async def test_a_router_that_is_doubted_is_asked_again_once_a_minute(
-    nursery: trio.Nursery,
-    tmp_path: Path,
-    autojump_clock: trio.testing.MockClock,
-    monkeypatch: pytest.MonkeyPatch,
+    nursery: trio.Nursery, tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mapper = PortMapper(tmp_path, random=Random(1), find_pmp_router=lambda: None)
     asked_s: list[float] = []
@@ -284,9 +279,7 @@ def test_a_port_is_mapped_over_nat_pmp_by_a_lease_renewed_and_removed(fake: Fake
     mapper.remove()  # nothing is left to remove
 
 
-def test_the_router_may_give_another_port_and_a_shorter_lease_and_both_are_kept_to(
-    fake: FakePmpRouter, tmp_path: Path
-) -> None:
+def test_another_port_and_a_shorter_lease_of_the_router_are_kept_to(fake: FakePmpRouter, tmp_path: Path) -> None:
     fake.taken, fake.lease_s_max = {PORT}, 600
     mapper = a_pmp_mapper(fake.address, tmp_path)
     assert mapper.map_port({OWN: PORT}).address == f"/ip4/{fake.host}/tcp/{PORT + 1}"

@@ -116,9 +116,7 @@ async def test_an_adapter_is_published_at_its_three_nearest_points_and_found(wor
     assert record.addresses == (f"/memory/{id_of('ada')}/p2p/{id_of('ada')}",)
 
 
-async def test_records_are_put_again_before_they_run_out_withdrawn_with_their_adapter_and_back_at_once(
-    world: World,
-) -> None:
+async def test_records_are_renewed_in_time_withdrawn_with_their_adapter_and_back_at_once(world: World) -> None:
     """A pause of a few seconds, such as a restart of the engine, withdraws nothing."""
     shelf = [LORA, adapter("other")]
     await world.add_publisher("ada", shelf)

@@ -166,9 +166,7 @@ def test_a_neighbourhood_is_a_public_network_and_anybody_else_is_alone() -> None
     assert neighbourhood_of(ada, "127.0.0.1") == neighbourhood_of(ada, "") == ada
 
 
-async def test_refused_streams_of_one_network_take_no_place_of_another(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_refused_streams_take_no_place_of_others(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     class Hosts:
         def seen_host(self, peer_id: PeerId) -> str:
             return "8.8.8.8" if peer_id.startswith("flooder") else "7.7.7.7"

@@ -107,7 +107,7 @@ def test_each_situation_has_its_state_and_one_remedy(why: str, evidence: Evidenc
         ("an IPv6 address must be our own", (Dialled(host="2a00:1450::7", open=(4120,)),), ()),
     ],
 )
-def test_an_address_is_believed_if_most_of_the_asked_reached_it(
+def test_an_address_that_most_have_reached_is_believed(
     why: str, answers: tuple[Dialled, ...], expected: tuple[str, ...]
 ) -> None:
     assert answering_addresses(replace(AT_HOME, answers=answers)) == expected

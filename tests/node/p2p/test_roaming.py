@@ -71,9 +71,7 @@ async def test_an_address_that_cannot_be_listened_on_is_tried_again_and_named_on
     assert len(laptop.listening) == 2
 
 
-async def test_a_node_is_reached_where_it_has_moved_to_and_no_more_where_it_was(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_node_is_reached_where_it_has_moved(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     open_peer = opener("libp2p")
     node, other = open_peer("node"), open_peer("other", is_home=True)
     await nursery.start(node.run)

@@ -39,9 +39,7 @@ def test_the_scope_of_an_address(host: str, scope: Scope | None) -> None:
         ("/ip4/127.0.0.1", Scope.LAN, False),
     ],
 )
-def test_an_address_that_a_peer_names_is_dialled_within_the_reach_of_the_network(
-    host: str, network: Scope, is_dialled: bool
-) -> None:
+def test_a_named_address_is_dialled_within_the_network(host: str, network: Scope, is_dialled: bool) -> None:
     own = ("/ip4/192.168.1.7/tcp/4120", "/ip4/127.0.0.1/tcp/4120")
     assert may_dial(f"{host}{PEER}", network=network, own=own) is is_dialled
 
