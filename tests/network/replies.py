@@ -3,11 +3,12 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from support.processes.nodes import Node
+from support.processes.nodes import START_TIMEOUT_S, Node
 
 ENDLESS = "on and on..."
 
@@ -17,6 +18,8 @@ class Reply:
     """A streamed request and its answer so far."""
 
     max_tokens: int
+    model: str = "fake"
+    prompt: str = ENDLESS
     request_id: str | None = None
     text: str = ""
     finish_reason: str | None = None
@@ -38,8 +41,8 @@ class Reply:
     def read(self, node: Node) -> None:
         """Ask a node, and read to the end."""
         body = {
-            "model": "fake",
-            "messages": [{"role": "user", "content": ENDLESS}],
+            "model": self.model,
+            "messages": [{"role": "user", "content": self.prompt}],
             "max_tokens": self.max_tokens,
             "temperature": 0,
             "stream": True,
@@ -66,6 +69,17 @@ class Reply:
             self.text += text
             self.started.set()
         self.finish_reason = choice["finish_reason"]
+
+
+@contextmanager
+def streaming(node: Node, max_tokens: int, **more: str) -> Iterator[Reply]:
+    """An answer that has begun; at the end it has ended."""
+    reply = Reply(max_tokens=max_tokens, **more)  # type: ignore[arg-type]  # a model or a prompt
+    reader = threading.Thread(target=reply.read, args=(node,))
+    reader.start()
+    assert reply.started.wait(START_TIMEOUT_S)
+    yield reply
+    reader.join(START_TIMEOUT_S)
 
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -3,10 +3,8 @@
 tests/node/operator/test_base_change.py and tests/node/cli/test_base_verbs.py have what is refused.
 """
 
-import json
 import os
 import signal
-import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from network.replies import streaming
 from support.commands import run_command
 from support.pages import let_in
-from support.processes.nodes import (
-    START_TIMEOUT_S,
-    Node,
-    node_environment,
-    operator_of,
-    running_node,
-)
+from support.processes.nodes import START_TIMEOUT_S, Node, node_environment, operator_of, running_node
 from support.tiny import make_base
 
 from openledger_node.home import Home
@@ -70,34 +63,6 @@ def written(home: Home) -> str:
     return str(tomllib.loads(home.config_file.read_text())["inference"]["base"])
 
 
-def stream(node: Node, model: str, pieces: list[str], begun: threading.Event) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": LONG_TOKENS}
-    body |= {"stream": True}
-    with node.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:
-        for line in answer.iter_lines():
-            pieces.append(line)
-            begun.set()
-
-
-@contextmanager
-def streaming(node: Node, model: str) -> Iterator[list[str]]:
-    """The lines of an answer that has begun; at the end it has ended."""
-    pieces: list[str] = []
-    begun = threading.Event()
-    reader = threading.Thread(target=stream, args=(node, model, pieces, begun))
-    reader.start()
-    assert begun.wait(START_TIMEOUT_S)
-    yield pieces
-    reader.join(START_TIMEOUT_S)
-
-
-def check_is_whole(pieces: list[str]) -> None:
-    events = [json.loads(line[6:]) for line in pieces if line.startswith("data: {")]
-    ends = [choice["finish_reason"] for event in events for choice in event["choices"]]
-    assert [each for each in ends if each] in (["length"], ["stop"])
-    assert pieces[-2:] == ["data: [DONE]", ""]
-
-
 def test_a_node_changes_its_base_while_it_answers_and_survives_a_torn_base_a_kill_and_a_stop(home: Home) -> None:
     """The page's session, the key and the owner's limits outlive the change; so do settings a kill in the middle."""
     with running_process(home) as node:
@@ -106,10 +71,10 @@ def test_a_node_changes_its_base_while_it_answers_and_survives_a_torn_base_a_kil
             operator.post("/limits", json={"disk_bytes": 77 * 10**9}).raise_for_status()
         with node.client() as client:
             token = let_in(client, home)
-            with streaming(node, "tiny-a") as pieces:
+            with streaming(node, LONG_TOKENS, model="tiny-a") as reply:
                 status, _, said = use(home, "tiny-b")
         assert (status, "tiny-b was tiny-a before; the node serves it now" in said) == (0, True), said
-        check_is_whole(pieces)
+        assert (reply.finish_reason in ("length", "stop"), reply.is_cut) == (True, False)
         with node.client() as again:
             again.cookies = client.cookies
             models = again.get("/v1/models").raise_for_status().json()["data"]
@@ -131,7 +96,7 @@ def test_a_node_changes_its_base_while_it_answers_and_survives_a_torn_base_a_kil
         node.wait()
     with running_process(home) as node:
         assert node.status()["base"] == written(home) == "tiny-a"
-        with streaming(node, "tiny-a"):
+        with streaming(node, LONG_TOKENS, model="tiny-a"):
             order(node, "tiny-b").raise_for_status()
             node.signal(signal.SIGTERM)
             assert node.wait() == 0

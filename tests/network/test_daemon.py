@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from network.replies import streaming
 from support.canary import files_with
 from support.commands import run_command
 from support.processes.nodes import (
@@ -29,35 +29,10 @@ from openledger_node.home import Home
 pytestmark = pytest.mark.process
 
 CANARY = "Zq7-prompt-plover-4471"
-ENDLESS = [{"role": "user", "content": f"{CANARY}..."}]
+ENDLESS = f"{CANARY}..."
+MESSAGES = [{"role": "user", "content": ENDLESS}]
 CONFIG_ERROR = 3
 LONG = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000"}
-
-
-def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[str]) -> None:
-    """Read one streamed answer to its end, or until somebody cuts it off, into `seen`."""
-    body = {"model": "fake", "messages": ENDLESS, "max_tokens": max_tokens, "stream": True, "temperature": 0}
-    with (
-        contextlib.suppress(httpx.HTTPError),
-        node.client() as client,
-        client.stream("POST", "/v1/chat/completions", json=body) as response,
-    ):
-        for line in response.iter_lines():
-            if line:
-                seen.append(line)
-            if len(seen) == 3:
-                on_start.set()
-
-
-@contextlib.contextmanager
-def streaming(node: Node, max_tokens: int) -> Iterator[list[str]]:
-    """The lines of an answer that has begun; at the end it has ended."""
-    started, seen = threading.Event(), list[str]()
-    reader = threading.Thread(target=stream, args=(node, max_tokens, started, seen))
-    reader.start()
-    assert started.wait(20)
-    yield seen
-    reader.join(30)
 
 
 def start_in_vain(home: Home, *flags: str) -> "subprocess.CompletedProcess[str]":
@@ -75,23 +50,23 @@ def test_a_draining_node_ends_though_its_engine_hangs_and_a_client_reads_nothing
     with (
         running_node(home, "--backend", "fake", **LONG, OPENLEDGER_NODE_DRAIN_GRACE_S="3") as node,
         client_that_reads_nothing(node),
-        streaming(node, 900_000) as seen,
+        streaming(node, 900_000, prompt=ENDLESS) as seen,
     ):
         os.kill(node.status()["engine"]["process_id"], signal.SIGSTOP)
         node.signal(signal.SIGTERM)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
-        body = {"model": "fake", "messages": ENDLESS}
+        body = {"model": "fake", "messages": MESSAGES}
         response = httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body)
         assert response.status_code == 503
         assert "Retry-After" in response.headers
         assert node.wait() == 0
     check_jobs(home, ("completed", "cancelled"), ("completed", "cancelled"))
-    assert seen[-1] == "data: [DONE]"
+    assert (seen.finish_reason, seen.is_cut) == ("length", False)
 
 
 @contextlib.contextmanager
 def client_that_reads_nothing(node: Node) -> Iterator[None]:
-    body = json.dumps({"model": "fake", "messages": ENDLESS, "max_tokens": 500_000, "stream": True})
+    body = json.dumps({"model": "fake", "messages": MESSAGES, "max_tokens": 500_000, "stream": True})
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", int(node.url.rpartition(":")[2])))
@@ -118,7 +93,7 @@ def unacknowledged_bytes(local_port: int, remote_port: int) -> int:
 
 
 def test_a_closed_terminal_drains_the_node_and_a_second_signal_ends_it_at_once_and_still_records(home: Home) -> None:
-    with running_node(home, "--backend", "fake", **LONG) as node, streaming(node, 900_000):
+    with running_node(home, "--backend", "fake", **LONG) as node, streaming(node, 900_000, prompt=ENDLESS):
         node.signal(signal.SIGHUP)
         wait_for_status(home, node.process, lambda found: found["state"] == "draining")
         node.signal(signal.SIGINT)
@@ -129,13 +104,13 @@ def test_a_closed_terminal_drains_the_node_and_a_second_signal_ends_it_at_once_a
 def test_a_killed_engine_is_replaced_and_its_answer_goes_on_where_it_was(home: Home, tmp_path: Path) -> None:
     """Beside this node no second one starts on its home or its port; Ctrl-C lets a running answer end."""
     with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node:
-        undisturbed: list[str] = []
-        stream(node, 5000, threading.Event(), undisturbed)
-        with streaming(node, 5000) as seen:
+        with streaming(node, 5000, prompt=ENDLESS) as undisturbed:
+            pass
+        with streaming(node, 5000, prompt=ENDLESS) as seen:
             engine_id = node.status()["engine"]["process_id"]
             os.kill(engine_id, signal.SIGKILL)
             assert httpx.get(f"{node.url}/healthz").status_code == 200
-        assert contents_of(seen) == contents_of(undisturbed)
+        assert seen.text == undisturbed.text
         status = node.status()
         assert (status["engine"]["restarts"], status["engine"]["process_id"] != engine_id) == (1, True)
 
@@ -146,21 +121,17 @@ def test_a_killed_engine_is_replaced_and_its_answer_goes_on_where_it_was(home: H
         third = start_in_vain(other, "--port", node.url.rpartition(":")[2])
         assert (third.returncode, "--port" in third.stderr) == (CONFIG_ERROR, True), third.stderr
 
-        with streaming(node, 3000) as last:
+        with streaming(node, 3000, prompt=ENDLESS) as last:
             node.signal(signal.SIGINT)
             assert node.wait() == 0
-    assert last[-1] == "data: [DONE]"
+    assert last.is_whole
     check_jobs(home, ("completed", "length"))
     assert not home.socket.exists()
 
 
-def contents_of(lines: list[str]) -> str:
-    return "".join(line.split('"content":"', 1)[1].split('"', 1)[0] for line in lines if '"content":"' in line)
-
-
 def test_a_killed_node_leaves_no_process_and_no_word_of_its_answer_and_the_next_start_recovers(home: Home) -> None:
     with running_node(home, "--backend", "fake", **LONG) as node:
-        with streaming(node, 900_000):
+        with streaming(node, 900_000, prompt=ENDLESS):
             engine_id = node.status()["engine"]["process_id"]
             node.signal(signal.SIGKILL)
             node.wait()

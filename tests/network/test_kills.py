@@ -17,14 +17,7 @@ from typing import Any
 
 import pytest
 from network.replies import Reply
-from network.running_network import (
-    RunningNetwork,
-    ask,
-    node_of,
-    running_network,
-    status_of,
-    tell,
-)
+from network.running_network import RunningNetwork, ask, node_of, running_network, status_of, tell
 from support.canary import files_with
 from support.processes.nodes import POLL_S, wait_for
 from support.tiers import depth
@@ -141,19 +134,6 @@ def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_later(r
     served(running, 500, 500)
 
 
-@pytest.mark.deep(
-    reason="tests/network/test_daemon.py kills an engine, and tests/node/market has answers that go on elsewhere"
-)
-def test_a_killed_engine_is_replaced_and_its_answers_go_on(running: RunningNetwork) -> None:
-    with answering(running) as (victim, replies):
-        engine = status_of(victim)["engine"]
-        os.kill(engine["process_id"], signal.SIGKILL)
-    check_replies(running, replies)
-    wait_for(lambda: status_of(victim)["engine"]["restarts"] == engine["restarts"] + 1)
-    wait_for(lambda: status_of(victim)["engine"]["state"] == "ready")
-    served(running, 500, 500)
-
-
 def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(running: RunningNetwork) -> None:
     before = {channel["channel_id"] for channel in ask(running.r, "channels")["channels"]}
     with running.asking(*STREAMS) as replies:
@@ -164,20 +144,6 @@ def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(running
     running.wait_until_among_others(running.r)
     served(running, 500, 500)
     assert {channel["channel_id"] for channel in ask(running.r, "channels")["channels"]} == before
-
-
-@pytest.mark.deep(reason="tests/node/p2p/test_processes.py loses a bootstrap node")
-def test_without_their_bootstrap_node_peers_answer_each_other_and_find_it_again(running: RunningNetwork) -> None:
-    (address,) = running.network.bootstrap
-    listen, _, peer_id = address.partition("/p2p/")
-    with running.asking(*STREAMS) as replies:
-        kill_with_children(running.point)
-        served(running, 500)
-        assert running.start_bootstrap(running.network.network, listen)["peer_id"] == peer_id
-    check_replies(running, replies)
-    assert all(reply.is_whole for reply in replies), "nobody needs it to answer"
-    for node in running.nodes:
-        wait_for(partial(is_connected, node, peer_id))
 
 
 def test_what_is_bought_of_another_node_is_in_no_file_of_either(running: RunningNetwork) -> None:
@@ -206,10 +172,6 @@ def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it
     for node in running.nodes:
         wait_for(lambda node=node: status_of(node)["chain"] == "ok")
     served(running, 500, 500)
-
-
-def is_connected(node: OperatorHome, peer_id: str) -> bool:
-    return any(peer["is_connected"] for peer in ask(node, "peers")["peers"] if peer["peer_id"] == peer_id)
 
 
 # ---- the money, after all of it
