@@ -14,15 +14,8 @@ import pytest
 from network.replies import streaming
 from support.canary import files_with
 from support.commands import run_command
-from support.processes.nodes import (
-    Node,
-    command_json,
-    is_alive,
-    node_environment,
-    running_node,
-    wait_for,
-    wait_for_status,
-)
+from support.processes import nodes
+from support.processes.nodes import command_json, is_alive, node_environment, running_node, wait_for, wait_for_status
 
 from openledger_node.home import Home
 
@@ -65,7 +58,7 @@ def test_a_draining_node_ends_though_its_engine_hangs_and_a_client_reads_nothing
 
 
 @contextlib.contextmanager
-def client_that_reads_nothing(node: Node) -> Iterator[None]:
+def client_that_reads_nothing(node: nodes.Node) -> Iterator[None]:
     body = json.dumps({"model": "fake", "messages": MESSAGES, "max_tokens": 500_000, "stream": True})
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -10,17 +10,8 @@ import httpx
 import pytest
 from support.commands import run_command
 from support.faulty_plug import FaultyPlug
-from support.processes.nodes import (
-    Node,
-    ask_status,
-    command_json,
-    fork_process,
-    is_alive,
-    node_environment,
-    running_node,
-    wait_for,
-    wait_for_status,
-)
+from support.processes import nodes
+from support.processes.nodes import Node, is_alive, node_environment, running_node, wait_for, wait_for_status
 
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
@@ -34,7 +25,7 @@ PAUSED = "this node is paused by its owner"
 
 
 def verb(home: Home, *words: str) -> dict[str, Any]:
-    return command_json(home, *words, **EMBEDDED)
+    return nodes.command_json(home, *words, **EMBEDDED)
 
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -74,7 +65,7 @@ def check_limits(home: Home, node: Node) -> None:
     assert (found["ram_bytes"], found["day_max_wei"]) == (10**9, str(25 * 10**17))
 
     def is_renewed() -> bool:
-        status = ask_status(home)
+        status = nodes.ask_status(home)
         now = status["engine"] if status else {}
         return bool(now and now["state"] == "ready" and now["process_id"] not in (None, engine))
 
@@ -114,7 +105,7 @@ def test_an_owner_looks_at_a_node_sets_its_price_and_limits_and_pauses_it_over_a
         assert status["why_idle"].startswith(PAUSED)
         assert status["suggestion"]["cli"] == "openledger-node resume"
 
-    process = fork_process(home, "--backend", "fake", **EMBEDDED)
+    process = nodes.fork_process(home, "--backend", "fake", **EMBEDDED)
     try:
         status = wait_for_status(home, process, lambda found: found["state"] == "paused" and found["address"])
         assert status["engine"]["process_id"] is None

@@ -8,19 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.indexes import (
-    ACCOUNTS,
-    ADA,
-    BO,
-    BYTES,
-    CY,
-    EVE,
-    LAKE_ID,
-    ROWS_ROOT,
-    index_of,
-    index_of_tokens,
-    owned,
-)
+from support.indexes import ACCOUNTS, ADA, BO, BYTES, CY, EVE, LAKE_ID, ROWS_ROOT, index_of, index_of_tokens, owned
 from support.processes.nodes import TEST_HOME
 
 from openledger_node.attribution.attributor import Attributor
@@ -28,13 +16,7 @@ from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import SizeAttributor, UniformAttributor, proportional_shares
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
-from openledger_node.attribution.service import (
-    attribute,
-    exchange_of,
-    row_parts,
-    share_out,
-    treasury_shares,
-)
+from openledger_node.attribution.service import attribute, exchange_of, row_parts, share_out, treasury_shares
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer

@@ -1,6 +1,5 @@
 """Signals in an adapter's index: covered by its root, and refused if anything about them is changed."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,26 +34,14 @@ def test_signals_open_with_the_index_in_the_order_of_its_rows_and_its_root_cover
     assert build(tmp_path / "without", has_signals=False) != root
 
 
-def flip_first_byte(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[0] ^= 1
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (lambda folder: flip_first_byte(folder / "vectors-0.i8"), "vectors-0.i8 does not have the digest"),
-        (lambda folder: flip_first_byte(folder / "statistics-0.f32"), "statistics-0.f32 does not have the digest"),
-        (lambda folder: flip_first_byte(folder / "signals.json"), "signals.json does not have the digest"),
-        (lambda folder: (folder / "signals.json").unlink(), "signals.json does not have the digest"),
-    ],
-    ids=["vectors", "statistics", "manifest", "no manifest"],
-)
-def test_damaged_signals_are_refused(tmp_path: Path, damage: Callable[[Path], object], told: str) -> None:
-    root = build(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(AdapterRefusedError, match=told):
+@pytest.mark.parametrize("name", ["vectors-0.i8", "statistics-0.f32", "signals.json"])
+def test_damaged_signals_are_refused(tmp_path: Path, name: str) -> None:
+    root, file = build(tmp_path), tmp_path / name
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    with pytest.raises(AdapterRefusedError, match=f"{name} does not have the digest"):
+        open_index(tmp_path, root)
+    file.unlink()
+    with pytest.raises(AdapterRefusedError, match=f"{name} does not have the digest"):
         open_index(tmp_path, root)
 
 

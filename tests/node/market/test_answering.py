@@ -21,14 +21,8 @@ from openledger_node.market.progress import RequestProgress
 from openledger_node.market.request import RemoteAnswer
 from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.purchase import Bought, CalledMalformedError
-from openledger_protocol.errors import (
-    OldChannelError,
-    OverloadedError,
-    PaymentRequiredError,
-    ProtocolError,
-    ReceiptRefusedError,
-    UnavailableError,
-)
+from openledger_protocol import errors
+from openledger_protocol.errors import PaymentRequiredError, ProtocolError, ReceiptRefusedError, UnavailableError
 from openledger_protocol.payments import Receipt
 from openledger_protocol.primitives import ZERO_WEI, Digest, Wei
 
@@ -39,8 +33,8 @@ STALL_S, TOKENS_IN, TOKENS_MAX, CHUNK_TOKENS = 15.0, 5, 40, 8
 BUDGET_WEI = price(TOKENS_IN, TOKENS_MAX)  # so dear sellers end at it
 SELLERS = ("a", "b", "c", "d")
 REFUSALS: tuple[ProtocolError | NetworkError, ...] = (
-    OldChannelError("another generation"),
-    OverloadedError("full"),
+    errors.OldChannelError("another generation"),
+    errors.OverloadedError("full"),
     CalledMalformedError("unreadable"),
     NetworkError("it left"),
     ReceiptRefusedError("it lies"),

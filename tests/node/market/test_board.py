@@ -4,20 +4,9 @@ import sys
 from typing import Any
 
 import pytest
+from support.market_world import terms
 from support.market_world.seller import ad_of, signed_ad
-from support.market_world.terms import (
-    BASE,
-    NETWORK,
-    NOW_S,
-    TERMS,
-    key_of,
-    peer_id_of,
-    priced,
-    seed_of,
-    signer_of,
-    wallet_of,
-    word,
-)
+from support.market_world.terms import BASE, NETWORK, NOW_S, key_of, peer_id_of, seed_of, signer_of, wallet_of, word
 
 from openledger_node.ledger.ledger import Ledger
 from openledger_node.ledger.peers import PEERS_MAX
@@ -142,7 +131,7 @@ def test_an_advertisement_counts_until_it_runs_out(board: AdTable, now: Now) -> 
 
 
 def test_offers_come_cheapest_first_and_warm_before_cold(board: AdTable) -> None:
-    receive(board, "dear", terms=priced(TERMS, 2), warm=warm("harbour"))
+    receive(board, "dear", terms=terms.priced(terms.TERMS, 2), warm=warm("harbour"))
     receive(board, "cold", cold=make_filter([HARBOUR]), num_cold=1)
     receive(board, "warm", warm=warm("harbour"), cold=make_filter([HARBOUR]), num_cold=1)
     receive(board, "without")

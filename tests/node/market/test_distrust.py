@@ -8,26 +8,11 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from support.market_world import terms
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.seller import ad_of
-from support.market_world.terms import (
-    CALL,
-    CHUNK_TOKENS,
-    DOMAIN,
-    INFER,
-    NETWORK,
-    TERMS,
-    config_with,
-    key_of,
-    now_s,
-    peer_id_of,
-    price,
-    priced,
-    seed_of,
-    signer_of,
-    wallet_of,
-)
+from support.market_world.terms import CHUNK_TOKENS, now_s, peer_id_of, price, priced, seed_of, signer_of, wallet_of
 from support.offers import BID
 
 from openledger_node.ledger.sellers import FIRST_BAR_NS
@@ -42,7 +27,7 @@ from openledger_protocol.wire.inference import encode as encode_inference
 from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.market import BidMessage, Call, decode, encode
 
-CHEAP = priced(TERMS, 0.1)
+CHEAP = priced(terms.TERMS, 0.1)
 Answer = Callable[[trio.abc.Stream], Awaitable[None]]
 
 
@@ -75,14 +60,14 @@ class Sybil:
     def __init__(
         self, name: str, transport: MemoryTransport, wallet: Address, signer: str, answer: Answer = take_the_voucher
     ) -> None:
-        binding = sign_binding(key_of(signer), NETWORK, transport.peer_id, wallet)
+        binding = sign_binding(terms.key_of(signer), terms.NETWORK, transport.peer_id, wallet)
         at = {"at_s": now_s(), "wallet": wallet, "signer": signer_of(signer.removesuffix(" signer"))}
         self.ad = ad_of(name, **at, terms=CHEAP, binding=binding, tokens_per_s=10**6)
         self.content = sign_advertisement(self.ad, seed_of(name))
         self.num_calls = self.num_paid = 0
         self._answer = answer
-        transport.handle(CALL, self._bid)
-        transport.handle(INFER, self._serve)
+        transport.handle(terms.CALL, self._bid)
+        transport.handle(terms.INFER, self._serve)
 
     async def _bid(self, _: PeerId, stream: trio.abc.Stream) -> None:
         self.num_calls += 1
@@ -124,7 +109,7 @@ async def open_sybils(
 
 def ceiling_with(market: Market, name: str) -> int:
     """All that the buyer has ever signed for a wallet."""
-    row = market.buyer.ledger.channels.find(channel_id(config_with(wallet_of(name)), DOMAIN))
+    row = market.buyer.ledger.channels.find(channel_id(terms.config_with(wallet_of(name)), terms.DOMAIN))
     return row.ceiling_wei if row else 0
 
 

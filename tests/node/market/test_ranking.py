@@ -17,6 +17,7 @@ from openledger_node.market.ranking import bounds_for, estimate, rank_bids
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import Speed, is_exploring
+from openledger_protocol.constants import NEWCOMER_CHUNK_MAX
 from openledger_protocol.primitives import BASE_ONLY, Address, RequestId, Wei
 from openledger_protocol.wire.market import Call
 
@@ -214,6 +215,14 @@ def test_before_any_measurement_bounds_are_the_medians_of_the_claims() -> None:
 def test_many_bids_of_one_wallet_move_the_medians_as_one() -> None:
     liars = [received_bid(f"liar {n}", wallet="liar", times=2, ttft_ms=0, tokens_per_s=10**9) for n in range(7)]
     assert best(OPEN_CALL, [*liars, received_bid("honest")]) == "honest"
+
+
+def test_a_seller_that_has_failed_or_wants_much_paid_ahead_as_a_newcomer_loses() -> None:
+    failed = {wallet_of("failed"): SellerRecord().after("failures", now_ns=0)}
+    assert best(OPEN_CALL, [received_bid("failed"), received_bid("other", times=1.1)], failed) == "other"
+    greedy = received_bid("greedy", times=0.5, chunk_tokens=NEWCOMER_CHUNK_MAX + 1)
+    assert best(OPEN_CALL, [greedy, received_bid("other")]) == "other"
+    assert best(OPEN_CALL, [greedy, received_bid("other")], {wallet_of("greedy"): record(120, 50, 9)}) == "greedy"
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:

@@ -7,25 +7,13 @@ from support.market_world.seller import seller_state
 from support.market_world.terms import BASE, TERMS, peer_id_of, word
 from support.offers import CALL
 
+from openledger_node.market import unserved
 from openledger_node.market.demand import HOUR_S
 from openledger_node.market.offer import PricePolicy
-from openledger_node.market.unserved import (
-    CALLERS_MAX,
-    CALLS_PER_HOUR_MAX,
-    KINDS_MAX,
-    UNPROVEN_SHOWN_MAX,
-    UnservedCalls,
-    Winning,
-)
+from openledger_node.market.unserved import CALLERS_MAX, CALLS_PER_HOUR_MAX, KINDS_MAX, UnservedCalls, Winning
 from openledger_node.p2p.transport import PeerId
-from openledger_protocol.errors import (
-    PaymentRequiredError,
-    ProtocolError,
-    RequestTooLongError,
-    StaleError,
-    UnavailableError,
-    UnknownModelError,
-)
+from openledger_protocol import errors
+from openledger_protocol.errors import PaymentRequiredError, ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import AdapterId, Digest, Wei
 from openledger_protocol.wire.market import Call
 
@@ -70,9 +58,9 @@ def test_a_kind_of_call_says_how_often_how_large_and_since_when() -> None:
     [
         (CALLED, LACKING, "lacking"),
         (replace(CALLED, base=Digest(word("gemma"))), LACKING, "base"),
-        (CALLED, RequestTooLongError("too long", num_prompt_tokens=9, context_max=8), "context"),
+        (CALLED, errors.RequestTooLongError("too long", num_prompt_tokens=9, context_max=8), "context"),
         (CALLED, PaymentRequiredError("too dear"), "dear"),
-        (CALLED, StaleError("too late"), None),
+        (CALLED, errors.StaleError("too late"), None),
     ],
 )
 def test_a_refusal_has_one_cause_or_shows_no_demand(call: Call, error: ProtocolError, cause: str | None) -> None:
@@ -118,7 +106,7 @@ def test_spam_of_made_up_adapters_neither_fills_the_table_nor_hides_what_is_prov
     assert all(len(caller.kinds) <= KINDS_MAX for caller in held.values())
     rows = market.calls.day()
     assert (rows[0].is_proven, rows[0].kind.adapter) == (True, CALLED.adapter)
-    assert [row.is_proven for row in rows[1:]] == [False] * UNPROVEN_SHOWN_MAX
+    assert [row.is_proven for row in rows[1:]] == [False] * unserved.UNPROVEN_SHOWN_MAX
 
 
 def test_strangers_and_proven_callers_are_never_added_up() -> None:

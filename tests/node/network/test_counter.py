@@ -75,15 +75,8 @@ async def test_a_version_that_was_never_published_names_nobody(seller: Seller, a
         await seller.ask("hello", model="lake")
 
 
-@pytest.mark.parametrize(
-    ("question", "arguments", "message"),
-    [
-        ("riches", {}, "no question is called 'riches'"),
-        ("plan", {"verb": "steal", "arguments": {}}, "no command 'steal' can be planned"),
-    ],
-)
-async def test_an_unknown_question_or_plan_is_refused(
-    seller: Seller, question: str, arguments: dict[str, object], message: str
-) -> None:
-    with pytest.raises(MalformedError, match=message):
-        seller.questions.answer(question, arguments)
+async def test_an_unknown_question_or_plan_is_refused(seller: Seller) -> None:
+    with pytest.raises(MalformedError, match="no question is called 'riches'"):
+        seller.questions.answer("riches", {})
+    with pytest.raises(MalformedError, match="no command 'steal' can be planned"):
+        seller.questions.answer("plan", {"verb": "steal", "arguments": {}})

@@ -13,16 +13,7 @@ from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, word
 from support.peers import opener, receive, seed, until
 
 from openledger_node.p2p import bootstrap
-from openledger_node.p2p.bootstrap import (
-    CONNECTIONS_MAX,
-    FILES_FOR_OTHERS,
-    MESSAGES_AT_ONCE,
-    TOPICS_A_PEER_MAX,
-    TOPICS_MAX,
-    GossipJudge,
-    chosen_topics,
-    places_for,
-)
+from openledger_node.p2p.bootstrap import CONNECTIONS_MAX, TOPICS_A_PEER_MAX, TOPICS_MAX, chosen_topics, places_for
 from openledger_node.p2p.envelopes import GossipVerdict
 from openledger_node.p2p.transport import TOPICS_PER_PEER_MAX, PeerId, Transport
 from openledger_protocol.advertisement import sign_advertisement
@@ -33,7 +24,7 @@ NET = "test-net"
 Peers = dict[PeerId, frozenset[str]]
 
 UNLIMITED = resource.RLIM_INFINITY
-ENOUGH = CONNECTIONS_MAX + FILES_FOR_OTHERS
+ENOUGH = CONNECTIONS_MAX + bootstrap.FILES_FOR_OTHERS
 
 ADA = peer_id_of("ada")
 OTHER = Digest(word("another base"))
@@ -197,7 +188,7 @@ class World:
 
     def __init__(self) -> None:
         self.now_s, self.clock_s = float(NOW_S), 0.0
-        self.judge = GossipJudge(NETWORK, now_s=lambda: self.now_s, clock=lambda: self.clock_s)
+        self.judge = bootstrap.GossipJudge(NETWORK, now_s=lambda: self.now_s, clock=lambda: self.clock_s)
 
     def hear(self, topic: str, **changes: Any) -> GossipVerdict:
         """The verdict on an advertisement that ada publishes on a topic."""
@@ -237,7 +228,7 @@ def test_a_seller_that_has_changed_its_base_is_passed_on_once_where_it_has_sold(
 def test_an_origin_that_sends_too_much_is_not_heard_for_a_while() -> None:
     world = World()
     verdicts = [world.judge.judge(OWN_TOPIC, ADA, signed_ad("ada", seq=seq)) for seq in range(1, 25)]
-    assert verdicts.count(PASS) == int(MESSAGES_AT_ONCE)
+    assert verdicts.count(PASS) == int(bootstrap.MESSAGES_AT_ONCE)
     assert verdicts[-1] is IGNORE
 
 

@@ -11,15 +11,9 @@ import pytest
 import trio
 from node.p2p.lan import FakeLan
 
+from openledger_node.p2p import mdns_records
 from openledger_node.p2p.mdns import GROUP, NAMES_MAX, NAMES_PER_HOST_MAX, LanDiscovery, open_multicast
-from openledger_node.p2p.mdns_records import (
-    READ_BYTES_MAX,
-    BadMessageError,
-    read,
-    service_of,
-    write_answer,
-    write_question,
-)
+from openledger_node.p2p.mdns_records import BadMessageError, read, service_of, write_answer, write_question
 from openledger_node.p2p.transport import PeerId
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -189,7 +183,7 @@ def test_a_message_that_is_cut_or_changed_is_read_or_refused() -> None:
 
 def test_a_message_that_is_too_large_is_refused() -> None:
     with pytest.raises(BadMessageError, match="bytes"):
-        read(bytes(READ_BYTES_MAX + 1), SERVICE)
+        read(bytes(mdns_records.READ_BYTES_MAX + 1), SERVICE)
 
 
 def test_many_long_addresses_are_left_out_of_an_answer() -> None:

@@ -11,14 +11,8 @@ from openledger_node.p2p import provider_records
 from openledger_node.p2p.provider_records import PER_GROUP_MAX, ProviderServer, RecordStore, neighbourhood_of
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId, Transport
-from openledger_protocol.errors import (
-    BadSignatureError,
-    MalformedError,
-    OverloadedError,
-    ProtocolError,
-    StaleError,
-    WrongNetworkError,
-)
+from openledger_protocol import errors
+from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, StaleError, WrongNetworkError
 from openledger_protocol.wire.providers import RECORDS_MAX, GetRecords, Records, decode, encode
 
 LORA = adapter("lora")
@@ -72,7 +66,7 @@ def test_a_withdrawal_takes_back_an_older_record_of_its_own_peer() -> None:
     [
         ("another peer's", signed("ben", LORA), MalformedError),
         ("with another key", signed("ben", LORA)[:-64] + bytes(64), ProtocolError),
-        ("forged", signed("ada", LORA)[:-1] + b"\x00", BadSignatureError),
+        ("forged", signed("ada", LORA)[:-1] + b"\x00", errors.BadSignatureError),
         ("run out", signed("ada", LORA, issued_s=NOW_S - 3_600, expires_s=NOW_S), StaleError),
         ("from the future", signed("ada", LORA, issued_s=NOW_S + 31), StaleError),
         ("another network's", signed("ada", LORA, network="other-net"), WrongNetworkError),

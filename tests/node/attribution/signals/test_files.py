@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from support.signals import IS_RESIDUAL, SKETCHES, random_trace, trace_of_row
 
-from openledger_node.attribution.signals.files import (
-    CHANCE_EVIDENCE,
-    MANIFEST_FILE,
-    build_signals,
-    open_signals,
-    read_manifest,
-    statistics_rows,
-)
+from openledger_node.attribution.signals import files
+from openledger_node.attribution.signals.files import MANIFEST_FILE, build_signals, open_signals, statistics_rows
 from openledger_node.attribution.signals.sketches import Sketches
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.models.bases import file_digest
@@ -60,7 +54,7 @@ def rehashed(folder: Path) -> Digest:
         entry["vectors"] = file_digest(folder / f"vectors-{place}.i8")
         entry["statistics"] = file_digest(folder / f"statistics-{place}.f32")
     (folder / MANIFEST_FILE).write_text(json.dumps(content))
-    return canonical_digest(read_manifest(folder))
+    return canonical_digest(files.read_manifest(folder))
 
 
 def test_owners_take_turns_in_the_rows_for_statistics() -> None:
@@ -85,13 +79,13 @@ def test_the_least_evidence_is_a_quarter_of_what_alike_rows_have_and_is_bounded(
         rows = [Row(prompt=str(n), completion=text, contributor=f"c{n % 3}") for n, text in enumerate(texts)]
         root = build_signals(tmp_path / name, [(D1, rows)], SKETCHES, trace_of_row)
         found = open_signals(tmp_path / name, root)[D1]
-        assert read_manifest(tmp_path / name).datanets[0].evidence_min == found.evidence_min
+        assert files.read_manifest(tmp_path / name).datanets[0].evidence_min == found.evidence_min
         return found.evidence_min
 
     assert least("one", ["a b c"]) == 0
-    assert least("strangers", ["a b c", "d e f", "g h i", "j k l"]) < CHANCE_EVIDENCE // 10
-    assert least("alike", 2 * ["a b c", "d e f", "g h i"]) == CHANCE_EVIDENCE
-    assert least("copies", 9 * ["a b c"] + ["d e f", "g h i"]) == CHANCE_EVIDENCE
+    assert least("strangers", ["a b c", "d e f", "g h i", "j k l"]) < files.CHANCE_EVIDENCE // 10
+    assert least("alike", 2 * ["a b c", "d e f", "g h i"]) == files.CHANCE_EVIDENCE
+    assert least("copies", 9 * ["a b c"] + ["d e f", "g h i"]) == files.CHANCE_EVIDENCE
 
 
 def append(name: str) -> Callable[[Path], object]:
