@@ -186,29 +186,20 @@ def test_an_adapter_of_each_family_and_kind_equals_peft(
 # ---- Gemma 3 with its vision part: the text is served.
 
 
-@pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base that takes images, as Gemma 3 from 4B on."""
-    return make_seeing_base(tmp_path_factory.mktemp("seeing") / "base")
-
-
-def test_the_text_part_of_a_base_that_sees_equals_transformers(seeing: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(seeing, dtype=torch.float32)
-    backend = open_backend(seeing)
+def test_the_text_of_a_base_that_sees_and_an_adapter_of_it_equal_peft_and_one_of_its_eyes_is_refused(
+    tmp_path: Path,
+) -> None:
+    seeing = make_seeing_base(tmp_path / "base")  # as Gemma 3 from 4B on
+    model, backend = AutoModelForCausalLM.from_pretrained(seeing, dtype=torch.float32), open_backend(seeing)
     assert torch.allclose(logits(backend), wanted_logits(model), atol=1e-4)
     assert generate(backend, None, 12) == greedy(model, PROMPT, 12)
     assert backend.profile.end_ids == (0,)
-
-
-def test_an_adapter_of_its_language_model_equals_peft_and_one_of_its_eyes_is_refused(
-    seeing: Path, tmp_path: Path
-) -> None:
     names = r".*language_model\.layers\..*\.(q_proj|v_proj|down_proj)"
     folder = make_adapter(seeing, tmp_path / "text", seed=3, target_modules=names)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(seeing, dtype=torch.float32), folder)
-    backend = open_backend(seeing)
     load(backend, folder)
-    assert torch.allclose(logits(backend, ADAPTER), wanted_logits(model), atol=1e-4)
+    assert torch.allclose(
+        logits(backend, ADAPTER), wanted_logits(PeftModel.from_pretrained(model, folder)), atol=1e-4
+    )
     both = make_adapter(seeing, tmp_path / "both", seed=3, target_modules=["q_proj"])
     with pytest.raises(AdapterRefusedError, match=r"vision_tower.*no such linear map"):
         load(backend, both, AdapterId("0xbb"))

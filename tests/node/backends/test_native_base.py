@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
+from node.backends.narrow_checkpoints import change_config, change_tensors
 from support.tiny import make_base
 
 from openledger_node.backends.native.packed_base import pack_base
@@ -14,11 +14,6 @@ from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import read_config
 
 ATTENTION, MLP = r"model\.layers\.0\.self_attn\.", r"model\.layers\.0\.mlp\."
-
-
-def lie(base: Path, **fields: Any) -> None:
-    file = base / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +31,7 @@ def test_a_config_that_says_another_size_is_refused_by_the_tensor(
     model_type: str, field: str, value: int, place: str, tmp_path: Path
 ) -> None:
     base = make_base(tmp_path / "base", model_type=model_type)
-    lie(base, **{field: value})
+    change_config(base, **{field: value})
     with pytest.raises(ModelError, match=place):
         pack_base(base, read_config(base))
 
@@ -55,9 +50,7 @@ def test_a_config_that_says_another_size_is_refused_by_the_tensor(
 )
 def test_every_tensor_of_another_shape_is_refused(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", **changes)
-    tensors = load_file(base / "model.safetensors")
-    tensors[name] = tensors[name][:-1].clone()
-    save_file(tensors, base / "model.safetensors")
+    change_tensors(base, lambda tensors: tensors.update({name: tensors[name][:-1].clone()}))
     with pytest.raises(ModelError, match=name.replace(".", r"\.") + " has the shape"):
         pack_base(base, read_config(base))
 
@@ -65,7 +58,7 @@ def test_every_tensor_of_another_shape_is_refused(name: str, changes: dict[str, 
 @pytest.mark.parametrize("heads", [3, 8])
 def test_heads_that_keys_cannot_be_shared_out_to_are_refused(heads: int, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
-    lie(base, num_key_value_heads=heads)
+    change_config(base, num_key_value_heads=heads)
     with pytest.raises(ModelError, match=f"4 heads and {heads} key heads"):
         read_config(base)
 

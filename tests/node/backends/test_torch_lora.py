@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from node.backends.narrow_checkpoints import change_config
 from support.plain_adapter import write_adapter
 from support.tiny import make_adapter, make_base
 from support.torch_bases import ADAPTER, PROMPT, generate, load, logits, open_backend, row
@@ -57,8 +58,7 @@ def test_an_adapter_of_another_shape_or_for_more_layers_or_with_a_number_that_is
 )
 def test_a_variant_that_is_not_served_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
-    file = base / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    change_config(base, **changes)
     with pytest.raises(OtherDecoderError, match=named):
         read_config(base)
 

@@ -1,6 +1,5 @@
 """Bases of other architectures, through transformers' own model, against PEFT in float32."""
 
-import json
 from dataclasses import replace
 from itertools import combinations, count
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from node.backends.narrow_checkpoints import change_config
 from peft import PeftModel
 from support.tiny import greedy, make_adapter, make_base, make_tokenizer
 from support.torch_bases import cpu_settings, row
@@ -139,7 +139,6 @@ def test_an_adapter_of_another_architecture_or_size_is_refused_by_its_module(tmp
 
 def test_a_base_that_nobody_knows_is_refused_by_name(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
-    config = json.loads((base / "config.json").read_text())
-    (base / "config.json").write_text(json.dumps({**config, "model_type": "unheard-of"}))
+    change_config(base, model_type="unheard-of")
     with pytest.raises(ModelError, match="opens base"):
         open_backend(base)

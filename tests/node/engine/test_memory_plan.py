@@ -1,10 +1,11 @@
 """The memory plan: what is promised under a cap is what a base takes, and everything that it takes is counted."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from node.backends.narrow_checkpoints import change_config
 from support.known_bases import config_of
 from support.tiny import make_base
 
@@ -137,12 +138,9 @@ def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, fam
 
 def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
-    (base / "config.json").write_text(
-        json.dumps({**json.loads((base / "config.json").read_text()), "model_type": "mamba"})
-    )
-    assert asdict(needs_of(base, INFERENCE, on_gpu=True)) == asdict(
-        MemoryNeeds(base_bytes=(base / "model.safetensors").stat().st_size)
-    )
+    change_config(base, model_type="mamba")
+    size_bytes = (base / "model.safetensors").stat().st_size
+    assert needs_of(base, INFERENCE, on_gpu=True) == MemoryNeeds(base_bytes=size_bytes)
 
 
 # ---- a context that is chosen by itself

@@ -28,15 +28,6 @@ def built(folder: Path, trace: Any = trace_of_row) -> RowSignals:
     return open_signals(folder, build_signals(folder, [(ROOT, ROWS)], SKETCHES, trace))[ROOT]
 
 
-def test_the_same_rows_give_the_same_signals(tmp_path: Path) -> None:
-    checks = compare_signals(built(tmp_path / "theirs"), built(tmp_path / "ours"))
-    assert [(check.what, check.holds) for check in checks] == [
-        ("vectors", True),
-        ("statistics", True),
-        ("least evidence", True),
-    ]
-
-
 def test_a_row_that_is_made_to_resemble_others_is_named(tmp_path: Path) -> None:
     """Its owner would be paid for the answers that the other row taught."""
 

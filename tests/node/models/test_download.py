@@ -4,27 +4,17 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from support.file_site import Site, serve_site
+from support.file_site import Site
 
 from openledger_node.errors import NetworkError
 from openledger_node.models.fetch import Progress, download, fetch_from_wheel
 
 CONTENT = bytes(range(256)) * 4_000  # 1 MB: more than the buffers on the way hold
 HALF = len(CONTENT) // 2
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    with serve_site() as served:
-        yield served
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Bases of GGUF files: described once, refused when the file is another one, and fetched from the hub."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.file_site import Site, serve_site
+from support.file_site import Site
 from support.gguf_stores import publish, put_in_ollama, write_gguf
 
 from openledger_node.errors import ModelError, NetworkError
@@ -191,16 +190,12 @@ def test_removing_a_link_leaves_the_folder_that_it_leads_to(home: Home, gguf: Pa
 
 
 @pytest.fixture
-def hub(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def hub(gguf: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A hub with one repository."""
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    with serve_site() as site:
-        monkeypatch.setenv("HF_ENDPOINT", site.url)
-        monkeypatch.setenv("HF_TOKEN", "hf_secret")
-        publish(site, gguf.read_bytes(), FILES)
-        yield site
+    monkeypatch.setenv("HF_ENDPOINT", site.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    publish(site, gguf.read_bytes(), FILES)
+    return site
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from openledger_node.backends.cuda.arena import ALIGNED_BYTES, MAP, A, Arena
+from openledger_node.backends.cuda.runs import Book
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import CONFIG
@@ -127,6 +128,27 @@ def test_every_load_that_the_cache_of_adapters_allows_finds_memory_and_a_slot() 
         cache.add(adapter_id, adapter.size_bytes, reload_s=0.1)
         assert cache.used_bytes == arena.size_bytes - arena.free_bytes
     assert all(adapter_id in arena for adapter_id in cache.resident)
+
+
+# ---- The book of places.
+
+
+def test_only_the_runs_between_the_nearest_gaps_move() -> None:
+    book = Book(60)
+    runs = [book.take([size])[0] for size in (20, 4, 10, 3, 2, 21)]
+    for leaving in (1, 3, 5):
+        book.give_back(runs[leaving])
+    _, moves = book.take([24])  # gaps of 4, 3 and 21
+    assert [move.run for move in moves] == runs[4]
+
+
+def test_an_adapter_lies_in_one_run_where_a_gap_holds_it_whole() -> None:
+    book = Book(60)
+    first, _ = book.take([10, 10])
+    book.take([5])
+    book.give_back(first)
+    (run,), moves = book.take([7, 8])
+    assert (run.start, run.size, moves) == (0, 15, [])
 
 
 # ---- The order of copies and steps on a card, by what its streams are told.
