@@ -85,3 +85,12 @@ def test_groups_that_memory_does_not_hold_pass_the_lower_layers_again(
     for losses in expected:
         torch.testing.assert_close(tight.token_losses(EXAMPLES), losses)
     assert list(tight._kept) == EXAMPLES[:1]
+
+
+@torch.no_grad()
+def test_a_row_gives_the_same_bits_whichever_batch_came_first(model: Any) -> None:
+    groups = [EXAMPLES[:2], EXAMPLES[2:]]
+    first, second = (SplitModel(model, 1, groups) for _ in range(2))
+    expected = first.token_losses(EXAMPLES)
+    second.token_losses([EXAMPLES[2], EXAMPLES[0]])  # as a later process begins, in the middle of an epoch
+    assert torch.equal(second.token_losses(EXAMPLES), expected)
