@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,10 +63,6 @@ def balance_of(client: TamedClient, token: Address, account: Address, block_numb
     return TOKEN.decode_result("balanceOf", client.call(call, block_number=block_number))
 
 
-def balance_slot(account: Address) -> int:
-    return int.from_bytes(keccak(bytes(12) + bytes.fromhex(account[2:]) + BALANCES_SLOT.to_bytes(32, "big")), "big")
-
-
 # ---- blocks
 
 
@@ -83,18 +80,8 @@ def test_blocks_hang_together_and_two_below_the_head_they_are_final(client: Tame
 
 def test_a_chain_has_one_id_and_it_is_in_every_signature(client: TamedClient, key: bytes) -> None:
     assert client.chain_id() == client.chain_id() > 0
-    foreign = ForeignChain(client)
+    foreign: Any = SimpleNamespace(nonce=client.nonce, chain_id=lambda: 424_242)
     assert refusal(client, signed_call(foreign, ContractCall(to=NOBODY), key=key)) == "other"
-
-
-class ForeignChain:
-    """The same chain, but for its id."""
-
-    def __init__(self, client: TamedClient) -> None:
-        self.nonce = client.nonce
-
-    def chain_id(self) -> int:
-        return 424_242
 
 
 # ---- accounts
@@ -138,7 +125,8 @@ def test_a_call_and_storage_are_those_of_the_latest_block_or_of_the_one_that_is_
     deployed.fund(account, open_wei=5)
     assert balance_of(client, token, account) == 5
     assert balance_of(client, token, account, before) == 0
-    slot = balance_slot(account)
+    word = bytes(12) + bytes.fromhex(account[2:]) + BALANCES_SLOT.to_bytes(32, "big")
+    slot = int.from_bytes(keccak(word), "big")
     assert client.storage(token, slot) == (5).to_bytes(32, "big")
     assert client.storage(token, slot, block_number=before) == bytes(32)
     assert client.storage(NOBODY, 0) == bytes(32)

@@ -1,6 +1,6 @@
 """A device that computes wrong numbers does not serve: mistakes that devices have made, made on the CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,6 @@ def test_another_token_is_a_fault_in_float32_however_near_it_is(monkeypatch: pyt
     assert not fault_of(Swaps, Placement(CPU, torch.float16))
 
 
-def wrong_write(right: Any) -> Any:
-    """Keys written through a transposed view get lost."""
-    return lambda cache, layer, places, keys, values: right(cache, layer, places, keys * 0, values)
-
-
-def wrong_clear(right: Any) -> Any:
-    """Blocks are not cleared, and NaN stays in their unwritten end."""
-    return lambda cache, blocks: None
-
-
 def wrong_add(right: Any) -> Any:
     """A product that is added to a slice of columns is not added."""
 
@@ -72,28 +62,25 @@ def wrong_add(right: Any) -> Any:
     return add
 
 
-def wrong_window(right: Any) -> Any:
-    """A mask that is cut on both sides is cut on one."""
-    return lambda queries, keys, window: right(queries, keys, 0)
-
-
-def wrong_unpack(right: Any) -> Any:
-    """The nibbles of a byte change places."""
-    return lambda packed: right(packed << 4 | packed >> 4)
-
-
-def wrong_cap(right: Any) -> Any:
-    """Scores are not capped."""
-    return lambda numbers, cap: numbers
-
-
-MISTAKES = {
-    "write": (kv_cache.KvCache, "write", wrong_write),
-    "clear": (kv_cache.KvCache, "clear", wrong_clear),
-    "slice": (lora, "_add_map", wrong_add),
-    "window": (batch, "_is_seen", wrong_window),
-    "unpack": (group_matrix, "unpack", wrong_unpack),
-    "cap": (decoder, "capped", wrong_cap),
+MISTAKES: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
+    "keys that are written through a transposed view get lost": (
+        kv_cache.KvCache,
+        "write",
+        lambda right: lambda cache, layer, places, keys, *rest: right(cache, layer, places, keys * 0, *rest),
+    ),
+    "blocks are not cleared, and NaN stays in their unwritten end": (
+        kv_cache.KvCache,
+        "clear",
+        lambda right: lambda cache, blocks: None,
+    ),
+    "a slice of columns": (lora, "_add_map", wrong_add),
+    "a mask that is cut on both sides is cut on one": (
+        batch,
+        "_is_seen",
+        lambda right: lambda queries, keys, window: right(queries, keys, 0),
+    ),
+    "nibbles change places": (group_matrix, "unpack", lambda right: lambda packed: right(packed << 4 | packed >> 4)),
+    "scores are not capped": (decoder, "capped", lambda right: lambda numbers, cap: numbers),
 }
 
 

@@ -35,10 +35,6 @@ def write_config(folder: Path, name: str) -> None:
     (folder / "config.json").write_text(json.dumps(base.fields))
 
 
-def chosen(base: KnownBase, room: Room) -> Form | None:
-    return choose_form(forms_of(base.config, INFERENCE, room), INFERENCE.quantisation)
-
-
 @pytest.mark.parametrize(
     ("gib", "base", "quantisation"),
     [
@@ -50,7 +46,7 @@ def chosen(base: KnownBase, room: Room) -> Form | None:
 )
 def test_the_largest_base_with_room_for_several_adapters_is_proposed(gib: int, base: str, quantisation: str) -> None:
     found = propose(INFERENCE, card_room(gib))
-    form = chosen(found, card_room(gib))
+    form = choose_form(forms_of(found.config, INFERENCE, card_room(gib)), INFERENCE.quantisation)
     assert (found.name, form.quantisation, form.is_roomy) == (base, quantisation, True)
     assert found.is_open, "a base that only an account may download is never proposed"
 

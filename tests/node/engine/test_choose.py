@@ -30,12 +30,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A machine with a llama-server and no GPU, to be changed."""
     found: dict[str, Any] = {"programs": {"llama-server"}, "card": None, "hip": None}
     monkeypatch.setattr(choose.shutil, "which", lambda name: name if name in found["programs"] else None)
-    monkeypatch.setattr(choose, "look_at_machine", lambda: machine_with(found["card"], found["hip"]))
+    monkeypatch.setattr(
+        choose,
+        "look_at_machine",
+        lambda: Machine(
+            ram_bytes=32 << 30, card=found["card"], torch=TorchBuild(version="2.9", cuda=None, hip=found["hip"])
+        ),
+    )
     return found
-
-
-def machine_with(card: Card | None, hip: str | None) -> Machine:
-    return Machine(ram_bytes=32 << 30, card=card, torch=TorchBuild(version="2.9", cuda=None, hip=hip))
 
 
 def base_of(tiny: Path, file: Path, **how: Any) -> Base:

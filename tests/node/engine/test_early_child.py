@@ -5,15 +5,11 @@ import trio
 from trio.testing import MockClock
 
 from openledger_node.backends import native, torch_lora
-from openledger_node.engine.child import MALLOC, Child, child_environment
+from openledger_node.engine.child import MALLOC, child_environment
 from openledger_node.engine.early_child import UNUSED_S, early_child
 from openledger_node.engine.worker import load_libraries
 
 pytestmark = pytest.mark.process
-
-
-def is_running(child: Child) -> bool:
-    return child.process.poll() is None
 
 
 @pytest.mark.parametrize("backend", ["fake", "no such"], ids=["sound", "refused by the first command"])
@@ -22,7 +18,7 @@ async def test_the_early_process_is_handed_out_once(backend: str) -> None:
         first = await start(wait_policy="auto", threads=0)
         second = await start(wait_policy="auto", threads=0)
         assert first.process.pid != second.process.pid
-    assert is_running(first)  # it is the engine's now
+    assert first.process.poll() is None, "it is the engine's now"
     for child in (first, second):
         child.kill()
         await child.close()

@@ -50,14 +50,9 @@ def source(folder: Path) -> AdapterSource:
 async def read(
     outcomes: trio.MemoryReceiveChannel[Outcome | SequenceLost],
 ) -> tuple[list[int], str, Outcome | SequenceLost]:
-    ids: list[int] = []
-    text, last = "", None
-    async for outcome in outcomes:
-        if isinstance(outcome, EngineChunk):
-            ids += outcome.ids
-            text += outcome.text
-        last = outcome
-    return ids, text, last
+    seen = [outcome async for outcome in outcomes]
+    chunks = [outcome for outcome in seen if isinstance(outcome, EngineChunk)]
+    return [token for chunk in chunks for token in chunk.ids], "".join(chunk.text for chunk in chunks), seen[-1]
 
 
 async def read_until(outcomes: trio.MemoryReceiveChannel[Outcome | SequenceLost], count: int) -> list[EngineChunk]:

@@ -63,17 +63,13 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyPlug:
     return FaultyPlug(tmp_path / "plug", monkeypatch)
 
 
-def faulty_engine() -> Engine:
-    options = engine_options(backend="faulty", settings=replace(SETTINGS, batch_max=8, context_max=2048))
-    return Engine(options)
-
-
 @pytest.mark.process
 async def test_a_card_that_is_lost_in_a_step_is_named_what_waits_is_refused_and_its_return_is_noticed(
     plug: FaultyPlug, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger=OUTPUT)
-    async with running(faulty_engine(), timeout_s=TIMEOUT_S) as engine:
+    options = engine_options(backend="faulty", settings=replace(SETTINGS, batch_max=8, context_max=2048))
+    async with running(Engine(options), timeout_s=TIMEOUT_S) as engine:
         plug.fail("step", LOST)
         outcomes = engine.submit(order("a"))
         while engine.num_restarts == 0:  # noqa: ASYNC110  # nothing tells when

@@ -56,11 +56,6 @@ def anybody(_: Sequence) -> bool:
     return True
 
 
-def shape(rows: Iterable[BatchRow]) -> list[tuple[str, int, bool]]:
-    """Who runs, how many tokens of it, and whether it draws."""
-    return [(row.sequence_id, len(row.token_ids), row.draw is not None) for row in rows]
-
-
 def joined(running: Scheduler, can_join: Callable[[Sequence], bool] = lambda _: True) -> list[str]:
     return [one.sequence_id for one in running.admit(can_join)]
 
@@ -353,7 +348,8 @@ def test_a_parked_sequence_computes_again_less_than_two_blocks_while_there_is_ro
     assert running.pool.num_used == 0
     running.allow("a", 2)
     running.admit(anybody)
-    assert shape(step(running)) == [("a", 5 + 1, True)]
+    (row,) = step(running)
+    assert (len(row.token_ids), row.draw is not None) == (5 + 1, True)
 
 
 def test_a_payer_that_resumes_many_sequences_takes_no_turn_of_another() -> None:

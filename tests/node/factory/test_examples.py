@@ -19,10 +19,6 @@ def base(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def lengths_of(batches: list[list[Example]]) -> list[list[int]]:
-    return [[len(example.ids) for example in batch] for batch in batches]
-
-
 def test_a_prompt_is_learned_as_it_is_served_and_an_answer_ends(base: Path) -> None:
     (example,) = encode_rows([ROW], base, 100)
     tokenizer = open_tokenizer(base)
@@ -57,4 +53,4 @@ def test_an_epoch_holds_every_example_once_among_others_of_its_length() -> None:
 
 def test_measuring_goes_from_short_to_long() -> None:
     examples = [Example(prompt_ids=(1,) * length, completion_ids=(2,)) for length in (3, 1, 2)]
-    assert lengths_of(in_batches(examples, 2)) == [[2, 3], [4]]
+    assert [[len(one.ids) for one in batch] for batch in in_batches(examples, 2)] == [[2, 3], [4]]

@@ -14,7 +14,6 @@ from openledger_node.factory.order import gather, index_builder, order_from
 from openledger_node.factory.runner import Runner, TrainingParts
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.trainers.fake import FakeTrainer
-from openledger_node.factory.training_run import TrainingRun
 from openledger_node.home import Home
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
@@ -56,14 +55,10 @@ def test_a_pulled_version_gets_its_index(home: Home, tmp_path: Path) -> None:
     assert build(tmp_path / "index", found.rows).startswith("0x")
 
 
-def begun(home: Home, label: VersionLabel) -> TrainingRun:
+def test_a_training_remembers_whose_datanet_it_learns_from(home: Home) -> None:
+    label = VersionLabel(id="lake", version="1", rows_root=DATANET.rows_root, on_chain=LAKE)
     run = waiting_run(job=TrainingJob(name="mine"), datanet=label)
     Runs(home).begin(run, ROWS, ROWS[:2])
-    return run
-
-
-def test_a_training_remembers_whose_datanet_it_learns_from(home: Home) -> None:
-    run = begun(home, VersionLabel(id="lake", version="1", rows_root=DATANET.rows_root, on_chain=LAKE))
     assert Runs(home).find(1) == run
     parts = TrainingParts(base=FAKE_BASE, trainer=FakeTrainer(), owner=ADA)
     Runner(home, 1, parts).carry_out()

@@ -234,12 +234,8 @@ def test_a_process_that_is_killed_after_the_last_step_leaves_the_same_adapter(
     run = cut.find(1)
     assert (run.state, run.adapter_id, run.evaluation) == ("done", whole.adapter_id, whole.evaluation)
     assert [adapter.id for adapter in list_adapters(other)] == [whole.adapter_id]
-    begin_next(cut, run)
+    cut.begin(replace(run, number=2, state="waiting", adapter=None, adapter_id=None), ROWS, ROWS[:2])
     assert {file.name for file in cut.folder(1).iterdir()} == {"run.json", "held_out.json"}, "no checkpoint stays"
-
-
-def begin_next(runs: Runs, run: TrainingRun) -> None:
-    runs.begin(replace(run, number=2, state="waiting", adapter=None, adapter_id=None), ROWS, ROWS[:2])
 
 
 def test_a_trainer_that_dies_while_it_evaluates_is_followed_by_one_that_does_it(home: Home, begin: Begin) -> None:

@@ -37,11 +37,6 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "tiny.gguf"
 
 
-def header_bytes(content: bytes) -> int:
-    """The place of the last tensor's entry: what is before it is header."""
-    return content.rindex(b"blk.0.") + 60
-
-
 def field(key: str, kind: int, value: bytes) -> bytes:
     name = key.encode()
     return struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + value
@@ -127,7 +122,7 @@ def test_a_torn_file_is_refused(home: Home, whole: bytes, file: Path, share: flo
 
 def test_mutated_headers_are_refused_or_read_and_never_take_memory(whole: bytes, file: Path, tmp_path: Path) -> None:
     draw = random.Random(0)
-    last = header_bytes(whole)
+    last = whole.rindex(b"blk.0.") + 60  # the last tensor's entry: what is before it is header
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     began_s = time.perf_counter()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -84,16 +84,14 @@ def drawn_of(backend: Any) -> list[dict[str, Drawn]]:
     for name in SEQUENCES:
         backend.join(name, None if name == "bare" else AdapterId(name[:-1]))
     found = [
-        backend.step(tuple(each_tapped(each, tapped[each.sequence_id]) for each in rows_of(step)))
+        backend.step(
+            tuple(replace(row, draw=replace(row.draw, is_tapped=tapped[row.sequence_id])) for row in rows_of(step))
+        )
         for step, tapped in zip(STEPS, TAPPED, strict=True)
     ]
     for name in SEQUENCES:
         backend.leave(name)
     return found
-
-
-def each_tapped(given: BatchRow, is_tapped: bool) -> BatchRow:
-    return replace(given, draw=replace(given.draw, is_tapped=is_tapped))
 
 
 def test_one_recording_serves_every_mix_of_a_bucket_and_another_one_its_tapped_steps(tmp_path: Path) -> None:

@@ -35,11 +35,6 @@ COUNTS = {"one": 1, "wide": 3, "odd": 18, "dora": 16, "elsewhere": 2, "": 4}
 """Rows in the batch by adapter; "" is the bare base."""
 
 
-def random_blob(shape: Shape, config: DecoderConfig, seed: int) -> AdapterBlob:
-    memory = torch.randn(num_numbers(shape, config), generator=torch.Generator().manual_seed(seed))
-    return AdapterBlob(shape=shape, memory=memory * 0.2)
-
-
 class Both:
     """One batch for the kernels and for the oracle, which gets the same rounded numbers in float32."""
 
@@ -52,8 +47,8 @@ class Both:
         self.arena.memory.fill_(float("nan"))  # nothing but adapters may be read
         self.stacks = LoraStacks(config, Placement(CPU, torch.float32))
         for seed, (name, shape) in enumerate(shapes.items()):
-            blob = random_blob(shape, config, seed)
-            blob = AdapterBlob(shape=shape, memory=blob.memory.to(dtype))
+            memory = torch.randn(num_numbers(shape, config), generator=torch.Generator().manual_seed(seed)) * 0.2
+            blob = AdapterBlob(shape=shape, memory=memory.to(dtype))
             self.arena.load(AdapterId(name), blob)
             self.stacks.load(AdapterId(name), blob)
         for name in counts:

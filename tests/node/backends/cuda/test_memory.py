@@ -1,7 +1,6 @@
 """The memory plan of the kernels: all that they take is counted, and an 8B base fits a card of 8 GB with adapters."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -17,11 +16,10 @@ from openledger_node.backends.cuda.kernels import attention, lora, narrow, rows
 from openledger_node.backends.cuda.step import BUCKETS
 from openledger_node.backends.cuda.worst_step import free_bytes, worst_rows
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.weights import Weights, weights_from
+from openledger_node.backends.torch_lora.weights import weights_from
 from openledger_node.config import InferenceConfig
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.memory_plan import CONTEXT_BYTES, GRAPHS_BYTES, MIB, memory_needs
-from openledger_node.models.decoder_config import DecoderConfig
 
 GB, GIB = 10**9, 1 << 30
 INFERENCE = InferenceConfig(quantisation="int4", context_max=2048)
@@ -36,27 +34,6 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(owner, name, lambda *given, **named: None)
 
 
-def settings_of(config: DecoderConfig, **changes: Any) -> BackendSettings:
-    given = {"batch_max": 16, "context_max": 2048, "prefill_tokens_max": 512, "quantisation": "int4", **changes}
-    return BackendSettings(base_folder=None, device="cuda", dtype="auto", threads=1, **given)
-
-
-def loaded(config: DecoderConfig) -> Weights:
-    """A base of any format: no temporary of the kernels depends on it."""
-    return weights_from(tensors_of(config), config, device=DEVICE)
-
-
-def forward_on(config: DecoderConfig, weights: Weights, arena: Arena, settings: BackendSettings) -> Forward:
-    context = settings.context_max
-    cache = empty_cache(config, 1, PLACEMENT)
-    forward = Forward(
-        config, weights, arena, cache=cache, context_max=context, batch_max=settings.batch_max, capture=plain
-    )
-    for number in range(settings.batch_max):
-        forward.join(str(number), None)
-    return forward
-
-
 CHANGES: tuple[dict[str, int], ...] = ({"batch_max": 64}, {"prefill_tokens_max": 2048}, {"context_max": 32768})
 
 
@@ -65,11 +42,19 @@ CHANGES: tuple[dict[str, int], ...] = ({"batch_max": 64}, {"prefill_tokens_max":
 )
 def test_the_largest_steps_take_what_is_planned_for_them(name: str, changes: dict[str, int]) -> None:
     config = replace(config_of(name), num_layers=1)
-    settings = settings_of(config, **changes)
+    given = {"batch_max": 16, "context_max": 2048, "prefill_tokens_max": 512, "quantisation": "int4", **changes}
+    settings = BackendSettings(base_folder=None, device="cuda", dtype="auto", threads=1, **given)
+    sizes = {"context_max": settings.context_max, "batch_max": settings.batch_max}
     with CountedMemory() as memory:
-        weights, arena = loaded(config), Arena(config, PLACEMENT, num_bytes=GIB)
+        weights = weights_from(
+            tensors_of(config), config, device=DEVICE
+        )  # of any format: the kernels' memory is the same
+        arena = Arena(config, PLACEMENT, num_bytes=GIB)
         before = memory.used_bytes
-        forward = forward_on(config, weights, arena, settings)
+        cache = empty_cache(config, 1, PLACEMENT)
+        forward = Forward(config, weights, arena, cache=cache, capture=plain, **sizes)
+        for number in range(settings.batch_max):
+            forward.join(str(number), None)
         drawer = Drawer(DEVICE, vocab_size=config.vocab_size, rows_max=settings.batch_max)
         cache_bytes = forward.cache.nbytes
         decoding, mixed = worst_rows(settings, settings.context_max)
