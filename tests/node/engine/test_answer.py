@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -20,25 +21,15 @@ from openledger_protocol.inference import SamplingParams
 END = ByteTokenizer.end_id
 
 
-class Pieces:
-    """A decoder whose tokens are given texts: token n is the n-th of them."""
-
-    def __init__(self, *texts: str) -> None:
-        self._texts = texts
-
-    def push(self, token_id: int) -> str:
-        return self._texts[token_id]
-
-
 def of_bytes(*stop: str, max_tokens: int = 10_000) -> AnswerText:
     decoder = ByteTokenizer().decoder()
     return AnswerText(decoder=decoder, stop=stop, end_ids=(END,), max_tokens=max_tokens)
 
 
 def of_pieces(texts: Iterable[str], *stop: str) -> list[str]:
-    """Push all pieces until the answer is over; what was shown after each."""
+    """Push all pieces, of which each is a token, until the answer is over; what was shown after each."""
     texts = list(texts)
-    answer = AnswerText(decoder=Pieces(*texts), stop=stop, end_ids=(END,), max_tokens=10_000)
+    answer = AnswerText(decoder=SimpleNamespace(push=texts.__getitem__), stop=stop, end_ids=(END,), max_tokens=10_000)
     shown = []
     for number in range(len(texts)):
         if answer.finish_reason is None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from support.random_logits import logits_of
 
 from openledger_node.engine import sampler
@@ -162,15 +161,9 @@ def how(
     *, output: Sequence[int] = (), prompt: Sequence[int] = (), allowed: Sequence[int] | None = None, **changes: Any
 ) -> Draw:
     sampling = SamplingParams(**{"max_tokens": 1, "seed": 1, "temperature": 0, **changes})
-    mask = None if allowed is None else Mask(lambda: words(allowed, 5))
+    word = np.array([sum(1 << token_id for token_id in allowed or ())], dtype=np.uint32)
+    mask = None if allowed is None else Mask(lambda: word)
     return Draw(sampling=sampling, position=0, output_ids=output, prompt_ids=prompt, allowed=mask)
-
-
-def words(ids: Sequence[int], size: int) -> NDArray[np.uint32]:
-    mask = np.zeros(-(-size // 32), dtype=np.uint32)
-    for token_id in ids:
-        mask[token_id // 32] |= np.uint32(1 << token_id % 32)
-    return mask
 
 
 @pytest.mark.parametrize(

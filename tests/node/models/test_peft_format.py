@@ -20,7 +20,6 @@ from openledger_node.models.adapter_files.layout import RANK_MAX, read_layout
 from openledger_protocol.errors import AdapterRefusedError
 
 A, B = weight_key("A"), weight_key("B")
-ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
 
 @pytest.fixture

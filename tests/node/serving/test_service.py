@@ -66,6 +66,12 @@ def request(name: str, *, prompt: str = "hello", max_tokens: int = 30, model: st
     return InferenceRequest(request_id=RequestId(name), model=model, prompt=prompt, sampling=sampling)
 
 
+def begin(desk: Serving, nursery: trio.Nursery, admitted: Admitted) -> "trio.MemoryReceiveChannel[Outcome]":
+    send, receive = open_channel(admitted.request)
+    nursery.start_soon(desk.handle, admitted, send)
+    return receive
+
+
 async def ask(desk: Serving, asked: InferenceRequest) -> list[Outcome]:
     admitted = await desk.admit(asked)
     send, receive = open_channel(admitted.request)
@@ -150,10 +156,7 @@ async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_o
     async with open_desk(tmp_path) as (desk, nursery):
         leaving = await desk.admit(request("leaves", prompt="long...", max_tokens=100_000))
         staying = await desk.admit(request("stays", prompt="also...", max_tokens=300))
-        send_a, receive_a = open_channel(leaving.request)
-        send_b, receive_b = open_channel(staying.request)
-        nursery.start_soon(desk.handle, leaving, send_a)
-        nursery.start_soon(desk.handle, staying, send_b)
+        receive_a, receive_b = (begin(desk, nursery, each) for each in (leaving, staying))
         for _ in range(3):
             await receive_a.receive()
         receive_a.close()
@@ -170,10 +173,8 @@ async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_o
 async def test_a_desk_that_is_cut_off_still_records_what_was_done(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as (desk, _):
         admitted = await desk.admit(request("cut", prompt="long...", max_tokens=100_000))
-        send, receive = open_channel(admitted.request)
         async with trio.open_nursery() as inner:
-            inner.start_soon(desk.handle, admitted, send)
-            await receive.receive()
+            await begin(desk, inner, admitted).receive()
             inner.cancel_scope.cancel()
         (job,) = await desk.jobs(10)
     assert (job.state, job.finish_reason) == ("completed", "cancelled")
@@ -185,9 +186,7 @@ async def test_the_queue_is_bounded_and_a_place_comes_free_again(tmp_path: Path)
         places = [await desk.admit(request(f"r{n}")) for n in range(QUEUE_MAX)]
         with pytest.raises(OverloadedError):
             await desk.admit(request("one too many"))
-        send, receive = open_channel(places[0].request)
-        nursery.start_soon(desk.handle, places[0], send)
-        assert [outcome async for outcome in receive]
+        assert [outcome async for outcome in begin(desk, nursery, places[0])]
         await desk.admit(request("fits now"))
 
 
@@ -280,8 +279,7 @@ async def test_an_answer_that_is_cut_off_ends_with_its_last_word_and_one_that_is
 ) -> None:
     async with open_desk(tmp_path, backend="fake") as (desk, nursery):
         admitted = await desk.admit(request("r", prompt="long...", max_tokens=1 << 19))
-        send, receive = open_channel(admitted.request)
-        nursery.start_soon(desk.handle, admitted, send)
+        receive = begin(desk, nursery, admitted)
         read = [await receive.receive()]
         time.sleep(0.5)  # noqa: ASYNC251  # the engine goes on meanwhile
         desk.give_up() if is_given_up else desk.cut_off()
@@ -313,8 +311,7 @@ async def test_a_row_that_cannot_be_closed_at_once_is_closed_later(
     monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)
     async with open_desk(tmp_path) as (desk, nursery):
         admitted = await desk.admit(request("r", prompt="long...", max_tokens=2000))
-        send, receive = open_channel(admitted.request)
-        nursery.start_soon(desk.handle, admitted, send)
+        receive = begin(desk, nursery, admitted)
         await receive.receive()
         with closing(sqlite3.connect(Home(tmp_path).ledger("local"))) as other:
             other.execute("BEGIN IMMEDIATE")

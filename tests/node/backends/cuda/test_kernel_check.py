@@ -17,13 +17,10 @@ from openledger_node.backends.torch_lora import selfcheck
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.chosen_base import choose_base
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.selfcheck import CASES
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.kernel_verdict import read_verdict
-from openledger_node.errors import ModelError
 
 CPU = torch.device("cpu")
-VARIED = CASES[3]
 FEW = ({"one": 3, "other": 2}, {"one": 1, "bare": 1})
 
 
@@ -48,12 +45,6 @@ def wrong_expand(right: Any) -> Any:
         right(low, arena, segments - torch.tensor([0, 1, 0], dtype=torch.int32), *inputs, **rest)
 
     return expand
-
-
-def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder.lora, "expand", wrong_expand(decoder.lora.expand))
-    with pytest.raises(ModelError, match=r"compute wrong numbers in torch.float32 \(error .* of a self-check"):
-        kernel_check.check_kernels(VARIED, Placement(CPU, torch.float32))
 
 
 # ---- The engine's start.
@@ -101,11 +92,21 @@ def test_right_kernels_serve_and_are_checked_once(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "wrong"),
+    [(decoder.attention, "attend", wrong_attention), (decoder.lora, "expand", wrong_expand)],
+    ids=["attention", "expand"],
+)
 def test_wrong_kernels_leave_the_base_to_plain_torch_with_one_sentence_why(
-    settings: BackendSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: BackendSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    module: Any,
+    name: str,
+    wrong: Any,
 ) -> None:
     run_here(monkeypatch)
-    monkeypatch.setattr(decoder.attention, "attend", wrong_attention(decoder.attention.attend))
+    monkeypatch.setattr(module, name, wrong(getattr(module, name)))
     opened = torch_lora.open_backend(settings)
     assert isinstance(opened, TorchLoraBackend)
     assert opened.profile.kernel == "torch"
