@@ -115,10 +115,6 @@ def in_order(d_in: int, group: int) -> Array:
     return np.arange(d_in) // (group if group > 0 else d_in)
 
 
-def half(scales: Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(scales))
-
-
 # ---- the formats
 
 
@@ -129,7 +125,7 @@ def awq(group: int) -> Format:
         parts = {
             ".qweight": words(numbers.T, 4, AWQ_ORDER),
             ".qzeros": words(zeros, 4, AWQ_ORDER),
-            ".scales": half(scales),
+            ".scales": torch.from_numpy(scales),
         }
         return parts, dequantised(numbers, zeros, scales, group_of)
 
@@ -150,7 +146,7 @@ def gptq(
         parts = {
             ".qweight": words(numbers, bits).T.contiguous(),
             ".qzeros": words(stored_zeros, bits),
-            ".scales": half(scales),
+            ".scales": torch.from_numpy(scales),
             ".g_idx": torch.from_numpy(group_of.astype(np.int32)),
         }
         return parts, dequantised(numbers, zeros, scales, group_of)
@@ -169,7 +165,7 @@ def compressed(group: int, *, bits: int = 4, is_symmetric: bool = True) -> Forma
         numbers, zeros, scales = affine(weight, group_of, bits, 1 << (bits - 1) if is_symmetric else None)
         parts = {
             ".weight_packed": words(numbers, bits),
-            ".weight_scale": half(scales.T),
+            ".weight_scale": torch.from_numpy(scales.T.copy()),
             ".weight_shape": torch.tensor([d_out, d_in]),
         }
         if not is_symmetric:

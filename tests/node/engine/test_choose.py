@@ -30,13 +30,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A machine with a llama-server and no GPU, to be changed."""
     found: dict[str, Any] = {"programs": {"llama-server"}, "card": None, "hip": None}
     monkeypatch.setattr(choose.shutil, "which", lambda name: name if name in found["programs"] else None)
-    monkeypatch.setattr(
-        choose,
-        "look_at_machine",
-        lambda: Machine(
-            ram_bytes=32 << 30, card=found["card"], torch=TorchBuild(version="2.9", cuda=None, hip=found["hip"])
-        ),
-    )
+
+    def look() -> Machine:
+        torch = TorchBuild(version="2.9", cuda=None, hip=found["hip"])
+        return Machine(ram_bytes=32 << 30, card=found["card"], torch=torch)
+
+    monkeypatch.setattr(choose, "look_at_machine", look)
     return found
 
 

@@ -68,10 +68,6 @@ def passed_on(*messages: frames.Command | frames.Event) -> list[frames.Command |
     return [frames.decode(fields) for fields in frames.frame_decoder().feed(sent)]
 
 
-def test_every_kind_of_message_is_among_those_tried_below() -> None:
-    assert {type(message) for message in MESSAGES} == {*get_args(frames.Command), *get_args(frames.Event)}
-
-
 def test_the_tokens_of_a_step_are_told_sequence_by_sequence() -> None:
     step = frames.StepTokens(
         sequence_ids=("s", "t"), texts=("a", "b"), ids=(1, 2), reasons=("stop", None), logprobs=((), (LOGPROB,))
@@ -83,7 +79,8 @@ def test_the_tokens_of_a_step_are_told_sequence_by_sequence() -> None:
     ]
 
 
-def test_messages_in_one_piece_come_out_in_their_order() -> None:
+def test_messages_of_every_kind_come_in_one_piece_out_in_their_order() -> None:
+    assert {type(message) for message in MESSAGES} == {*get_args(frames.Command), *get_args(frames.Event)}
     assert passed_on(*MESSAGES) == MESSAGES
 
 

@@ -31,18 +31,9 @@ def test_a_tie_counts_half_and_the_margin_is_of_95_percent() -> None:
 
 
 def test_figures_stand_for_base_and_adapter_side_by_side() -> None:
-    rows = (
-        Row(prompt="1?", completion="one", contributor="ada"),
-        Row(prompt="2?", completion="two", contributor="ada"),
-    )
-    result = EvaluationResult(
-        loss_base=3.0,
-        loss_adapter=1.0,
-        general_base=2.0,
-        general_adapter=2.5,
-        answers_base=("no", "no"),
-        answers_adapter=("One.", "no"),
-    )
+    rows = [Row(prompt="?", completion=completion, contributor="ada") for completion in ("one", "two")]
+    losses = {"loss_base": 3.0, "loss_adapter": 1.0, "general_base": 2.0, "general_adapter": 2.5}
+    result = EvaluationResult(**losses, answers_base=("no", "no"), answers_adapter=("One.", "no"))
     found = summarise(rows, result)
     assert found["exact"] == {"base": 0.0, "adapter": 0.5}
     assert found["rouge_l"] == {"base": 0.0, "adapter": 0.5}

@@ -42,35 +42,35 @@ JOB = TrainingJob(name="numbers", epochs=10)  # 30 steps, a checkpoint each thre
 Begin = Callable[..., TrainingRun]
 
 
-class WishingTrainer(FakeTrainer):
-    """An owner who wants something when a step is reached."""
+class WatchedTrainer(FakeTrainer):
+    """Calls `look` at each step before it is reported."""
 
-    def __init__(self, runs: Runs, step: int, wish: OwnerWish) -> None:
-        self._runs, self._step, self._wish = runs, step, wish
+    def __init__(self, look: Callable[[int], None]) -> None:
+        self._look = look
 
     def train(self, given: TrainingInput, report: Report) -> TrainingResult:
         def listen(progress: TrainingProgress) -> Wish | None:
-            if progress.step == self._step:
-                self._runs.wish(1, self._wish)
+            self._look(progress.step)
             return report(progress)
 
         return super().train(given, listen)
 
 
-class MortalTrainer(FakeTrainer):
+def wishing_trainer(runs: Runs, at: int, wish: OwnerWish) -> WatchedTrainer:
+    """An owner who wants something when a step is reached."""
+    return WatchedTrainer(lambda step: runs.wish(1, wish) if step == at else None)
+
+
+def mortal_trainer(*deaths: int) -> WatchedTrainer:
     """Its process dies at these steps, once each."""
+    left = list(deaths)
 
-    def __init__(self, *deaths: int) -> None:
-        self._deaths = list(deaths)
+    def die(step: int) -> None:
+        if left and step == left[0]:
+            left.pop(0)
+            raise DiedError("training was killed by signal 9")
 
-    def train(self, given: TrainingInput, report: Report) -> TrainingResult:
-        def die(progress: TrainingProgress) -> Wish | None:
-            if self._deaths and progress.step == self._deaths[0]:
-                self._deaths.pop(0)
-                raise DiedError("training was killed by signal 9")
-            return report(progress)
-
-        return super().train(given, die)
+    return WatchedTrainer(die)
 
 
 class BlindTrainer(FakeTrainer):
@@ -116,7 +116,7 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
 
 def test_a_pause_keeps_what_was_learned_and_the_rest_follows_it(home: Home, runs: Runs, begin: Begin) -> None:
     begin()
-    paused = carry_out(home, WishingTrainer(runs, 10, "pause"))
+    paused = carry_out(home, wishing_trainer(runs, 10, "pause"))
     assert paused.state == "paused"
     assert runs.wished(1) is None
     seen: list[int] = []
@@ -129,7 +129,7 @@ def test_a_pause_keeps_what_was_learned_and_the_rest_follows_it(home: Home, runs
 
 def test_stopping_keeps_nothing_and_keeping_keeps_what_there_is(home: Home, runs: Runs, begin: Begin) -> None:
     begin()
-    assert carry_out(home, WishingTrainer(runs, 10, "stop")).state == "stopped"
+    assert carry_out(home, wishing_trainer(runs, 10, "stop")).state == "stopped"
     assert list_adapters(home) == []
     assert {file.name for file in runs.folder(1).iterdir()} == {"run.json", "held_out.json"}
     begin(2)
@@ -145,7 +145,7 @@ def test_a_trainer_whose_process_dies_is_followed_by_one_that_goes_on(
     home: Home, begin: Begin, deaths: tuple[int, ...]
 ) -> None:
     begin()
-    run = carry_out(home, MortalTrainer(*deaths))
+    run = carry_out(home, mortal_trainer(*deaths))
     assert run.state == "done"
     checkpoints = [death - 1 - (death - 1) % 3 for death in deaths]
     assert [restart.step for restart in run.restarts] == checkpoints
@@ -155,7 +155,7 @@ def test_a_trainer_whose_process_dies_is_followed_by_one_that_goes_on(
 
 def test_a_trainer_that_dies_at_the_same_place_three_times_is_given_up(home: Home, begin: Begin) -> None:
     begin()
-    run = carry_out(home, MortalTrainer(5, 5, 5, 5))
+    run = carry_out(home, mortal_trainer(5, 5, 5, 5))
     assert (run.state, run.error) == ("failed", "training was killed by signal 9")
     assert [restart.step for restart in run.restarts] == [3, 3, 3], "none got further than the one before"
 

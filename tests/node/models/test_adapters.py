@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, write_adapter, write
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter, find_adapter, resolve_model
-from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import AdapterLibrary, list_adapters, remove_adapter
 from openledger_protocol.adapter import adapter_id
 from openledger_protocol.codec import to_plain
@@ -24,13 +25,8 @@ from openledger_protocol.errors import AdapterRefusedError, MalformedError, Prot
 from openledger_protocol.primitives import Digest
 
 MakeFolder = Callable[..., Path]
-OTHER_BASE = Base(
-    name="other",
-    digest=Digest("0x" + "0" * 64),
-    folder=None,
-    tokenizer_digest=Digest("0x" + "1" * 64),
-    chat_template_digest=Digest("0x" + "2" * 64),
-)
+ZERO, ONE, TWO = (Digest("0x" + digit * 64) for digit in "012")
+OTHER_BASE = replace(FAKE_BASE, name="other", digest=ZERO, tokenizer_digest=ONE, chat_template_digest=TWO)
 
 
 def shelf(home: Home) -> dict[str, bytes]:
