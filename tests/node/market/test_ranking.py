@@ -65,6 +65,23 @@ def test_the_two_best_known_come_first() -> None:
         assert sorted(ad.peer_id for ad in ordered) == sorted(ad.peer_id for ad in offers)
 
 
+def test_of_known_sellers_the_trusted_come_first_and_equals_take_turns() -> None:
+    offers, fast = ads(9), record(100, 50, 9)
+    failed = fast.after("failures", now_ns=0)
+    records = records_of(offers, peer_3_at_1=failed, peer_4_at_1=fast, peer_5_at_1=record(100, 49, 9))
+    records |= {offers[6].wallet: record(10, 500)}  # one answer proves nothing
+    first = [[ad.peer_id for ad in candidates(offers, records, wanted(number))[:2]] for number in USUAL[:20]]
+    assert {name for names in first for name in names} == {"peer 4 at 1", "peer 5 at 1"}
+    assert len({names[0] for names in first}) == 2
+
+
+def test_of_unknown_sellers_one_that_has_failed_is_not_called_first_for_its_price() -> None:
+    offers = [*ads(9), *ads(1, 0.9)]
+    records = records_of(offers) | {offers[-1].wallet: SellerRecord().after("failures", now_ns=0)}
+    assert all(candidates(offers, records, wanted(number))[0] != offers[-1] for number in USUAL[:3])
+    assert all(candidates(offers, records_of(offers), wanted(number))[0] == offers[-1] for number in USUAL[:3])
+
+
 @pytest.mark.parametrize("number", [USUAL[0], EXPLORING[0]])
 def test_the_seller_of_the_conversation_the_best_known_and_an_explorer_are_called_first(number: int) -> None:
     offers = ads(20)
@@ -92,6 +109,7 @@ def test_one_call_in_twenty_goes_to_the_seller_with_the_fewest_answers() -> None
     records = {ad.wallet: record(100, 50, 3 + place) for place, ad in enumerate(offers)}
     assert {explorer(offers, records, wanted(number)) for number in EXPLORING} == {offers[0].peer_id}
     assert {explorer(offers, records, wanted(number)) for number in USUAL} == {None}
+    assert explorer(offers, records, replace(wanted(EXPLORING[0]), is_wary=True)) is None
     ordered = candidates(offers, records, wanted(EXPLORING[0]))
     assert offers[0] in ordered[:3]
     assert explorer([], {}, wanted(EXPLORING[0])) is None
@@ -208,6 +226,8 @@ def test_a_claim_that_own_measurements_bear_out_is_not_bounded_by_a_slower_selle
 def test_before_any_measurement_bounds_are_the_medians_of_the_claims() -> None:
     claims = {wallet_of("a"): speed(10, 900), wallet_of("b"): speed(100, 40), wallet_of("liar"): speed(0, 10**9)}
     assert bounds_for(wallet_of("liar"), claims, {}) == speed(10, 900)
+    more = {wallet_of(name): speed(100, 40) for name in ("c", "d")}
+    assert bounds_for(wallet_of("liar"), claims | more, {}) == speed(100, 40)
     del claims[wallet_of("a")]
     assert bounds_for(wallet_of("liar"), claims, {}) == speed(100, 40)  # of two, the slower
 
