@@ -76,11 +76,7 @@ BAD_FILES = (
     ),
     BadFile(name="latin1.txt", write=whole("Größe".encode("latin-1")), refused="--encoding windows-1252"),
     BadFile(
-        name="long-line.jsonl",
-        write=long_line,
-        rows=2,
-        flaws=((2, "more than 1048576 characters"),),
-        is_heavy=True,
+        name="long-line.jsonl", write=long_line, rows=2, flaws=((2, "more than 1048576 characters"),), is_heavy=True
     ),
     BadFile(name="nested.jsonl", write=jsonl("[" * 200_000, GOOD), rows=1, flaws=((1, "nested too deeply"),)),
     BadFile(

@@ -22,10 +22,7 @@ from openledger_node.datanets.signed import (
     write_signed,
 )
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.datanets.version import (
-    make_version,
-    version_from_json,
-)
+from openledger_node.datanets.version import make_version, version_from_json
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_protocol.codec import to_plain

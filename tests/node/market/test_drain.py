@@ -31,10 +31,7 @@ async def open_with_liar(root: Path, asks: Terms, **of_liar: object) -> AsyncIte
     async with open_market(root, prices, request_max_wei=BUDGET_WEI) as market:
         liar = market.sellers["liar"]
         liar.state = replace(
-            liar.state,
-            policy=PricePolicy(floor=asks),
-            tokens_per_s=2**32 - 1,
-            prefill_tokens_per_s=2**32 - 1,
+            liar.state, policy=PricePolicy(floor=asks), tokens_per_s=2**32 - 1, prefill_tokens_per_s=2**32 - 1
         )
         liar.paid.reprice(asks)
         if of_liar:

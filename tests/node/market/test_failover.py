@@ -86,10 +86,7 @@ async def test_a_node_that_is_being_stopped_signs_for_what_it_gave_and_another_g
         paid = market.paid()
     assert (answered.text, answered.finish_reason) == (text, "length")
     assert begun.why == "this node is stopping, and has cut the answer here"
-    assert paid == {
-        "first": [price(7, len(begun.text))],
-        "second": [price(7 + len(begun.text), len(rest.text), 2)],
-    }
+    assert paid == {"first": [price(7, len(begun.text))], "second": [price(7 + len(begun.text), len(rest.text), 2)]}
 
 
 async def test_a_chunk_that_its_ids_do_not_say_is_not_shown(tmp_path: Path) -> None:

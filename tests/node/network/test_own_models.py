@@ -32,10 +32,7 @@ MEASURED = Speeds(tokens_per_s=20, prefill_tokens_per_s=100, answer_ms=3_000)
 
 @pytest.mark.parametrize(
     ("jobs", "load_ms_p95", "speeds"),
-    [
-        ([], 3_200.4, Speeds(load_ms=3_201)),
-        ([JOB], 0.0, MEASURED),
-    ],
+    [([], 3_200.4, Speeds(load_ms=3_201)), ([JOB], 0.0, MEASURED)],
     ids=["a slow disk", "no load yet"],
 )
 async def test_a_bid_promises_the_loads_of_adapters_as_they_were_measured_here(

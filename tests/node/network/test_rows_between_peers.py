@@ -133,10 +133,7 @@ async def test_corrected_contributors_of_the_same_rows_are_pulled_again(world: R
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [
-        ("sea", "there is no Datanet sea on this network"),
-        ("lake@9", "has not published version 9 of it"),
-    ],
+    [("sea", "there is no Datanet sea on this network"), ("lake@9", "has not published version 9 of it")],
 )
 async def test_a_version_that_the_chain_or_the_peers_lack_is_refused(world: RowWorld, words: str, why: str) -> None:
     world.publish()

@@ -88,10 +88,7 @@ def grown(each: FileEntry) -> FileEntry:
 
 
 LIARS: dict[str, tuple[Answer, str]] = {
-    "says that it has none": (
-        changed_list(lambda _: error_message(OverloadedError("too many"))),
-        "too many",
-    ),
+    "says that it has none": (changed_list(lambda _: error_message(OverloadedError("too many"))), "too many"),
     "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
     "sends noise": (lambda *_: b"\xff" * 99, "over its cap"),
     "speaks another protocol": (lambda *_: encode_inference(Ping()), "a message has no t 'ping'"),

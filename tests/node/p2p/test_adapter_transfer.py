@@ -207,10 +207,7 @@ async def test_a_pull_goes_on_after_a_crash(
 
 async def test_one_adapter_is_fetched_once_at_a_time(swarm: Swarm, adapter: Adapter) -> None:
     await swarm.add(ANN)
-    with (
-        Partial.opened(swarm.ours, adapter.id),
-        pytest.raises(ConfigError, match="is being fetched already"),
-    ):
+    with Partial.opened(swarm.ours, adapter.id), pytest.raises(ConfigError, match="is being fetched already"):
         await swarm.fetch(adapter.id, ANN)
 
 

@@ -29,8 +29,7 @@ def test_of_too_many_the_one_met_longest_ago_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["[]", '{"schema":"openledger.peers/2","addresses":["/ip4/1.1.1.1/tcp/1/p2p/a"]}', "[" * 100_000],
+    "text", ["[]", '{"schema":"openledger.peers/2","addresses":["/ip4/1.1.1.1/tcp/1/p2p/a"]}', "[" * 100_000]
 )
 def test_a_file_that_is_not_ours_is_begun_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / "peers.json").write_text(text)

@@ -160,11 +160,7 @@ def _mesh(peer: Transport, name: str) -> set[object]:
 
 @pytest.mark.parametrize(
     ("soft", "hard", "places", "soft_after"),
-    [
-        (1_024, UNLIMITED, CONNECTIONS_MAX, ENOUGH),
-        (20_000, 20_000, CONNECTIONS_MAX, None),
-        (256, 512, 1, 512),
-    ],
+    [(1_024, UNLIMITED, CONNECTIONS_MAX, ENOUGH), (20_000, 20_000, CONNECTIONS_MAX, None), (256, 512, 1, 512)],
     ids=["enough", "more than enough", "too few"],
 )
 def test_the_soft_limit_of_open_files_is_raised_as_far_as_it_may_be(

@@ -19,8 +19,7 @@ ECHO, TOPIC = "/openledger/test/echo/1", "/openledger/test/news/1"
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/udp/4001", "/ip4/x/tcp/1"],
+    "address", ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/udp/4001", "/ip4/x/tcp/1"]
 )
 def test_an_address_of_no_single_interface_is_not_listened_on(address: str) -> None:
     with pytest.raises(ConfigError, match="listen"):
