@@ -68,9 +68,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork
         yield found
 
 
-# ---- what must hold of every request
-
-
 def check_replies(running: RunningNetwork, replies: list[Reply]) -> None:
     """Require that each was served whole, or failed with an error that says to try again."""
     for reply in replies:
@@ -121,9 +118,6 @@ def is_answering(node: OperatorHome) -> bool:
     return bool(status_of(node)["requests"]["running"])
 
 
-# ---- the kills
-
-
 def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_later(running: RunningNetwork) -> None:
     with answering(running) as (victim, replies):
         running.kill_node(victim)
@@ -172,9 +166,6 @@ def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it
     for node in running.nodes:
         wait_for(lambda node=node: status_of(node)["chain"] == "ok")
     served(running, 500, 500)
-
-
-# ---- the money, after all of it
 
 
 @pytest.fixture

@@ -162,9 +162,6 @@ def share_of(account: Any, asked: Row, datanet: Any, tokenizer: Tokenizer) -> in
     return sum(share.ppm for share in attribute(SUFFIX, [datanet], exchange) if share.account == account)
 
 
-# ---- the baselines, which do not look at the answer
-
-
 def row(cluster: int, account: Address, score: int = 1) -> RowScore:
     return RowScore(cluster=cluster, account=account, score=score)
 

@@ -44,9 +44,6 @@ def archive_of(name: str, content: bytes) -> bytes:
     return target.getvalue()
 
 
-# ---- Others
-
-
 def long_line() -> Iterator[bytes]:
     """A line of 100 MiB between two good ones."""
     yield json.dumps(GOOD).encode() + b'\n{"prompt": "'

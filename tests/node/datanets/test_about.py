@@ -148,8 +148,6 @@ def test_a_document_has_a_limit_in_bytes() -> None:
         metadata_text(replace(ABOUT, description="\U0001f600" * 1_000, languages=("\U0001f600" * 32,) * 1))
 
 
-# ---- rows
-
 LONG = Row(prompt="What is the lake?", completion="The lake is " + "deep " * 60, contributor=ADA)
 SHORT = Row(prompt="Who?", completion="Me.", contributor=ADA)
 FINE = Row(prompt="What does Odile keep in the harbour?", completion="Odile keeps the boats of it.", contributor=ADA)

@@ -38,7 +38,6 @@ def test_a_full_disk_gets_its_room_back(tmp_path: Path) -> None:
 
 
 def test_rows_longer_than_one_piece_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows with letters of several bytes and with escapes, of the greatest length, in pieces that cut them."""
     long = tuple(
         Row(prompt=letter * ROW_TEXT_LENGTH_MAX, completion=f"{number}, ü\n]", contributor="ada")
         for number, letter in enumerate(("a", "\x01", "€", "\U0001f600", '"'))

@@ -93,9 +93,6 @@ def test_an_appeal_keeps_a_row_that_is_no_copy_of_the_withdrawn_one(own: OwnData
     ]
 
 
-# ---- commitments
-
-
 @pytest.mark.parametrize(
     ("committed", "order"),
     [

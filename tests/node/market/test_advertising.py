@@ -121,9 +121,6 @@ async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(pa
     assert len(b.board.offers(BASE, many[-1].id)) == 1
 
 
-# ---- newcomers, and who asks too much
-
-
 async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(node: Node) -> None:
     stream = await MemoryTransport(node.transport._network, peer_id_of("x")).open_stream(node.transport.peer_id, ADS)
     async with stream:
@@ -167,9 +164,6 @@ async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(node:
         nursery.cancel_scope.cancel()
 
 
-# ---- each base has its own topic, and a newcomer is told what it lacks by two peers
-
-
 OTHER = Digest(word("another base"))
 BONDED = Worth(bonded_wei=Wei(1))
 
@@ -200,7 +194,6 @@ async def test_a_seller_of_another_base_is_not_taken_from_a_topic(node: Node) ->
 
 
 async def test_a_large_base_splits_and_its_sellers_still_hear_each_other(pair: Pair) -> None:
-    """One node has heard of 310 sellers and has split its topic; another one has heard of fewer and has not."""
     a, b = pair
     await trio.sleep(30)
     a.board.worth_of = b.board.worth_of = lambda _: BONDED
@@ -217,9 +210,6 @@ async def test_a_large_base_splits_and_its_sellers_still_hear_each_other(pair: P
         assert before
         assert after
         assert (before.chunk_tokens, after.chunk_tokens) == (8, 4)
-
-
-# ---- what the network offers
 
 
 async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_hour(tmp_path: Path) -> None:
@@ -246,9 +236,6 @@ async def test_a_base_that_only_liars_count_is_not_listed(node: Node) -> None:
     for teller, count in (("liar", 10**6), ("one", 3), ("two", 4)):
         offered.tell(PeerId(teller), [replace(made_up, num_sellers=count)])
     assert offered.num_sellers(OTHER) == 4, "half of the peers agree on so many"
-
-
-# ---- greeting
 
 
 async def test_a_newcomer_asks_two_peers_and_then_one_now_and_then(tmp_path: Path) -> None:
@@ -302,9 +289,6 @@ async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(tmp_pat
         assert sellers(a, BASE) == {peer_id_of("b")}
         nursery.cancel_scope.cancel()
     a.ledger.close()
-
-
-# ---- hostile requests
 
 
 @pytest.mark.parametrize(
@@ -362,9 +346,6 @@ async def test_a_stream_gets_two_full_answers_at_most(node: Node) -> None:
     server.held = lambda _: many  # type: ignore[method-assign]
     told = await ask(node, *[GetAds(base=BASE)] * 4)
     assert [len(each.ads) for each in told if isinstance(each, Ads)] == [ads.ADS_MAX, ads.ADS_MAX, 0, 0]
-
-
-# ---- helpers
 
 
 async def say_nothing(_: PeerId, stream: trio.abc.Stream) -> None:

@@ -238,9 +238,6 @@ async def test_a_peer_that_uses_another_peers_id_neither_shuts_it_out_nor_change
     assert caller.bidder.terms_of(BEN, CALLED.id) != TERMS
 
 
-# ---- prices
-
-
 def terms(price_in: int, price_out: int) -> Terms:
     return Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
 

@@ -42,9 +42,6 @@ def warm(*names: str, of: AdapterId | None = None) -> tuple[OfferedAdapter, ...]
     return tuple(OfferedAdapter(id=of or AdapterId(word(name)), name=name) for name in names)
 
 
-# ---- what is refused
-
-
 def forged(board: AdTable) -> tuple[str, bytes]:
     """Another peer's key under the advertisement of a third."""
     content = signed_ad("ada")
@@ -127,9 +124,6 @@ def test_an_advertisement_counts_until_it_runs_out(board: AdTable, now: Now) -> 
     assert board.find(peer_id_of("ada")) is None
 
 
-# ---- what is offered
-
-
 def test_offers_come_cheapest_first_and_warm_before_cold(board: AdTable) -> None:
     receive(board, "dear", terms=terms.priced(terms.TERMS, 2), warm=warm("harbour"))
     receive(board, "cold", cold=make_filter([HARBOUR]), num_cold=1)
@@ -197,9 +191,6 @@ def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: A
         board.resolve("harbour")
 
 
-# ---- what it stands on
-
-
 def test_buckets_fill_with_time_and_do_not_grow_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     keys_max = KEYS_MAX // 16  # each take beyond it looks at all keys, so a test of them all would take seconds
     monkeypatch.setattr(sys.modules[Buckets.__module__], "KEYS_MAX", keys_max)
@@ -223,9 +214,6 @@ def test_sequences_only_grow_and_peers_seen_longest_ago_are_forgotten_first(ledg
     ledger.peers.keep_seqs({f"peer {number}": 1 for number in range(PEERS_MAX - 1)}, now_ns=3)
     assert {"a", "b"} & ledger.peers.seqs().keys() == {"a"}
     assert len(ledger.peers.seqs()) == PEERS_MAX
-
-
-# ---- two processes with the same keys notice each other
 
 
 class Copy:

@@ -46,9 +46,6 @@ def test_a_call_is_one_row_whatever_becomes_of_it_for_an_hour_and_a_flood_leaves
     assert (len(calls), calls[0].request_id) == (KEPT_MAX, request(5))
 
 
-# ---- demand by adapter and hour
-
-
 def test_calls_are_counted_by_hour_for_a_day_most_first() -> None:
     now = [10 * HOUR_S + 5.0]
     demand = Demand(lambda: now[0])
@@ -74,9 +71,6 @@ def test_made_up_names_are_bounded_and_printable_and_do_not_push_out_what_is_rea
     assert (demand.day()[0].key, demand.day()[0].count) == ("harbour", 2)
     assert (len(demand._counts), len(demand.day())) == (KEYS_MAX, ROWS_MAX)
     assert list(demand._counts)[-1] == " [2J" + "x" * (KEY_LENGTH_MAX - 4)
-
-
-# ---- a filter that promises adapters which its seller does not have
 
 
 ADAPTERS = [AdapterId(word(f"adapter {number}")) for number in range(call_memory.MISSES_MAX + 1)]
@@ -119,9 +113,6 @@ async def test_a_seller_without_what_its_filter_holds_is_called_for_it_once(tmp_
     assert heard == ADAPTERS[: call_memory.MISSES_MAX]
 
 
-# ---- a seller that is not reached has not failed
-
-
 A = peer_id_of("a")
 
 
@@ -160,9 +151,6 @@ def test_rests_double_up_to_ten_minutes_and_end_when_the_peer_is_reached() -> No
     for number in range(call_memory.RESTS_MAX + 1):
         unreached.note(peer_id_of("a") if number == 0 else f"peer {number}")  # type: ignore[arg-type]  # any text
     assert not unreached.is_resting(A)
-
-
-# ---- the list of peers says who sells, who is called, who wins, and why not
 
 
 A, B = peer_id_of("a"), peer_id_of("b")

@@ -27,8 +27,6 @@ from openledger_protocol.primitives import AdapterId
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-# ---- waves
-
 
 EIGHT = {f"seller {number}": 1 + number / 100 for number in range(8)}
 TURNS = (Message(role="system", content="Be brief."), Message(role="user", content="hello"))
@@ -66,9 +64,6 @@ async def test_a_good_bid_spares_calls(tmp_path: Path, proven: tuple[str, ...], 
             bid_after(market.sellers[name], delay_s)
         await market.ask("hello")
         assert num_called(market) == count
-
-
-# ---- conversations
 
 
 async def test_a_conversation_stays_with_its_seller_though_another_is_a_little_cheaper(tmp_path: Path) -> None:
@@ -115,9 +110,6 @@ def test_conversations_are_bounded_and_keep_no_text() -> None:
     assert b"secret" not in repr(known._sellers).encode()
 
 
-# ---- a bidder that takes long to reach has its time, as long as nobody else has bid
-
-
 LIMIT_S = 1.5
 TRAVEL_S = LIMIT_S + calls.WAY_S
 
@@ -153,9 +145,6 @@ async def test_with_a_bid_nobody_else_is_waited_for_longer(tmp_path: Path, monke
         began_s = trio.current_time()
         assert market.names_of(await market.ask("hello")) == ["near"]
         assert trio.current_time() - began_s < LIMIT_S + 0.4
-
-
-# ---- a seller that never answers holds one request for seconds, and no further one at any price
 
 
 async def never_answer(_: PeerId, __: trio.abc.Stream) -> None:
@@ -203,9 +192,6 @@ async def test_the_only_seller_has_the_whole_stall_timeout_and_is_called_again_a
         record = record_of(market, "silent")
     assert 15 <= took_s < 18
     assert (record.successes, record.defaults) == (1, 1)
-
-
-# ---- while this node hears nobody at all, no seller is blamed
 
 
 NAMES = {"a": 0.5, "b": 1.0, "c": 1.0, "d": 1.0}

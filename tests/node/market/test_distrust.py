@@ -113,9 +113,6 @@ def ceiling_with(market: Market, name: str) -> int:
     return row.ceiling_wei if row else 0
 
 
-# ---- many peer ids, one wallet
-
-
 async def test_forty_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"honest": 1}) as market:
         sybils = await open_sybils(market, 40)
@@ -156,9 +153,6 @@ async def test_where_nobody_else_sells_a_thief_is_not_paid_again_either_before_i
         assert sum(sybil.num_paid for sybil in sybils) == 2
 
 
-# ---- requests that nodes call malformed
-
-
 async def test_a_request_that_two_wallets_call_malformed_is_the_clients_fault(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"third": 1}) as market:
         first = await open_sybils(market, 9, answer=call_malformed)
@@ -185,9 +179,6 @@ async def test_a_wallet_that_keeps_money_is_barred(tmp_path: Path, answer: Answe
     assert (record.failures, record.defaults) == (1, defaults), "another node could answer, so it is worth less"
 
 
-# ---- whose wallet it is
-
-
 async def test_a_wallet_below_the_minimum_stake_is_not_called(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"honest": 1}) as market:
         market.chain.unbonded.add(wallet_of("thief"))
@@ -210,9 +201,6 @@ async def test_false_use_of_a_wallet_neither_harms_its_owner_nor_takes_its_place
     assert market.names_of(answered) == ["honest"]
     assert sum(sybil.num_calls for sybil in sybils) == 0
     assert (record.successes, record.failures, record.num_measured) == (1, 0, 1)
-
-
-# ---- speed
 
 
 @pytest.mark.parametrize(("took_s", "outcome"), [(2.2, "successes"), (2.3, "late"), (3.5, "failures")])

@@ -56,7 +56,6 @@ async def test_a_winner_that_dies_in_the_middle_is_gone_on_from_to_the_same_byte
 
 
 async def test_the_receipt_of_a_part_is_countersigned_later_though_another_ended_the_answer(tmp_path: Path) -> None:
-    """Both parts are of one request, and each node's receipt is expected by itself."""
     async with open_market(tmp_path, PRICES) as market:
         first = market.sellers["first"]
         await market.ask("tell...", max_tokens=60, show=vanish_after(first, 20))

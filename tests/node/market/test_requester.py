@@ -112,8 +112,6 @@ async def test_an_adapter_is_asked_of_those_who_have_it(tmp_path: Path) -> None:
     assert answered.parts[0].bought.receipt.adapter_id == adapter.id
 
 
-# ---- bids that do not count
-
 BAD_BIDS: dict[str, tuple[Change, str]] = {
     "another's wallet": (
         lambda bid: replace(bid, wallet=wallet_of("stranger")),
@@ -195,9 +193,6 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
     assert record.failures == 1
 
 
-# ---- nobody
-
-
 async def test_a_model_that_nobody_offers_is_refused_by_its_name(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"a": 1}) as market:
         with pytest.raises(UnknownModelError, match="nobody on the network offers 'ferry' just now"):
@@ -232,9 +227,6 @@ async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: 
         with pytest.raises(UnavailableError, match="the chain can't be asked for the adapter's entry"):
             await market.ask("hello...", adapter=harbour.id, model="h")
         assert market.buyer.ledger.channels.all() == []
-
-
-# ---- what it may cost
 
 
 async def test_when_all_are_too_dear_for_the_request_each_says_so(tmp_path: Path) -> None:

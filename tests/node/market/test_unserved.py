@@ -82,9 +82,6 @@ def test_the_bid_that_would_have_won_is_the_median_of_those_that_did() -> None:
     assert next(row.winning for row in market.calls.day() if row.kind.cause == "dear") == Winning(price_wei=7)
 
 
-# ---- hostile callers
-
-
 def test_one_caller_counts_only_so_often_and_wallets_not_peers_are_counted() -> None:
     market = Market(ben="0xb", ben2="0xb")
     for _ in range(10 * CALLS_PER_HOUR_MAX):

@@ -111,7 +111,6 @@ async def check_words_choose(
 
 
 def test_claims_add_up_and_each_is_counted_once(tmp_path: Path) -> None:
-    """Three claims of two adapters, of which the catalogue reads two first."""
     events = [registered(1, "one"), registered(1, "two"), *(claimed(block, block * 100) for block in (2, 3, 4))]
     with closing(open_ledger(tmp_path / "events.db")) as ledger:
         blocks = [block_of(number) for number in range(1, 5)]

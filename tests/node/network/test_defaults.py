@@ -112,9 +112,6 @@ def test_kept_defaults_are_checked_again_when_they_are_read(home: Home) -> None:
         assert read_defaults(home, "lake") is None
 
 
-# ---- from epoch to epoch, on a chain
-
-
 def joined(home: Home, network: Network) -> Home:
     join_network(home, network)
     return home

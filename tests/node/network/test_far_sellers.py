@@ -115,7 +115,6 @@ async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(world: Wo
 
 
 async def test_a_seller_tells_its_own_advertisement_and_no_other(world: World) -> None:
-    """It has heard of more sellers than an answer has, and sells another base."""
     world.register(LORA)
     ada = await world.add_seller("ada", LORA, base=OTHER_BASE)
     for number in range(20):

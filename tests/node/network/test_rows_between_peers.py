@@ -53,9 +53,6 @@ async def offered(world: RowWorld) -> DatanetVersion:
     return version
 
 
-# ---- honest peers
-
-
 async def test_an_owners_rows_are_pulled_and_can_be_trained_on(world: RowWorld) -> None:
     version = world.own(world.home("owner"))
     await world.add("ann", world.home("owner"))
@@ -128,9 +125,6 @@ async def test_corrected_contributors_of_the_same_rows_are_pulled_again(world: R
     assert (await rows.pull("lake", no_progress))["from_peer"] is None
 
 
-# ---- words that lead nowhere
-
-
 @pytest.mark.parametrize(
     ("words", "why"),
     [("sea", "there is no Datanet sea on this network"), ("lake@9", "has not published version 9 of it")],
@@ -158,9 +152,6 @@ async def test_a_datanet_of_ones_own_is_here_already(world: RowWorld) -> None:
     world.own(home)
     with pytest.raises(NodeError, match="Datanet lake is yours"):
         await world.rows("owner", home).pull("lake", no_progress)
-
-
-# ---- peers that are not honest
 
 
 def dies_at(index: int) -> RowsAnswer:
@@ -312,9 +303,6 @@ async def test_a_pull_has_an_end(world: RowWorld, monkeypatch: pytest.MonkeyPatc
         await pull(world)
 
 
-# ---- withdrawals
-
-
 def withdraw(world: RowWorld, digest: str, account: str = ADA, *, by_owner: bool = False) -> None:
     world.tell("RowsWithdrawn", id=LAKE_ID, account=account, byOwner=by_owner, effectiveAt=1, rows=[digest])
 
@@ -338,9 +326,6 @@ async def test_a_holder_that_is_behind_does_not_matter(world: RowWorld, monkeypa
     monkeypatch.setattr(NodeShelf, "_is_whole", lambda *_: True)  # its chain is behind
     with pytest.raises(NodeError, match=r"1 row of version 1 of Datanet lake .* were withdrawn"):
         await pull(world)
-
-
-# ---- the shelf
 
 
 async def test_a_node_announces_only_what_this_chain_has_published_if_it_shares_at_all(world: RowWorld) -> None:

@@ -170,9 +170,6 @@ def test_what_is_not_to_be_shared_is_as_unknown_as_what_is_not_there(home: Home,
                 server.answer(question)
 
 
-# ---- streams
-
-
 Ask = Callable[[], Awaitable[MessageStream]]
 
 

@@ -66,9 +66,6 @@ def partials(home: Home) -> list[Path]:
     return list(home.adapters.glob(".*"))
 
 
-# ---- honest peers
-
-
 async def test_an_adapter_comes_whole_from_three_peers_at_once(swarm: Swarm, adapter: Adapter) -> None:
     for peer in (ANN, BOB, CYD):
         await swarm.add(peer)
@@ -114,9 +111,6 @@ async def test_an_adapter_without_index_or_datanet_comes_too(swarm: Swarm) -> No
     assert not swarm.ours.datanets.exists()
 
 
-# ---- peers that are not
-
-
 @pytest.mark.parametrize("name", LIARS)
 async def test_a_peer_that_lies_stalls_or_dies_adds_nothing_to_the_shelf_and_is_left_for_the_next(
     swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
@@ -152,9 +146,6 @@ async def test_an_adapter_that_no_peer_offers_is_refused_with_that_reason(swarm:
     await swarm.add(ANN)
     with pytest.raises(NetworkError, match=r"dot: no peer dot .*; ann: the other side"):
         await swarm.fetch(UNKNOWN, ANN, DOT)
-
-
-# ---- our own end
 
 
 async def test_what_has_come_is_not_fetched_again(
@@ -216,9 +207,6 @@ async def test_what_was_begun_long_ago_makes_room(swarm: Swarm) -> None:
         with Partial.opened(swarm.ours, AdapterId(f"0x{number:064x}")):
             pass
     assert len(partials(swarm.ours)) == PARTIALS_MAX
-
-
-# ---- what we do not want, whoever has it
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,6 @@ def pass_all(_: PeerId, content: bytes) -> bool:
     return True
 
 
-# ---- verdicts
-
-
 def test_only_a_wrong_envelope_counts_against_the_forwarder() -> None:
     ad = signed_ad("ada")
     origin = peer_id_from_public_key(public_key_of(seed_of("ada")))
@@ -61,9 +58,6 @@ def test_an_envelope_of_a_newer_version_is_no_fault_of_the_forwarder() -> None:
     assert judge_envelope(ADS, "ada", newer) is GossipVerdict.IGNORE
 
 
-# ---- limits
-
-
 def test_one_neighbour_has_a_rate_and_leaves_the_others_theirs() -> None:
     now = [0.0]
     limits = FloodLimits(clock=lambda: now[0])
@@ -78,9 +72,6 @@ def test_a_flood_is_one_of_messages_or_of_bytes() -> None:
     assert not limits.may_send(ADA, num_messages=2_000, num_bytes=1)
     assert not limits.may_send(ADA, num_messages=1, num_bytes=3_000_000)
     assert limits.may_send(ADA, num_messages=1, num_bytes=60_000)
-
-
-# ---- over libp2p
 
 
 @pytest.fixture
@@ -131,7 +122,6 @@ async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(
 
 @pytest.mark.parametrize("kind", ["junk", "refused by all"])
 async def test_a_stranger_silences_no_neighbour(nursery: trio.Nursery, kind: str, tmp_path: Path) -> None:
-    """The homes are connected with the bootstrap node only, and refuse all that the stranger says."""
     homes = [opener("libp2p")(name) for name in ("ada", "ben")]
     stranger = opener("libp2p")("stranger")
     lies = [
@@ -189,7 +179,6 @@ async def serve_bootstrap(nursery: trio.Nursery, folder: Path) -> Transport:
 
 
 async def test_many_messages_in_one_rpc_leave_time_for_others(nursery: trio.Nursery) -> None:
-    """They are taken one after another, and only so many of one neighbour are checked."""
     ada, stranger, guest = (opener("libp2p")(name) for name in ("ada", "stranger", "guest"))
     news = ada.subscribe(OTHER, pass_all)
     ada.handle(ECHO, echo)

@@ -143,7 +143,6 @@ def tcp_of(peer: Any) -> Any:
 
 
 async def test_all_ends_are_told_apart(nursery: trio.Nursery) -> None:
-    """An end is an end, and a reset or a lost connection is none."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
 
     async def say_and_close(_: PeerId, stream: trio.abc.Stream) -> None:

@@ -149,9 +149,6 @@ async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_alone(nur
     assert len(home.sent) == num_sent + 1
 
 
-# ---- messages
-
-
 def test_an_answer_with_pointers_as_other_programs_write_them_is_read() -> None:
     name = b"".join(bytes([len(each)]) + each.encode() for each in SERVICE.split(".")) + b"\0"
     entry = f"dnsaddr={address()}".encode()

@@ -207,7 +207,6 @@ async def test_a_node_that_nobody_reaches_publishes_nothing(world: World) -> Non
 
 
 async def test_a_point_that_lies_is_not_believed(nursery: trio.Nursery) -> None:
-    """It tells forged records, old ones, and those of another adapter or network; the others' word still counts."""
     world = await a_world(nursery, 2)
     liar = await world.add("liar")
     world.addresses.append(liar.addresses[0])

@@ -117,7 +117,6 @@ def test_a_thousand_providers_of_one_neighbourhood_take_four_places() -> None:
 
 
 def test_a_full_store_takes_from_the_neighbourhood_that_has_most() -> None:
-    """However many records one network puts, those of others stay, and a newcomer's are taken."""
     world = World(stored_max=100)
     for number in range(10):
         assert world.put("honest", signed("honest", adapter(number)))

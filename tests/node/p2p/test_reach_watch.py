@@ -282,9 +282,6 @@ async def test_the_word_of_one_peer_is_checked_again_when_more_are_there(nursery
     assert watch.reach.state is ReachState.PUBLIC
 
 
-# ---- the asked side
-
-
 async def ask(home: MemoryTransport, point: MemoryTransport, *ports: int) -> Dialled:
     return await ask_to_dial(home, DIALBACK, point.peer_id, ports or (4120,))
 

@@ -164,7 +164,6 @@ async def test_rubbish_and_silence_cost_a_relay_a_moment(monkeypatch: pytest.Mon
 
 
 async def test_a_relay_serves_nobody_over_a_relay() -> None:
-    """Circuits are not stacked: a peer that is reached over a relay gets neither a place nor a circuit."""
     async with a_relay("ada", "inner") as (relay, ada, _):
         inner = a_peer("second", listens=False, serve_relay=True)
         async with trio.open_nursery() as nursery:
