@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 from support.market_world.liars import messages_of
-from support.market_world.market import Market, open_market
+from support.market_world.market import open_market
 from support.market_world.requests import network_request
 from support.market_world.seller import Seller, signed_ad
 from support.market_world.terms import CALL, now_s, peer_id_of, price, wallet_of, word
@@ -258,26 +258,6 @@ async def test_a_day_may_cost_so_much_over_restarts_too_and_the_next_begins_anew
             await market.ask("hello...", name="r3")
         market.clock.now_ns += 86_400 * 10**9
         await market.ask("hello...", name="r4")
-
-
-async def test_requests_beside_each_other_share_one_day(tmp_path: Path) -> None:
-    outcomes: list[str] = []
-
-    async def ask(market: Market, number: int) -> None:
-        try:
-            await market.ask("hello...", name=f"r{number}")
-            outcomes.append("answered")
-        except PaymentRequiredError:
-            outcomes.append("refused")
-
-    limit = 3 * price(8, 30)
-    async with open_market(tmp_path, {"a": 1}, day_max_wei=limit, load_percent=0) as market:
-        async with trio.open_nursery() as nursery:
-            for number in range(10):
-                nursery.start_soon(ask, market, number)
-        spent = sum(market.sellers["a"].amounts())
-    assert sorted(outcomes) == ["answered"] * 3 + ["refused"] * 7
-    assert spent == limit
 
 
 async def test_a_payer_that_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) -> None:

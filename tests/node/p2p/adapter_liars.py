@@ -11,8 +11,7 @@ from openledger_protocol.codec import sha256_digest
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
 from openledger_protocol.primitives import AdapterId
-from openledger_protocol.wire.inference import Ping, error_message
-from openledger_protocol.wire.inference import encode as encode_inference
+from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.transfer import (
     ChunkMessage,
     FileEntry,
@@ -91,22 +90,14 @@ LIARS: dict[str, tuple[Answer, str]] = {
     "says that it has none": (changed_list(lambda _: error_message(OverloadedError("too many"))), "too many"),
     "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
     "sends noise": (lambda *_: b"\xff" * 99, "over its cap"),
-    "speaks another protocol": (lambda *_: encode_inference(Ping()), "a message has no t 'ping'"),
     "lists another adapter": (
         changed_list(lambda listed: replace(listed, id=UNKNOWN)),
         "something else in place of its list",
     ),
-    "lists no weights": (
-        changed_list(lambda each: replace(each, files=tuple(f for f in each.files if f.path != WEIGHTS))),
-        "adapter_model.safetensors is missing",
-    ),
-    "lists a file twice": (changed_list(lambda each: replace(each, files=each.files * 2)), "listed twice"),
     "climbs": (
         changed_entry("adapter_config.json", lambda each: replace(each, path="../../keys/wallet.json")),
         "not a file of an adapter",
     ),
-    "names a key": (changed_entry(INDEX, lambda each: replace(each, path="attribution/../../keys/x")), "not a file"),
-    "lists too many bytes": (changed_entry(WEIGHTS, lambda each: replace(each, size_bytes=2**31)), "can't have"),
     "lists other weights": (forged_file(WEIGHTS, b"others"), "its weights have digest"),
     "lists longer weights": (changed_entry(WEIGHTS, grown), "the other side"),  # it has no such chunk
     "lists a large manifest": (forged_file("adapter.json", b" " * (CHUNK_BYTES + 1)), "adapter.json is not listed"),

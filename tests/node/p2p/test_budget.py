@@ -1,10 +1,12 @@
 """Which connections a node holds, by a clock of the test's own."""
 
 import pytest
+from support.peers import seed
 
 from openledger_node.p2p import budget
 from openledger_node.p2p.budget import Barred, ConnectionBudget
 from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.libp2p import open_transport
 from openledger_node.p2p.unread import UNREAD_PEER_MAX, UNREAD_STREAM_MIN, UnreadBytes
 
 LOCAL = "127.0.0.1"
@@ -302,3 +304,12 @@ def test_unread_bytes_of_all_streams_of_a_peer_are_bounded_together() -> None:
     unread.remove(held[1])
     assert woken == ["0"]
     assert unread.has_room(held[0], lambda: None)
+
+
+def test_a_bootstrap_node_spares_peers_whose_messages_it_has_passed_on() -> None:
+    point = open_transport(identity=seed("point"), listen=(), serve_rendezvous=False, is_bootstrap=True)
+    point.subscribe("/ads", lambda origin, _: origin == "seller")
+    for name in ("seller", "liar"):
+        point._inboxes["/ads"].judge(PeerId(name), b"")
+    assert [point._budget.sells(PeerId(name)) for name in ("seller", "liar")] == [True, False]
+    assert point._budget._newcomers is not None

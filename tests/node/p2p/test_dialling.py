@@ -93,19 +93,6 @@ async def test_a_node_of_the_internet_dials_no_local_address_that_a_peer_named(n
     victim.socket.close()
 
 
-async def test_a_made_up_address_is_dialled_twice(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
-    ada, victim = opener("libp2p")("ada"), Victim()
-    victim.socket.close()  # so that a dial fails at once
-    names = [opener("libp2p")(f"ghost {number}").peer_id for number in range(5)]
-    await start(nursery, ada)
-    reasons = []
-    for name in names:
-        with pytest.raises(NetworkError) as refused:
-            await ada.connect(f"/ip4/127.0.0.1/tcp/{victim.port}/p2p/{name}")
-        reasons.append("ever answered" in str(refused.value))
-    assert reasons == [False, False, True, True, True]
-
-
 @pytest.mark.parametrize("announce", ["9.9.9.9:4120", "/ip4/9.9.9.9/udp/1", "/dns4/x.example/tcp/1"])
 def test_an_announced_address_that_nobody_can_dial_is_refused(announce: str) -> None:
     with pytest.raises(ConfigError, match="announce"):

@@ -24,8 +24,10 @@ class Bytes:
         return chunk
 
 
-async def test_a_negotiation_message_comes_without_its_line_feed() -> None:
+async def test_a_negotiation_message_comes_without_its_line_feed_and_one_that_breaks_off_is_an_end() -> None:
     assert await inbound.read_line(Bytes(b"\x07/noise\n")) == b"/noise"
+    with pytest.raises(IOException):
+        await inbound.read_line(Bytes(b"\x07/no"))
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,6 @@ async def test_a_negotiation_message_that_breaks_the_rules_is_refused_before_it_
     with pytest.raises(ParseError):
         await inbound.read_line(connection)
     assert connection.num_asked <= 10 + inbound.MESSAGE_BYTES_MAX
-
-
-async def test_a_negotiation_message_that_breaks_off_is_an_end() -> None:
-    with pytest.raises(IOException):
-        await inbound.read_line(Bytes(b"\x07/no"))
 
 
 def test_the_library_reads_negotiation_messages_through_the_bound() -> None:

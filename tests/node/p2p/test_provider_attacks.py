@@ -2,16 +2,13 @@
 
 from time import time
 
-import pytest
 import trio
 from node.p2p.provided import NET, adapter, signed
-from support.peers import LOOPBACK, opener, seed, until
+from support.peers import opener
 
-from openledger_node.p2p import budget
 from openledger_node.p2p.provider_records import serve_providers
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.transport import Path, PeerId, Transport
-from openledger_node.p2p.transports.libp2p import inbound, open_transport
+from openledger_node.p2p.transport import Path, Transport
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import ErrorMessage
@@ -43,42 +40,3 @@ async def test_nobody_puts_over_a_relay(nursery: trio.Nursery) -> None:
     assert isinstance(answer, ErrorMessage)
     assert "direct connection" in answer.message
     assert await put(behind, relay, record) == StoredRecords(count=1)
-
-
-@pytest.fixture
-def addresses(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The IP address that the next peer comes from: `{"next": HOST}`."""
-    host = {"next": "9.9.9.9"}
-    monkeypatch.setattr(inbound, "remote_host", lambda _: host["next"])
-    return host
-
-
-async def test_a_full_point_makes_room_for_a_newcomer_and_keeps_the_sellers(
-    nursery: trio.Nursery, addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All places are taken by peers of as many networks; the buyer that has been idle longest makes room."""
-    monkeypatch.setattr(budget, "EVICT_AFTER_S", 0.2)
-    topic = "/openledger/test-net/news/1"
-    point = open_transport(
-        identity=seed("point"), listen=LOOPBACK, serve_rendezvous=False, inbound_max=10, is_bootstrap=True
-    )
-    point.subscribe(topic, lambda *_: True)
-    await nursery.start(point.run)
-    peers = [opener("libp2p")(f"peer {number}") for number in range(6)]  # of 10 places, 4 are for known peers
-    for number, peer in enumerate(peers):
-        await nursery.start(peer.run)
-        addresses["next"] = f"8.8.{number}.8"
-        await peer.connect(point.addresses[0])
-    await until(lambda: len(point.connected()) == 6)
-    peers[0].subscribe(topic, lambda *_: True)
-    with trio.fail_after(10):
-        while not point._publishers.has(peers[0].peer_id):
-            await peers[0].publish(topic, f"I sell {trio.current_time()}".encode())
-            await trio.sleep(0.1)
-    await trio.sleep(0.3)
-    newcomer = opener("libp2p")("newcomer")
-    await nursery.start(newcomer.run)
-    addresses["next"] = "7.7.7.7"
-    await newcomer.connect(point.addresses[0])
-    await until(lambda: newcomer.peer_id in point.connected() and len(point.connected()) == 6)
-    assert PeerId(peers[0].peer_id) in point.connected()
