@@ -61,6 +61,11 @@ async def echo(_: PeerId, stream: trio.abc.Stream) -> None:
         await messages.send(await messages.receive())
 
 
+async def say_nothing(*_: object) -> None:
+    """Take a stream, and neither read nor write."""
+    await trio.sleep_forever()
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that nobody announces."""
     with trio.fail_after(DEADLINE_S):

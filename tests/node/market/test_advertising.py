@@ -12,6 +12,7 @@ from node.market.advertising import Node, ask, open_node, open_nodes
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import ADS, BASE, NETWORK, TERMS, now_s, peer_id_of, priced, word
+from support.peers import say_nothing
 
 from openledger_node.market.ads_server import may_know_more
 from openledger_node.market.board import Held
@@ -148,9 +149,6 @@ async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(node:
         good = signed_ad("honest", at_s=now_s())
         late = signed_ad("after a forged one", at_s=now_s())
         await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s() - 300), good, b"garbage", late))))
-
-    async def say_nothing(_: object, stream: trio.abc.Stream) -> None:
-        await trio.sleep_forever()
 
     network = node.transport._network
     async with trio.open_nursery() as nursery:
@@ -346,10 +344,6 @@ async def test_a_stream_gets_two_full_answers_at_most(node: Node) -> None:
     server.held = lambda _: many  # type: ignore[method-assign]
     told = await ask(node, *[GetAds(base=BASE)] * 4)
     assert [len(each.ads) for each in told if isinstance(each, Ads)] == [ads.ADS_MAX, ads.ADS_MAX, 0, 0]
-
-
-async def say_nothing(_: PeerId, stream: trio.abc.Stream) -> None:
-    await trio.sleep_forever()
 
 
 def sellers(node: Node, base: Digest) -> set[str]:

@@ -11,6 +11,7 @@ from support.market_world.market import Market, open_market
 from support.market_world.requests import network_request
 from support.market_world.seller import Seller
 from support.market_world.terms import CALL, INFER, NETWORK, peer_id_of, wallet_of, word
+from support.peers import say_nothing
 
 from openledger_node.ledger.sellers import AnswerSpeed, SellerRecord
 from openledger_node.market import calls
@@ -40,10 +41,6 @@ def prove(market: Market, *names: str) -> None:
             market.buyer.ledger.sellers.note(wallet_of(name), "successes", now_ns=0, sample=sample)
 
 
-def num_called(market: Market) -> int:
-    return sum(seller.bidder.num_bids for seller in market.sellers.values())
-
-
 def bid_after(seller: Seller, delay_s: float) -> None:
     async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
         await trio.sleep(delay_s)
@@ -63,7 +60,7 @@ async def test_a_good_bid_spares_calls(tmp_path: Path, proven: tuple[str, ...], 
         for name in proven:
             bid_after(market.sellers[name], delay_s)
         await market.ask("hello")
-        assert num_called(market) == count
+        assert sum(seller.bidder.num_bids for seller in market.sellers.values()) == count
 
 
 async def test_a_conversation_stays_with_its_seller_though_another_is_a_little_cheaper(tmp_path: Path) -> None:
@@ -147,12 +144,8 @@ async def test_with_a_bid_nobody_else_is_waited_for_longer(tmp_path: Path, monke
         assert trio.current_time() - began_s < LIMIT_S + 0.4
 
 
-async def never_answer(_: PeerId, __: trio.abc.Stream) -> None:
-    await trio.sleep_forever()
-
-
 def silence(market: Market, name: str) -> None:
-    market.sellers[name].transport.handle(INFER, never_answer)
+    market.sellers[name].transport.handle(INFER, say_nothing)
 
 
 def record_of(market: Market, name: str) -> SellerRecord:
@@ -203,10 +196,6 @@ def drop_line(market: Market) -> None:
         market.buyer.transport.cut(peer_id)
 
 
-def cut_off_winner(market: Market) -> None:
-    market.buyer.transport.cut(peer_id_of("a"))
-
-
 async def ask_while(market: Market, fail: Callable[[Market], None]) -> None:
     """Ask for a long answer, and let something happen at its first text."""
     seen: list[str] = []
@@ -219,7 +208,9 @@ async def ask_while(market: Market, fail: Callable[[Market], None]) -> None:
     await market.ask("on...", max_tokens=60, show=show)
 
 
-@pytest.mark.parametrize(("fail", "aborted"), [(drop_line, 0), (cut_off_winner, 1)])
+@pytest.mark.parametrize(
+    ("fail", "aborted"), [(drop_line, 0), (lambda market: market.buyer.transport.cut(peer_id_of("a")), 1)]
+)
 async def test_a_seller_that_leaves_is_blamed(tmp_path: Path, fail: Callable[[Market], None], aborted: int) -> None:
     async with open_market(tmp_path, NAMES) as market:
         await ask_while(market, fail)

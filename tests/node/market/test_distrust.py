@@ -19,7 +19,7 @@ from openledger_node.ledger.sellers import FIRST_BAR_NS
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryTransport
 from openledger_node.payments.accounts import LaneAccount
-from openledger_protocol.advertisement import Advertisement, sign_advertisement, sign_binding
+from openledger_protocol.advertisement import sign_advertisement, sign_binding
 from openledger_protocol.errors import MalformedError, OverloadedError, UnavailableError
 from openledger_protocol.payments import channel_id
 from openledger_protocol.primitives import ZERO_DIGEST, Address
@@ -74,17 +74,14 @@ class Sybil:
         messages = messages_of(stream)
         call = decode(await messages.receive())
         assert isinstance(call, Call)
-        await messages.send(encode(bid_of(self.ad, call)))
+        told = {each.name: getattr(self.ad, each.name) for each in fields(BidMessage) if hasattr(self.ad, each.name)}
+        bid = replace(BID, **told, id=call.id, index_root=ZERO_DIGEST, queue=0, ttft_ms=0)
+        await messages.send(encode(bid))
         await messages.receive()
 
     async def _serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
         self.num_paid += 1
         await self._answer(stream)
-
-
-def bid_of(ad: Advertisement, call: Call) -> BidMessage:
-    told = {each.name: getattr(ad, each.name) for each in fields(BidMessage) if hasattr(ad, each.name)}
-    return replace(BID, **told, id=call.id, index_root=ZERO_DIGEST, queue=0, ttft_ms=0)
 
 
 async def open_sybils(

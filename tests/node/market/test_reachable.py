@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from support.market_world.seller import ad_of
 from support.market_world.terms import peer_id_of
+from support.peers import say_nothing
 
 from openledger_node.errors import NetworkError
 from openledger_node.market.reachable import DIRECT_S, PUNCH_S, directness, open_directly_to, open_to
@@ -35,17 +36,13 @@ class World:
     async def start(self) -> None:
         for transport in (self.relay, self.buyer, self.seller):
             await self.nursery.start(transport.run)
-        self.seller.handle(PROTOCOL, _hold)
+        self.seller.handle(PROTOCOL, say_nothing)
         await self.seller.connect(self.relay.addresses[0])
         await self.seller.reserve(self.relay.peer_id)
 
     def ad(self, *addresses: str) -> Advertisement:
         full = tuple(f"{address}/p2p/{SELLER}" for address in addresses)
         return ad_of("seller", addresses=full, relays=tuple(map(relay_of, self.seller.relays)))
-
-
-async def _hold(*_: object) -> None:
-    await trio.sleep_forever()
 
 
 async def a_world(nursery: trio.Nursery, **router: Any) -> World:

@@ -12,6 +12,7 @@ from support.market_world.market import open_market
 from support.market_world.requests import network_request
 from support.market_world.seller import Seller, signed_ad
 from support.market_world.terms import CALL, now_s, peer_id_of, price, wallet_of, word
+from support.peers import say_nothing
 
 from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.credit import Standing
@@ -41,13 +42,6 @@ def bid_instead(seller: Seller, change: Change) -> list[MarketMessage]:
     return replies
 
 
-def answer_calls(seller: Seller, answer: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
-    async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
-        await answer(stream)
-
-    seller.transport.handle(CALL, serve)
-
-
 async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"dear": 3, "cheap": 1, "middling": 2}) as market:
         shown: list[str] = []
@@ -73,13 +67,13 @@ async def test_an_answer_that_has_begun_goes_on_and_its_beginning_is_paid_as_pro
     async with open_market(tmp_path, {"one": 1}) as market:
         answered = await market.ask("hello...")
         begun = replace(whole.request, request_id=RequestId(word("r2")), prefix=answered.text[:10])
-        rest = await market.buyer.requester.answer(replace(whole, request=begun), _ignore)
+        rest = await market.buyer.requester.answer(replace(whole, request=begun), ignore)
         paid = market.paid()
     assert rest.text[:20] == answered.text[10:]
     assert (rest.tokens_in, paid["one"][1]) == (18, price(18, 30))
 
 
-async def _ignore(_: str) -> None:
+async def ignore(_: str) -> None:
     pass
 
 
@@ -156,21 +150,13 @@ async def say_won(stream: trio.abc.Stream) -> None:
     await messages_of(stream).send(encode(Won(id=word("r1"))))  # type: ignore[arg-type]
 
 
-async def say_nothing(stream: trio.abc.Stream) -> None:
-    await trio.sleep_forever()
-
-
-async def hang_up(stream: trio.abc.Stream) -> None:
-    await stream.receive_some(100)
-
-
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
         (say_garbage, "msgpack"),
         (say_won, "a bidder answers a call with a bid or an error"),
         (say_nothing, r"no bid within 1.5 s"),
-        (hang_up, "the other side ended the stream"),
+        (lambda stream: stream.receive_some(100), "the other side ended the stream"),
     ],
 )
 async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
@@ -180,7 +166,7 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_market(tmp_path, {"odd": 1, "good": 2}) as market:
-        answer_calls(market.sellers["odd"], answer)
+        market.sellers["odd"].transport.handle(CALL, lambda _, stream: answer(stream))
         began = trio.current_time()
         answered = await market.ask("hello...")
         took_s = trio.current_time() - began

@@ -14,7 +14,7 @@ from support.market_world.terms import word
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.market.requester import RequesterLimits
-from openledger_node.serving.answer_parts import AnswerParts, Part, ToolCallArguments, ToolCallStart, answer_format
+from openledger_node.serving.answer_parts import AnswerParts, ToolCallArguments, ToolCallStart, answer_format
 from openledger_protocol.commitments import prompt_commit
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import Message, TokenChunk, Tool, ToolCall, Tooling
@@ -36,12 +36,6 @@ TURNS = (
 )
 
 
-def parts_of(text: str, tooling: Tooling) -> list[Part]:
-    request = network_request(TURNS, tooling=tooling).request
-    reader = AnswerParts(answer_format(ChatStyle(), request), call_id=lambda: "call")
-    return [*reader.push(TokenChunk(text=text, ids=())), *reader.end()]
-
-
 @pytest.mark.process
 async def test_a_call_is_forced_by_a_seller_and_its_receipt_commits_to_the_tools(tmp_path: Path) -> None:
     kept: list[tuple[Digest, Opening]] = []
@@ -50,7 +44,9 @@ async def test_a_call_is_forced_by_a_seller_and_its_receipt_commits_to_the_tools
         answered = await market.ask(TURNS, max_tokens=200, tooling=ONE_CALL)
         await market.seller.wait_served(1)
         (row,) = market.seller.ledger.receipts.newest(limit=9)
-    start, arguments = parts_of(answered.text, ONE_CALL)
+    request = network_request(TURNS, tooling=ONE_CALL).request
+    reader = AnswerParts(answer_format(ChatStyle(), request), call_id=lambda: "call")
+    start, arguments = (*reader.push(TokenChunk(text=answered.text, ids=())), *reader.end())
     assert start == ToolCallStart(0, "call", "get_weather")
     assert isinstance(arguments, ToolCallArguments)
     assert 1 <= json.loads(arguments.text)["day"] <= 9

@@ -68,11 +68,6 @@ async def honest_visit(victim: LivingPeer) -> float:
         return time.monotonic() - began_s
 
 
-def dial_raw(victim: LivingPeer) -> socket.socket:
-    _, _, host, _, port, *_ = victim.address.split("/")
-    return socket.create_connection((host, int(port)), timeout=10)
-
-
 async def send_to(victim: LivingPeer, protocol: str, *contents: bytes) -> None:
     """One stranger; each content on a stream of its own."""
     async with stranger() as peer:
@@ -82,12 +77,8 @@ async def send_to(victim: LivingPeer, protocol: str, *contents: bytes) -> None:
                 stream = await peer.open_stream(PeerId(victim.peer_id), protocol)
                 await stream.send_all(content)
                 with trio.move_on_after(0.2):
-                    await _read_all(stream)
-
-
-async def _read_all(stream: trio.abc.Stream) -> None:
-    while await stream.receive_some():
-        pass
+                    while await stream.receive_some():
+                        pass
 
 
 async def test_garbage_on_streams_of_every_protocol(victim: LivingPeer) -> None:
@@ -130,9 +121,10 @@ async def test_connections_that_break_the_rules_of_the_muxer(victim: LivingPeer)
 
 
 async def test_two_hundred_connections_that_stay_half_open(victim: LivingPeer) -> None:
+    _, _, host, _, port, *_ = victim.address.split("/")
     with ExitStack() as stack:
         for number in range(200):
-            raw = stack.enter_context(dial_raw(victim))
+            raw = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
             if number % 2:
                 raw.sendall(b"\x13/multistream/1.0.0\n\x07/noise\n")
         assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE

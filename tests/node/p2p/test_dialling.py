@@ -62,35 +62,28 @@ def test_endpoints_are_remembered_in_bounded_memory() -> None:
     assert len(limits._dials) == 8192
 
 
-class Victim:
-    """A socket that counts who knocks, and never answers."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.socket.setblocking(False)
-        self.port = self.socket.getsockname()[1]
-
-    def num_knocks(self) -> int:
-        num = 0
-        while True:
-            try:
-                self.socket.accept()[0].close()
-                num += 1
-            except BlockingIOError:
-                return num
-
-
 async def test_a_node_of_the_internet_dials_no_local_address_that_a_peer_named(nursery: trio.Nursery) -> None:
     ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, bootstrap=(INTERNET_POINT,))
-    victim, ben = Victim(), opener("libp2p")("ben")
+    victim, ben = socket.create_server(("127.0.0.1", 0)), opener("libp2p")("ben")
+    victim.setblocking(False)
     await start(nursery, ben)
     await nursery.start(ada.run)
     with pytest.raises(NetworkError, match="not dialled"):
-        await ada.connect(f"/ip4/127.0.0.1/tcp/{victim.port}/p2p/{ben.peer_id}")
-    assert victim.num_knocks() == 0
+        await ada.connect(f"/ip4/127.0.0.1/tcp/{victim.getsockname()[1]}/p2p/{ben.peer_id}")
+    with victim, pytest.raises(BlockingIOError):
+        victim.accept()  # nobody has knocked
     assert ada.addresses == ()  # nor does it tell its own
     await ada.connect(ben.addresses[0], is_trusted=True)  # as of network.json
-    victim.socket.close()
+
+
+async def test_a_made_up_address_is_dialled_twice(nursery: trio.Nursery) -> None:
+    ada = opener("libp2p")("ada")
+    await start(nursery, ada)
+    with socket.create_server(("127.0.0.1", 0)) as closed:  # so that a dial fails at once
+        victim = f"/ip4/127.0.0.1/tcp/{closed.getsockname()[1]}/p2p"
+    for number, reason in enumerate((r"^(?!.*ever answered)", r"^(?!.*ever answered)", "ever answered")):
+        with pytest.raises(NetworkError, match=reason):
+            await ada.connect(f"{victim}/{opener('libp2p')(f'ghost {number}').peer_id}")
 
 
 @pytest.mark.parametrize("announce", ["9.9.9.9:4120", "/ip4/9.9.9.9/udp/1", "/dns4/x.example/tcp/1"])

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 import trio
 from node.p2p.provided import NET, adapter, id_of, signed
-from support.peers import seed
+from support.peers import say_nothing, seed
 
 from openledger_node.p2p import provider_client, provider_publisher, provider_records
 from openledger_node.p2p.provider_client import Points, ProviderLookup
@@ -232,7 +232,7 @@ async def test_a_silent_point_holds_a_lookup_up_for_seconds_only(nursery: trio.N
     world = await a_world(nursery, 2)
     silent = await world.add("silent")
     world.addresses.append(silent.addresses[0])
-    silent.handle(PROTOCOL, _say_nothing)
+    silent.handle(PROTOCOL, say_nothing)
     await world.add_publisher("ada", [LORA])
     lookup, began_s = await world.lookup(), trio.current_time()
     assert len(await lookup.find(LORA)) == 1
@@ -240,10 +240,6 @@ async def test_a_silent_point_holds_a_lookup_up_for_seconds_only(nursery: trio.N
     began_s = trio.current_time()
     assert await lookup.find(adapter("nobody's")) == []
     assert trio.current_time() - began_s <= provider_client.LOOKUP_S + 0.1
-
-
-async def _say_nothing(_: PeerId, stream: trio.abc.Stream) -> None:
-    await trio.sleep_forever()
 
 
 async def test_many_lookups_of_one_adapter_ask_once(world: World) -> None:

@@ -1,5 +1,7 @@
 """Rendezvous among strangers: who is told of whom, and at which addresses."""
 
+from types import SimpleNamespace
+
 import pytest
 from libp2p.discovery.rendezvous.messages import create_discover_message, create_register_message
 from libp2p.peer.id import ID
@@ -18,12 +20,6 @@ def peer(name: str) -> ID:
     return ID.from_string(peer_id_from_public_key(public_key_of(seed(name))))
 
 
-class Host:
-    """The part of a host that a point needs."""
-
-    def set_stream_handler(self, *_: object) -> None: ...
-
-
 class World:
     """A point, and peers that come from IP addresses."""
 
@@ -31,7 +27,7 @@ class World:
         self.now = 0.0
         self.hosts: dict[PeerId, str] = {}
         self.point = RendezvousPoint(
-            Host(),  # type: ignore[arg-type]
+            SimpleNamespace(set_stream_handler=lambda *_: None),  # type: ignore[arg-type]
             connected=lambda: self.hosts,
             host_of=lambda peer_id: self.hosts.get(peer_id, ""),
             clock=lambda: self.now,
