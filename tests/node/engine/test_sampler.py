@@ -14,6 +14,7 @@ from support.random_logits import logits_of
 from openledger_node.engine import sampler
 from openledger_node.engine.backend import Draw, Mask
 from openledger_node.engine.sampler import LOGPROB_MIN, Logits, draw, gumbel_noise, kept_ids, largest, penalised
+from openledger_node.engine.taps import GROUPS, TOP_TOKENS, likeliest
 from openledger_protocol.inference import SamplingParams
 
 WARM = SamplingParams(max_tokens=1, seed=1, temperature=1.0)
@@ -233,3 +234,29 @@ def test_a_token_that_the_model_rules_out_has_a_number_too() -> None:
 def test_the_largest_are_those_that_a_stable_sort_puts_first(values: list[int], count: int) -> None:
     row = np.array(values, dtype=np.float32)
     assert list(largest(row, count)) == sorted(np.argsort(-row, kind="stable")[:count])
+
+
+# ---- the likeliest tokens of a step for taps: those of a sort of the whole vocabulary
+
+
+@pytest.mark.parametrize("vocabulary", [6, TOP_TOKENS, 260, GROUPS, GROUPS + 7, 49_152])
+@pytest.mark.parametrize("distinct", [3, 1_000_000])
+def test_the_likeliest_tokens_come_in_order_and_equal_ones_by_their_ids(vocabulary: int, distinct: int) -> None:
+    logits = np.random.default_rng(vocabulary).integers(0, distinct, (3, vocabulary)).astype(np.float32)
+    ids, found = likeliest(logits)
+    expected = np.argsort(-logits, axis=1, kind="stable")[:, :TOP_TOKENS]
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(found, np.take_along_axis(logits, expected, axis=1))
+
+
+def test_all_of_one_group_may_be_the_likeliest() -> None:
+    logits = np.zeros((1, 100 * GROUPS), np.float32)
+    logits[0, 5::GROUPS] = np.arange(100, 0, -1)  # they share a group
+    assert likeliest(logits)[0][0].tolist() == [5 + GROUPS * place for place in range(TOP_TOKENS)]
+
+
+def test_an_overflowed_row_has_as_many_as_any_other() -> None:
+    logits = np.zeros((2, 2 * GROUPS), np.float32)
+    logits[0] = np.nan
+    ids, _ = likeliest(logits)
+    assert ids.shape == (2, TOP_TOKENS)

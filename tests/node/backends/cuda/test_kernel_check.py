@@ -93,19 +93,15 @@ def test_right_kernels_serve_and_are_checked_once(
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "wrong"),
+    "mistake",
     [(decoder.attention, "attend", wrong_attention), (decoder.lora, "expand", wrong_expand)],
     ids=["attention", "expand"],
 )
 def test_wrong_kernels_leave_the_base_to_plain_torch_with_one_sentence_why(
-    settings: BackendSettings,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    module: Any,
-    name: str,
-    wrong: Any,
+    settings: BackendSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mistake: Any
 ) -> None:
     run_here(monkeypatch)
+    module, name, wrong = mistake
     monkeypatch.setattr(module, name, wrong(getattr(module, name)))
     opened = torch_lora.open_backend(settings)
     assert isinstance(opened, TorchLoraBackend)

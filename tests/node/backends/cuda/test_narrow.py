@@ -97,17 +97,13 @@ def torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrices, "product", None)
 
 
-FLOAT32 = ("desc_act", "GGUF Q6_K", *OWN)
-"""Formats that are tried without tensor cores, too."""
-
-
 @pytest.mark.usefixtures("torch_is_not_asked")
 @pytest.mark.parametrize(
     ("name", "dtype", "num_rows"),
     [
         *((name, torch.bfloat16, 17) for name in (*FORMATS, *OWN)),
         *((name, torch.float16, 17) for name in OWN),
-        *((name, torch.float32, 3) for name in FLOAT32),
+        *((name, torch.float32, 3) for name in ("desc_act", "GGUF Q6_K", *OWN)),  # without tensor cores
     ],
 )
 def test_a_product_is_that_of_the_widened_matrix(name: str, dtype: torch.dtype, num_rows: int) -> None:
