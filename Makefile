@@ -37,25 +37,15 @@ OUTSIDE := process or browser or model
 test: $(VENV)/dev.stamp ## format, lint, types, and every test that takes milliseconds; 5 minutes on two cores
 	$(PYTEST) --budget test -m "not ($(OUTSIDE) or deep)" $(ARGS)
 
-test-more: $(VENV)/dev.stamp contract-tools ## what starts processes, a browser, the demo model, a compiler; 8 minutes
+test-more: $(VENV)/dev.stamp contract-tools ## what starts processes, a browser, the demo model, a compiler; 10 minutes
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(PYTEST) --budget test-more -m "($(OUTSIDE)) and not deep" $(ARGS)
-	@$(MAKE) --no-print-directory contracts
-	@$(MAKE) --no-print-directory kernels
-	@$(MAKE) --no-print-directory test-llamacpp
-	@$(MAKE) --no-print-directory test-clients ARGS=--short
-	@$(MAKE) --no-print-directory test-home ARGS=--quick
 
 test-deep: contract-tools ## both with many more seeds, examples and kills; slither; all clients, homes and peers; hours
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
-	TEST_DEPTH=deep $(PYTEST) -o faulthandler_timeout=3600 $(ARGS)
-	@TEST_DEPTH=deep $(MAKE) --no-print-directory contracts
+	TEST_DEPTH=deep $(PYTEST) -o faulthandler_timeout=36000 $(ARGS)
 	@$(MAKE) --no-print-directory slither
-	@$(MAKE) --no-print-directory test-llamacpp
-	@$(MAKE) --no-print-directory test-clients
-	@$(MAKE) --no-print-directory test-home ARGS="--json --trials 20"
 	@$(MAKE) --no-print-directory test-interop ARGS="--times 5"
-	@$(MAKE) --no-print-directory kernels
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU

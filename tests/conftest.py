@@ -130,7 +130,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put what takes longest first, and the test that looks at what ran last; leave out what is too deep."""
     mark_by_folder(items)
     items.sort(
-        key=lambda item: (item.path.parent.name not in ("checks", "web"), item.path.name == "test_plugs_ran.py")
+        key=lambda item: (
+            item.path.parent.name not in ("checks", "programs", "web"),
+            item.path.name == "test_plugs_ran.py",
+        )
     )
     left_out = [item for item in items if item.get_closest_marker("deep") and not IS_DEEP]
     if left_out:

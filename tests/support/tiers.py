@@ -30,6 +30,7 @@ FOLDERS: Final = {
     "gpu": "process",
     "llamacpp": "process",
     "network": "process",
+    "programs": "process",
     "real": "model",
     "scripts": "process",
     "vllm": "process",
