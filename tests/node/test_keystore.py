@@ -313,7 +313,12 @@ def test_the_nodes_password_is_drawn_once_and_its_owners_alone(home: Home) -> No
     password = ensure_node_password(home.keys)
     assert len(password.text) == 64
     assert ensure_node_password(home.keys) == password
-    assert (home.keys / keystore.PASSWORD_FILE).stat().st_mode & 0o777 == 0o600
+    file = home.keys / keystore.PASSWORD_FILE
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        ensure_hot_keys(home, REAL)
+    assert not (home.keys / "signer.json").exists(), "no key is drawn under a password that others can read"
 
 
 # ── keys that a daemon opens by itself ────────────────────────────────────────────────────────────────────────────
@@ -373,10 +378,9 @@ def test_a_person_is_asked_for_real_wallets_alone(network: str, name: str, expec
             lambda file: file.write_text("00" * 32),
             r"node\.password does not open .*signer\.json",
         ),
-        (keystore.PASSWORD_FILE, lambda file: file.chmod(0o644), "chmod 600"),
         ("signer.json", lambda file: file.write_text("{"), r"signer\.json is damaged"),
     ],
-    ids=["no password", "another node's password", "a password that others can read", "a damaged key"],
+    ids=["no password", "another node's password", "a damaged key"],
 )
 def test_hot_keys_that_can_not_be_opened_are_never_replaced_and_the_message_says_why(
     home: Home, file: str, spoil: Callable[[Path], object], message: str

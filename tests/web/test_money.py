@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
+from support.pages import change_answers
 from support.processes.nodes import EMBEDDED, Node, command_json, wait_for
 
 OpenPage = Callable[..., Page]
@@ -139,6 +140,50 @@ def test_stake_that_leaves_says_when_it_is_free_and_a_channel_is_opened_and_clos
     expect(own).to_contain_text("closing")
     channel = next(each for each in verb(earner, "channels", "list")["channels"] if each["role"] == "payer")
     assert (channel["deposit_wei"], channel["withdrawing_wei"]) == (str(3 * OPEN_WEI), str(3 * OPEN_WEI))
+
+
+def test_each_button_asks_the_chain_about_its_own_command(page: Page) -> None:
+    """Those of a channel and of two bonds in states that this node does not have."""
+    used, left, published, retired = ("0x" + digits * 32 for digits in ("aa", "bb", "cc", "dd"))
+    channel = {"role": "payer", "node": used, "payer": used, "deposit_wei": "9", "charged_wei": "1", "left_wei": "8"}
+    bond = {"name": None, "bond_wei": "5", "free_at_s": 1, "royalty_ppm": 0}
+
+    def change(path: str, content: Any) -> None:
+        if path == "/money/stake":
+            content |= {"unbonding": [{"amount_wei": "7", "ready_at_s": 1}], "held_until_s": 0}
+        if path == "/money/channels":
+            state = {**channel, "last_receipt_at": None, "ready_at_s": 1, "is_retired": False}
+            named = [{"channel_id": used, "withdrawing_wei": "0"}, {"channel_id": left, "withdrawing_wei": "8"}]
+            content["channels"] = [{**state, **each} for each in named]
+        if path == "/money/earnings":
+            content["adapter_bonds"] = [
+                {**bond, "adapter_id": published, "state": "published"},
+                {**bond, "adapter_id": retired, "state": "retired"},
+            ]
+
+    plan = {"steps": [], "fee_wei": "0", "wallet_after_wei": None, "gas_left_wei": "0", "plan": "a"}
+    change_answers(page, change)
+    page.route("**/money/plan", lambda route: route.fulfill(json=plan))
+
+    def check(key: str, command: str, arguments: dict[str, Any]) -> None:
+        with page.expect_request("**/money/plan") as asked:
+            page.locator(f'[data-key="{key}"]').click()
+            if key.startswith("top-up"):
+                page.locator("#ask-amount").fill("0.5")
+                page.locator("dialog button", has_text="Continue").click()
+        sent = asked.value.post_data_json
+        assert (sent["verb"], sent["arguments"]) == (command, arguments)
+        page.keyboard.press("Escape")
+
+    page.locator("#stake-amount").fill("2")
+    check("stake add", "stake add", {"amount_wei": str(2 * OPEN_WEI)})
+    check("stake remove", "stake remove", {"amount_wei": str(2 * OPEN_WEI)})
+    check("stake withdraw", "stake withdraw", {})
+    check(f"top-up {used[:14]}", "channels top-up", {"channel_id": used, "amount_wei": str(OPEN_WEI // 2)})
+    check(f"close {used[:14]}", "channels close", {"channel_id": used})
+    check(f"withdraw {left[:14]}", "channels withdraw", {"channel_id": left})
+    check(f"retire {published}", "adapters retire", {"adapter": published})
+    check(f"reclaim {retired}", "adapters reclaim", {"adapter": retired})
 
 
 def carry_out(page: Page) -> None:

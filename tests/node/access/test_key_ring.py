@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from openledger_node.access import keys as keys_module
 from openledger_node.access.keys import ApiKeyRing, digest_of
+from openledger_node.api.callers import NamedCallers
 from openledger_node.errors import ConfigError, InputError
 from openledger_node.home import Home
 
@@ -72,6 +74,8 @@ def test_torn_file_is_a_clear_error_and_stays(ring: ApiKeyRing, content: str) ->
         ring.find("olk-x")
     with pytest.raises(ConfigError, match="is damaged"):
         ring.add("bob", now_s=1, at_once=2)
+    status, message = cast(tuple[int, str], NamedCallers(ring).admit("/v1/models", "olk-x"))
+    assert (status, "is damaged" in message) == (503, True)
     assert ring.file.read_text() == content
 
 

@@ -62,7 +62,7 @@ async def test_of_n_answers_all_are_let_in_or_none_and_more_than_places_are_refu
     door = ScriptedDoor()
     monkeypatch.setattr(door, "places_max", lambda _: places_max)
     door.refuse_after(2, OverloadedError("full"))
-    refused = await ask(door, n=3)
+    refused = await ask(door, n=3, stream=status == 429)
     assert (refused.status_code, len(door.requests), door.num_released) == (status, 2, 2)
     is_told = "3 answers, and at most 2 can run or wait at once: split it" in refused.json()["error"]["message"]
     assert is_told == (status == 400)

@@ -17,8 +17,9 @@ BYTES_MAX = 150_000
 IMPORT = r'^import .* from "(.+)";'
 LATER = r'import\("(.+)"\)'
 
-PATTERN_OR_QUOTED = re.compile(r"""(?<=[(=,:])\s?/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\[])+/|\\`|"`\"""")
-"""Where a script has a backtick that begins or ends no template."""
+TEXT = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|//.*|/\*.*?\*/""")
+PATTERN = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\[])+/[a-z]*")
+BEFORE_PATTERN = re.compile(r"(?:^|[(,=:\[!&|?{};+*%~^<>-]|\b(?:return|typeof|case|of|in))\s*$")
 
 SOURCES = sorted(file for file in WEB.rglob("*") if file.is_file())
 
@@ -103,7 +104,47 @@ def test_the_sources_are_as_the_policy_and_the_taking_of_comments_need_them() ->
         text = file.read_text(encoding="utf-8")
         assert re.findall(forbidden + r"|new Function", text) == [], file
         assert file.suffix == ".css" or re.findall(r"\sstyle=|style:", text) == [], f"{file}: use style.setProperty"
-        for line in text.split("\n") if file.suffix == ".js" else ():
-            quotes = re.sub(PATTERN_OR_QUOTED, "", line).count("`")
-            assert quotes % 2 == 0, f"{file}: a template ends in a later line: {line}"
-            assert not line.endswith("\\"), f"{file}: a text goes on in the next line: {line}"
+        if file.suffix == ".js":
+            assert [line for line in text.split("\n") if goes_on(line)] == [], (
+                f"{file}: the next line goes on with it"
+            )
+    torn = (
+        "x = `a",
+        "x = `a ${y(`b",
+        "x = `${{a: `}`}.a",
+        "/* a",
+        "x = 'a\\",
+        'x = "a',
+        "x = /[`]/ + `a",
+        "a / b + `c",
+    )
+    assert [line for line in torn if not goes_on(line)] == []
+    assert not goes_on("const a = `b ${c({ d: `e` })}`, f = /[`'\"/]/g, g = a / b; // it's `")
+
+
+def goes_on(line: str) -> bool:
+    """Return True if a text, template, pattern or comment of a line may end in a later one."""
+    opened, at = list[str](), 0  # "`" for a template, "{" for each brace that is open in one
+    while at < len(line):
+        if opened and opened[-1] == "`":
+            if line.startswith("${", at):
+                opened.append("{")
+            elif line[at] == "`":
+                opened.pop()
+            at += 2 if line[at] == "\\" or line.startswith("${", at) else 1
+        elif found := TEXT.match(line, at):
+            at = found.end()
+        elif line[at] == "/" and BEFORE_PATTERN.search(line[:at]):
+            pattern = PATTERN.match(line, at)
+            if pattern is None:
+                return True
+            at = pattern.end()
+        elif line[at] in "\"'" or line.startswith("/*", at):
+            return True
+        else:
+            if line[at] == "`" or (line[at] == "{" and opened):
+                opened.append(line[at])
+            elif line[at] == "}" and opened:
+                opened.pop()
+            at += 1
+    return bool(opened) or line.endswith("\\")

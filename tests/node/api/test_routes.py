@@ -122,6 +122,7 @@ async def test_a_session_reads_and_writes_with_its_token_alone(api: Api, client:
     for token in (b"", b"x", b"\xe9" * 43):
         wrong: Any = {"Cookie": api.cookie, TOKEN_HEADER: token}
         assert (await client.post("/operator/stop", headers=wrong)).status_code == 401
+        assert (await client.get("/v1/models", headers=wrong)).status_code == 401
     session = {"Cookie": api.cookie, TOKEN_HEADER: api.session.token}
     assert (await client.get("/v1/models", headers=session)).status_code == 200
     assert list((await client.get("/session", headers=session)).json()) == ["screens"]

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from support.hostile_strings import HOSTILE, acting
 
-from openledger_node.cli.gov_view import show_params, show_proposal, show_votes
+from openledger_node.cli.gov_view import show_params, show_proposal, show_proposals, show_votes
 from openledger_node.cli.units import pairs_of, seconds_of
 from openledger_node.errors import InputError
 
@@ -78,6 +79,16 @@ def test_a_call_without_words_is_shown_raw_with_a_warning(capsys: pytest.Capture
     assert "this node can't say in words what all of these calls do" in shown.err.replace("\n", " ")
 
 
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_strangers_text_does_nothing_to_a_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    voter = {"voter": BEN, "support": "for", "weight_wei": "0", "reason": text}
+    action = {"text": text, "is_known": False, "target": BEN, "data": text, "changes": []}
+    show_proposal(proposal(description=text, voters=[voter], actions=[action]))
+    show_proposals({"chain_time_s": NOW_S, "proposals": [proposal(title=text)]}, is_all=True)
+    shown = capsys.readouterr()
+    assert not acting(shown.out + shown.err)
+
+
 RULES = {"threshold_wei": "1", "quorum_wei": "1", "delay_s": 5, "period_s": 30, "timelock_s": 10}
 
 
@@ -115,6 +126,8 @@ def test_durations_and_pairs_are_read_and_others_refused() -> None:
         with pytest.raises(InputError, match="is not a duration: give one such as"):
             seconds_of(text)
     assert pairs_of(["minStake=150", "dataPpm = 4%"], "") == {"minStake": "150", "dataPpm": "4%"}
-    for texts, says in (["minStake"], "is not"), (["=5"], "is not"), (["draws=5", "draws=6"], "draws is given twice"):
-        with pytest.raises(InputError, match=says):
+    for texts in (["minStake"], ["=5"], ["minStake="]):
+        with pytest.raises(InputError, match="is not KEY=VALUE"):
             pairs_of(texts, "KEY=VALUE")
+    with pytest.raises(InputError, match="draws is given twice"):
+        pairs_of(["draws=5", "draws=6"], "")
