@@ -27,17 +27,11 @@ MODEL_ERROR = 7
 LONG_TOKENS = 200
 
 
-def add_base(home: Home, name: str, *, seed: int) -> Path:
-    folder = make_base(home.models / name, seed=seed)
-    describe_folder(folder)
-    return folder
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     home = Home(tmp_path)
     for seed, name in enumerate(("tiny-a", "tiny-b", "torn")):
-        add_base(home, name, seed=seed)
+        describe_folder(make_base(home.models / name, seed=seed))
     home.config_file.write_text('[inference]\nbase = "tiny-a"  # mine\n\n[node]\nnetwork = "local"\n')
     return home
 

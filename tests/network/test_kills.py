@@ -8,8 +8,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from support.processes.nodes import POLL_S, wait_for
 from support.tiers import depth
 
 from openledger_node.audit.report import audit
-from openledger_node.demo.processes import OperatorHome, Process
+from openledger_node.demo.processes import OperatorHome
 from openledger_node.home import Home as NodeHome
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
@@ -44,22 +43,6 @@ Streams at one node share a ceiling that is a chunk above each of them, and one 
 Streams that an earlier kill broke leave as much again, until the node has shown their receipts on the next stream.
 What a node had sent and charged when its stream broke, another gives once more.
 """
-
-
-def kill_with_children(process: Process) -> None:
-    """Kill a process that works in a child of its own, the child first."""
-    threads = Path(f"/proc/{process.process_id}/task").glob("*/children")
-    for child in [int(child) for thread in threads for child in thread.read_text().split()]:
-        os.kill(child, signal.SIGKILL)
-    process.kill()
-    process.close()
-
-
-def in_parallel(*calls: Callable[[], object]) -> None:
-    """Call all at once."""
-    with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(call) for call in calls]:
-            done.result()
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +90,11 @@ def answering(running: RunningNetwork) -> Iterator[tuple[OperatorHome, list[Repl
     for _ in range(TRIES_MAX):
         with running.asking(*STREAMS) as replies:
             while not all(reply.has_ended for reply in replies):
-                if victim := next((node for node in running.sellers if is_answering(node)), None):
+                if victim := next((node for node in running.sellers if status_of(node)["requests"]["running"]), None):
                     yield victim, replies
                     return
                 threading.Event().wait(POLL_S)
     raise AssertionError("no engine was seen at work")
-
-
-def is_answering(node: OperatorHome) -> bool:
-    return bool(status_of(node)["requests"]["running"])
 
 
 def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_later(running: RunningNetwork) -> None:
@@ -155,7 +134,12 @@ def test_what_is_bought_of_another_node_is_in_no_file_of_either(running: Running
 def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it(running: RunningNetwork) -> None:
     port = int(running.network.rpc[0].rpartition(":")[2])
     with running.asking(*STREAMS) as replies:
-        kill_with_children(running.chain)
+        # Its work is done in a child of its own, which ends first.
+        threads = Path(f"/proc/{running.chain.process_id}/task").glob("*/children")
+        for child in [int(child) for thread in threads for child in thread.read_text().split()]:
+            os.kill(child, signal.SIGKILL)
+        running.chain.kill()
+        running.chain.close()
     check_replies(running, replies)
     with running.asking(500, 500) as without:
         pass
@@ -188,8 +172,8 @@ def test_after_all_of_it_nothing_was_paid_twice(running: RunningNetwork, ledgers
     check_receipts(running, ledgers)
     earners = [node for node in running.sellers if ledgers[node.name].claims.newest(limit=1)]
     assert earners, "somebody was paid for all those answers"
-    in_parallel(*(partial(node.run, "rewards", "withdraw") for node in earners))
     for node in earners:
+        node.run("rewards", "withdraw")
         earned = wait_for(partial(withdrawn, node))
         assert (earned["withdrawn_wei"], earned["balance_wei"]) == (earned["credited_wei"], "0")
     with closing(load_plug("chain", "evm")(running.network.rpc[0])) as client:

@@ -64,11 +64,6 @@ def audited(home: Home) -> dict[str, Any]:
     return found
 
 
-def local_answer(node: Node) -> httpx.Response:
-    body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
-    return httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body)
-
-
 def test_an_answer_is_earned_claimed_and_withdrawn_and_kills_in_the_middle_lose_nothing(home: Home) -> None:
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
         bought = [verb(home, *ASK)]
@@ -83,7 +78,8 @@ def test_an_answer_is_earned_claimed_and_withdrawn_and_kills_in_the_middle_lose_
 
         os.kill(chain_process(node), signal.SIGKILL)
         wait_for(lambda: node.status()["chain"] == "down")
-        assert local_answer(node).is_success
+        body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+        assert httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body).is_success
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
         bought.append(verb(home, *ASK))
         node.signal(signal.SIGKILL)

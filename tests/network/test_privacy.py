@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from network.replies import streaming
 from support.canary import files_with
 from support.commands import run_command
-from support.processes.nodes import EMBEDDED, Node, node_environment, running_node, wait_for
+from support.processes.nodes import EMBEDDED, node_environment, running_node, wait_for
 
 from openledger_node.home import Home
 
@@ -62,20 +62,6 @@ def ask_in_every_way(url: str, key: str) -> str:
     return said
 
 
-def hold_open(node: Node) -> socket.socket:
-    """A request that is in the middle of its answer."""
-    endless = [{"role": "user", "content": f"{PROMPT}..."}]
-    asked = body(stream=True, response_format=None, messages=endless, max_tokens=1_500, temperature=0)
-    content = json.dumps(asked).encode()
-    opened = socket.create_connection(("127.0.0.1", int(node.url.rpartition(":")[2])), timeout=30)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
-    opened.sendall(
-        f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
-    )
-    assert opened.recv(4_096)
-    return opened
-
-
 def receipt_of(home: Home, digest: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(run(home, "attribution", "show", digest, "--json"))
     return found
@@ -118,9 +104,9 @@ def test_no_file_of_a_node_holds_what_was_said_there_and_its_payer_reads_it(home
             assert PROMPT not in printed
             assert ANSWER not in printed
         engine_id = node.status()["engine"]["process_id"]
-        with hold_open(node):
+        with streaming(node, 1_500, prompt=f"{PROMPT}..."):
             assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
-        with hold_open(node):
+        with streaming(node, 1_500, prompt=f"{PROMPT}..."):
             os.kill(engine_id, signal.SIGKILL)  # its crash output is a file too
     assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
     assert num_sealed(home) == 1

@@ -151,11 +151,8 @@ def test_a_wiped_node_comes_back_from_its_backup_and_signs_nothing_old(
     assert {each.channel_id for each in bought.values()} == {new.channel_id, old}
     check_no_wei_signed_twice(signed | sold | bought)
     claimed = wait_for(lambda: claimed_of(seller, new.channel_id, int(new.cumulative_wei)))
-    assert int(claimed[old]) <= bought_on(bought, old), "no more than was bought"
-
-
-def bought_on(receipts: dict[str, Any], channel: str) -> int:
-    return max(each.cumulative_wei for each in receipts.values() if each.channel_id == channel)
+    bought_wei = max(each.cumulative_wei for each in bought.values() if each.channel_id == old)
+    assert int(claimed[old]) <= bought_wei, "no more than was bought"
 
 
 def claimed_of(seller: OperatorHome, channel: str, least_wei: int) -> dict[str, str] | None:

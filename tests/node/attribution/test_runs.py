@@ -39,14 +39,14 @@ def naive(answer: str) -> list[str]:
     wholes = [row.prompt + row.completion for row in ROWS]
     found: list[tuple[int, int]] = []
     for begin in range(len(answer)):
-        ends = [end for end in range(begin + RUN_TOKENS_MIN, len(answer) + 1) if _is_in(answer[begin:end], wholes)]
+        ends = [
+            end
+            for end in range(begin + RUN_TOKENS_MIN, len(answer) + 1)
+            if any(answer[begin:end] in whole for whole in wholes)
+        ]
         if ends and not any(start <= begin and max(ends) <= end for start, end in found):
             found.append((begin, max(ends)))
     return [answer[begin:end] for begin, end in found]
-
-
-def _is_in(text: str, wholes: list[str]) -> bool:
-    return any(text in whole for whole in wholes)
 
 
 @pytest.mark.parametrize(

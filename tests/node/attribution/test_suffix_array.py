@@ -13,15 +13,12 @@ def tokens_of(rows: list[list[int]]) -> "suffix_array.Tokens":
     return np.array([token for row in rows for token in (*row, SEPARATOR)], np.uint32)
 
 
-def naive_sort(tokens: list[int]) -> list[int]:
-    padded = tokens + [SEPARATOR] * DEPTH
-    return sorted(range(len(tokens)), key=lambda place: (padded[place : place + DEPTH], place))
-
-
 @given(ROWS)
 def test_positions_are_sorted_by_the_next_tokens_then_by_place(rows: list[list[int]]) -> None:
     tokens = tokens_of(rows)
-    assert sort_suffixes(tokens).tolist() == naive_sort(tokens.tolist())
+    padded = tokens.tolist() + [SEPARATOR] * DEPTH
+    by_hand = sorted(range(len(tokens)), key=lambda place: (padded[place : place + DEPTH], place))
+    assert sort_suffixes(tokens).tolist() == by_hand
 
 
 @given(ROWS, st.lists(st.integers(0, 4), max_size=12))

@@ -175,7 +175,9 @@ def test_words_that_a_batch_repeats_do_not_hide_its_copies() -> None:
 def test_a_later_batch_changes_no_earlier_verdict() -> None:
     random = Random(3)
     said = [[f"w{number}" for number in random.sample(range(90), 5)] for _ in range(60)]
-    batches = [[_turned(random, random.choice(said)) for _ in range(30)] for _ in range(8)]
+    drawn = [random.choice(said) for _ in range(240)]
+    rows = [row(" ".join(random.sample(words, 5)), " ".join(words[:3]), random.choice("abc")) for words in drawn]
+    batches = [rows[first : first + 30] for first in range(0, 240, 30)]
     whole = find_copies(batches)
     assert {"words", "equal"} <= {copy.evidence for copy in whole if copy is not None}
     for count in range(1, len(batches)):
@@ -211,7 +213,3 @@ def test_the_verdicts_do_not_depend_on_the_hashes_of_a_process() -> None:
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
-
-
-def _turned(random: Random, words: list[str]) -> Row:
-    return row(" ".join(random.sample(words, 5)), " ".join(words[:3]), random.choice("abc"))

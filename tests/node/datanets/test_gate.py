@@ -1,7 +1,6 @@
 """The gate's numbers of a batch: each with a limit and a verdict, kept with the batch."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,14 +95,10 @@ def test_the_numbers_of_a_model_outlive_another_check(lake: OwnDatanets) -> None
     assert (numbers["base loss"].value, numbers["trial loss"].value) == (2.0, None)
 
 
-def stored(home: Home) -> Path:
-    return home.datanets / "lake" / "own" / "datanet.json"
-
-
 def test_a_damaged_gate_is_refused(home: Home, lake: OwnDatanets) -> None:
     lake.contribute("lake", CONTRIBUTED, {})
     for part in ("numbers", "copies", "appeals"):
-        content: dict[str, Any] = json.loads(stored(home).read_text())
+        content: dict[str, Any] = json.loads((home.datanets / "lake" / "own" / "datanet.json").read_text())
         content["batches"][0]["gate"][part] = [{"row": 1}]
         with pytest.raises(MalformedError, match="must have the fields"):
             datanet_from_json(content)

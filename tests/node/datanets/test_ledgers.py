@@ -25,19 +25,17 @@ def two(home: Home) -> Home:
     return home
 
 
-def damage(home: Home, network: str) -> None:
-    home.ledger(network).write_bytes(b"no database" * 1_000)
-
-
 def rewrite(home: Home, network: str) -> None:
     connection = sqlite3.connect(home.ledger(network))
     connection.execute("PRAGMA user_version = 7")
     connection.close()
 
 
-@pytest.mark.parametrize("spoil", [damage, rewrite])
+@pytest.mark.parametrize(
+    "spoil", [lambda home, network: home.ledger(network).write_bytes(b"no database" * 1_000), rewrite]
+)
 def test_a_ledger_that_can_not_be_read_is_an_error_if_it_is_in_use_and_else_stops_nothing(
-    two: Home, spoil: Callable[[Home, str], None], caplog: pytest.LogCaptureFixture
+    two: Home, spoil: Callable[[Home, str], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(two, UNUSED)
     assert list(read_ledgers(two, lambda network, _: network)) == [USED]

@@ -62,12 +62,8 @@ def replace_file(file: Path) -> None:
     other.replace(file)
 
 
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-5])
-
-
-@pytest.mark.parametrize("damage", [change, replace_file, cut])
-def test_a_file_that_has_changed_is_verified_again(file: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", [change, replace_file, lambda file: file.write_bytes(file.read_bytes()[:-5])])
+def test_a_file_that_has_changed_is_verified_again(file: Path, damage: Callable[[Path], object]) -> None:
     pages = RowPages()
     assert pages.read(file, DIGEST, [1]) == [ROWS[0]]
     damage(file)

@@ -90,10 +90,6 @@ def other_terms(own: OwnDatanets) -> object:
     return own.create(replace(LAKE, owner_ppm=1))
 
 
-def not_there(own: OwnDatanets) -> object:
-    return own.contribute("pond", FIRST, {})
-
-
 def offered_again(own: OwnDatanets) -> object:
     take_in(own, FIRST)
     return own.contribute("lake", FIRST, {})
@@ -103,10 +99,6 @@ def moved_account(own: OwnDatanets) -> object:
     take_in(own, FIRST, accounts={"bo": BO})
     publish(own)
     return own.contribute("lake", SECOND, {"bo": ADA})
-
-
-def mistyped(own: OwnDatanets) -> object:
-    return own.contribute("lake", (row("x", MISTYPED),), {})
 
 
 def ambiguous(own: OwnDatanets) -> object:
@@ -140,10 +132,10 @@ def locked(own: OwnDatanets) -> object:
     ("do", "error", "message"),
     [
         (other_terms, NodeError, "your Datanet lake has other terms: licence"),
-        (not_there, NodeError, "you have no Datanet 'pond'"),
+        (lambda own: own.contribute("pond", FIRST, {}), NodeError, "you have no Datanet 'pond'"),
         (offered_again, NodeError, "these rows are in lake already, as batch 0x"),
         (moved_account, NodeError, f"bo is paid at {BO} by a published version of lake"),
-        (mistyped, MalformedError, "was it mistyped?"),
+        (lambda own: own.contribute("lake", (row("x", MISTYPED),), {}), MalformedError, "was it mistyped?"),
         (ambiguous, NodeError, "2 batches of lake begin with '0x'"),
         (outrun, NodeError, "another version 1 of lake was published meanwhile"),
         (torn_batch, NodeError, "is damaged: contribute these rows again"),

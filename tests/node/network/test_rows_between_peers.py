@@ -217,10 +217,6 @@ def unsigned(content: bytes) -> bytes:
     return json.dumps(plain).encode()
 
 
-def silent_at_rows(question: RowsMessage, found: RowsMessage) -> object:
-    return None if isinstance(question, GetPart) and question.part == ROWS_PART else found
-
-
 LIARS: dict[str, tuple[RowsAnswer, str]] = {
     "says that it is busy": (lambda *_: error_message(OverloadedError("too many")), "too many"),
     "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
@@ -297,8 +293,11 @@ async def test_a_slow_peer_makes_room_for_a_quick_one_and_is_asked_again_if_that
 
 async def test_a_pull_has_an_end(world: RowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_pull, "PULL_S_MAX", 5.0)
-    version = world.publish()
-    await world.add("ann", world.hold("ann", version), silent_at_rows)
+
+    def silent_at_rows(question: RowsMessage, found: RowsMessage) -> object:
+        return None if isinstance(question, GetPart) and question.part == ROWS_PART else found
+
+    await world.add("ann", world.hold("ann", world.publish()), silent_at_rows)
     with pytest.raises(NodeError, match="What has arrived is kept"):
         await pull(world)
 

@@ -279,6 +279,16 @@ async def test_a_relay_that_lies_or_opens_nothing_is_not_used_but_a_busy_one_is(
         assert ada.relays == ()
 
 
+async def test_circuits_that_are_held_open_leave_others_their_share() -> None:
+    async with a_relay("ada", "ben", "carl") as (relay, ada, ben, carl):
+        place = await ben.reserve(relay.peer_id)
+        held = [
+            (await ask(ada, relay, connect_to(ben))).status for _ in range(relay_places.CIRCUITS_PER_PEER_MAX + 1)
+        ]
+        assert held == [Status.OK] * relay_places.CIRCUITS_PER_PEER_MAX + [Status.RESOURCE_LIMIT_EXCEEDED]
+        assert await carl.connect(place.address) == ben.peer_id
+
+
 async def test_circuits_without_a_handshake_take_a_place_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_client, "HANDSHAKES_MAX", 1)
     async with a_relay("ada", "ben", "carl") as (relay, ada, ben, carl):
