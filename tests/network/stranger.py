@@ -262,14 +262,8 @@ class Stranger:
         steps += [(channels, calldata(function, (*config[:4], raw(config[4][2:])), DEPOSIT_WEI))]
         nonce = int(self.ask_chain("eth_getTransactionCount", self.payer.address, "latest"), 16)
         for place, (to, content) in enumerate(steps):
-            what = {
-                "to": to,
-                "data": content,
-                "nonce": nonce + place,
-                "chainId": self.network["chain_id"],
-                "value": 0,
-            }
-            what |= {"type": 2, "gas": 300_000, "maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**9}
+            what = {"to": to, "data": content, "nonce": nonce + place, "chainId": self.network["chain_id"]}
+            what |= {"type": 2, "value": 0, "gas": 300_000, "maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**9}
             sent = self.ask_chain("eth_sendRawTransaction", hexed(self.payer.sign_transaction(what).raw_transaction))
         while (mined := self.ask_chain("eth_getTransactionReceipt", sent)) is None:  # noqa: ASYNC110  # the chain tells nobody
             await trio.sleep(POLL_S)

@@ -1,6 +1,5 @@
 """The attribution rule of an adapter's answers: the best that its Datanets allow and that can run here."""
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,23 +12,12 @@ from openledger_protocol.primitives import AdapterId
 ADAPTER: Any = SimpleNamespace(id=AdapterId("0xaa"), full_name="lake@12345678")
 
 
-@dataclass
-class Taps:
-    """An engine whose backend has taps, or not."""
-
-    has_taps: bool
-    profile: Any = None
-
-    def replay(self, *_: object) -> Any:
-        raise AssertionError("nothing is replayed here")
-
-
 def registry_of(rules: tuple[int, ...], *, has_taps: bool, has_signals: bool) -> AdapterRegistry:
     owned: Any = SimpleNamespace(index=SimpleNamespace(signals=object() if has_signals else None))
     nowhere: Any = SimpleNamespace(
         events=None, finalized_number=None, block_time_s=None
     )  # and nothing is asked there
-    registry = AdapterRegistry(nowhere, nowhere, nowhere, Taps(has_taps))
+    registry = AdapterRegistry(nowhere, nowhere, nowhere, SimpleNamespace(has_taps=has_taps, profile=None))
     registry._found[ADAPTER.id] = Registered(datanet_ids=(), owned=(owned,), rules=rules)
     return registry
 
@@ -53,8 +41,6 @@ def test_the_best_rule_of_all_is_taken(rules: tuple[int, ...], has_taps: bool, h
         ((), True, True, "allow no attribution rule in common"),
     ],
 )
-def test_an_adapter_without_a_rule_is_not_sold(
-    rules: tuple[int, ...], has_taps: bool, has_signals: bool, told: str
-) -> None:
+def test_without_a_rule_nothing_is_sold(rules: tuple[int, ...], has_taps: bool, has_signals: bool, told: str) -> None:
     with pytest.raises(AdapterRefusedError, match=told):
         registry_of(rules, has_taps=has_taps, has_signals=has_signals).rule_of(ADAPTER)

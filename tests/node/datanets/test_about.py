@@ -75,8 +75,7 @@ def test_a_bond_is_a_line_of_the_policy_and_without_one_nothing_changes_for_earl
         "a bond of 5 OPEN behind a contributor's batches",
     ]
     assert "bond_wei_min" not in metadata_text(ABOUT)
-    plain = to_plain(DatanetPolicy())
-    assert isinstance(plain, dict)
+    plain: Any = to_plain(DatanetPolicy())
     assert DatanetPolicy().digest == canonical_digest({k: v for k, v in plain.items() if k != "bond_wei_min"})
     assert bonded.policy.digest != DatanetPolicy().digest
     row = Row(prompt="Who?", completion="Odile.", contributor=ADA)
@@ -120,8 +119,7 @@ def test_a_document_that_is_none_is_ignored(text: str) -> None:
 
 
 def test_control_characters_are_escaped() -> None:
-    about = about_from_metadata(hostile(description="\x1b[31mred\nline", languages=["\u202eEnglish"]))
-    assert about is not None
+    about: Any = about_from_metadata(hostile(description="\x1b[31mred\nline", languages=["\u202eEnglish"]))
     assert about.description == "\\x1b[31mred\\nline"
     assert about.languages == ("\\u202eEnglish",)
     assert licence_of("CC0-1.0\x1b[2J" + "x" * 100).startswith("CC0-1.0\\x1b[2J")

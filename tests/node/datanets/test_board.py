@@ -119,13 +119,8 @@ def test_the_leaderboard_joins_rows_and_what_claims_paid(home: Home, own: OwnDat
         {"account": ZERO_ADDRESS, "answers": 2, "influence_ppm": 300_000, "earned_wei": "3", "pending_wei": "0"},
     ]
     ben, treasury, ada, cyd = standing(home, "lake", chain)
-    assert (ben["name"], ben["account"], ben["sent"], ben["accepted"], ben["accepted_ppm"]) == (
-        "ben",
-        BEN,
-        1,
-        1,
-        1_000_000,
-    )
+    assert (ben["name"], ben["account"]) == ("ben", BEN)
+    assert (ben["sent"], ben["accepted"], ben["accepted_ppm"]) == (1, 1, 1_000_000)
     assert (ben["answers"], ben["influence_ppm"], ben["earned_wei"], ben["pending_wei"]) == (4, 700_000, "7", "1")
     assert (treasury["pays"], treasury["account"], treasury["sent"]) == ("treasury", None, None)
     assert (ada["account"], ada["sent"], ada["accepted"], ada["accepted_ppm"]) == (ADA, 2, 1, 500_000)

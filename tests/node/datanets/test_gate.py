@@ -57,12 +57,9 @@ def test_a_number_over_its_limit_says_where_to_look(rows: list[Row], looks: set[
 
 def test_copies_and_repetitions_are_counted_apart() -> None:
     numbers = {each.name: each for each in measure_rows([ENGLISH] * 100, [], duplicates=14, of_others=3)}
-    assert (numbers["copies"].value, numbers["copies"].high, numbers["copies"].verdict) == (3, 1, "look")
-    assert (numbers["duplicates"].value, numbers["duplicates"].high, numbers["duplicates"].verdict) == (
-        11,
-        10,
-        "look",
-    )
+    copies, duplicates = numbers["copies"], numbers["duplicates"]
+    assert (copies.value, copies.high, copies.verdict) == (3, 1, "look")
+    assert (duplicates.value, duplicates.high, duplicates.verdict) == (11, 10, "look")
 
 
 def test_the_language_of_the_datanet_is_that_of_its_approved_rows() -> None:

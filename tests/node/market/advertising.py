@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import trio
 from support.market_world.liars import messages_of
@@ -27,7 +28,7 @@ class Node:
     ledger: Ledger
     transport: MemoryTransport
     advertiser: Advertiser
-    offer: Snapshot | None
+    offer: Any  # a snapshot, or None
     base: Digest = BASE  # it follows
 
     def heard_of(self) -> set[str]:
@@ -91,7 +92,7 @@ async def open_node(
     return node
 
 
-async def ask(node: Node, *requests: AdsMessage | dict[str, object]) -> list[AdsMessage]:
+async def ask(node: Node, *requests: AdsMessage | dict[str, object]) -> list[Any]:
     """The answers to requests on one stream, to its end."""
     stream = await MemoryTransport(node.transport._network, peer_id_of("newcomer")).open_stream(
         node.transport.peer_id, ADS

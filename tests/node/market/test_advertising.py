@@ -68,7 +68,6 @@ async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs
 async def test_a_change_is_said_at_once_and_many_changes_a_little_later(pair: Pair) -> None:
     a, b = pair
     await trio.sleep(25)
-    assert a.offer is not None
     a.offer = replace(a.offer, warm=(OfferedAdapter(id=HARBOUR, name="harbour"),))
     await trio.sleep(2)
     assert b.board.resolve("harbour").adapter == HARBOUR
@@ -86,7 +85,6 @@ async def test_a_node_that_stops_says_so_before_its_next_look_and_only_once(pair
     a, b = pair
     await trio.sleep(25)
     (before,) = b.board.live()
-    assert a.offer is not None
     a.offer = replace(a.offer, serves=False)
     await a.advertiser.say_goodbye()
     (goodbye,) = b.board.live()
@@ -114,7 +112,6 @@ def _own(node: Node, at_s: int | None = None):  # type: ignore[no-untyped-def]
 async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(pair: Pair) -> None:
     a, b = pair
     many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"adapter-{n}-{'x' * 40}") for n in range(40))
-    assert a.offer is not None
     a.offer = replace(a.offer, warm=many, cold=tuple(one.id for one in many))
     await trio.sleep(30)
     (ad,) = b.board.live()
@@ -136,7 +133,6 @@ async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(node: Node) ->
 async def test_a_peer_that_asks_again_and_again_is_refused(node: Node) -> None:
     told = [each for _ in range(4) for each in await ask(node, GetAds(base=BASE))]
     assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
-    assert isinstance(told[3], ErrorMessage)
     assert told[3].message == "you have asked more often than once in 10 s: come back later"
 
 
@@ -171,7 +167,6 @@ async def test_a_node_that_changes_its_base_sells_and_listens_there_alone(tmp_pa
         await trio.sleep(30)
         a, me, x = nodes.values()
         assert sellers(a, BASE) == {me.transport.peer_id}
-        assert me.offer
         me.base, me.offer = OTHER, replace(me.offer, base=OTHER)
         await trio.sleep(30)
         assert sellers(a, BASE) == set()
@@ -200,13 +195,10 @@ async def test_a_large_base_splits_and_its_sellers_still_hear_each_other(pair: P
     await trio.sleep(30)
     assert [node.advertiser.followed.bits(BASE) for node in (a, b)] == [1, 0]
     for node, other in ((a, b), (b, a)):
-        before = other.board.find(node.transport.peer_id)
-        assert node.offer
+        before: Any = other.board.find(node.transport.peer_id)
         node.offer = replace(node.offer, chunk_tokens=4)
         await trio.sleep(5)
-        after = other.board.find(node.transport.peer_id)
-        assert before
-        assert after
+        after: Any = other.board.find(node.transport.peer_id)
         assert (before.chunk_tokens, after.chunk_tokens) == (8, 4)
 
 
@@ -215,7 +207,6 @@ async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_ho
     async with open_nodes(tmp_path, "a", "x", "y", bases=dict.fromkeys("xy", OTHER)) as nodes:
         a, x, y = nodes.values()
         await y.transport.connect(a.transport.addresses[0])
-        assert y.offer
         y.offer = replace(y.offer, warm=(harbour,))
         await trio.sleep(60)
         assert a.advertiser.followed.bases == (BASE,)
@@ -311,13 +302,10 @@ async def test_any_digest_is_answered_with_what_differs(node: Node, digest: byte
     await trio.sleep(2)
     assert node.advertiser.own
     (told,) = await ask(node, GetAds(base=BASE, digest=digest))
-    assert isinstance(told, Ads)
     assert set(told.ads) == {node.advertiser.own.content, signed_ad("x", at_s=now_s() - 2)}
     (one,) = await ask(node, GetAds(base=BASE, digest=digest, count_max=1))
-    assert isinstance(one, Ads)
     assert one.ads == told.ads[:1]
     (last,) = await ask(node, GetAds(base=BASE, digest=digest, bucket_min=255))
-    assert isinstance(last, Ads)
     assert len(last.ads) <= 1
 
 
@@ -326,7 +314,6 @@ async def test_any_digest_is_answered_with_what_differs(node: Node, digest: byte
 )
 async def test_a_stream_that_begins_wrongly_ends_with_an_error(node: Node, wrong: dict[str, object]) -> None:
     told, *more = await ask(node, wrong, GetBases())
-    assert isinstance(told, ErrorMessage)
     assert (told.code, more) == ("malformed", [])
 
 

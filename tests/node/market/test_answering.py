@@ -15,7 +15,6 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import NetworkError
 from openledger_node.market import steps
 from openledger_node.market.answering import ROUNDS_MAX, Answering, IllegalEventError, State
-from openledger_node.market.attempt import Attempt
 from openledger_node.market.calls import ReceivedBid
 from openledger_node.market.progress import RequestProgress
 from openledger_node.market.request import RemoteAnswer
@@ -361,20 +360,14 @@ def test_a_seller_that_takes_a_request_and_gives_nothing_has_defaulted_at_any_pr
         assert progress.wanted().is_wary
 
 
-def attempt_of(machine: Answering) -> Attempt:
-    """End the part by its receipt 4 s after the last text, and return the attempt that is to be noted."""
-    machine.receive_event(steps.TextReceived(text="abc", at_s=6))
-    machine.receive_event(steps.TextShown(at_s=60))
-    actions = machine.receive_event(steps.PartBought(bought=bought("abc", is_whole=True), at_s=64))
-    (attempt,) = (action.attempt for action in actions if isinstance(action, steps.NoteOutcome))
-    return attempt
-
-
 def test_the_time_that_the_buyer_took_is_neither_waited_for_nor_counted_as_the_sellers() -> None:
     """A buyer with a busy disk stored its first voucher after 5 s; the seller's first text came 1 s later."""
     machine = streaming_with([received_bid("next")], asked_s=5)
     assert machine.deadline_s == 5 + 5 + 4 * 0.12
-    attempt = attempt_of(machine)
+    machine.receive_event(steps.TextReceived(text="abc", at_s=6))
+    machine.receive_event(steps.TextShown(at_s=60))
+    actions = machine.receive_event(steps.PartBought(bought=bought("abc", is_whole=True), at_s=64))
+    (attempt,) = (action.attempt for action in actions if isinstance(action, steps.NoteOutcome))
     assert (attempt.outcome(), attempt.first_s, attempt.took_s) == ("successes", 1, 1)
 
 

@@ -1,6 +1,7 @@
 """A bid is what the node can stand by: at least its floor, refused with a reason, and honoured while it is good."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -69,7 +70,7 @@ class Caller:
             await opened.send(encode(message))
         return opened
 
-    async def ask(self, call: Call = CALLED, *, by: str = "ben") -> BidMessage | ErrorMessage:
+    async def ask(self, call: Call = CALLED, *, by: str = "ben") -> Any:
         received = decode(await (await self.say(call, by=by)).receive())
         assert isinstance(received, BidMessage | ErrorMessage)
         return received
@@ -83,7 +84,6 @@ async def caller(nursery: trio.Nursery) -> Caller:
 async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(caller: Caller) -> None:
     assert caller.bidder.terms_of(BEN, CALLED.id) is None
     bid = await caller.ask()
-    assert isinstance(bid, BidMessage)
     assert (bid.id, bid.wallet, bid.signer, bid.terms) == (CALLED.id, STATE.wallet, STATE.signer, TERMS)
     assert (bid.ttft_ms, bid.tokens_per_s, bid.queue, bid.is_warm) == (100, 50, 0, True)
     assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
@@ -132,7 +132,6 @@ async def test_a_call_that_can_not_be_served_is_refused_with_the_reason(
 ) -> None:
     caller.state = replace(STATE, **state)  # type: ignore[arg-type]
     told = await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
-    assert isinstance(told, ErrorMessage)
     assert (told.code, why in told.message) == (code, True), told.message
     assert caller.bidder.terms_of(BEN, CALLED.id) is None
 
@@ -169,8 +168,7 @@ async def test_a_stream_without_a_call_is_refused(caller: Caller, frames: list[d
     opened = await caller.say()
     for frame in frames:
         await opened.send(frame)
-    told = decode(await opened.receive())
-    assert isinstance(told, ErrorMessage)
+    told: Any = decode(await opened.receive())
     assert (told.code, why in told.message) == ("malformed", True), told.message
 
 
@@ -179,8 +177,7 @@ async def test_only_a_word_about_the_same_request_follows_a_bid(caller: Caller, 
     opened = await caller.say(CALLED)
     await opened.receive()
     await opened.send(encode(told))
-    refused = decode(await opened.receive())
-    assert isinstance(refused, ErrorMessage)
+    refused: Any = decode(await opened.receive())
     assert refused.message == "only `won` or `lost` follows a bid, for the same request"
 
 
@@ -188,7 +185,6 @@ async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_
     kept = [await caller.say() for _ in range(bidding.CALLS_PER_PEER_MAX)]
     await trio.testing.wait_all_tasks_blocked()
     told = await caller.ask()
-    assert isinstance(told, ErrorMessage)
     assert (told.code, told.message) == ("overloaded", "64 calls of yours are open here already: try again soon")
     assert isinstance(await caller.ask(by="cleo"), BidMessage)
     for opened in kept:
@@ -209,7 +205,6 @@ async def test_places_of_silent_callers_are_given_to_others(caller: Caller, monk
     assert trio.current_time() - began < 1
     assert caller.bidder.terms_of(BEN, RequestId(word("held 0"))) == TERMS, "its bid stands"
     told = await caller.ask(replace(CALLED, id=RequestId(word("one more"))))
-    assert isinstance(told, ErrorMessage)
     assert told.message == "8 calls are open here already: try again soon", "a greedy peer displaces nobody"
     await trio.sleep(bidding.DEADLINE_S_MAX + bidding.WORD_TIMEOUT_S + 1)
     assert not caller.bidder._open

@@ -124,9 +124,7 @@ def delay(monkeypatch: pytest.MonkeyPatch, market: Market, name: str, delay_s: f
 
 
 @pytest.mark.parametrize("delay_s", [LIMIT_S - 0.1, LIMIT_S + 0.1, TRAVEL_S - 0.1, TRAVEL_S + 0.1])
-async def test_the_only_seller_gets_more_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay_s: float
-) -> None:
+async def test_the_only_seller_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay_s: float) -> None:
     async with open_market(tmp_path, {"far": 1}) as market:
         delay(monkeypatch, market, "far", delay_s)
         if delay_s < TRAVEL_S:
@@ -196,24 +194,19 @@ def drop_line(market: Market) -> None:
         market.buyer.transport.cut(peer_id)
 
 
-async def ask_while(market: Market, fail: Callable[[Market], None]) -> None:
-    """Ask for a long answer, and let something happen at its first text."""
-    seen: list[str] = []
-
-    def show(text: str) -> None:
-        if not seen:
-            fail(market)
-        seen.append(text)
-
-    await market.ask("on...", max_tokens=60, show=show)
-
-
 @pytest.mark.parametrize(
     ("fail", "aborted"), [(drop_line, 0), (lambda market: market.buyer.transport.cut(peer_id_of("a")), 1)]
 )
 async def test_a_seller_that_leaves_is_blamed(tmp_path: Path, fail: Callable[[Market], None], aborted: int) -> None:
     async with open_market(tmp_path, NAMES) as market:
-        await ask_while(market, fail)
+        seen: list[str] = []
+
+        def show(text: str) -> None:
+            if not seen:
+                fail(market)
+            seen.append(text)
+
+        await market.ask("on...", max_tokens=60, show=show)
         record = record_of(market, "a")
     assert (record.aborted, record.failures, record.defaults) == (aborted, 0, aborted)
 

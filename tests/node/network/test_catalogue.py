@@ -148,12 +148,6 @@ def claimed(block: int, gross: int) -> Event:
         for name in ("lake", "sea")
     ]
     numbers = dict.fromkeys(("seq", "epoch", "claimedAt", "claimedBlock", "protocol", "stakers", "nodeShare"), block)
-    record = {
-        "node": "0x" + "22" * 20,
-        "itemsRoot": word("items"),
-        "gross": gross,
-        "credits": [],
-        "pots": pots,
-        **numbers,
-    }
-    return event(block, 0, "Claimed", {"node": record["node"], "seq": block, "record": record})
+    node = "0x" + "22" * 20
+    record = {"node": node, "itemsRoot": word("items"), "gross": gross, "credits": [], "pots": pots, **numbers}
+    return event(block, 0, "Claimed", {"node": node, "seq": block, "record": record})

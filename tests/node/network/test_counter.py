@@ -1,6 +1,7 @@
 """A node that sells: a stranger buys an adapter's answer, its receipt says who taught it, and they are paid."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.chain_world.seller import LAKE, VERSION, Seller
@@ -59,8 +60,7 @@ async def test_who_taught_an_answer_is_in_its_receipt_is_paid_and_can_be_compute
     checks = tampered(seller, digest, shares=other)
     assert (checks["shares"], checks["attribution"]) == (False, False)
     texts = seller.questions._checker._texts
-    opening = texts.find(digest)
-    assert opening is not None
+    opening: Any = texts.find(digest)
     altered = replace(opening, text=f"x{opening.text}")
     monkeypatch.setattr(type(texts), "find", lambda *_: altered)
     assert tampered(seller, digest)["text"] is False

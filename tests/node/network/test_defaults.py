@@ -68,8 +68,7 @@ def test_a_network_that_asks_for_a_usual_context_makes_no_node_serve_a_shorter_o
     """A file of defaults that names a short context must not shorten one that is chosen by itself."""
     assert "inference.context_max" not in defaults_of(replace(PARAMS, least_context=32_768), 7).values
     keep_defaults(home, "development-1a2b3c4d", NetworkDefaults(epoch=1, values={"inference.context_max": 2_048}))
-    kept = read_defaults(home, "development-1a2b3c4d")
-    assert kept is not None
+    kept: Any = read_defaults(home, "development-1a2b3c4d")
     assert kept.values == {}
 
 
@@ -103,8 +102,7 @@ def test_kept_defaults_are_checked_again_when_they_are_read(home: Home) -> None:
     keep_defaults(home, "lake", defaults_of(PARAMS, 7))
     file = home.network("lake") / "defaults.json"
     file.write_text(file.read_text().replace(str(PRICE), str(10**30)))
-    found = read_defaults(home, "lake")
-    assert found is not None
+    found: Any = read_defaults(home, "lake")
     assert "market.price_out_wei" not in found.values
     assert found.values["market.credit_tokens_max"] == 16
     for damaged in (b"[]", b"\xff"):
@@ -128,8 +126,7 @@ def test_prices_follow_a_vote_from_its_epoch_on_and_are_kept_for_the_next_start(
     assert follower.step(market) is None, "the vote is carried, but its epoch has not come"
     world.wait(2 * world.node.windows.epoch_s)
     world.node.step()
-    followed = follower.step(market)
-    assert followed is not None
+    followed: Any = follower.step(market)
     assert (followed.price_in_wei, followed.price_out_wei) == (PRICE // 4, PRICE)
     (line,) = told
     assert "0.01 OPEN for 1,000 answer tokens; `openledger-node price set` chooses others" in line
@@ -166,6 +163,5 @@ async def test_a_price_that_is_set_no_longer_follows(home: Home, voters: Voters)
     assert shown["sources"] == {"price_in_wei": SOURCE, "price_out_wei": "node.toml"}
     assert tomllib.loads(home.config_file.read_text()) == {"market": {"price_out_wei": PRICE}}
     follower = DefaultsFollower(home, world.node, print)
-    followed = follower.step(config.market)
-    assert followed is not None
+    followed: Any = follower.step(config.market)
     assert (followed.price_in_wei, followed.price_out_wei) == (10**15, PRICE), "only the other one goes back"

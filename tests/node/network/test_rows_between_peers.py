@@ -201,8 +201,7 @@ def version_bytes(rows: Any, accounts: Any) -> bytes:
 
 def swapped_owners() -> bytes:
     """The right roots, with the rows of two contributors swapped."""
-    plain = to_plain(make_version("lake", "1", CONTRIBUTED, ACCOUNTS))
-    assert isinstance(plain, dict)
+    plain: Any = to_plain(make_version("lake", "1", CONTRIBUTED, ACCOUNTS))
     first, second, *_ = plain["rows"]
     first["account"], second["account"] = second["account"], first["account"]
     return json.dumps(plain).encode()

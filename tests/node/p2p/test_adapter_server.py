@@ -3,6 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -22,7 +23,7 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import WIRE_VERSION
 from openledger_protocol.errors import MalformedError, UnknownModelError
 from openledger_protocol.primitives import AdapterId
-from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, GetManifest, TransferManifest, encode
+from openledger_protocol.wire.transfer import GetChunk, GetManifest, encode
 
 SECRET = "the private key"
 OTHER_ROWS = f"0x{0:064x}.json"
@@ -38,15 +39,13 @@ def adapter(home: Home) -> Adapter:
 
 
 def listed(home: Home, id: AdapterId) -> list[str]:
-    found = AdapterServer(home).answer(GetManifest(id=id))
-    assert isinstance(found, TransferManifest)
+    found: Any = AdapterServer(home).answer(GetManifest(id=id))
     return [entry.path for entry in (*found.files, *found.versions)]
 
 
 def chunk(home: Home, id: AdapterId, path: str, index: int = 0) -> bytes:
-    found = AdapterServer(home).answer(GetChunk(id=id, path=path, index=index))
-    assert isinstance(found, ChunkMessage)
-    return found.data
+    found: Any = AdapterServer(home).answer(GetChunk(id=id, path=path, index=index))
+    return bytes(found.data)
 
 
 def test_an_adapters_files_and_its_datanets_version_are_listed_and_sent(home: Home, adapter: Adapter) -> None:
@@ -65,13 +64,11 @@ def test_an_adapters_files_and_its_datanets_version_are_listed_and_sent(home: Ho
 
 
 def test_a_file_that_changes_is_listed_anew(home: Home, adapter: Adapter) -> None:
-    server = AdapterServer(home)
+    server: Any = AdapterServer(home)
     before = server.answer(GetManifest(id=adapter.id))
     assert server.answer(GetManifest(id=adapter.id)) is before
     (adapter.folder / "attribution" / "more").write_bytes(b"x")
     after = server.answer(GetManifest(id=adapter.id))
-    assert isinstance(before, TransferManifest)
-    assert isinstance(after, TransferManifest)
     assert len(after.files) == len(before.files) + 1
 
 

@@ -207,9 +207,7 @@ def shard_topic(bits: int, offset: int = 0) -> str:
         ("/openledger/other-net/news/1", {}, PASS),
     ],
 )
-def test_an_ad_is_passed_on_for_its_base_and_shard(
-    topic: str, changes: dict[str, Any], verdict: GossipVerdict
-) -> None:
+def test_an_ad_is_passed_on_in_its_own_shard(topic: str, changes: dict[str, Any], verdict: GossipVerdict) -> None:
     assert World().hear(topic, **changes) is verdict
 
 

@@ -51,10 +51,7 @@ def test_only_a_wrong_envelope_counts_against_the_forwarder() -> None:
     assert judge_envelope(ADS, origin, b"junk") is GossipVerdict.REJECT
     assert judge_envelope(ADS, origin, ad + bytes(2048)) is GossipVerdict.REJECT
     assert judge_envelope(OTHER, origin, b"junk") is GossipVerdict.PASS
-
-
-def test_an_envelope_of_a_newer_version_is_no_fault_of_the_forwarder() -> None:
-    newer = signed_ad("ada").replace(b"\xa1v\x01", b"\xa1v\x02", 1)
+    newer = ad.replace(b"\xa1v\x01", b"\xa1v\x02", 1)
     assert judge_envelope(ADS, "ada", newer) is GossipVerdict.IGNORE
 
 
@@ -135,7 +132,8 @@ async def test_a_stranger_silences_no_neighbour(nursery: trio.Nursery, kind: str
         return content not in lies
 
     channels = [home.subscribe(ADS, partial(accept, which)) for which, home in enumerate(homes)]
-    point = await serve_bootstrap(nursery, tmp_path)
+    point = bootstrap.open_bootstrap(tmp_path, ("/ip4/127.0.0.1/tcp/0",))
+    await nursery.start(partial(bootstrap.serve, point, network=NET, folder=tmp_path))
     for peer in (*homes, stranger):
         await nursery.start(peer.run)
         await peer.connect(point.addresses[0])
@@ -170,12 +168,6 @@ def live_ad(name: str, **changes: Any) -> Advertisement:
     """An advertisement that belongs on the topic `ADS` and has not expired."""
     base = Digest("0x0011aabb" + "0" * 56)
     return ad_of(name, **{"at_s": time.time(), "network": NET, "base": base, **changes})
-
-
-async def serve_bootstrap(nursery: trio.Nursery, folder: Path) -> Transport:
-    transport = bootstrap.open_bootstrap(folder, ("/ip4/127.0.0.1/tcp/0",))
-    await nursery.start(partial(bootstrap.serve, transport, network=NET, folder=folder))
-    return transport
 
 
 async def test_many_messages_in_one_rpc_leave_time_for_others(nursery: trio.Nursery) -> None:

@@ -182,9 +182,7 @@ async def read_all(stream: trio.abc.Stream) -> None:
         pass
 
 
-async def test_a_stream_closed_on_one_side_is_given_up(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_closed_by_one_side_ends(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "LINGER_S", 0.1)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     broken = trio.Event()

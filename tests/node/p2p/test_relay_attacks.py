@@ -74,9 +74,7 @@ def connect_to(peer: Libp2pTransport) -> HopMessage:
 
 
 @pytest.mark.parametrize(("limit", "value"), [("CIRCUIT_BYTES_MAX", 128 * 1024), ("CIRCUIT_S_MAX", 120)])
-async def test_a_relay_with_small_circuits_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
-) -> None:
+async def test_a_relay_of_few_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
     monkeypatch.setattr(relay_service, limit, value)  # as go-libp2p has it by default
     async with a_relay("ada") as (relay, ada):
         with pytest.raises(NetworkError, match="too little for answers"):
@@ -257,9 +255,7 @@ async def garble(one: Any, other: Any, *_: Any) -> None:
     await other.write(bytes(len(await one.read(1000))))
 
 
-async def test_a_relay_that_lies_or_opens_nothing_is_not_used_but_a_busy_one_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_lying_relay_is_not_used_and_a_busy_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_client, "PROBE_S", 0.3)
     async with a_relay("ada") as (relay, ada):
         places: Any = relay._relay_places
@@ -390,9 +386,7 @@ async def test_two_peers_that_begin_to_punch_at_once_meet(monkeypatch: pytest.Mo
     async with a_relay("ada", "ben", listening=("ada", "ben")) as (relay, ada, ben), trio.open_nursery() as nursery:
         for peer in (ada, ben):
             monkeypatch.setattr(peer._puncher, "_dial_plainly", wait_for_both)
-        await until(
-            lambda: all(peer._puncher._expected() for peer in (ada, ben))
-        )  # the relay has said how it sees them
+        await until(lambda: all(peer._puncher._expected() for peer in (ada, ben)))  # the relay tells how it sees them
         await ada.connect((await ben.reserve(relay.peer_id)).address)
         nursery.start_soon(ada._puncher.meet, ben.peer_id)
         await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
