@@ -7,17 +7,7 @@
 import json
 
 import litellm
-from driver import (
-    BASE_URL,
-    CITY,
-    KEY,
-    MODEL,
-    QUESTION,
-    URL,
-    WEATHER,
-    check_fails,
-    main,
-)
+from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, URL, WEATHER, check_fails, main
 
 TURNS = [{"role": "user", "content": QUESTION}]
 COMMON = {"api_key": KEY, "num_retries": 0}

@@ -7,16 +7,7 @@
 import json
 from typing import Literal
 
-from driver import (
-    BASE_URL,
-    CITY,
-    KEY,
-    MODEL,
-    QUESTION,
-    WEATHER,
-    check_fails,
-    main,
-)
+from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, WEATHER, check_fails, main
 from openai import AuthenticationError, NotFoundError, OpenAI
 from pydantic import BaseModel
 

@@ -15,17 +15,7 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.signed import (
-    AUTHORIZER_KEY,
-    NODE,
-    NODE_KEY,
-    PAYER,
-    PAYER_KEY,
-    SIGNER_KEY,
-    account,
-    configs,
-    digest,
-)
+from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account, configs, digest
 from support.tiers import depth
 
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS

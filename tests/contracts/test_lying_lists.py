@@ -9,16 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 import pytest
-from contracts.claimed_work import (
-    Answer,
-    Lane,
-    claim_work,
-    drawn,
-    list_of,
-    points_of,
-    root_of,
-    signed_receipt,
-)
+from contracts.claimed_work import Answer, Lane, claim_work, drawn, list_of, points_of, root_of, signed_receipt
 from support.chain_world.contract_world import ADAPTERS, OPEN, STRANGER_KEY, ContractWorld
 from support.signed import NODE, account
 
@@ -76,9 +67,7 @@ def tried(
     return world.chain.error_of("AttributionRewards", "finalize", *arguments, key=STRANGER_KEY)
 
 
-def test_a_lie_is_refused_where_it_is_drawn_and_only_there(
-    world: ContractWorld, configs: list[ChannelConfig]
-) -> None:
+def test_a_lie_is_refused_only_where_it_is_drawn(world: ContractWorld, configs: list[ChannelConfig]) -> None:
     seen: dict[bool, ClaimLine] = {}
     for _ in range(TRIES):
         line = with_one_of_the_skipped_item(world, claim_work(world, LANES, configs))
@@ -106,14 +95,6 @@ def assert_the_node_pays(world: ContractWorld, line: ClaimLine) -> None:
     assert FRIEND not in [each["account"] for each in credits]
 
 
-def test_the_same_claim_told_truly_is_final(world: ContractWorld, configs: list[ChannelConfig]) -> None:
-    line = claim_work(world, LANES, configs)
-    listed = list_of(line)
-    openings = drawn(world, line, listed)
-    assert tried(world, line, listed.payouts, openings) == ""
-    world.finalize(line.record, listed.payouts, openings)
-
-
 # ---- a list that no receipts have made
 
 
@@ -136,9 +117,7 @@ def every_part(line: ClaimLine, listed: PayoutList) -> list[ReceiptOpening]:
     return openings_of(line, listed, points)
 
 
-def test_a_tenth_of_a_pot_moved_to_the_node_is_shown_by_no_receipt(
-    world: ContractWorld, configs: list[ChannelConfig]
-) -> None:
+def test_no_receipt_shows_a_tenth_moved_to_the_node(world: ContractWorld, configs: list[ChannelConfig]) -> None:
     for _ in range(TRIES):
         line = claim_work(world, LANES, configs)
         honest = list_of(line)

@@ -7,16 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from contracts.claimed_work import (
-    Answer,
-    Lane,
-    claim_work,
-    drawn,
-    list_of,
-    points_of,
-    root_of,
-    shown,
-)
+from contracts.claimed_work import Answer, Lane, claim_work, drawn, list_of, points_of, root_of, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chain_world.contract_world import (
@@ -191,9 +182,7 @@ def proposed(world: ContractWorld, configs: list[ChannelConfig]) -> tuple[ClaimL
     return line, listed
 
 
-def test_a_list_that_is_drawn_again_costs_the_fee_that_we_compute(
-    world: ContractWorld, configs: list[ChannelConfig]
-) -> None:
+def test_a_second_draw_costs_the_fee_that_we_compute(world: ContractWorld, configs: list[ChannelConfig]) -> None:
     line, listed = proposed(world, configs)
     num_redraws = 2
     world.draw(line.record)

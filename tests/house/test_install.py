@@ -144,9 +144,7 @@ def test_the_build_of_torch_follows_the_card_and_says_why(facts: Any, arguments:
     assert says in choice.why
 
 
-def test_a_cpu_build_that_can_not_be_installed_is_not_replaced_by_a_larger_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_cpu_build_that_fails_is_not_replaced_by_a_larger_one(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, ...]] = []
     monkeypatch.setattr(install_torch, "run_pip", lambda *arguments: ran.append(arguments) or 1)
     monkeypatch.setattr(install_torch, "answers", lambda _: True)

@@ -28,9 +28,7 @@ def test_a_worker_knows_the_group_of_its_test(request: pytest.FixtureRequest) ->
         ("protocol", "@pytest.mark.process", {"test", "test-more"}),
     ],
 )
-def test_a_tier_reads_the_files_that_have_tests_of_it(
-    tmp_path: Path, folder: str, source: str, tiers: set[str]
-) -> None:
+def test_a_tier_reads_the_files_with_its_tests(tmp_path: Path, folder: str, source: str, tiers: set[str]) -> None:
     path = tmp_path / "tests" / folder / "test_this.py"
     path.parent.mkdir(parents=True)
     path.write_text(source)

@@ -39,9 +39,7 @@ def nvidia(**changes: object) -> Card:
     return Card(**{**usual, **changes})  # type: ignore[arg-type]
 
 
-def test_what_other_programs_and_the_driver_use_is_taken_and_the_nodes_own_engine_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_nodes_own_engine_does_not_count_as_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cards, "PROC", tmp_path)
     for pid, command in ((7, b"python\0-m\0openledger_node.engine.child"), (8, b"/usr/bin/Xorg")):
         (tmp_path / str(pid)).mkdir()
@@ -59,9 +57,7 @@ def test_what_other_programs_and_the_driver_use_is_taken_and_the_nodes_own_engin
 
 @pytest.mark.process
 @pytest.mark.parametrize("text", ["<nvidia_smi_log><gpu/></nvidia_smi_log>", "NVIDIA-SMI has failed"])
-def test_a_driver_that_says_something_else_is_a_card_without_an_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_a_driver_that_fails_is_still_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
     program.chmod(0o755)
@@ -210,9 +206,7 @@ def test_the_installed_torch_is_read_without_loading_it() -> None:
     assert found == (torch.__version__, torch.version.cuda, torch.version.hip)
 
 
-def test_triton_is_known_by_its_own_file_whatever_its_package_is_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_version_of_triton_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "__init__.py"
     monkeypatch.setattr(cards, "find_spec", lambda _: SimpleNamespace(origin=str(file)))
     for text, found in (('__version__ = "3.5.1+rocm7"\n', (3, 5)), ("version = 1\n", None), ("", None)):

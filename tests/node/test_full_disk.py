@@ -75,9 +75,7 @@ async def test_no_failure_of_a_guests_request_ends_the_node(error: Exception, wo
     assert words in json.loads(line)["error"]["message"]
 
 
-async def test_a_mistake_of_ours_is_logged_with_its_place_but_without_the_words_of_a_request(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_mistake_of_ours_is_logged_without_words_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
     async def answer(prompt: str) -> None:
         await trio.lowlevel.checkpoint()
         try:
@@ -131,9 +129,7 @@ async def test_contained_work_lets_a_cancellation_through() -> None:
 
 
 @pytest.mark.parametrize("step", ["start", "answer", "complete"])
-async def test_a_bought_answer_whose_record_fails_ends_alone(
-    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_record_ends_one_answer(tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_market(tmp_path) as market, trio.open_nursery() as nursery:
         ledger = market.buyer.ledger
         buying = BoughtFrom(market, FULL if step == "answer" else None)
@@ -166,9 +162,7 @@ class BoughtFrom:
         return await self._market.buyer.requester.answer(requested, show)
 
 
-async def test_a_voucher_that_could_not_be_stored_has_paid_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_voucher_that_is_not_stored_pays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the next voucher would cover the lost answer too, which its node never heard of."""
     async with open_market(tmp_path) as market:
         channels = market.buyer.ledger.channels

@@ -39,12 +39,9 @@ def test_the_flag_wins_over_the_environment(tmp_path: Path, monkeypatch: pytest.
     assert open_home(tmp_path / "flag").root == tmp_path / "flag"
 
 
-def test_the_home_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_home_is_made_for_its_owner_alone_and_replaces_no_file(tmp_path: Path) -> None:
     home = open_home(tmp_path / "deep" / "home")
     assert home.root.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(ConfigError, match=r"cannot create the data directory .* set OPENLEDGER_HOME"):
         open_home(tmp_path / "home")
@@ -76,9 +73,7 @@ def test_who_asks_at_the_same_time_is_no_holder(home: Home) -> None:
     ],
     ids=["daemon", "command", "torn", "other digits", "no text"],
 )
-def test_whoever_holds_a_home_has_written_it_there(
-    home: Home, written: bytes, name: str, process: int | None
-) -> None:
+def test_the_lock_names_who_holds_a_home(home: Home, written: bytes, name: str, process: int | None) -> None:
     with claim_home(home):
         home.lock.write_bytes(written)
         assert find_holder(home) == Holder(name=name, process=process)

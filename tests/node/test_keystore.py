@@ -46,35 +46,7 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 # Published with the definition of the format: two files, their one password and their one key.
 PUBLISHED_PASSWORD = Password(text="testpassword")
 PUBLISHED_KEY = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
-PUBLISHED = {
-    "pbkdf2": {
-        "cipher": "aes-128-ctr",
-        "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
-        "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
-        "kdf": "pbkdf2",
-        "kdfparams": {
-            "c": 262144,
-            "dklen": 32,
-            "prf": "hmac-sha256",
-            "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
-        },
-        "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
-    },
-    "scrypt": {
-        "cipher": "aes-128-ctr",
-        "cipherparams": {"iv": "83dbcc02d8ccb40e466191a123791e0e"},
-        "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
-        "kdf": "scrypt",
-        "kdfparams": {
-            "dklen": 32,
-            "n": 262144,
-            "r": 1,
-            "p": 8,
-            "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
-        },
-        "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
-    },
-}
+PUBLISHED = json.loads(Path(__file__).with_name("published_keystores.json").read_text())
 
 CREATE = """
 import sys
@@ -155,9 +127,7 @@ def test_a_wrong_password_opens_nothing(home: Home, password: Password) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])
-def test_a_key_file_that_others_can_reach_is_refused_with_the_line_that_mends_it(
-    home: Home, password: Password, mode: int
-) -> None:
+def test_a_key_file_that_others_can_read_is_refused_with_the_fix(home: Home, password: Password, mode: int) -> None:
     account = create_account(home.keys, WALLET, password)
     account.file.chmod(mode)
     with pytest.raises(KeyFileError, match=f"can be read by others: run `chmod 600 {account.file}`"):
@@ -243,9 +213,7 @@ def test_the_published_key_files_of_the_format_are_read(tmp_path: Path, kdf: str
         ("pbkdf2", {"c": 9_999}, "pbkdf2 with c = 9,999 (at least 10,000)"),
     ],
 )
-def test_a_foreign_key_file_that_is_weakly_locked_is_refused_with_what_to_do(
-    tmp_path: Path, kdf: str, params: dict[str, int], weak: str
-) -> None:
+def test_a_foreign_weak_key_file_is_refused(tmp_path: Path, kdf: str, params: dict[str, int], weak: str) -> None:
     crypto = PUBLISHED[kdf] | {"kdfparams": PUBLISHED[kdf]["kdfparams"] | params}
     file = write_private(tmp_path / "key", json.dumps({"crypto": crypto, "id": "x", "version": 3}))
     with pytest.raises(KeyFileError, match="Export the key again") as raised:
@@ -259,25 +227,19 @@ def test_the_weakest_lock_of_a_wallet_program_is_taken(tmp_path: Path) -> None:
     assert read_key(file, lambda: PUBLISHED_PASSWORD).address == KNOWN_ADDRESS
 
 
-@pytest.mark.parametrize("written", ["", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64])
-def test_what_is_no_key_is_refused(tmp_path: Path, written: str) -> None:
+NO_HEX = "is not a key: it must contain 64 hex digits or a Web3 keystore V3 object"
+NO_KEYS = [*((text, NO_HEX) for text in ("", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64))]
+NO_KEYS += [(f"{number:064x}", "are not a key") for number in (0, ORDER)]  # the curve has no such points
+
+
+@pytest.mark.parametrize(("written", "message"), NO_KEYS)
+def test_what_is_no_key_is_refused(tmp_path: Path, written: str, message: str) -> None:
     file = write_private(tmp_path / "key", written)
-    with pytest.raises(
-        KeyFileError, match="is not a key: it must contain 64 hex digits or a Web3 keystore V3 object"
-    ):
+    with pytest.raises(KeyFileError, match=message):
         read_key(file, lambda: PUBLISHED_PASSWORD)
 
 
-@pytest.mark.parametrize("number", [0, ORDER])
-def test_a_number_that_the_curve_does_not_have_is_refused(tmp_path: Path, number: int) -> None:
-    file = write_private(tmp_path / "key", f"{number:064x}")
-    with pytest.raises(KeyFileError, match="are not a key"):
-        read_key(file, lambda: PUBLISHED_PASSWORD)
-
-
-def test_a_chosen_password_costs_a_guesser_a_second_and_other_wallets_open_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chosen_password_is_costly_to_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from eth_account import Account
 
     monkeypatch.setattr(keystore, "SCRYPT_CHOSEN", SCRYPT_CHOSEN)
@@ -382,9 +344,7 @@ def test_a_person_is_asked_for_real_wallets_alone(network: str, name: str, expec
     ],
     ids=["no password", "another node's password", "a damaged key"],
 )
-def test_hot_keys_that_can_not_be_opened_are_never_replaced_and_the_message_says_why(
-    home: Home, file: str, spoil: Callable[[Path], object], message: str
-) -> None:
+def test_hot_keys_are_never_replaced(home: Home, file: str, spoil: Callable[[Path], object], message: str) -> None:
     ensure_hot_keys(home, REAL)
     spoil(home.keys / file)
     before = (home.keys / "signer.json").read_bytes()
@@ -416,9 +376,7 @@ load_api_key(Home(Path(sys.argv[1])))
 """
 
 
-def test_a_key_is_drawn_once_for_each_data_directory_and_its_owner_alone(
-    home: Home, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_each_data_directory_has_a_private_key(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
     key = load_api_key(home)
     assert key.startswith("olk-")
     assert len(key) > 40

@@ -64,9 +64,7 @@ def test_a_plug_whose_package_cannot_be_imported_says_which() -> None:
         load_plug("backend", "torn")
 
 
-def test_settings_that_name_plugs_of_ours_look_at_no_other_package(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_own_plugs_are_found_without_other_packages(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: str) -> None:
         raise AssertionError("it reads a file of each installed package, and settings are read every few seconds")
 

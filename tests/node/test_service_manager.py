@@ -99,9 +99,7 @@ def test_without_a_socket_that_it_knows_nothing_is_told(address: str) -> None:
     assert not manager.is_here
 
 
-async def test_signs_of_life_come_three_times_within_the_watchdogs_time(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_three_signs_of_life_fit_the_watchdogs_time(autojump_clock: MockClock, tmp_path: Path) -> None:
     with open_notify_socket(tmp_path / "notify") as socket:
         manager = ServiceManager.find({"NOTIFY_SOCKET": socket.address, "WATCHDOG_USEC": THIRTY_S_USEC})
         with trio.move_on_after(65.0):
@@ -109,9 +107,7 @@ async def test_signs_of_life_come_three_times_within_the_watchdogs_time(
         assert socket.messages() == ["WATCHDOG=1"] * 7
 
 
-async def test_a_loop_that_hangs_gives_no_sign_of_life(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hanging_loop_gives_no_sign(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     told_s: list[float] = []
     manager = ServiceManager("/run/notify", watchdog_s=30.0)
     monkeypatch.setattr(manager, "_send", lambda _: told_s.append(trio.current_time()))

@@ -78,9 +78,7 @@ def test_a_planted_wei_ends_it_with_one(
     assert as_table.stdout.endswith("it does not hold\n")
 
 
-def test_an_endpoint_of_another_chain_or_that_is_down_is_refused(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_endpoint_of_another_chain_or_none_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with served_chain(seed=b"\x07" * 32) as other:
         check_refused(Ran(capsys, other, file), "another chain")
     check_refused(Ran(capsys, "http://127.0.0.1:9", file), "check that it is running")

@@ -45,9 +45,7 @@ EACH_OF = ("OpenToken._balances", "Disputes.balanceOf")
 
 
 @pytest.mark.parametrize(("contract", "event"), CASES)
-def test_an_event_that_is_left_out_or_says_a_wei_more_is_found_out(
-    session: Economy, still: Remembered, contract: str, event: str
-) -> None:
+def test_a_missing_or_false_event_is_found(session: Economy, still: Remembered, contract: str, event: str) -> None:
     lies = [without(session, contract, event, slice(-1, None))]
     if event not in WITHOUT_AMOUNT:
         lies.append(with_a_wei_more(session, contract, event))
@@ -79,12 +77,9 @@ def told_otherwise(values: dict[StorageKey, int]) -> list[StorageKey]:
 
 
 @pytest.mark.parametrize(
-    ("name", "spot"),
-    [("AttributionRewards._accounts.balance", 2), ("PaymentChannels.laneClaimed", 3)],
+    ("name", "spot"), [("AttributionRewards._accounts.balance", 2), ("PaymentChannels.laneClaimed", 3)]
 )
-def test_a_wei_moved_between_accounts_or_lanes_is_named_though_no_sum_can_tell(
-    session: Economy, still: Remembered, name: str, spot: int
-) -> None:
+def test_a_wei_moved_between_accounts_is_found(session: Economy, still: Remembered, name: str, spot: int) -> None:
     keys = [key for key, value in keys_read(still, session.network).items() if name_of(key) == name and value]
     giver, taker = keys[0], next(key for key in keys if key[2:spot] == keys[0][2:spot] and key != keys[0])
     report = audit(Bent(still, session, {giver: -1, taker: 1}), session.network)

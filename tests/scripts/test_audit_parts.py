@@ -179,9 +179,7 @@ UNBONDS = (("Bonded", 100), ("UnbondStarted", 10), ("UnbondStarted", 20), ("Unbo
         (("StakeWithdrawn", 30), 40, [(30, 103)]),
     ],
 )
-def test_stake_is_taken_where_the_contract_takes_it(
-    then: tuple[str, int], bonded: int, requests: list[tuple[int, int]]
-) -> None:
+def test_stake_is_taken_as_on_chain(then: tuple[str, int], bonded: int, requests: list[tuple[int, int]]) -> None:
     stakes = stakes_after(*UNBONDS, then)
     assert (stakes.bonded[NODE], stakes.requests[NODE], stakes.faults) == (bonded, requests, [])
     assert stakes.unbonding == sum(amount for amount, _ in requests)

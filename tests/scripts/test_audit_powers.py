@@ -72,9 +72,7 @@ def test_a_deployer_that_stays_administrator_is_named(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("role", "name"), [(PROPOSER_ROLE, "proposer"), (CANCELLER_ROLE, "canceller")])
-def test_a_second_account_that_proposes_or_cancels_is_named(
-    monkeypatch: pytest.MonkeyPatch, role: str, name: str
-) -> None:
+def test_a_second_proposer_or_canceller_is_named(monkeypatch: pytest.MonkeyPatch, role: str, name: str) -> None:
     def add(honest: Any, deployment: Any, function: str, call: Any) -> None:
         if function == "renounceRole":
             honest(deployment, "Timelock", "grantRole", role, SOMEBODY)

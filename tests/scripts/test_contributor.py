@@ -70,9 +70,7 @@ def test_final_payouts_are_what_the_account_can_withdraw(session: Economy, repor
     assert states == {(0, "final"), (1, "final"), (2, "drawn"), (3, "in review")}
 
 
-def test_a_claim_in_review_has_the_end_of_its_review_and_what_a_draw_showed_is_proven(
-    session: Economy, report: ContributorReport
-) -> None:
+def test_a_claim_shows_its_review_and_its_proven_answers(session: Economy, report: ContributorReport) -> None:
     [*_, last] = report.awards
     proposal = pin_chain(session.client, session.network).ask("AttributionRewards", "proposalOf", last.node, last.seq)
     assert last.ready_at_s == proposal["readyAt"] > report.time_s
@@ -126,9 +124,7 @@ def test_a_payout_list_with_another_weight_is_not_the_one_on_the_chain(session: 
 
 
 @pytest.mark.parametrize("zeros", [slice(-64, -32), slice(-192, -160)], ids=["no gross", "no pots"])
-def test_a_record_that_divides_nothing_is_a_fault_and_no_crash(
-    session: Economy, still: Remembered, zeros: slice
-) -> None:
+def test_a_record_that_divides_nothing_is_a_fault(session: Economy, still: Remembered, zeros: slice) -> None:
     def emptied(logs: list[Log]) -> list[Log]:
         found = []
         for log in logs:
@@ -184,9 +180,7 @@ def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     return verbs_here(home, monkeypatch, capsys)
 
 
-def test_a_contributor_needs_an_address_and_a_network_alone(
-    session: Economy, run: Run, report: ContributorReport, tmp_path: Path
-) -> None:
+def test_an_address_alone_is_needed(session: Economy, run: Run, report: ContributorReport, tmp_path: Path) -> None:
     with served(session) as url:
         write_network(file := tmp_path / "network.json", replace(session.network, rpc=(url,)))
         ran = run("contributor", PAID, "--network", str(file), "--json")

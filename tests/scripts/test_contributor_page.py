@@ -112,9 +112,7 @@ def withdraw(page: Page) -> None:
     expect(page.get_by_role("button", name="Withdraw")).to_be_enabled()
 
 
-def test_it_shows_what_was_earned_and_asks_the_wallet_for_a_withdrawal_that_the_chain_pays(
-    page: Page, session: Economy, wallet: Wallet
-) -> None:
+def test_the_page_shows_earnings_and_asks_for_a_withdrawal(page: Page, session: Economy, wallet: Wallet) -> None:
     assert look(page, account(0x77)) == [open_amount(0)] * 3
     expect(page.get_by_role("button", name="Withdraw")).to_be_disabled()
     balance = read_contributor([session.client], session.network, OWNER).balance_wei
@@ -131,9 +129,7 @@ def test_it_shows_what_was_earned_and_asks_the_wallet_for_a_withdrawal_that_the_
     ("change", "why"),
     [({"account": account(0x78)}, "has another account open"), ({"chain_id": 5}, "The wallet is on chain 5")],
 )
-def test_a_wallet_elsewhere_is_asked_for_nothing(
-    page: Page, wallet: Wallet, change: dict[str, Any], why: str
-) -> None:
+def test_another_wallet_is_not_asked(page: Page, wallet: Wallet, change: dict[str, Any], why: str) -> None:
     vars(wallet).update(change)
     look(page, OWNER)
     withdraw(page)
@@ -165,9 +161,7 @@ def markup(method: str, result: Any) -> Any:
         (markup, "something that is no number"),
     ],
 )
-def test_a_lie_is_explained_and_nothing_can_be_withdrawn(
-    page: Page, session: Economy, change: Change, why: str
-) -> None:
+def test_after_a_lie_nothing_can_be_withdrawn(page: Page, session: Economy, change: Change, why: str) -> None:
     answer_with(page, session, change)
     look(page, OWNER)
     expect(page.get_by_role("status")).to_contain_text(why)

@@ -56,9 +56,7 @@ async def test_n_answers_are_streamed_with_their_index_under_one_id(path: str) -
 
 
 @pytest.mark.parametrize(("places_max", "status"), [(3, 429), (2, 400)])
-async def test_of_n_answers_all_are_let_in_or_none_and_more_than_places_are_refused_for_good(
-    places_max: int, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_n_answers_are_admitted_together(places_max: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     door = ScriptedDoor()
     monkeypatch.setattr(door, "places_max", lambda _: places_max)
     door.refuse_after(2, OverloadedError("full"))

@@ -71,9 +71,7 @@ async def test_a_change_is_written_and_the_node_starts_again(daemon: Node) -> No
 
 
 @pytest.mark.parametrize("why", ["a pull runs", "it drains", "a variable overrides it", "node.toml can't be changed"])
-async def test_a_refused_change_leaves_the_settings_and_the_node_as_they_were(
-    daemon: Node, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+async def test_a_refused_change_changes_nothing(daemon: Node, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     before = written(daemon)
     if why == "a pull runs":
         daemon.pulls.order("acme/tiny")

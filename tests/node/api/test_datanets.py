@@ -148,9 +148,7 @@ async def test_an_appeal_is_filed_and_decided(client: httpx.AsyncClient, batch: 
 
 
 @pytest.mark.usefixtures("batch")
-async def test_the_leaderboard_has_what_the_chain_says_or_why_it_is_silent(
-    client: httpx.AsyncClient, network: ReadNetwork
-) -> None:
+async def test_the_leaderboard_says_why_a_chain_is_silent(client: httpx.AsyncClient, network: ReadNetwork) -> None:
     silent = (await client.get("/datanets/lake/standing")).json()
     assert silent["why_no_chain"] == "this node is on no network"
     assert {line["account"] for line in silent["lines"]} == {ADA, BEN}
@@ -170,15 +168,11 @@ async def test_the_leaderboard_has_what_the_chain_says_or_why_it_is_silent(
         ("check", {"batch": "0x1", "more": 1}),
     ],
 )
-async def test_an_order_with_a_wrong_field_is_refused(
-    client: httpx.AsyncClient, path: str, order: dict[str, Any]
-) -> None:
+async def test_an_order_with_a_wrong_field_fails(client: httpx.AsyncClient, path: str, order: dict[str, Any]) -> None:
     assert (await client.post(f"/datanets/lake/{path}", json=order)).status_code == 422
 
 
-async def test_a_version_is_proposed_shown_decided_and_collected(
-    client: httpx.AsyncClient, own: OwnDatanets, batch: str
-) -> None:
+async def test_a_version_is_proposed_and_decided(client: httpx.AsyncClient, own: OwnDatanets, batch: str) -> None:
     proposal = await client.post("/datanets/lake/propose")
     assert json.loads(proposal.content)["schema"] == "openledger.version_proposal/1"
     dropped = await upload(client, "lake-1.proposal.json", proposal.content)
@@ -199,9 +193,7 @@ async def test_a_version_is_proposed_shown_decided_and_collected(
 
 
 @pytest.mark.process
-async def test_rows_are_signed_here_and_taken_there_unless_they_were_changed(
-    client: httpx.AsyncClient, own: OwnDatanets
-) -> None:
+async def test_signed_rows_are_taken_unless_they_were_changed(client: httpx.AsyncClient, own: OwnDatanets) -> None:
     rows = await upload(client, "mill.jsonl", b'{"prompt": "Who?", "completion": "Bo."}')
     signed = await client.post(f"/files/{rows['draft']}/sign", json={"datanet": PLACE.datanet_id})
     dropped = await upload(client, "mill.jsonl.signed.json", signed.content)

@@ -9,14 +9,7 @@ import trio
 from starlette.exceptions import HTTPException
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from openledger_node.api.events import (
-    BUFFERED_MAX,
-    POINT_EVERY_S,
-    POINTS_MAX,
-    READERS_MAX,
-    EventStream,
-    Topic,
-)
+from openledger_node.api.events import BUFFERED_MAX, POINT_EVERY_S, POINTS_MAX, READERS_MAX, EventStream, Topic
 
 TOPICS = (Topic(name="state", method="GET", path="/status", every_s=0.5),)
 

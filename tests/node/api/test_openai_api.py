@@ -120,24 +120,6 @@ def test_chat_says_how_likely_each_token_was(client: openai.OpenAI) -> None:
     assert [entry for piece in said if piece for entry in piece.content or []] == content
 
 
-def test_completions_say_so_in_lists_side_by_side(client: openai.OpenAI) -> None:
-    asked: Any = {"model": "fake", "prompt": "Once...", "max_tokens": 20, "temperature": 0, "logprobs": 2}
-    choice = client.completions.create(**asked).choices[0]
-    assert choice.logprobs is not None
-    tokens, offsets = choice.logprobs.tokens or [], choice.logprobs.text_offset or []
-    assert "".join(tokens) == choice.text
-    assert [
-        choice.text[offset : offset + len(token)] for token, offset in zip(tokens, offsets, strict=True)
-    ] == tokens
-    for token, chance, top in zip(
-        tokens, choice.logprobs.token_logprobs or [], choice.logprobs.top_logprobs or [], strict=True
-    ):
-        assert top[token] == chance
-        assert 2 <= len(top) <= 3
-    pieces = [event.choices[0].logprobs for event in client.completions.create(**asked, stream=True)]
-    assert [place for piece in pieces if piece for place in piece.text_offset or []] == offsets
-
-
 def test_an_answer_fits_the_schema(client: openai.OpenAI) -> None:
     form: Any = {"type": "json_schema", "json_schema": {"name": "animal", "schema": SCHEMA, "strict": True}}
     asked: Any = {**ASKED, "max_tokens": 200, "response_format": form}

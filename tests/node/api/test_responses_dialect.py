@@ -301,9 +301,7 @@ def test_a_call_of_a_namespace_comes_back_with_both_names() -> None:
     ],
     ids=["unavailable", "overloaded", "malformed"],
 )
-def test_an_answer_that_fails_ends_with_openais_code_and_a_message_that_can_be_sent(
-    error: ProtocolError, code: str
-) -> None:
+def test_a_failed_answer_ends_with_openais_code_and_valid_text(error: ProtocolError, code: str) -> None:
     writer = ResponseWriter(FakeExchange(), body(), created_s=1)  # type: ignore[arg-type]
     stream = writer.begin() + writer.write(TEXT, ()) + writer.fail(error)
     last = events_of(stream)[-1]

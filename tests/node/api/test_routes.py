@@ -153,9 +153,7 @@ FOREIGN_ORIGINS = [
 ]
 
 
-async def test_loopback_names_may_call_and_no_answer_invites_a_page_from_elsewhere(
-    client: httpx.AsyncClient, api: Api
-) -> None:
+async def test_loopback_names_may_call_and_no_answer_allows_cors(client: httpx.AsyncClient, api: Api) -> None:
     for host in ALLOWED_HOSTS:
         for origin in ({}, {"Origin": f"http://{host}", "Access-Control-Request-Method": "POST"}):
             response = await client.get("/v1/models", headers={**api.key, "Host": host, **origin})
@@ -228,9 +226,7 @@ async def test_the_operators_routes_say_what_is_wrong_in_the_verbs_form(
     assert error["exit_code"] == 1
 
 
-async def test_curl_without_a_content_type_is_told_which_header_is_missing(
-    client: httpx.AsyncClient, api: Api
-) -> None:
+async def test_curl_is_told_that_its_content_type_is_missing(client: httpx.AsyncClient, api: Api) -> None:
     headers = {**api.key, "Content-Type": "application/x-www-form-urlencoded"}
     answer = await client.post("/v1/chat/completions", content='{"model": "fake"}', headers=headers)
     assert answer.status_code == 400

@@ -105,9 +105,7 @@ def browser(node: Node) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_link_gives_a_cookie_out_of_scripts_reach_and_a_token_that_no_browser_sends_and_opens_once(
-    node: Node,
-) -> None:
+def test_a_link_opens_once_and_gives_a_cookie_and_a_token(node: Node) -> None:
     link = link_of(node.home)
     answer = httpx.get(link)
     cookie = answer.headers["Set-Cookie"]
@@ -121,9 +119,7 @@ def test_a_link_gives_a_cookie_out_of_scripts_reach_and_a_token_that_no_browser_
     assert "Set-Cookie" not in again.headers
 
 
-def test_the_stream_of_events_opens_by_the_cookie_and_says_neither_key_nor_link(
-    browser: httpx.Client, node: Node
-) -> None:
+def test_the_stream_of_events_needs_the_cookie_alone_and_has_no_secret(browser: httpx.Client, node: Node) -> None:
     del browser.headers[
         TOKEN_HEADER
     ]  # another server of this machine, which gets the browser's cookies, has no token

@@ -4,12 +4,7 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.chain.encoding import (
-    UnsignedTransaction,
-    encode_signed,
-    signing_digest,
-    transaction_hash,
-)
+from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Wei, checksum_address
 from openledger_protocol.signatures import sign_digest

@@ -141,10 +141,7 @@ BROKEN = {
     "no http": (saying(b"220 mail.example ESMTP\r\n"), "does not answer"),
     "hangs up": (saying(b""), "does not answer"),
     "no result": (saying(http(b'{"jsonrpc":"2.0","id":1}')), "no result"),
-    "limited": (
-        saying(http(b'{"id":1,"error":{"code":-32005,"message":"slow"}}')),
-        "limits the rate of requests",
-    ),
+    "limited": (saying(http(b'{"id":1,"error":{"code":-32005,"message":"slow"}}')), "limits the rate of requests"),
     "refuses": (
         saying(http(b'{"id":1,"error":{"code":-32601,"message":"not here"}}')),
         "refuses eth_chainId: not here",
@@ -194,9 +191,7 @@ def test_an_endpoint_of_another_chain_is_found_out_at_the_first_head() -> None:
 @pytest.mark.parametrize(
     "fail", [silent, saying(b""), saying(http(b"", status="502 Bad Gateway"))], ids=["silent", "hangs up", "502"]
 )
-def test_a_transaction_is_handed_in_once_whatever_becomes_of_the_answer(
-    fail: Callable[[socket.socket, int], None],
-) -> None:
+def test_a_transaction_is_sent_once_even_without_an_answer(fail: Callable[[socket.socket, int], None]) -> None:
     """Over a connection that was used before: a client that sends a request again when it breaks would do so here."""
 
     def write(connection: socket.socket, request_id: int) -> None:

@@ -98,19 +98,14 @@ def test_a_registry_that_sends_forfeited_bonds_elsewhere_is_refused(monkeypatch:
 # ---- tokens that a network may pay in, read from their contracts
 
 
-def test_open_has_permits_and_votes(chain: DeployedChain) -> None:
+def test_each_token_shows_whether_it_has_permits_and_votes(chain: DeployedChain) -> None:
     address, chain_id = chain.contracts["OpenToken"], chain.client.chain_id()
     facts = read_token(chain.client, address)
     assert (facts.name, facts.symbol, facts.has_permits, facts.has_votes) == ("OpenLedger", "OPEN", True, True)
     assert permit_domain(chain.client, address, chain_id) == token_domain(chain_id, address)
 
-
-def test_a_stable_coin_has_neither(chain: DeployedChain) -> None:
     facts = read_token(chain.client, deploy_token(chain.client))
     assert (facts.symbol, facts.has_permits, facts.has_votes) == ("BLK", False, False)
-
-
-def test_wrapped_votes_are_votes_without_permits(chain: DeployedChain) -> None:
     creation = load_contract("WrappedVotes").encode_creation(deploy_token(chain.client))
     facts = read_token(chain.client, deploy_contract(chain.client, creation))
     assert (facts.symbol, facts.has_permits, facts.has_votes) == ("vOPEN", False, True)

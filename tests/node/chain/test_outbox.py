@@ -163,9 +163,7 @@ def test_what_the_contract_would_refuse_is_refused_without_a_nonce(desk: Desk) -
 
 
 @pytest.mark.parametrize(("fails_on", "state"), [(False, "final"), (True, "refused")])
-def test_what_waits_for_an_earlier_one_is_refused_only_if_it_still_fails_after_it(
-    desk: Desk, fails_on: bool, state: str
-) -> None:
+def test_what_fails_is_tried_again_after_an_earlier_transaction(desk: Desk, fails_on: bool, state: str) -> None:
     desk.chain.refusing.add(b"bond")
     desk.want("approve", "bond")
     desk.outbox.step()
@@ -339,9 +337,7 @@ def test_three_paid_failures_stop_their_kind_and_no_other(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("is_reached", [False, True], ids=["a success between them", "goals reached by others"])
-def test_failures_that_are_not_three_in_a_row_or_whose_goal_is_reached_stop_nothing(
-    desk: Desk, is_reached: bool
-) -> None:
+def test_only_three_failures_in_a_row_without_their_goal_stop_a_kind(desk: Desk, is_reached: bool) -> None:
     desk.chain.refusing_mined |= {b"a", b"b", b"c" if is_reached else b"d", b"e"}
     for data in "abcdef":
         desk.want(data)
@@ -564,9 +560,7 @@ def test_nothing_is_sent_to_another_chain(desk: Desk) -> None:
     assert "is on chain 1, not 7331" in desk.outbox.state.why
 
 
-def test_an_endpoint_that_took_another_transaction_is_not_believed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endpoint_that_names_another_hash_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk.chain, "send", lambda _: "0x" + "ab" * 32)
     desk.want("a")
     desk.outbox.step()
@@ -631,14 +625,6 @@ def test_each_way_out_passes_fail_points_on_both_its_sides(desk: Desk) -> None:
 # ---- transactions that an operator waits for are events; the others are plain lines of the log
 
 
-ACCOUNT = Address("0x" + "c" * 40)
-
-
-def done(kind: str) -> Intent:
-    call = ContractCall(to=ACCOUNT, data=b"")
-    return Intent(key="1", kind=kind, summary=f"{kind} of a test", sender=ACCOUNT, call=call, deadline_s=None)
-
-
 @pytest.mark.parametrize(
     ("kind", "mined", "final"),
     [
@@ -649,17 +635,15 @@ def done(kind: str) -> Intent:
         ("stake", "mined in block 7: stake of a test", "final: stake of a test"),
     ],
 )
-def test_what_an_operator_waits_for_is_an_event(
-    caplog: pytest.LogCaptureFixture, kind: str, mined: str, final: str
-) -> None:
+def test_what_operators_await_is_told(caplog: pytest.LogCaptureFixture, kind: str, mined: str, final: str) -> None:
     caplog.set_level(logging.INFO, logger="openledger_node")
-    note_mined(done(kind), 7, None)
-    note_final(done(kind), None)
+    note_mined(intent(f"{kind} of a test", kind=kind), 7, None)
+    note_final(intent(f"{kind} of a test", kind=kind), None)
     assert caplog.messages == [mined, final]
 
 
 def test_a_transaction_that_the_contract_refused_is_no_event(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="openledger_node")
-    note_mined(done("claim"), 7, "NotDue()")
-    note_final(done("claim"), "NotDue()")
+    note_mined(intent("claim of a test"), 7, "NotDue()")
+    note_final(intent("claim of a test"), "NotDue()")
     assert caplog.messages == ["refused (NotDue()) in block 7: claim of a test", "final: claim of a test"]

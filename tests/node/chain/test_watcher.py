@@ -119,9 +119,7 @@ def test_a_look_takes_the_same_few_questions_however_long_the_last_one_was_ago(r
 
 
 @pytest.mark.parametrize(("gap", "depth"), [(7, 1), (30, 33), (63, 64), (1, 65), (30, 65)])
-def test_a_node_that_looks_seldom_survives_the_same_reorgs_and_no_deeper_ones(
-    reader: Reader, gap: int, depth: int
-) -> None:
+def test_a_node_that_looks_seldom_survives_the_same_reorgs(reader: Reader, gap: int, depth: int) -> None:
     for number in range(130 // gap + 1):
         reader.pay(f"old {number}")
         reader.chain.mine(gap - 1)
@@ -154,9 +152,7 @@ def test_a_long_chain_is_read_in_chunks_and_by_few_blocks(reader: Reader) -> Non
     assert reader.ledger.events.finalized_number() == reader.chain.finalized_number()
 
 
-def test_an_endpoint_that_finds_a_chunk_too_long_is_asked_for_less(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endpoint_with_a_limit_is_asked_for_less(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(40):
         reader.pay(f"p{number}")
     answer = reader.chain.logs
@@ -241,9 +237,7 @@ def test_a_reorg_while_the_node_was_off_is_seen_at_its_next_start(reader: Reader
 
 
 @pytest.mark.parametrize("depth", [65, 140])
-def test_a_deeper_reorg_halts_and_changes_nothing_until_the_operator_has_the_chain_read_anew(
-    reader: Reader, depth: int
-) -> None:
+def test_a_deeper_reorg_halts_until_the_operator_rescans_the_chain(reader: Reader, depth: int) -> None:
     for number in range(150):
         reader.pay(f"old {number}")
     reader.read()
@@ -266,10 +260,7 @@ def test_a_deeper_reorg_halts_and_changes_nothing_until_the_operator_has_the_cha
 @pytest.mark.parametrize("question", ["head", "block", "logs", "finalized_number"])
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_reorg_between_any_two_questions_is_seen_in_the_end(
-    reader: Reader,
-    question: str,
-    after: int,
-    monkeypatch: pytest.MonkeyPatch,
+    reader: Reader, question: str, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         reader.pay(f"old {number}")
@@ -333,9 +324,7 @@ def test_an_endpoint_that_is_far_behind_what_was_read_at_once_halts_nothing(read
     assert reader.texts() == ["a", "b"]
 
 
-def test_an_endpoint_whose_second_server_is_behind_takes_nothing_back(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_server_that_is_behind_takes_nothing_back(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     reader.chain.mine(2 * BLOCKS_KEPT)
     reader.pay("a")
     reader.read()

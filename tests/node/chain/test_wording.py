@@ -129,14 +129,12 @@ def proposal_of(*calls: ContractCall) -> ContractCall:
     return call_of("OpenGovernor", "propose", *parts, "trust me")
 
 
-def test_a_proposal_is_told_by_its_calls_and_not_by_its_text() -> None:
+def test_a_proposal_is_told_by_its_calls_and_known_if_all_of_them_are() -> None:
     judge = call_of("Disputes", "judge", "0x" + "1" * 64, True)
     found = describe_call(proposal_of(judge, call_of("OpenToken", "transfer", STRANGER, OPEN)), ADDRESSES)
     said = f"propose: judge case 0x{'1' * 64}: guilty; send 1 OPEN to {STRANGER}"
     assert (found.text, found.is_known) == (said, True)
 
-
-def test_a_proposal_with_a_call_that_nobody_knows_is_not_known() -> None:
     found = describe_call(proposal_of(ContractCall(to=STRANGER, data=b"\1\2\3\4")), ADDRESSES)
     assert (found.text, found.is_known) == (f"propose: send a call of 0x01020304… with 4 bytes to {STRANGER}", False)
 

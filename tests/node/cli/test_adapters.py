@@ -98,9 +98,7 @@ def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Pa
     assert (fields["is_dora"], fields["is_rslora"], fields["dtypes"]) == (True, True, ["F32"])
 
 
-def test_a_pin_is_kept_until_it_is_taken_off_or_its_adapter_is_removed(
-    run: Run, home: Home, adapter: Adapter
-) -> None:
+def test_a_pin_is_kept_until_the_adapter_is_unpinned_or_removed(run: Run, home: Home, adapter: Adapter) -> None:
     pinned = run("adapters", "pin", "harbour", "--json").json
     assert (pinned["adapter"], pinned["is_pinned"], read_pins(home)) == (adapter.full_name, True, (adapter.id,))
     assert "leaves memory" in run("adapters", "unpin", "harbour").stderr
@@ -121,9 +119,7 @@ def test_a_pin_is_kept_until_it_is_taken_off_or_its_adapter_is_removed(
         (1_700_000_000, "its bond of 10 OPEN has been free since 2023-11-14 22:13:20 UTC"),
     ],
 )
-def test_a_retired_adapter_says_when_its_bond_is_free_and_how_to_take_it_back(
-    run: Run, home: Home, adapter: Adapter, free_at_s: int, says: str
-) -> None:
+def test_a_retired_adapter_names_its_bond(run: Run, home: Home, adapter: Adapter, free_at_s: int, says: str) -> None:
     register(home, adapter, bond_wei=10**19, is_retired=True, free_at_s=free_at_s)
     entry = run("adapters", "list", "--json").json["adapters"][0]
     assert (entry["bond_wei"], entry["bond_free_at"]) == (str(10**19), rfc3339(free_at_s))

@@ -72,9 +72,7 @@ def test_flags_that_do_not_fit_are_refused_before_the_node_is_asked(run: Run) ->
         assert (ran.status, why in ran.stderr) == (2, True), why
 
 
-def test_an_answer_is_written_once_whole_and_over_no_other_file(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_page_overwrites_no_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     money = FixedMoney({"digest": "0x253914e480", "html": "<!doctype html>é"})
     monkeypatch.setattr(attribution, "open_money", lambda: money)
     file = tmp_path / "answer.html"

@@ -75,9 +75,7 @@ def test_a_base_that_fits_is_said_to_and_pulled(home: Home, hub: FakeHub, tmp_pa
 
 
 @pytest.mark.process
-def test_a_base_that_fits_in_no_form_or_on_no_disk_is_refused_before_its_weights_and_leaves_nothing(
-    home: Home, hub: FakeHub, tmp_path: Path
-) -> None:
+def test_a_base_that_does_not_fit_is_refused_before_its_download(home: Home, hub: FakeHub, tmp_path: Path) -> None:
     home.config_file.write_text("[limits]\nram_bytes = 2000000000\n")
     hub.files["acme/large"] = {"config.json": json.dumps(LARGE).encode(), "model.safetensors": b"weights"}
     ran = typed(home, hub, "models", "pull", "acme/large")
@@ -118,9 +116,7 @@ def test_a_hostile_config_is_refused_and_leaves_nothing(home: Home, hub: FakeHub
     assert not (home.models / ".acme--evil.partial").exists()
 
 
-def test_setup_takes_the_quantisation_in_which_a_known_base_fits_the_card(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setup_finds_a_quantisation_that_fits_the_card(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with_card(monkeypatch, 12, has_kernels=True)
     monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
     ran = run("setup", "--yes")
@@ -130,9 +126,7 @@ def test_setup_takes_the_quantisation_in_which_a_known_base_fits_the_card(
     assert "none  does not fit: takes " in ran.stderr
 
 
-def test_setup_for_scripts_changes_only_what_the_flags_say_and_refuses_what_can_not_fit(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setup_by_flags_refuses_a_base_that_is_too_big(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with_card(monkeypatch, 8)
     monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
     refused = run("setup", "--no-input", "--base", "Qwen/Qwen3-32B")

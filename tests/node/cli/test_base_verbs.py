@@ -81,15 +81,11 @@ def test_the_command_follows_the_node_until_it_has_started_again(run: Run, home:
         (["start", "--base=old", "--port", "0", "--no-hello"], ["start", "--no-hello"]),
     ],
 )
-def test_the_node_starts_again_by_the_same_words_without_its_base_and_on_its_port(
-    words: list[str], again: list[str]
-) -> None:
+def test_the_node_starts_again_with_its_flags_but_for_the_base(words: list[str], again: list[str]) -> None:
     assert words_to_start_again(words, 8420) == [*again, "--port", "8420"]
 
 
-def test_a_base_that_the_engine_can_not_load_or_that_ends_the_node_is_said(
-    run: Run, home: Home, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_base_that_fails_is_reported(run: Run, home: Home, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     describe_folder(put_folder(home.models / "tiny"))
     daemon.statuses = [OLD, {**IDLE, "engine": {"why_failed": "its weights are damaged"}}]
     refused = run("models", "use", "tiny")
@@ -112,9 +108,7 @@ def test_a_base_is_removed_and_the_space_that_it_frees_is_said(run: Run, home: H
     assert theirs.exists()
 
 
-def test_a_running_node_removes_the_base_itself_or_says_why_not(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_node_removes_the_base_itself(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     describe_folder(folder := put_folder(home.models / "tiny"))
     asked = []
 

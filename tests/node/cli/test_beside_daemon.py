@@ -76,9 +76,7 @@ def test_a_daemon_that_never_listens_is_named_with_what_to_do(home: Home, monkey
         ("404 Not Found", r"refuses GET /limits \(status 404\): it may be of another version"),
     ],
 )
-def test_a_daemon_that_answers_badly_is_not_called_silent(
-    home: Home, monkeypatch: pytest.MonkeyPatch, status: str, says: str
-) -> None:
+def test_a_bad_answer_is_no_silence(home: Home, monkeypatch: pytest.MonkeyPatch, status: str, says: str) -> None:
     monkeypatch.setattr(Daemon, "answer", f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
     with claim_home(home), listening(home), pytest.raises(NodeError, match=says) as refused:
         ask_daemon(home, "GET", "/limits")
@@ -147,9 +145,7 @@ def test_stop_waits_until_the_daemon_has_ended_and_says_what_it_waits_for(
 
 
 @pytest.mark.parametrize("line", ["stake show", "benchmark", "connect", "open", "chat hello"])
-def test_what_needs_the_daemon_or_the_lock_says_at_once_what_to_wait_for(
-    run: Run, home: Home, line: str, slept: list[float]
-) -> None:
+def test_a_busy_home_is_reported_at_once(run: Run, home: Home, line: str, slept: list[float]) -> None:
     home.config_file.write_text("[inference]\nbackend = 'fake'\nbase = 'fake'\n")
     with claim_home(home, "rewards withdraw"):
         ran = run(*line.split())

@@ -152,9 +152,7 @@ def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDa
     assert "sample" not in taken["file"]
 
 
-def test_rows_without_a_contributor_are_refused_and_others_keep_theirs(
-    run: Run, lake: OwnDatanets, tmp_path: Path
-) -> None:
+def test_rows_without_a_contributor_are_refused(run: Run, lake: OwnDatanets, tmp_path: Path) -> None:
     file = tmp_path / "lake.csv"
     file.write_text("question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
     ran = run("datanet", "contribute", "lake", str(file), "--yes")
@@ -201,9 +199,7 @@ SHORT = Row(prompt="Who?", completion="Me.", contributor=ADA)
 POLICY = DatanetPolicy(characters_min=20)
 
 
-def test_rows_that_break_the_policy_are_named_and_the_others_are_taken(
-    run: Run, lake: OwnDatanets, tmp_path: Path
-) -> None:
+def test_only_rows_that_break_the_policy_are_left_out(run: Run, lake: OwnDatanets, tmp_path: Path) -> None:
     lake.change("lake", about=DatanetAbout(policy=POLICY))
     write_rows(tmp_path / "rows.jsonl", (LONG, SHORT))
     file = str(tmp_path / "rows.jsonl")
@@ -233,9 +229,7 @@ def test_a_batch_that_a_later_policy_refuses_is_not_approved(run: Run, lake: Own
     assert "rows that break the policy" in checked
 
 
-def test_a_datanet_shows_its_description_and_policy(
-    run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_datanet_shows_its_text_and_policy(run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch) -> None:
     about = DatanetAbout(description="Facts about the lake", languages=("English",), policy=POLICY)
     lake.change("lake", about=about)
     shown = run("datanet", "show", "lake").stdout

@@ -135,9 +135,7 @@ def test_a_curator_signs_with_an_account_of_their_own(run: Run, lake: Lake, tmp_
     assert "exists already, and nothing is overwritten" in again.stderr
 
 
-def test_a_proposal_knows_the_commitments_that_a_publication_would_learn(
-    run: Run, lake: Lake, tmp_path: Path
-) -> None:
+def test_a_proposal_puts_committed_rows_first(run: Run, lake: Lake, tmp_path: Path) -> None:
     """They put rows first, and curators approve the rows in their order."""
     place = DatanetPlace(chain_id=31337, contract=NETWORK.contracts["DatanetRegistry"], datanet_id=lake.id)
     said = Row(prompt="Who rings the bell?", completion="Nobody has rung it since May.", contributor=ADA)
@@ -222,9 +220,7 @@ def test_a_decision_counts_only_as_a_curator_has_signed_it(run: Run, lake: Lake,
     assert (changed.status, "has not signed this decision" in changed.stderr) == (1, True)
 
 
-def test_rows_that_change_after_the_curators_saw_them_are_not_approved(
-    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_rows_are_not_approved(run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = propose(run, tmp_path)
     files = [decide(run, file, name, "--approve").json["out"] for name in ("odile", "rurik")]
     is_next, refused = curated._is_next, list[str]()
@@ -247,9 +243,7 @@ def test_rows_that_change_after_the_curators_saw_them_are_not_approved(
     assert lake.own.get("lake").approved == (batch.digest,)
 
 
-def test_a_second_command_waits_for_the_review_and_is_told_when_it_waits_too_long(
-    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_review_is_refused(run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = decide(run, propose(run, tmp_path), "odile", "--approve").json
     monkeypatch.setattr(curated, "LOCK_WAIT_S", 0.02)
     with (lake.home.datanets / "lake" / "own" / curated.LOCK_FILE).open("a") as lock:
@@ -259,9 +253,7 @@ def test_a_second_command_waits_for_the_review_and_is_told_when_it_waits_too_lon
     assert "another command has been changing the review of lake for 0.02 s: try again" in ran.stderr
 
 
-def test_only_a_datanet_with_curators_is_proposed_and_only_if_somebody_can_be_paid(
-    run: Run, lake: Lake, tmp_path: Path
-) -> None:
+def test_a_proposal_needs_curators_and_somebody_to_pay(run: Run, lake: Lake, tmp_path: Path) -> None:
     lake.own.create(new_datanet("pond", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
     lake.own.contribute("pond", [Row(prompt="Who?", completion="Cyd.", contributor="cyd")], {})
     pond = Lake(lake.home, lake.own, datanet_id(lake.wallet, "pond"), lake.wallet)

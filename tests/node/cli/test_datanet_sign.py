@@ -102,9 +102,7 @@ def test_a_curator_signs_a_forfeit_over_the_signed_batch(run: Run, notes: Path, 
     assert (typed["primaryType"], typed["message"]["amountMax"]) == ("ForfeitBond", str(5 * 10**18))
 
 
-def test_a_batch_that_is_for_another_datanet_not_signed_or_changed_is_refused_before_the_chain_is_asked(
-    run: Run, notes: Path, wallet: Address
-) -> None:
+def test_a_foreign_unsigned_or_changed_batch_is_refused(run: Run, notes: Path, wallet: Address) -> None:
     words = ("datanet", "sign", str(notes), "--datanet", datanet_id(wallet, "harbour"), "--licence", "CC-BY-4.0")
     told = run(*words, "--yes")
     file = notes.with_name("notes.csv.signed.json")

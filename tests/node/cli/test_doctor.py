@@ -93,9 +93,7 @@ def test_another_chain_is_told_from_the_networks(run: Run, home: Home) -> None:
         ("unreachable", False, "no other node can reach this one"),
     ],
 )
-def test_a_doctor_says_how_others_reach_the_node_and_what_helps(
-    home: Home, state: str, is_ok: bool | None, found: str
-) -> None:
+def test_doctor_says_how_others_reach_the_node(home: Home, state: str, is_ok: bool | None, found: str) -> None:
     (finding,) = told_by_the_node(home, "reachable", {"/status": {"reach": reach_to_plain(REACHES[state])}})
     assert (finding.is_ok, found in finding.found) == (is_ok, True)
     assert finding.fix == (REACHES[state].remedy if state in ("relayed", "unreachable") else "")
@@ -196,9 +194,7 @@ def test_a_check_that_hangs_is_given_up_and_the_others_are_told(tmp_path: Path) 
     assert (second.is_ok, second.found) == (True, "well")
 
 
-def test_a_running_node_tells_the_findings_of_the_chain_and_doctor_looks_itself_if_it_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_asks_a_running_node_about_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = Finding(section="chain", check="gas", is_ok=True, found="told by the node")
 
     def look(_: Scene) -> Verdict:
@@ -228,9 +224,7 @@ def test_a_busy_moment_is_a_warning_and_wakes_nobody(run: Run, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_a_chain_that_is_gone_or_silent_is_found_and_nothing_else_is_blamed_or_held_up_for_it(
-    run: Run, home: Home, is_silent: bool
-) -> None:
+def test_only_the_chain_is_blamed_if_it_is_gone_or_silent(run: Run, home: Home, is_silent: bool) -> None:
     with listener() as silent:
         port = silent if is_silent else 1
         join_network(home, network_at(f"http://127.0.0.1:{port}"))

@@ -32,9 +32,7 @@ def proposal(**changes: Any) -> dict[str, Any]:
     return {**named, **calls, **times, **ending, **votes, **own, **text, **changes}
 
 
-def test_a_proposal_shows_its_calls_votes_quorum_times_and_the_next_command(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_proposal_shows_its_votes_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
     show_proposal(proposal())
     shown = capsys.readouterr()
     for text in (

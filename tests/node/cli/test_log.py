@@ -23,9 +23,7 @@ def as_before() -> Iterator[None]:
     ours.setLevel(level)
 
 
-def test_a_terminal_has_what_needs_the_owner_and_a_service_manager_also_what_the_node_did(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_shows_warnings_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for is_terminal in (True, False):
         monkeypatch.setattr("sys.stderr.isatty", lambda given=is_terminal: given)
         log_to_stderr()
@@ -38,9 +36,7 @@ def test_a_terminal_has_what_needs_the_owner_and_a_service_manager_also_what_the
         assert ("final: claim 3" in said) == (not is_terminal)
 
 
-def test_a_peer_that_causes_a_line_again_and_again_fills_no_log_and_hides_no_event(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_repeated_lines_fill_no_log_and_hide_no_event(capsys: pytest.CaptureFixture[str]) -> None:
     log_to_stderr()
     for number in range(1_000):
         logging.getLogger("openledger_node.market.bidder").warning("call %d is not answered", number)

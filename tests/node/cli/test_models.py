@@ -55,9 +55,7 @@ def test_the_models_of_other_programs_are_listed(command: Command, blob: Path, f
     assert "not usable ollama:tiny:latest: the weights of" in command("models", "list").stderr
 
 
-def test_a_model_of_another_program_is_pulled_by_its_name_and_its_file_is_never_removed(
-    command: Command, home: Home, blob: Path
-) -> None:
+def test_the_file_of_another_program_is_used_and_never_removed(command: Command, home: Home, blob: Path) -> None:
     home.config_file.write_text("[limits]\nram_bytes = 1000\nvram_bytes = 1000\n")
     ran = command("models", "pull", "ollama:tiny", "--json")
     assert ran.returncode == 0, "nothing is downloaded, so nothing is refused"
@@ -74,9 +72,7 @@ def test_a_model_of_another_program_is_pulled_by_its_name_and_its_file_is_never_
     assert "run `openledger-node models pull ollama:tiny:latest`" in gone["problem"]
 
 
-def test_setup_takes_every_name_of_a_base_and_the_list_marks_it(
-    command: Command, home: Home, blob: Path, file: Path
-) -> None:
+def test_setup_takes_every_name_of_a_base(command: Command, home: Home, blob: Path, file: Path) -> None:
     for name, base in (("ollama:tiny", "tiny"), ("lmstudio:Owner/Some Name", "Tiny-Q8_0"), (str(file), "Tiny-Q8_0")):
         ran = command("setup", "--no-input", "--base", name)
         assert ran.returncode == 0, ran.stderr

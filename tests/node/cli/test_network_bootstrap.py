@@ -81,9 +81,7 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
 
 @pytest.mark.process
 @pytest.mark.parametrize(("words", "status", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_it_cannot_begin_with_is_told(
-    run: Run, tmp_path: Path, words: list[str], status: int, message: str
-) -> None:
+def test_a_wrong_option_is_refused(run: Run, tmp_path: Path, words: list[str], status: int, message: str) -> None:
     ran = run("network", "bootstrap", "--folder", str(tmp_path / "point"), *words)
     assert (ran.status, ran.stdout) == (status, "")
     assert message in ran.stderr
@@ -101,9 +99,7 @@ def test_a_taken_port_is_told_and_for_metrics_with_the_option(run: Run, tmp_path
     assert (peers.status, "Address already in use" in peers.stderr) == (6, True)
 
 
-def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
-    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_file_gives_options(run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from openledger_node.cli import bootstrap_run
 
     options: list[bootstrap_run.BootstrapOptions] = []

@@ -100,9 +100,7 @@ def test_the_hash_is_that_of_the_file_and_of_the_joined_network(run: Run, home: 
 
 
 @pytest.mark.usefixtures("chain")
-def test_a_problem_is_shown_with_its_remedy_and_ends_with_8(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_problem_with_its_remedy_ends_with_8(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(_: Network) -> None:
         raise ChainError("no endpoint of harbour-net can be used")
 

@@ -121,9 +121,7 @@ def test_a_file_needs_no_hash_and_stdin_is_a_file(tmp_path: Path, monkeypatch: p
 # ---- the download
 
 
-def test_a_name_is_looked_up_once_and_proven_by_its_certificate(
-    tls_site: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_is_looked_up_once_and_needs_a_certificate(tls_site: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second answer for the name, which could be an address of the reader's network, is never asked for."""
     answers = iter([("127.0.0.9", "127.0.0.1")])  # nobody is at the first
     monkeypatch.setattr(network_source, "hosts_of", lambda _: next(answers))
@@ -192,9 +190,7 @@ class Asked:
 
 
 @pytest.mark.parametrize(("url", "target", "problem"), REDIRECTS.values(), ids=REDIRECTS.keys())
-def test_a_redirect_is_followed_only_to_where_its_reader_would_go(
-    monkeypatch: pytest.MonkeyPatch, url: str, target: str, problem: str
-) -> None:
+def test_no_redirect_leads_into_a_home(monkeypatch: pytest.MonkeyPatch, url: str, target: str, problem: str) -> None:
     asked = Asked(monkeypatch, target)
     if problem:
         with pytest.raises(NetworkError, match=problem):

@@ -151,9 +151,7 @@ def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:
     assert [first_word(line.split()) for line in lines] == ["status", "status", "--help", None]
 
 
-def test_setup_on_a_fresh_home_proposes_everything_and_writes_no_default(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setup_on_a_fresh_home_writes_no_default(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     asked = run("setup")
     assert (asked.status, "--yes" in asked.stderr) == (3, True), "nobody is there to be asked"
@@ -206,9 +204,7 @@ WEEK |= {"tokens_out": 45_000, "adapter_tokens_out": 30_000, "adapter_percent": 
         ),
     ],
 )
-def test_the_status_has_a_line_for_what_happened_and_what_waits_and_none_for_nothing(
-    run: Run, told: dict[str, Any], line: str, says: str
-) -> None:
+def test_the_status_has_no_line_for_nothing(run: Run, told: dict[str, Any], line: str, says: str) -> None:
     fields = run("status", "--json").json
     assert line not in status_lines(fields)
     lines = status_lines({**fields, **told})

@@ -20,9 +20,7 @@ ROWS = [
 ]
 
 
-def test_a_table_that_fits_has_a_line_a_row_and_a_narrow_one_keeps_every_value(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrow_table_keeps_all_values(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     show_table(COLUMNS, ROWS, empty="")
     head, *lines = capsys.readouterr().out.splitlines()
     assert (head.split(), len(lines)) == (["when", "model", "paid", "receipt"], len(ROWS))

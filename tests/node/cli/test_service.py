@@ -82,9 +82,7 @@ def test_a_shown_unit_is_installed_after_a_yes_and_its_removal_leaves_the_data(
     assert commands.changes == [f"systemctl --user disable --now {name}"]
 
 
-def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed_and_a_command_that_fails_is_named(
-    run: Run, commands: Commands, tmp_path: Path
-) -> None:
+def test_a_foreign_unit_stays_and_a_failure_is_named(run: Run, commands: Commands, tmp_path: Path) -> None:
     commands.outcomes["systemctl --user enable"] = Ran((), 1, "", "Created symlink /x.\nAccess denied\n")
     failed = run("service", "install", "--yes")
     assert (failed.status, "systemctl --user enable openledger-node" in failed.stderr) == (1, True)
@@ -134,18 +132,14 @@ def test_launchd_gives_up_where_only_the_owner_can_help(
     assert (f"before you do, by `launchctl kickstart gui/{os.getuid()}/{label}`" in said) == (found != status)
 
 
-def test_a_start_that_launchd_should_not_repeat_ends_with_0(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_is_not_repeated_ends_with_0(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.config_file.write_text("[node]\nnonsense = 1\n")
     assert run("start").status == 3
     monkeypatch.setenv(main.LAUNCHD_LABEL, "openledger-node-1a2b3c4d")
     assert run("start").status == 0
 
 
-def test_a_node_in_the_foreground_or_a_command_is_not_installed_over(
-    run: Run, home: Home, commands: Commands, tmp_path: Path
-) -> None:
+def test_a_running_node_or_command_blocks_install(run: Run, home: Home, commands: Commands, tmp_path: Path) -> None:
     with closing(claim_home(home, "rewards withdraw")):
         busy = run("service", "install", "--yes")
     assert (busy.status, "wait until it has ended" in busy.stderr) == (75, True)

@@ -53,9 +53,7 @@ def test_a_taken_port_is_said_before_the_base_is_downloaded(home: Home, taken: i
     assert not home.models.exists(), "nothing was downloaded"
 
 
-def test_a_port_that_can_not_be_used_is_refused_with_one_that_can(
-    taken: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unusable_port_is_refused_with_one_that_works(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"`--port \d+` \(through make: `make start ARGS=") as refused:
         check_port("127.0.0.1", taken)
     check_port("127.0.0.1", int(str(refused.value).split("`--port ")[1].split("`")[0]))
@@ -109,9 +107,7 @@ def test_a_data_directory_that_can_not_be_written_is_named() -> None:
         check_writable(Home(Path("/proc")))
 
 
-def test_a_machine_without_room_or_memory_for_the_base_is_told_before_the_download(
-    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_is_too_small_is_told(home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as small:
         small.setattr(base_look, "look_at_machine", lambda: Machine(ram_bytes=GIB // 4))
         with pytest.raises(ModelError, match=r"smollm2-135m-instruct does not fit: it takes at least 0\.\d GB"):

@@ -87,9 +87,7 @@ def said(capsys: pytest.CaptureFixture[str], node: Any) -> str:
     return capsys.readouterr().err
 
 
-def test_the_demo_base_is_asked_what_it_knows_and_said_to_be_no_judge_of_facts(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_demo_base_is_said_to_be_no_judge_of_facts(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, listening())
     assert f"chat '{FIRST_QUESTION}'" in text
     assert f'"content": "{FIRST_QUESTION}"}}], "temperature": 0}}' in text
@@ -108,9 +106,7 @@ def test_the_shipped_adapter_is_named_with_its_teacher_where_there_is_none_yet(
     assert SAMPLE_TEACHER not in said(capsys, listening(num_adapters=1))
 
 
-def test_a_node_that_only_buys_is_told_where_adapters_are_and_not_to_add_one(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_node_that_only_buys_is_told_where_adapters_are(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, listening(is_selling=False))
     assert "adapters  those of other nodes" in text
     assert "peers list` shows who sells which" in text

@@ -78,9 +78,7 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
 
 
 @pytest.mark.parametrize("words", [["status"], ["models", "list"], ["start"]], ids=" ".join)
-def test_a_wrong_setting_ends_with_3_and_one_line_that_names_the_nearest(
-    run: Run, home: Home, words: list[str]
-) -> None:
+def test_a_wrong_setting_ends_with_3_and_names_the_nearest(run: Run, home: Home, words: list[str]) -> None:
     home.config_file.write_text("[inference]\nbse = 'fake'\n")
     ran = run(*words, *([] if words == ["start"] else ["--json"]))
     assert ran.status == 3
@@ -139,9 +137,7 @@ def test_an_empty_home_shows_empty_lists_and_stays_empty(run: Run, home: Home) -
 
 
 @pytest.mark.usefixtures("fake_base")
-def test_an_adapter_is_added_listed_and_inspected(
-    run: Run, home: Home, make_adapter_folder: Callable[..., Path]
-) -> None:
+def test_an_adapter_is_added_and_inspected(run: Run, home: Home, make_adapter_folder: Callable[..., Path]) -> None:
     adapter = run("adapters", "add", str(make_adapter_folder("harbour")), "--json").json
     assert adapter.pop("schema") == "openledger.adapter_details/1"
     assert (adapter["full_name"], adapter["rank_max"]) == (f"harbour@{adapter['id'][2:10]}", 2)
@@ -188,9 +184,7 @@ def test_an_adapter_that_there_is_not_or_can_not_be_added_is_refused_and_its_nam
 
 @pytest.mark.usefixtures("fake_base")
 @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS.keys())
-def test_a_strangers_text_is_shown_and_does_nothing_and_reaches_machines_as_it_is(
-    run: Run, make_adapter_folder: Callable[..., Path], text: str
-) -> None:
+def test_a_strangers_text_is_shown_as_text(run: Run, make_adapter_folder: Callable[..., Path], text: str) -> None:
     run("adapters", "add", str(write_manifest(make_adapter_folder(), license=text, evaluation={text: 1})))
     ran = run("adapters", "inspect", "harbour")
     assert all(character.isprintable() for character in ran.stdout.replace("\n", ""))

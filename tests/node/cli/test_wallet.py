@@ -65,9 +65,7 @@ def test_a_wallet_is_made_and_shown(run: Run, home: Home, password_file: str) ->
 
 
 @pytest.mark.parametrize(
-    "words",
-    [["create"], ["import", "--key-file", "KEY"], ["export", "--out", "OUT"]],
-    ids=lambda words: words[0],
+    "words", [["create"], ["import", "--key-file", "KEY"], ["export", "--out", "OUT"]], ids=lambda words: words[0]
 )
 def test_without_a_terminal_or_a_file_there_is_no_password(
     run: Run, home: Home, tmp_path: Path, key_file: str, password_file: str, words: list[str]
@@ -84,9 +82,7 @@ def test_without_a_terminal_or_a_file_there_is_no_password(
 # ── development networks ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_development_network_has_keys_of_its_own_without_a_question_beside_those_of_real_ones(
-    run: Run, home: Home, network: Network, password_file: str
-) -> None:
+def test_a_development_network_has_its_own_keys(run: Run, home: Home, network: Network, password_file: str) -> None:
     embed_network(home, network)
     real = run("wallet", "create", "--network", "real", "--password-file", password_file, "--json")
     assert real.json["file"] == str(home.keys / "wallet.json")
@@ -99,9 +95,7 @@ def test_a_development_network_has_keys_of_its_own_without_a_question_beside_tho
     assert unlock_unattended(find_account(folder, "wallet")).address == made.json["address"]
 
 
-def test_balances_are_shown_where_the_chain_answers_and_the_rest_where_it_does_not(
-    run: Run, home: Home, network: Network
-) -> None:
+def test_balances_are_shown_while_the_chain_answers(run: Run, home: Home, network: Network) -> None:
     join_network(home, network)
     address = run("wallet", "create", "--json").json["address"]
     with open_endpoint(network.rpc[0]) as client:
@@ -120,9 +114,7 @@ def test_balances_are_shown_where_the_chain_answers_and_the_rest_where_it_does_n
     assert "no balances: no endpoint of development-" in shown.stderr
 
 
-def test_a_key_is_imported_and_exported_again_and_no_secret_is_printed(
-    run: Run, tmp_path: Path, password_file: str, key_file: str
-) -> None:
+def test_import_and_export_print_no_secret(run: Run, tmp_path: Path, password_file: str, key_file: str) -> None:
     imported = run("wallet", "import", "--key-file", key_file, "--password-file", password_file, "--json")
     assert (imported.status, imported.json["address"]) == (0, ADDRESS)
     out, other = tmp_path / "copy.json", secret(tmp_path / "other", "battery staple")
@@ -138,9 +130,7 @@ def test_a_key_is_imported_and_exported_again_and_no_secret_is_printed(
     assert not any(word in printed for word in (KEY_HEX[:16], "correct horse", "battery staple"))
 
 
-def test_what_can_not_be_done_is_said_and_leaves_no_file(
-    run: Run, home: Home, tmp_path: Path, password_file: str
-) -> None:
+def test_a_refusal_leaves_no_file(run: Run, home: Home, tmp_path: Path, password_file: str) -> None:
     shown = run("wallet", "show", "--json")
     create = "create it with `openledger-node wallet create wallet`"
     assert (shown.status, shown.stderr) == (4, f"error there is no wallet in {home.keys}: {create}\n")

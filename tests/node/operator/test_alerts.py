@@ -23,13 +23,7 @@ from openledger_node.home import Home
 from openledger_node.operator.alerts import journal as journals
 from openledger_node.operator.alerts import run_mark
 from openledger_node.operator.alerts import service as services
-from openledger_node.operator.alerts.causes import (
-    CLEAR_S,
-    HELD_UP_S,
-    TEXTS,
-    AlertSigns,
-    CauseWatch,
-)
+from openledger_node.operator.alerts.causes import CLEAR_S, HELD_UP_S, TEXTS, AlertSigns, CauseWatch
 from openledger_node.operator.alerts.delivery import (
     deliver,
     draw_secret,
@@ -73,9 +67,7 @@ CAUSES = [
 
 
 @pytest.mark.parametrize(("cause", "sign", "after_s"), CAUSES)
-def test_a_cause_makes_one_alert_after_its_time_and_one_when_it_is_over(
-    cause: str, sign: dict[str, Any], after_s: float
-) -> None:
+def test_a_cause_makes_an_alert_at_its_start_and_end(cause: str, sign: dict[str, Any], after_s: float) -> None:
     seen = replace(FINE, **sign)
     looks = [(float(at_s), seen) for at_s in range(0, 5_000, 10)]
     end = [(5_000.0, FINE), (5_000.0 + CLEAR_S - 1, FINE), (5_000.0 + CLEAR_S, FINE)]
@@ -230,8 +222,7 @@ async def test_ntfy_gets_a_title_a_priority_and_the_token(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
-    [(307, "redirects"), (401, "alerts secret"), (500, "log"), (404, "webhook_url")],
+    ("status", "words"), [(307, "redirects"), (401, "alerts secret"), (500, "log"), (404, "webhook_url")]
 )
 async def test_a_receiver_that_refuses_is_named_with_a_remedy(home: Home, status: int, words: str) -> None:
     got, transport = take(status, location="https://elsewhere.example/")
@@ -312,9 +303,7 @@ def failed() -> AlertSigns:
     return replace(FINE, is_engine_failed=True)
 
 
-async def test_an_alert_waits_through_a_loss_of_the_network_and_a_restart_and_comes_once(
-    home: Home, autojump_clock: object
-) -> None:
+async def test_an_alert_outlasts_a_lost_network_and_a_restart(home: Home, autojump_clock: object) -> None:
     inbox = Inbox()
     inbox.refuses = True
     await live(service(home, inbox, failed), 4_000.0)
@@ -327,9 +316,7 @@ async def test_an_alert_waits_through_a_loss_of_the_network_and_a_restart_and_co
     assert open_journal(home).open_causes == {}
 
 
-async def test_a_machine_that_slept_has_lost_nothing_meanwhile(
-    home: Home, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_sleep_of_the_machine_is_no_cause(home: Home, autojump_clock: trio.testing.MockClock) -> None:
     inbox = Inbox()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service(home, inbox, lambda: replace(FINE, num_peers=0)).run)
@@ -379,9 +366,7 @@ async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
     assert len(set(inbox.ids)) == len(inbox.ids)
 
 
-async def test_a_receiver_gets_only_so_many_in_an_hour_and_the_others_later(
-    home: Home, autojump_clock: object
-) -> None:
+async def test_a_receiver_gets_only_so_many_alerts_in_an_hour(home: Home, autojump_clock: object) -> None:
     journal, inbox = open_journal(home), Inbox()
     for _ in range(PER_HOUR_MAX + 5):
         journal.put("webhook", new_alert("engine", "begins", now_s=1))

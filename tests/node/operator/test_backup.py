@@ -37,11 +37,7 @@ FILES = {
     "datanets/lake/1.json": "{}",
     "bootstrap/peer.key": "11",
 }
-LEFT_OUT = {
-    "models/base/weights": "w" * 5000,
-    "adapters/a/x": "a" * 900,
-    "devnet/blocks": "b",
-}
+LEFT_OUT = {"models/base/weights": "w" * 5000, "adapters/a/x": "a" * 900, "devnet/blocks": "b"}
 
 
 @pytest.fixture(autouse=True)
@@ -150,9 +146,7 @@ def test_a_backup_of_a_working_ledger_is_of_one_moment(home: Home, empty: Home, 
 # ---- refusals
 
 
-def test_a_backup_that_fails_or_is_not_told_to_replace_leaves_the_old_one_in_place(
-    home: Home, file: Path, empty: Home, tmp_path: Path
-) -> None:
+def test_a_backup_that_fails_leaves_the_old_one(home: Home, file: Path, empty: Home, tmp_path: Path) -> None:
     before = file.read_bytes()
     with pytest.raises(ConfigError, match="exists already: choose another name, or replace it with --force"):
         write_backup(home, file, PASSWORD)
@@ -312,9 +306,7 @@ def is_killed(act: Callable[[], object], step: int) -> bool:
 
 
 @pytest.mark.process
-def test_a_backup_that_is_killed_at_any_step_leaves_the_old_file_or_a_whole_new_one(
-    home: Home, file: Path, tmp_path: Path
-) -> None:
+def test_a_killed_backup_leaves_the_old_file_or_a_whole_new_one(home: Home, file: Path, tmp_path: Path) -> None:
     before = file.read_bytes()
     for step in count(1):
         is_over = not is_killed(lambda: write_backup(home, file, PASSWORD, may_replace=True), step)

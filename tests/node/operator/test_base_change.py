@@ -31,9 +31,7 @@ def home(home: Home) -> Home:
     return home
 
 
-def test_a_base_that_is_here_and_fits_changes_one_setting_and_another_is_refused(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_base_that_is_here_and_fits_is_served_next(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_for(home, SERVED, "tiny-b") == {"inference.base": "tiny-b"}
     with pytest.raises(ConfigError, match="tiny-a is the base that is served already"):
         settings_for(home, SERVED, "tiny-a")
@@ -63,9 +61,7 @@ def test_a_training_refuses_the_change(home: Home) -> None:
             settings_for(home, SERVED, "tiny-b")
 
 
-def test_a_card_that_counts_the_engine_as_another_program_has_room_for_the_next_base(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_base_may_use_the_room_of_this(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = known_base("Qwen/Qwen3-4B-Instruct-2507")
     assert known is not None
     (tmp_path / "config.json").write_text(json.dumps(known.fields))

@@ -100,9 +100,7 @@ PRICED = replace(
         ),
     ],
 )
-def test_the_failing_check_speaks_and_names_what_would_help(
-    seen: Observed, failing: str, sentence: str, cli: str
-) -> None:
+def test_the_failing_check_names_what_would_help(seen: Observed, failing: str, sentence: str, cli: str) -> None:
     found = explain(seen)
     assert check_of(found, failing).ok is False
     assert sentence in found.sentence
@@ -144,14 +142,9 @@ def test_a_node_that_cannot_be_asked_says_why_and_finds_no_fault(seen: Observed,
 
 @pytest.mark.parametrize(
     ("own", "others", "words"),
-    [
-        (5, (6, 9), "the cheapest of 3 for lake"),
-        (5, (3, 5, 5, 9), "place 2 of 5, shared with 2 others for lake"),
-    ],
+    [(5, (6, 9), "the cheapest of 3 for lake"), (5, (3, 5, 5, 9), "place 2 of 5, shared with 2 others for lake")],
 )
-def test_equal_prices_share_a_rank_and_none_of_them_is_the_cheapest(
-    own: int, others: tuple[int, ...], words: str
-) -> None:
+def test_equal_prices_share_a_rank(own: int, others: tuple[int, ...], words: str) -> None:
     found = explain(replace(QUIET, price=PriceSeen(of="lake", own_wei=own, others_wei=others)))
     assert check_of(found, "price").says.startswith(words)
 

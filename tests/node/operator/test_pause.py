@@ -105,9 +105,7 @@ async def test_a_pause_takes_no_request_at_once_and_gives_memory_back(node: Node
         assert not node.engine.is_resting
 
 
-async def test_an_engine_that_was_resumed_as_the_last_answer_ended_stays_awake(
-    node: Node, autojump_clock: object
-) -> None:
+async def test_an_engine_resumed_at_the_last_moment_stays_awake(node: Node, autojump_clock: object) -> None:
     node.serving.idle = trio.Event()
     async with node.running() as desk:
         desk.pause(grace="drain")
@@ -130,9 +128,7 @@ async def test_what_runs_has_its_grace_and_no_more(
         assert trio.current_time() - began_s == pytest.approx(grace_s, abs=0.1)
 
 
-async def test_a_pause_that_waits_ends_by_a_resume_by_the_last_answer_or_by_one_in_a_hurry(
-    node: Node, autojump_clock: object
-) -> None:
+async def test_a_pause_that_waits_ends_in_three_ways(node: Node, autojump_clock: object) -> None:
     node.serving.idle = trio.Event()
     async with node.running() as desk:
         desk.pause(grace="drain")
@@ -193,9 +189,7 @@ async def test_a_pause_until_a_moment_ends_by_itself(node: Node, autojump_clock:
     assert read_pause(node.home) is None
 
 
-async def test_a_game_pauses_within_two_seconds_and_its_end_goes_on_after_the_quiet(
-    node: Node, autojump_clock: object
-) -> None:
+async def test_a_game_pauses_the_node_until_a_while_after_its_end(node: Node, autojump_clock: object) -> None:
     node.serving.idle = trio.Event()  # whatever runs
     async with node.running() as desk:
         node.seen = GAME
@@ -235,9 +229,7 @@ async def test_a_resume_overrules_a_game_until_the_next_one(node: Node, autojump
         await until(lambda: desk.current is not None, 2)
 
 
-async def test_hours_pause_and_go_on_and_an_owner_overrules_them_until_they_change(
-    node: Node, autojump_clock: object
-) -> None:
+async def test_an_owner_overrules_the_hours_until_they_change(node: Node, autojump_clock: object) -> None:
     node.limits = replace(node.limits, hours="13:00-14:00")
     async with node.running() as desk:
         assert desk.current is not None

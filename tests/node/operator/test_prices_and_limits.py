@@ -172,9 +172,7 @@ async def test_what_is_no_limit_is_refused(home: Home, wanted: dict[str, Any], e
         await limits_desk(home, Moved()).set(wanted)
 
 
-def test_the_cap_of_the_device_in_use_reaches_the_engine(
-    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_cap_of_its_device_reaches_an_engine(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = replace(Config(), limits=LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB))
     on_cpu = engine_options(home, config, FAKE_BASE)
     monkeypatch.setattr(base_fit, "is_on_gpu", lambda _: True)
@@ -183,9 +181,7 @@ def test_the_cap_of_the_device_in_use_reaches_the_engine(
     assert on_gpu.settings.kv_cache_bytes + on_gpu.adapter_cache_bytes == 6 * GB
 
 
-def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_llama_server_gets_the_whole_cap(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB)
     config = replace(Config(), inference=InferenceConfig(backend="llamacpp"), limits=limits)
     card = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GB)

@@ -75,9 +75,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         pulls.order(name)
 
 
-async def test_a_pull_tells_size_rate_and_time_left(
-    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_pull_tells_its_progress(autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulls_module, "monotonic", trio.current_time)
     pulls = Pulls("base", ScriptedFetch(downloading(0), downloading(10), downloading(40), is_endless=True))
     pulls.order("acme/tiny")
@@ -153,9 +151,7 @@ class Peers:
         return FOUND
 
 
-async def test_a_pull_from_peers_tells_its_progress_and_its_result(
-    home: Home, autojump_clock: trio.abc.Clock
-) -> None:
+async def test_a_pull_from_peers_tells_progress_and_result(home: Home, autojump_clock: trio.abc.Clock) -> None:
     pulls = adapter_pulls(home, FAKE_BASE, Peers())
     pulls.order("lake")
     async with trio.open_nursery() as nursery:
@@ -259,9 +255,7 @@ async def test_an_adapter_of_the_hub_is_checked_and_added(
 
 
 @pytest.mark.process
-async def test_a_refused_adapter_of_the_hub_says_why_and_leaves_nothing(
-    home: Home, hub: FakeHub, tmp_path: Path
-) -> None:
+async def test_a_refused_adapter_of_the_hub_leaves_nothing(home: Home, hub: FakeHub, tmp_path: Path) -> None:
     base = tiny_base(home)
     wide = make_base(tmp_path / "wide", hidden_size=64, head_dim=16)
     folder = write_adapter(wide, tmp_path / "lake", seed=1, targets=("q_proj",))

@@ -37,9 +37,7 @@ def parts(tmp_path: Path) -> Any:
         ("serving", "is_draining", True, "draining"),
     ],
 )
-def test_a_node_that_answers_or_buys_is_not_idle(
-    parts: Any, part: str, field: str, value: object, state: str
-) -> None:
+def test_a_node_that_serves_is_not_idle(parts: Any, part: str, field: str, value: object, state: str) -> None:
     report = StatusReport(parts, SimpleNamespace(current=None), SimpleNamespace())  # type: ignore[arg-type]
     assert report.state() == "idle"
     setattr(getattr(parts, part), field, value)
@@ -47,9 +45,7 @@ def test_a_node_that_answers_or_buys_is_not_idle(
 
 
 @pytest.mark.parametrize(("serves", "state"), [(True, "starting"), (False, "idle")])
-def test_a_node_whose_pause_is_over_is_starting_until_its_engine_loads_again(
-    parts: Any, serves: bool, state: str
-) -> None:
+def test_a_resumed_node_is_starting_until_its_engine_is_loaded(parts: Any, serves: bool, state: str) -> None:
     parts.engine.state, parts.config.node.serve = "paused", serves
     pauses = SimpleNamespace(current="until 18:00")
     report = StatusReport(parts, pauses, SimpleNamespace())  # type: ignore[arg-type]

@@ -130,9 +130,7 @@ def register(ledger: Ledger, id_: DatanetId, name: str) -> None:
 
 
 @pytest.mark.parametrize("owner", [ADA, None], ids=["owner", "before a wallet"])
-def test_an_own_datanet_has_its_name_without_a_chain(
-    home: Home, make_adapter_folder: Any, owner: Address | None
-) -> None:
+def test_an_own_datanet_is_named_offline(home: Home, make_adapter_folder: Any, owner: Address | None) -> None:
     (home.datanets / "lake").mkdir(parents=True)
     lake = datanet_id(owner or ZERO_ADDRESS, "lake")
     adapter = learned_from(make_adapter_folder(), home, lake, owner=owner)
@@ -143,9 +141,7 @@ def test_an_own_datanet_has_its_name_without_a_chain(
     ]
 
 
-def test_a_datanet_of_somebody_else_has_the_name_of_the_chain(
-    home: Home, ledger: Ledger, make_adapter_folder: Any
-) -> None:
+def test_a_foreign_datanet_has_the_name_of_the_chain(home: Home, ledger: Ledger, make_adapter_folder: Any) -> None:
     (home.datanets / "lake").mkdir(parents=True)  # the owner's own of that name is another one
     theirs, unknown = datanet_id(BEN, "lake"), datanet_id(BEN, "forest")
     adapter = learned_from(make_adapter_folder(), home, theirs, unknown, owner=ADA)

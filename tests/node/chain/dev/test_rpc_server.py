@@ -56,14 +56,11 @@ def test_a_question_is_answered(url: str) -> None:
     assert (status, json.loads(body)) == (200, {"jsonrpc": "2.0", "id": 1, "result": "0x539"})
 
 
-@pytest.mark.parametrize("host", ["localhost:8545", "LOCALHOST", "127.0.0.1", "[::1]:8545"])
-def test_every_name_of_this_machine_is_ours(url: str, host: str) -> None:
-    assert exchange(url, request(Host=host))[0] == 200
-
-
-@pytest.mark.parametrize("host", ["evil.example:8545", "127.0.0.1.evil.example", "[", ""])
-def test_a_page_from_elsewhere_that_had_its_name_point_here_is_refused(url: str, host: str) -> None:
-    assert exchange(url, request(Host=host)) == (403, b"")
+def test_only_names_of_this_machine_are_answered(url: str) -> None:
+    for host in ("localhost:8545", "LOCALHOST", "127.0.0.1", "[::1]:8545"):
+        assert exchange(url, request(Host=host))[0] == 200, host
+    for host in ("evil.example:8545", "127.0.0.1.evil.example", "[", ""):
+        assert exchange(url, request(Host=host)) == (403, b""), host
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])

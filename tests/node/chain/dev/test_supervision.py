@@ -49,9 +49,7 @@ async def starts(chain: Chain, within_s: float) -> list[float]:
     return [each - began_s for each in chain.started_s]
 
 
-async def test_a_chain_that_was_killed_runs_again_within_two_seconds(
-    autojump_clock: object, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_killed_chain_runs_again_soon(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     (started_s,) = await starts(Chain(iter([1e9])), 600)
     assert started_s < 2
@@ -131,9 +129,7 @@ def begin_chain(folder: Path, engine: Engine) -> None:
     (folder / CHAIN_FILES[engine]).write_text("{}")
 
 
-def test_without_anvil_a_chain_runs_on_the_embedded_engine_and_one_that_anvil_began_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_chain_that_anvil_began_needs_anvil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without npm: no checkout with packages, nothing on the path."""
     monkeypatch.setattr(engines, "CHECKOUT", tmp_path / "checkout")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
