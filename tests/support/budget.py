@@ -45,12 +45,6 @@ def loop_s() -> float:
     return time.process_time() - start_s
 
 
-def read_budgets(tier: str) -> Mapping[str, float]:
-    """Return a tier's seconds by folder."""
-    budgets: dict[str, float] = tomllib.loads(BUDGETS.read_text())[tier]
-    return budgets
-
-
 def folder_of(nodeid: str) -> str:
     """Return the folder of a test as budgets name it: `protocol`, or `node/chain`."""
     words = nodeid.partition("::")[0].split("/")[1:-1]
@@ -61,7 +55,7 @@ class Budget:
     """A pytest plugin: counts in each worker, and prints in the process that started them."""
 
     def __init__(self, tier: str | None) -> None:
-        self._budgets: Mapping[str, float] = read_budgets(tier) if tier else {}
+        self._budgets: Mapping[str, float] = tomllib.loads(BUDGETS.read_text())[tier] if tier else {}
         self._seconds: Seconds = Counter()
         self._slowest: Seconds = Counter()
         self._skipped: Counter[str] = Counter()

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 from node.cli.verbs import Run
-from support.processes.bootstrap_node import BootstrapNode, start_bootstrap
+from node.p2p.bootstrap_node import BootstrapNode, start_bootstrap
 from support.processes.living_peer import LivingPeer
 from support.processes.nodes import wait_for
 from support.rows import network_named

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.processes.bootstrap_node import start_bootstrap
+from node.p2p.bootstrap_node import start_bootstrap
 from support.processes.living_peer import LivingPeer
 from support.processes.nodes import wait_for
 
