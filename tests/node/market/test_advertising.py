@@ -172,7 +172,7 @@ async def test_a_node_that_changes_its_base_sells_and_listens_there_alone(tmp_pa
         assert sellers(a, BASE) == set()
         assert sellers(x, OTHER) == {me.transport.peer_id}
         assert sellers(me, OTHER) == {x.transport.peer_id}
-        assert ads_topic(NETWORK, BASE) not in x.transport.topics_of_peers()[me.transport.peer_id]
+        assert x.transport.topics_of_peers()[me.transport.peer_id] == {ads_topic(NETWORK, OTHER)}
 
 
 async def test_a_seller_of_another_base_is_not_taken_from_a_topic(node: Node) -> None:

@@ -92,9 +92,8 @@ def test_neighbours_do_not_push_each_other_off_and_take_turns_slowly() -> None:
 
 def test_one_address_and_one_neighbourhood_have_their_parts_of_many_places() -> None:
     world = World(inbound_max=256)
-    assert sum(world.come(f"peer {n}", "8.8.8.8") for n in range(50)) == 256 // budget.HOST_SHARE
-    num_others = sum(world.come(f"other {n}", f"8.8.8.{n}") for n in range(9, 60))
-    assert num_others == 256 // budget.GROUP_SHARE - 256 // budget.HOST_SHARE
+    assert sum(world.come(f"peer {n}", "8.8.8.8") for n in range(50)) == 256 // 16
+    assert sum(world.come(f"other {n}", f"8.8.8.{n}") for n in range(9, 60)) == 256 // 8 - 256 // 16
 
 
 def test_a_bootstrap_node_lets_in_two_of_a_neighbourhood_each_minute_after_a_burst() -> None:
