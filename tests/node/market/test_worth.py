@@ -158,9 +158,6 @@ def test_a_dropped_advertisement_leaves_no_group_behind() -> None:
     assert board.placed._groups == {}
 
 
-# ---- with the chain
-
-
 @pytest.fixture
 def chain() -> Chain:
     return Chain()
