@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
-from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.chain.outbox import Outbox, note_final, note_mined
 from openledger_node.chain.watcher import Seen
 from openledger_node.errors import ChainError, KeyFileError
@@ -37,25 +36,27 @@ def intent(data: str, **changes: Any) -> Intent:
     return replace(plain, **changes)
 
 
-def open_outbox(chain: ScriptedChain, ledger: Ledger, **changes: Any) -> Outbox:
-    settings: dict[str, Any] = {
-        "client": chain,
-        "journal": ledger.outbox,
-        "chain_id": CHAIN_ID,
-        "senders": KEYS,
-        "sign": lambda sender, digest: sign_digest(KEYS[sender], digest),
-        "limits": LIMITS,
-    }
-    return Outbox(**{**settings, **changes})
-
-
 @dataclass
 class Desk:
     """An outbox, the chain that it sends to, and the ledger that says what to send."""
 
     chain: ScriptedChain
     ledger: Ledger
-    outbox: Outbox
+
+    def __post_init__(self) -> None:
+        self.open()
+
+    def open(self, **changes: Any) -> None:
+        """Open the outbox, again perhaps and with other settings."""
+        settings: dict[str, Any] = {
+            "client": self.chain,
+            "journal": self.ledger.outbox,
+            "chain_id": CHAIN_ID,
+            "senders": KEYS,
+            "sign": lambda sender, digest: sign_digest(KEYS[sender], digest),
+            "limits": LIMITS,
+        }
+        self.outbox = Outbox(**{**settings, **changes})
 
     def want(self, *data: str, **changes: Any) -> None:
         for one in data:
@@ -70,8 +71,7 @@ class Desk:
         return {found.intent.key: found.state for found in reversed(self.ledger.outbox.newest(limit=1_000))}
 
     def limit(self, **limits: Any) -> None:
-        """Open the outbox again with other limits."""
-        self.outbox = open_outbox(self.chain, self.ledger, limits=replace(LIMITS, **limits))
+        self.open(limits=replace(LIMITS, **limits))
 
     def settle(self, *, blocks: int = 6) -> None:
         for _ in range(blocks):
@@ -82,7 +82,7 @@ class Desk:
 
 @pytest.fixture
 def desk(chain: ScriptedChain, ledger: Ledger) -> Desk:
-    return Desk(chain, ledger, open_outbox(chain, ledger))
+    return Desk(chain, ledger)
 
 
 # ---- the way of a transaction
@@ -103,15 +103,6 @@ def test_an_intent_is_sent_then_mined_then_final(desk: Desk) -> None:
     assert found.fee_wei == GAS * (100 + TIP)
     assert found.mined_s == desk.chain.chain[1].block.timestamp_s
     assert desk.chain.mined_calls() == [b"a"]
-
-
-def test_several_are_on_their_way_at_once_in_the_order_of_their_nonces(desk: Desk) -> None:
-    desk.want(*"abc")
-    desk.want("d", sender=BEN)
-    desk.outbox.step()
-    desk.chain.mine()
-    assert desk.chain.mined_calls(ADA) == [b"a", b"b", b"c"]
-    assert (desk.chain.nonces(ADA), desk.chain.nonces(BEN)) == ([0, 1, 2], [0])
 
 
 def test_no_more_are_on_their_way_than_an_endpoint_holds(desk: Desk) -> None:
@@ -140,15 +131,15 @@ def test_a_key_that_cannot_be_opened_holds_up_its_own_sender_only(desk: Desk) ->
             raise KeyFileError("the wallet is locked: unlock it")
         return sign_digest(KEYS[sender], digest)
 
-    desk.outbox = open_outbox(desk.chain, desk.ledger, sign=sign)
+    desk.open(sign=sign)
     desk.want(*"ab")
     desk.want("c", sender=BEN)
     desk.settle()
     assert desk.states() == {"a": "reserved", "b": "intended", "c": "final"}
     assert desk.outbox.alerts == ("a: the wallet is locked: unlock it",)
-    desk.outbox = open_outbox(desk.chain, desk.ledger)
+    desk.open()
     desk.settle()
-    assert desk.chain.nonces(ADA) == [0, 1]
+    assert (desk.chain.nonces(ADA), desk.chain.nonces(BEN)) == ([0, 1], [0])
 
 
 # ---- what is refused before it costs anything
@@ -604,46 +595,24 @@ def test_an_endpoint_that_dies_at_any_question_costs_a_delay(
     assert set(desk.states().values()) == {"final"}
 
 
-def test_each_way_out_passes_fail_points_on_both_its_sides(desk: Desk) -> None:
-    passed: list[str] = []
-    desk.outbox = open_outbox(desk.chain, desk.ledger, fail_point=passed.append)
-    desk.chain.refusing.add(b"no")
-    desk.want("no", "a")
-    desk.settle()
-    desk.chain.reorganise(desk.chain.head().number)
-    desk.chain.take_nonce(ADA)
-    desk.settle()
-    desk.chain.nonce_lie = 1
-    desk.want("b")
-    desk.outbox.step()
-    desk.chain.nonce_lie = 0
-    desk.settle(blocks=80)
-    assert set(passed) == set(FAIL_POINTS)
-    assert desk.chain.mined_calls() == [b"", b"a", b"", b"b"]
-
-
 # ---- transactions that an operator waits for are events; the others are plain lines of the log
 
 
 @pytest.mark.parametrize(
-    ("kind", "mined", "final"),
+    ("kind", "error", "mined", "final"),
     [
-        ("claim", "claim_made: claim of a test, in block 7", "final: claim of a test"),
-        ("finalize late", "mined in block 7: finalize late of a test", "claim_final: finalize late of a test"),
-        ("withdraw", "mined in block 7: withdraw of a test", "withdrawn: withdraw of a test"),
-        ("adapter", "mined in block 7: adapter of a test", "adapter_published: adapter of a test"),
-        ("stake", "mined in block 7: stake of a test", "final: stake of a test"),
+        ("claim", None, "claim_made: 3 jobs, in block 7", "final: 3 jobs"),
+        ("finalize late", None, "mined in block 7: 3 jobs", "claim_final: 3 jobs"),
+        ("withdraw", None, "mined in block 7: 3 jobs", "withdrawn: 3 jobs"),
+        ("adapter", None, "mined in block 7: 3 jobs", "adapter_published: 3 jobs"),
+        ("stake", None, "mined in block 7: 3 jobs", "final: 3 jobs"),
+        ("claim", "NotDue()", "refused (NotDue()) in block 7: 3 jobs", "final: 3 jobs"),
     ],
 )
-def test_what_operators_await_is_told(caplog: pytest.LogCaptureFixture, kind: str, mined: str, final: str) -> None:
+def test_what_an_operator_waits_for_is_an_event_unless_the_contract_refused_it(
+    caplog: pytest.LogCaptureFixture, kind: str, error: str | None, mined: str, final: str
+) -> None:
     caplog.set_level(logging.INFO, logger="openledger_node")
-    note_mined(intent(f"{kind} of a test", kind=kind), 7, None)
-    note_final(intent(f"{kind} of a test", kind=kind), None)
+    note_mined(intent("3 jobs", kind=kind), 7, error)
+    note_final(intent("3 jobs", kind=kind), error)
     assert caplog.messages == [mined, final]
-
-
-def test_a_transaction_that_the_contract_refused_is_no_event(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="openledger_node")
-    note_mined(intent("claim of a test"), 7, "NotDue()")
-    note_final(intent("claim of a test"), "NotDue()")
-    assert caplog.messages == ["refused (NotDue()) in block 7: claim of a test", "final: claim of a test"]

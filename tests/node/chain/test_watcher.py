@@ -36,25 +36,27 @@ def decode(log: Log) -> Event | None:
     )
 
 
-def open_watcher(chain: ScriptedChain, ledger: Ledger, **changes: Any) -> Watcher:
-    settings: dict[str, Any] = {
-        "client": chain,
-        "journal": ledger.events,
-        "chain_id": CHAIN_ID,
-        "addresses": [CONTRACT],
-        "first_block": 1,
-        "decode": decode,
-    }
-    return Watcher(**{**settings, **changes})
-
-
 @dataclass
 class Reader:
     """A watcher, the chain that it reads, and the ledger that keeps what it read."""
 
     chain: ScriptedChain
     ledger: Ledger
-    watcher: Watcher
+
+    def __post_init__(self) -> None:
+        self.open()
+
+    def open(self, **changes: Any) -> None:
+        """Start the watcher, over the same ledger each time."""
+        settings: dict[str, Any] = {
+            "client": self.chain,
+            "journal": self.ledger.events,
+            "chain_id": CHAIN_ID,
+            "addresses": [CONTRACT],
+            "first_block": 1,
+            "decode": decode,
+        }
+        self.watcher = Watcher(**{**settings, **changes})
 
     def pay(self, *texts: str, to: Address = CONTRACT) -> None:
         """Mine one block with a payment each."""
@@ -70,10 +72,6 @@ class Reader:
             self.chain.send(encode_signed(unsigned, sign_digest(KEY, signing_digest(unsigned))))
         self.chain.mine()
 
-    def open(self, **changes: Any) -> None:
-        """Start the watcher again, over the same ledger."""
-        self.watcher = open_watcher(self.chain, self.ledger, **changes)
-
     def read(self) -> None:
         while self.watcher.step():
             pass
@@ -88,7 +86,7 @@ class Reader:
 
 @pytest.fixture
 def reader(chain: ScriptedChain, ledger: Ledger) -> Reader:
-    return Reader(chain, ledger, open_watcher(chain, ledger))
+    return Reader(chain, ledger)
 
 
 # ---- reading on

@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HOOK = AlertsConfig(webhook_url="https://hooks.example/secret-path")
 ROOMY, FULL = (DiskRoom(free_bytes=free_gib * GIB, size_bytes=100 * GIB) for free_gib in (50, 4))
 FINE = AlertSigns(is_engine_failed=False, is_chain_lost=False, num_peers=3, disk=ROOMY, counts={})
+FAILED = replace(FINE, is_engine_failed=True)
 
 
 # ---- causes
@@ -77,8 +78,8 @@ def test_a_cause_makes_an_alert_at_its_start_and_end(cause: str, sign: dict[str,
 
 
 def test_what_was_open_or_comes_and_goes_or_is_unknown_makes_no_second_alert() -> None:
-    failed, lost, unknown = replace(FINE, is_engine_failed=True), replace(FINE, is_chain_lost=True), AlertSigns()
-    flapping = [(float(at_s), failed if at_s % 100 else FINE) for at_s in range(1, 4_000, 50)]
+    lost, unknown = replace(FINE, is_chain_lost=True), AlertSigns()
+    flapping = [(float(at_s), FAILED if at_s % 100 else FINE) for at_s in range(1, 4_000, 50)]
     assert judge(*flapping) == [(1.0, "engine", "begins")]
     rooms = [DiskRoom(free_bytes=int((4.9 + at_s % 3 / 2) * GIB), size_bytes=100 * GIB) for at_s in range(5_000)]
     wavering = [(float(at_s), replace(FINE, disk=room)) for at_s, room in enumerate(rooms)]
@@ -283,11 +284,11 @@ class Inbox:
         return httpx.Response(204)
 
 
-def service(home: Home, inbox: Inbox, look: Callable[[], AlertSigns], config: AlertsConfig = HOOK) -> AlertService:
+def service(home: Home, inbox: Callable[[httpx.Request], httpx.Response], signs: AlertSigns) -> AlertService:
     def now_s() -> float:
         return 1_700_000_000 + trio.current_time()
 
-    return AlertService(home, config, look, now_s=now_s, transport=httpx.MockTransport(inbox))
+    return AlertService(home, HOOK, lambda: signs, now_s=now_s, transport=httpx.MockTransport(inbox))
 
 
 async def live(alerts: AlertService, seconds: float) -> None:
@@ -295,22 +296,14 @@ async def live(alerts: AlertService, seconds: float) -> None:
         await alerts.run()
 
 
-def fine() -> AlertSigns:
-    return FINE
-
-
-def failed() -> AlertSigns:
-    return replace(FINE, is_engine_failed=True)
-
-
 async def test_an_alert_outlasts_a_lost_network_and_a_restart(home: Home, autojump_clock: object) -> None:
     inbox = Inbox()
     inbox.refuses = True
-    await live(service(home, inbox, failed), 4_000.0)
+    await live(service(home, inbox, FAILED), 4_000.0)
     inbox.refuses = False
-    await live(service(home, inbox, failed), 100.0)
-    await live(service(home, inbox, failed), 4_000.0)
-    await live(service(home, inbox, fine), 1_000.0)
+    await live(service(home, inbox, FAILED), 100.0)
+    await live(service(home, inbox, FAILED), 4_000.0)
+    await live(service(home, inbox, FINE), 1_000.0)
     assert inbox.got == [("engine", "begins"), ("engine", "over")]
     assert len(set(inbox.ids)) == 2
     assert open_journal(home).open_causes == {}
@@ -319,7 +312,7 @@ async def test_an_alert_outlasts_a_lost_network_and_a_restart(home: Home, autoju
 async def test_a_sleep_of_the_machine_is_no_cause(home: Home, autojump_clock: trio.testing.MockClock) -> None:
     inbox = Inbox()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(service(home, inbox, lambda: replace(FINE, num_peers=0)).run)
+        nursery.start_soon(service(home, inbox, replace(FINE, num_peers=0)).run)
         await trio.sleep(60.0)
         autojump_clock.jump(8 * 3_600.0)
         await trio.sleep(60.0)
@@ -331,10 +324,10 @@ async def test_a_crash_is_said_at_the_next_start_and_once(
     home: Home, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox = Inbox()
-    await live(service(home, inbox, fine), 100.0)
+    await live(service(home, inbox, FINE), 100.0)
     monkeypatch.setattr(run_mark, "_RUN", "the next process")
-    await live(service(home, inbox, fine), 100.0)
-    await live(service(home, inbox, fine), 100.0)
+    await live(service(home, inbox, FINE), 100.0)
+    await live(service(home, inbox, FINE), 100.0)
     assert inbox.got == [("restarted", "once")]
 
 
@@ -343,25 +336,23 @@ async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
     home: Home, autojump_clock: object, monkeypatch: pytest.MonkeyPatch, stopped_at: str
 ) -> None:
     inbox, stop = Inbox(), trio.CancelScope()
-    await live(service(home, inbox, fine), 10.0)
+    await live(service(home, inbox, FINE), 10.0)
     monkeypatch.setattr(run_mark, "_RUN", "the next process")
 
     def crashed(home: Home) -> bool:
         stop.cancel()
         return has_crashed(home)
 
-    class Stopping(Inbox):
-        def __call__(self, request: httpx.Request) -> httpx.Response:
-            stop.cancel()
-            inbox(request)
-            return httpx.Response(200)
+    def stop_when_sent(request: httpx.Request) -> httpx.Response:
+        stop.cancel()
+        return inbox(request)
 
     with monkeypatch.context() as patch, stop:
         if stopped_at == "crash":
             patch.setattr(services, "has_crashed", crashed)
-        await service(home, Stopping() if stopped_at == "sent" else inbox, fine).run()
+        await service(home, stop_when_sent if stopped_at == "sent" else inbox, FINE).run()
     monkeypatch.setattr(run_mark, "_RUN", "one more process")
-    await live(service(home, inbox, fine), 100.0)
+    await live(service(home, inbox, FINE), 100.0)
     assert inbox.got[0] == ("restarted", "once")
     assert len(set(inbox.ids)) == len(inbox.ids)
 
@@ -371,21 +362,20 @@ async def test_a_receiver_gets_only_so_many_alerts_in_an_hour(home: Home, autoju
     for _ in range(PER_HOUR_MAX + 5):
         journal.put("webhook", new_alert("engine", "begins", now_s=1))
     journal.save()
-    await live(service(home, inbox, fine), 3_500.0)
+    await live(service(home, inbox, FINE), 3_500.0)
     assert len(inbox.got) == PER_HOUR_MAX
-    await live(service(home, inbox, fine), 3_700.0)
+    await live(service(home, inbox, FINE), 3_700.0)
     assert len(inbox.got) == PER_HOUR_MAX + 5
 
 
 async def test_a_receiver_that_fails_is_asked_less_and_less_often(home: Home, autojump_clock: object) -> None:
     asked: list[float] = []
 
-    class Refusing(Inbox):
-        def __call__(self, request: httpx.Request) -> httpx.Response:
-            asked.append(trio.current_time())
-            return httpx.Response(503)
+    def refuse(_: httpx.Request) -> httpx.Response:
+        asked.append(trio.current_time())
+        return httpx.Response(503)
 
-    await live(service(home, Refusing(), failed), 7_200.0)
+    await live(service(home, refuse, FAILED), 7_200.0)
     gaps = [later - earlier for earlier, later in pairwise(asked)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == 900.0
@@ -397,7 +387,7 @@ async def test_a_bad_secret_ends_the_alerts_and_not_the_node(
 ) -> None:
     load_secret(home)
     (home.keys / "alerts-webhook.secret").chmod(0o644)
-    await service(home, Inbox(), failed).run()
+    await service(home, Inbox(), FAILED).run()
     assert "no alerts are sent" in caplog.text
     assert "chmod 600" in caplog.text
 
@@ -415,10 +405,10 @@ async def test_only_a_receiver_that_answers_gets_alerts_and_none_that_are_muted_
     both = replace(HOOK, ntfy_url="https://ntfy.example/attic-17")
     muted = replace(both, muted="disk, engine")
     for config in (AlertsConfig(), muted):
-        await live(AlertService(home, config, failed, transport=httpx.MockTransport(handle)), 100.0)
+        await live(AlertService(home, config, lambda: FAILED, transport=httpx.MockTransport(handle)), 100.0)
         assert got == []
     open_journal(home).file.unlink()
-    await live(AlertService(home, both, failed, transport=httpx.MockTransport(handle)), 100.0)
+    await live(AlertService(home, both, lambda: FAILED, transport=httpx.MockTransport(handle)), 100.0)
     assert got.count("ntfy.example") == 1
     assert "hooks.example" in caplog.text
     assert not any(secret in caplog.text for secret in ("secret-path", "attic-17", load_secret(home)))
