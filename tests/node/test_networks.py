@@ -74,11 +74,6 @@ def test_the_file_is_the_documented_object_and_read_back(network: Network, tmp_p
     }
 
 
-def test_only_an_id_that_says_so_is_for_development(network: Network, real: Network) -> None:
-    assert network.is_development
-    assert not real.is_development
-
-
 ALL = network_named().contracts
 ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -128,29 +123,23 @@ def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, 
     assert str(refused.value).startswith("friend.json is not a network.json: ")
 
 
-def test_a_missing_field_is_named(network: Network) -> None:
-    content = network_to_json(network)
-    del content["chain_id"]
+def test_a_missing_field_is_named_and_what_is_no_object_is_refused(network: Network) -> None:
+    lacking = network_to_json(network)
+    del lacking["chain_id"]
     with pytest.raises(ConfigError, match="it has no field 'chain_id'"):
-        network_from_json(json.dumps(content), source="friend.json")
+        network_from_json(json.dumps(lacking), source="friend.json")
+    for text in ("", "[]", "[" * 9999, b"\xff\xfe\xfd", '{"chain_id": 1' + "0" * 9000 + "}"):
+        with pytest.raises(ConfigError, match=r"friend\.json is not a network\.json: it is not"):
+            network_from_json(text, source="friend.json")
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", "[" * 9999, b"\xff\xfe\xfd", '{"chain_id": 1' + "0" * 9000 + "}"],
-    ids=lambda text: ascii(text[:8]),
-)
-def test_what_is_no_object_is_refused(text: str | bytes) -> None:
-    with pytest.raises(ConfigError, match=r"friend\.json is not a network\.json: it is not"):
-        network_from_json(text, source="friend.json")
-
-
-def test_an_endless_or_missing_file_is_not_read(network: Network, tmp_path: Path) -> None:
-    (tmp_path / "network.json").write_text(changed(network) + " " * FILE_BYTES_MAX)
+def test_a_file_that_is_endless_or_not_there_is_named(network: Network, tmp_path: Path) -> None:
+    file = tmp_path / "network.json"
+    with pytest.raises(ConfigError, match=r"cannot read .*network\.json: No such file"):
+        read_network(file)
+    file.write_text(changed(network) + " " * FILE_BYTES_MAX)
     with pytest.raises(ConfigError, match="it is longer than 65536 bytes"):
-        read_network(tmp_path / "network.json")
-    with pytest.raises(ConfigError, match=r"cannot read .*none\.json: No such file"):
-        read_network(tmp_path / "none.json")
+        read_network(file)
 
 
 def test_addresses_in_one_case_are_given_their_checksum_and_more_contracts_are_welcome(network: Network) -> None:

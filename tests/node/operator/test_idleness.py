@@ -58,45 +58,35 @@ PRICED = replace(
 @pytest.mark.parametrize(
     ("seen", "failing", "sentence", "cli"),
     [
-        pytest.param(
+        (
             replace(QUIET, engine="failed", why_engine="the driver is too old: update it"),
             "engine",
             "the driver is too old: update it",
             "doctor --only model",
-            id="engine failed",
         ),
-        pytest.param(replace(QUIET, paused="paused by its owner"), "limits", "by its owner", "resume", id="paused"),
-        pytest.param(
+        (replace(QUIET, paused="paused by its owner"), "limits", "by its owner", "resume"),
+        (
             replace(QUIET, chain="down", why_chain="no endpoint answers"),
             "chain",
             "the chain is down: no endpoint answers",
             "doctor --only chain",
-            id="chain down",
         ),
-        pytest.param(
-            replace(QUIET, second_copy="stop one"), "copies", "stop one", "openledger-node stop", id="second copy"
-        ),
-        pytest.param(
-            replace(QUIET, num_peers=0), "reachable", "no peer is connected", "doctor --only network", id="no peers"
-        ),
-        pytest.param(
-            replace(QUIET, num_heard=0, num_won=0), "demand", "nobody has asked", "peers list", id="no demand"
-        ),
-        pytest.param(replace(QUIET, num_live=8, queue_max=8), "capacity", "queue of 8", "limits show", id="full"),
-        pytest.param(
+        (replace(QUIET, second_copy="stop one"), "copies", "stop one", "openledger-node stop"),
+        (replace(QUIET, num_peers=0), "reachable", "no peer is connected", "doctor --only network"),
+        (replace(QUIET, num_heard=0, num_won=0), "demand", "nobody has asked", "peers list"),
+        (replace(QUIET, num_live=8, queue_max=8), "capacity", "queue of 8", "limits show"),
+        (
             replace(QUIET, lost=(lost(5, None, "has a context of 2048 tokens, and 4000 are needed"),)),
             "capacity",
             "a longer context",
             "limits show",
-            id="context too short",
         ),
-        pytest.param(PRICED, "price", "place 3 of 3 for lake", "price set 0.003465", id="too dear"),
-        pytest.param(
+        (PRICED, "price", "place 3 of 3 for lake", "price set 0.003465"),
+        (
             replace(QUIET, serves=False, engine="absent", spent_today_wei=OPEN, day_max_wei=OPEN),
             "limits",
             "today's 1 OPEN are spent",
             "limits set --day-max",
-            id="spent",
         ),
     ],
 )
@@ -251,40 +241,33 @@ def won(milli: int) -> Winning:
 @pytest.mark.parametrize(
     ("row", "wins", "cli"),
     [
-        pytest.param(unserved("lacking"), "this adapter on the disk", "adapters pull lake@1a2b3c4d", id="pull"),
-        pytest.param(
-            unserved("base", base=GEMMA, adapter=BASE_ONLY), "this base", "models use 'gemma 3'", id="base here"
-        ),
-        pytest.param(
+        (unserved("lacking"), "this adapter on the disk", "adapters pull lake@1a2b3c4d"),
+        (unserved("base", base=GEMMA, adapter=BASE_ONLY), "this base", "models use 'gemma 3'"),
+        (
             unserved("context"),
             "a context of 4,096 tokens, if the base allows it; yours is 2,048",
             "config set inference.context_max 4096",
-            id="context",
         ),
-        pytest.param(
+        (
             unserved("dear", BASE_ONLY, winning=Winning(price_wei=4 * MILLI)),
             "a price of at most 0.004 OPEN for 1,000 tokens in and 1,000 out",
             "price set 0.004",
-            id="dear",
         ),
-        pytest.param(
+        (
             unserved("lost", POEMS, winning=won(4)),
             "a price of at most 0.00396 OPEN for 1,000 tokens in and 1,000 out",
             "price set 0.00396",
-            id="cheaper",
         ),
-        pytest.param(
+        (
             unserved("lost", POEMS, winning=won(1)),
             "a price of at most 0.00099 OPEN for 1,000 tokens in and 1,000 out, by the callers' word; "
             "no bonded seller asks as little",
             None,
-            id="cheaper than anybody asks",
         ),
-        pytest.param(
+        (
             unserved("lost", POEMS, winning=won(5), was_cold=True),
             "the adapter in memory, for a first token in 40 ms and 90 tokens/s, or more trust",
             "adapters pin poems",
-            id="cold",
         ),
     ],
 )

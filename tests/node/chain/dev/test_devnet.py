@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from support.chain_world.ways import INTERVAL_S, NEEDS_ANVIL, WAIT_S, PatientCli
 from support.processes.nodes import is_alive, wait_for
 from support.tiers import depth
 
-from openledger_node.chain.dev.constants import IN_USE_WAIT_S
 from openledger_node.chain.dev.launch import Devnet, start_devnet
 from openledger_node.errors import ChainError
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
@@ -32,16 +32,7 @@ ENGINES = ["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)]
 NUM_KILLS = depth(light=4, deep=40)
 
 
-def start(
-    folder: Path,
-    *,
-    engine: str = "embedded",
-    interval_s: float = INTERVAL_S,
-    port: int = 0,
-    wait_s: float = IN_USE_WAIT_S,
-) -> Devnet:
-    return start_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s)
-
+start = partial(start_devnet, engine="embedded", interval_s=INTERVAL_S)
 
 # ---- kill -9
 

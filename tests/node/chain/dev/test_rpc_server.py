@@ -51,14 +51,10 @@ def request(*, method: str = "POST", length: object = len(BODY), **headers: str)
     return f"{method} / HTTP/1.1\n" + "".join(f"{name}: {value}\n" for name, value in lines.items() if value)
 
 
-def test_a_question_is_answered(url: str) -> None:
-    status, body = exchange(url, request())
-    assert (status, json.loads(body)) == (200, {"jsonrpc": "2.0", "id": 1, "result": "0x539"})
-
-
 def test_only_names_of_this_machine_are_answered(url: str) -> None:
     for host in ("localhost:8545", "LOCALHOST", "127.0.0.1", "[::1]:8545"):
-        assert exchange(url, request(Host=host))[0] == 200, host
+        status, body = exchange(url, request(Host=host))
+        assert (status, json.loads(body)) == (200, {"jsonrpc": "2.0", "id": 1, "result": "0x539"}), host
     for host in ("evil.example:8545", "127.0.0.1.evil.example", "[", ""):
         assert exchange(url, request(Host=host)) == (403, b""), host
 
@@ -75,12 +71,9 @@ def test_a_page_that_asks_first_is_not_let_in(url: str) -> None:
     assert "Access-Control-Allow-Origin" not in httpx.post(url, json=QUESTION, trust_env=False).headers
 
 
-@pytest.mark.parametrize("length", ["", "-1", "٣"])
-def test_a_body_without_a_length_is_refused(url: str, length: str) -> None:
-    assert exchange(url, request(length=length)) == (411, b"")
-
-
-def test_a_body_that_is_too_long_is_refused_unread(url: str) -> None:
+def test_a_body_without_a_length_or_that_is_too_long_is_refused_unread(url: str) -> None:
+    for length in ("", "-1", "٣"):
+        assert exchange(url, request(length=length)) == (411, b"")
     assert exchange(url, request(length=BODY_BYTES_MAX + 1), b"") == (413, b"")
     assert exchange(url, request(length="9" * 5_000), b"") == (413, b"")
 
