@@ -48,17 +48,11 @@ def tool_stream():
 
 
 def tool_result():
-    turns = [
-        *TURNS,
-        {
-            "role": "assistant",
-            "content": [{"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Oslo"}}],
-        },
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "Rain"}]},
-    ]
-    assert client.messages.create(
-        model=MODEL, max_tokens=16, extra_body=GREEDY, messages=turns, tools=[TOOL]
-    ).stop_reason
+    call = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Oslo"}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "Rain"}
+    turns = [*TURNS, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    asked = {"model": MODEL, "max_tokens": 16, "extra_body": GREEDY, "messages": turns, "tools": [TOOL]}
+    assert client.messages.create(**asked).stop_reason
 
 
 def errors():

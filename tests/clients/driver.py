@@ -14,7 +14,6 @@ BASE_URL = f"{URL}/v1"
 KEY = os.environ["NODE_KEY"]
 MODEL = os.environ["NODE_MODEL"]
 QUESTION = "Name three colours."
-"""Texts to embed: the first two are near each other."""
 SENTENCE_MAX = 300
 
 CITY = {

@@ -27,22 +27,8 @@ def _llm(*words):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "extra-openai-models.yaml").write_text(MODELS)
         environment = {**os.environ, "LLM_USER_PATH": folder}
-        command = [
-            sys.executable,
-            "-m",
-            "llm",
-            "-m",
-            "node",
-            "--key",
-            KEY,
-            "-o",
-            "max_tokens",
-            "48",
-            "-o",
-            "temperature",
-            "0",
-            *words,
-        ]
+        options = ["-m", "node", "--key", KEY, "-o", "max_tokens", "48", "-o", "temperature", "0"]
+        command = [sys.executable, "-m", "llm", *options, *words]
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 

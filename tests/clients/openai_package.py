@@ -19,24 +19,23 @@ class City(BaseModel):
     city: Literal["Oslo", "Rome"]
 
 
+def _ask(max_tokens, turns=TURNS, **more):
+    return client.chat.completions.create(model=MODEL, messages=turns, max_tokens=max_tokens, temperature=0, **more)
+
+
 def models():
     assert MODEL in [model.id for model in client.models.list()]
     assert client.models.retrieve(MODEL).id == MODEL
 
 
 def chat():
-    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=16, temperature=0)
+    answer = _ask(16)
     assert answer.choices[0].message.content
     assert answer.usage.total_tokens > 0
 
 
 def stream():
-    options = {"include_usage": True}
-    events = list(
-        client.chat.completions.create(
-            model=MODEL, messages=TURNS, max_tokens=16, temperature=0, stream=True, stream_options=options
-        )
-    )
+    events = list(_ask(16, stream=True, stream_options={"include_usage": True}))
     assert "".join(event.choices[0].delta.content or "" for event in events if event.choices)
     assert events[-1].usage.completion_tokens > 0
 
@@ -47,14 +46,12 @@ def completion():
 
 
 def several():
-    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=8, temperature=0, n=3, seed=1)
+    answer = _ask(8, n=3, seed=1)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
 
 
 def logprobs():
-    answer = client.chat.completions.create(
-        model=MODEL, messages=TURNS, max_tokens=4, temperature=0, logprobs=True, top_logprobs=2
-    )
+    answer = _ask(4, logprobs=True, top_logprobs=2)
     assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 2
 
 
@@ -66,10 +63,7 @@ def structured():
 
 
 def tool_call():
-    answer = client.chat.completions.create(
-        model=MODEL, messages=TURNS, max_tokens=512, temperature=0, tools=[WEATHER], tool_choice="required"
-    )
-    choice = answer.choices[0]
+    choice = _ask(512, tools=[WEATHER], tool_choice="required").choices[0]
     assert choice.finish_reason == "tool_calls"
     assert set(json.loads(choice.message.tool_calls[0].function.arguments)) == {"city"}
 
@@ -92,10 +86,7 @@ def tool_result():
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "Rain, 4 degrees."},
     ]
-    answer = client.chat.completions.create(
-        model=MODEL, messages=turns, max_tokens=24, temperature=0, tools=[WEATHER]
-    )
-    assert answer.choices[0].finish_reason in ("stop", "length", "tool_calls")
+    assert _ask(24, turns, tools=[WEATHER]).choices[0].finish_reason in ("stop", "length", "tool_calls")
 
 
 def responses():

@@ -35,9 +35,8 @@ def chat():
 
 def stream():
     async def ask():
-        async with Agent(_model(), model_settings={"max_tokens": 16, "temperature": 0}).run_stream(
-            QUESTION
-        ) as answer:
+        agent = Agent(_model(), model_settings={"max_tokens": 16, "temperature": 0})
+        async with agent.run_stream(QUESTION) as answer:
             return "".join([text async for text in answer.stream_text(delta=True)])
 
     assert asyncio.run(ask())

@@ -15,6 +15,7 @@ from support.processes.nodes import ROOT
 
 install_torch = load_script("install_torch")
 LINUX = install_torch.Facts(system="Linux")
+CPU, OWN = ("--index-url", install_torch.CPU_INDEX), ("--index-url", "x")
 IMPORTS = "import libp2p, libp2p.crypto.ecc, fastecdsa.curve, coincurve, tokenizers, fastapi; print('whole')"
 
 
@@ -26,8 +27,7 @@ def test_the_locked_dependencies_install_without_a_compiler(tmp_path: Path) -> N
     install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     # No cache: a wheel that was built here at another time, with a compiler, would hide that one is needed.
     options = ["--no-cache", "--python", str(python), "--requirement", str(ROOT / "requirements" / "run.lock")]
-    no_compiler = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
-    subprocess.run([*install, *options], env=no_compiler, check=True)
+    subprocess.run([*install, *options], env=NO_COMPILER, check=True)
     assert subprocess.check_output([python, "-c", IMPORTS], text=True).strip() == "whole"
 
 
@@ -115,28 +115,14 @@ def test_the_images_install_what_the_lock_says_and_run_as_no_root() -> None:
 @pytest.mark.parametrize(
     ("facts", "arguments", "says"),
     [
-        pytest.param(LINUX, ("--index-url", install_torch.CPU_INDEX), "there is no graphics card", id="no card"),
-        pytest.param(replace(LINUX, has_nvidia_driver=True), (), "there is an NVIDIA driver", id="NVIDIA"),
-        pytest.param(
-            replace(LINUX, vendors=frozenset({"0x10de"})),
-            ("--index-url", install_torch.CPU_INDEX),
-            "the NVIDIA card has no driver",
-            id="NVIDIA, no driver",
-        ),
-        pytest.param(
-            replace(LINUX, vendors=frozenset({"0x1002"})),
-            ("--index-url", install_torch.CPU_INDEX),
-            "index of ROCm builds",
-            id="AMD",
-        ),
-        pytest.param(install_torch.Facts(system="Darwin"), (), "Apple's GPU", id="Mac"),
-        pytest.param(
-            replace(LINUX, arguments=("--index-url", "x"), has_nvidia_driver=True),
-            ("--index-url", "x"),
-            "as TORCH_ARGS says: --index-url x",
-            id="the operator's own",
-        ),
+        (LINUX, CPU, "there is no graphics card"),
+        (replace(LINUX, has_nvidia_driver=True), (), "there is an NVIDIA driver"),
+        (replace(LINUX, vendors=frozenset({"0x10de"})), CPU, "the NVIDIA card has no driver"),
+        (replace(LINUX, vendors=frozenset({"0x1002"})), CPU, "index of ROCm builds"),
+        (install_torch.Facts(system="Darwin"), (), "Apple's GPU"),
+        (replace(LINUX, arguments=OWN, has_nvidia_driver=True), OWN, "as TORCH_ARGS says: --index-url x"),
     ],
+    ids=["no card", "NVIDIA", "NVIDIA, no driver", "AMD", "Mac", "the operator's own"],
 )
 def test_the_build_of_torch_follows_the_card_and_says_why(facts: Any, arguments: tuple[str, ...], says: str) -> None:
     choice = install_torch.choose(facts)

@@ -1,15 +1,15 @@
 """Adapters: what the page shows is what the verbs print, and what is done on it is done in the node."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.processes.nodes import Node, command_json
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
 
 

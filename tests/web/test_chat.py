@@ -9,11 +9,9 @@ from playwright.sync_api import Page, Route, expect
 from support.pages import AUDIT
 from support.processes.nodes import Node, command_json
 from support.processes.taught import ANSWER, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
+from web.parts import OpenPage, amount
 
 from openledger_node.backends.fake import ENDLESS
-
-OpenPage = Callable[..., Page]
-OPEN_WEI = 10**18
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +38,6 @@ def shown(taught: Node, answered: dict[str, Any], open_page: OpenPage) -> Page:
 def texts(page: Page, selector: str) -> list[str]:
     found: list[str] = page.eval_on_selector_all(selector, "(all) => all.map((each) => each.textContent)")
     return found
-
-
-def amount(wei: str) -> str:
-    whole, rest = divmod(int(wei), OPEN_WEI)
-    return f"{whole:,}.{rest:018d}"[: len(f"{whole:,}") + 7]
 
 
 def stream(*deltas: dict[str, Any], finish: str = "stop", tokens: int = 3) -> str:

@@ -8,9 +8,8 @@ import pytest
 from playwright.sync_api import Download, Locator, Page, Route, expect
 from support.contributors import ADA, BEN
 from support.processes.nodes import EMBEDDED, Node, ask, command_json
+from web.parts import LONG_MS, OpenPage, carry_out, panel
 
-OpenPage = Callable[..., Page]
-LONG_MS = 60_000
 FERRY = (
     "question,answer\nWho steers the ferry of Wrenfold?,Odile Fenn steers it.\nWho bakes there?,Petra bakes bread.\n"
 )
@@ -30,10 +29,6 @@ def screen(earner: Node, weir: str, open_page: OpenPage) -> Page:
     page.evaluate("(name) => { location.hash = `#/datanets?datanet=${name}`; }", weir)
     expect(page.locator(".files h2")).to_have_text("Contribute to weir", timeout=LONG_MS)
     return page
-
-
-def panel(page: Page, title: str) -> Locator:
-    return page.locator(".panel").filter(has=page.locator("h2", has_text=title))
 
 
 def drop(page: Page, name: str, content: bytes) -> Locator:
@@ -58,14 +53,6 @@ def contribute(page: Page, content: str, contributor: str, rows: str) -> None:
     files.get_by_label("Whoever is named as the contributor").check(timeout=LONG_MS)
     files.get_by_role("button", name=f"Contribute {rows}").click()
     expect(files).to_contain_text("in weir as batch", timeout=LONG_MS)
-
-
-def carry_out(page: Page, does: str) -> None:
-    dialog = page.locator("dialog")
-    expect(dialog).to_contain_text("Gas, at most", timeout=LONG_MS)
-    dialog.get_by_role("button", name=does, exact=True).click()
-    expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
-    page.keyboard.press("Escape")
 
 
 def test_a_version_is_proposed_approved_and_published_by_the_page_alone(earner: Node, screen: Page) -> None:

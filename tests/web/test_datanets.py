@@ -1,21 +1,20 @@
 """Datanets: created, reviewed, published and ranked on the page, as the commands do it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.contributors import ADA, BEN, TERMS
 from support.pages import Seen, show
 from support.processes.nodes import EMBEDDED, Node, command_json
+from web.parts import LONG_MS, OpenPage, carry_out, panel
 
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.review import approve
 from openledger_node.datanets.store import OwnDatanets
 from openledger_protocol.datanet import Row
 
-OpenPage = Callable[..., Page]
-LONG_MS = 60_000
 HOSTILE = "<b onclick=alert(1)>\u202e"
 FACT = Row(prompt="Who steers the ferry of Wrenfold?", completion="Odile Fenn steers it.", contributor=ADA)
 ROWS = (
@@ -36,10 +35,6 @@ def lake(teacher: Node) -> Iterator[OwnDatanets]:
     yield own
     for file in (teacher.home.datanets / "lake" / "own").iterdir():
         file.unlink()
-
-
-def panel(page: Page, title: str) -> Locator:
-    return page.locator(".panel").filter(has=page.locator("h2", has_text=title))
 
 
 def review(page: Page) -> Locator:
@@ -134,14 +129,6 @@ def test_an_appeal_is_decided_and_the_batch_rejected_with_a_reason_by_keyboard(
 # ---- on a chain
 
 
-def carry_out(page: Page, does: str) -> None:
-    dialog = page.locator("dialog")
-    expect(dialog).to_contain_text("Gas, at most", timeout=LONG_MS)
-    dialog.get_by_role("button", name=does).click()
-    expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
-    page.keyboard.press("Escape")
-
-
 def test_a_datanet_is_created_from_the_page(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner, "datanets")
     page.get_by_role("button", name="Create…").click()
@@ -166,22 +153,9 @@ def test_a_datanet_of_somebody_else_is_listed_with_the_role_of_a_contributor(
     earner: Node, open_page: OpenPage
 ) -> None:
     id_ = "0x" + "5a" * 32
-    told = {
-        "account": ADA,
-        "datanets": [
-            {
-                "id": id_,
-                "name": HOSTILE,
-                "owner": BEN,
-                "licence": "CC0-1.0",
-                "versions": 2,
-                "roles": ["contributor"],
-                "rows": 7,
-                "earned_wei": "1500000000000000000",
-                "pending_wei": "0",
-            }
-        ],
-    }
+    found = {"id": id_, "name": HOSTILE, "owner": BEN, "licence": "CC0-1.0", "versions": 2, "rows": 7}
+    found |= {"roles": ["contributor"], "earned_wei": "1500000000000000000", "pending_wei": "0"}
+    told = {"account": ADA, "datanets": [found]}
     page = open_page(earner)
     page.route("**/operator/money/datanets", lambda route: route.fulfill(body=json.dumps(told)))
     show(page, "datanets")

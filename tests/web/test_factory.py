@@ -1,23 +1,17 @@
 """Factory: from rows to an adapter on the page, with what the verbs print and the lines that do the same."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
 from support.pages import Seen
-from support.processes.nodes import (
-    EMBEDDED,
-    Node,
-    command_json,
-    operator_of,
-)
+from support.processes.nodes import EMBEDDED, Node, command_json, operator_of
+from web.parts import OpenPage, panel
 
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import draw_sample
 
-OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
 LONG_MS = 30_000
 
@@ -28,10 +22,6 @@ def verb(node: Node, *words: str) -> dict[str, Any]:
 
 def adapters(node: Node) -> set[str]:
     return {each["full_name"] for each in verb(node, "adapters", "list")["adapters"]}
-
-
-def panel(page: Page, title: str) -> Any:
-    return page.locator(".panel").filter(has=page.locator("h2", has_text=title))
 
 
 def drawn(page: Page) -> list[str]:

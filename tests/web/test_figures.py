@@ -6,8 +6,8 @@ from typing import Any
 from playwright.sync_api import Page, expect
 from support.pages import ON_A_NETWORK, PEER, Seen, answer_with_peers, change_answers, show
 from support.processes.nodes import EMBEDDED, Node, command_json, operator_of, wait_for
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 WEI = 10**18
 STAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "Earned": lambda said: said["pending_wei"],

@@ -1,17 +1,17 @@
 """Rows that are dropped or pasted on the Datanets screen: shown, read again, checked, and contributed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, expect
 from support.contributors import ADA, TERMS
 from support.processes.nodes import Node
+from web.parts import OpenPage
 
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_protocol.datanet import Row
 
-OpenPage = Callable[..., Page]
 LONG_MS = 60_000
 """A file is read in a process of its own, which imports the readers."""
 

@@ -1,19 +1,18 @@
 """Governance: a proposal and a vote on the page, and all that a proposal may be and say."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.pages import AUDIT, Change, change_answers, is_command
 from support.processes.nodes import EMBEDDED, Node, ask, command_json
+from web.parts import OpenPage, carry_out, tile
 
 from openledger_node.accounting.plain import plain_of
 from openledger_node.settlement.cases import KnownCase
 from openledger_protocol.primitives import Address, Digest, Wei
 
-OpenPage = Callable[..., Page]
 MINED_MS = 30_000
 VOTES_WEI = 50_000_000 * 10**18
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
@@ -39,19 +38,6 @@ def verb(node: Node, *words: str) -> dict[str, Any]:
 
 def panel(page: Page, name: str) -> Locator:
     return page.locator(f'.panel[aria-label="{name}"]')
-
-
-def tile(page: Page, label: str) -> Locator:
-    return page.locator(".tile", has=page.locator(f'.label:has-text("{label}")'))
-
-
-def carry_out(page: Page) -> None:
-    dialog = page.locator("dialog")
-    expect(dialog).to_contain_text("Gas, at most")
-    dialog.locator("button.primary").click()
-    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
-    dialog.locator("button", has_text="Close").click()
-    expect(dialog).to_have_count(0)
 
 
 # ---- a whole vote

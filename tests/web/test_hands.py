@@ -1,13 +1,10 @@
 """What a person presses, types and opens is not lost while the page draws itself anew."""
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.pages import Seen, draw_again
 from support.processes.nodes import Node
-
-OpenPage = Callable[..., Page]
+from web.parts import OpenPage
 
 # A place of the test's own at the top of the page, with `draw(text)` that puts a button there; `clicks` are heard.
 PLACE = """async () => {

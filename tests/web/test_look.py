@@ -1,13 +1,11 @@
 """What everybody must be able to read, reach and name, on every screen and width, in light and dark."""
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Page, expect
 from support.pages import AUDIT, TIMEOUT_MS, is_command, show
 from support.processes.nodes import Node
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 WIDTHS = {"light": (320, 768, 1280), "dark": (380,)}
 """The colours of the dark page are its own, and its sizes are those of the light one."""
 

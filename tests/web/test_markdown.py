@@ -1,14 +1,12 @@
 """Markdown of a model: shown as elements, whole while it streams, and with nothing in it that acts."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 from support.hostile_strings import HOSTILE, acting
 from support.processes.nodes import Node
-
-OpenPage = Callable[..., Page]
+from web.parts import OpenPage
 
 DOCUMENT = """# Rivers *and* lakes
 

@@ -1,12 +1,11 @@
 """Models: what the page shows is what the commands print; pulls and the change of base go through the node."""
 
-from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 from support.processes.nodes import Node
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_INFERENCE_BACKEND": "fake"}
 BASE = {
     "name": "acme--tiny", "digest": "0x" + "1" * 64, "folder": "/models/acme--tiny", "source": "acme/tiny",

@@ -1,16 +1,14 @@
 """Money: what the page shows is what the verbs print, and what is done on it is done on the chain."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from support.pages import change_answers
 from support.processes.nodes import EMBEDDED, Node, command_json, wait_for
+from web.parts import OPEN_WEI, OpenPage, amount, carry_out, tile
 
-OpenPage = Callable[..., Page]
-OPEN_WEI = 10**18
 MINED_MS = 30_000
 STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Draw", "Withdrawal"]
 
@@ -19,20 +17,11 @@ def verb(node: Node, *words: str) -> dict[str, Any]:
     return command_json(node.home, *words, **EMBEDDED)
 
 
-def amount(wei: str | int) -> str:
-    whole, rest = divmod(int(wei), OPEN_WEI)
-    return f"{whole:,}.{rest:018d}"[: len(f"{whole:,}") + 7]
-
-
 @pytest.fixture
 def page(earner: Node, open_page: OpenPage) -> Page:
     opened = open_page(earner, "money")
     opened.locator(".way").wait_for()
     return opened
-
-
-def tile(page: Page, label: str) -> Locator:
-    return page.locator(".tile", has=page.locator(f'.label:has-text("{label}")'))
 
 
 def panel(page: Page, name: str) -> Locator:
@@ -110,51 +99,28 @@ def test_rewards_are_withdrawn_from_the_page_and_the_last_step_is_done(page: Pag
     take.click()
     dialog = page.locator("dialog")
     expect(dialog).to_contain_text(amount(balance))
-    dialog.locator("button.primary").click()
-    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
-    dialog.locator("button", has_text="Close").click()
+    carry_out(page)
     wait_for(lambda: verb(earner, "rewards", "show")["balance_wei"] == "0")
     expect(tile(page, "Ready to withdraw").locator(".value")).to_contain_text("0.000000")
     expect(page.locator(".way li").last).to_have_attribute("data-state", "done")
     assert verb(earner, "earnings")["withdrawn_wei"] == str(balance)
 
 
-def test_stake_that_leaves_says_when_it_is_free_and_a_channel_is_opened_and_closed(page: Page, earner: Node) -> None:
-    page.locator("#stake-amount").fill("1")
-    page.locator('[data-key="stake remove"]').click()
-    carry_out(page)
-    expect(panel(page, "Stake")).to_contain_text("free in")
-    assert verb(earner, "stake", "show")["unbonding"][0]["amount_wei"] == str(OPEN_WEI)
-    page.locator('[data-key="open channel"]').click()
-    page.locator("#channel-node").fill("0x" + "11" * 20)
-    page.locator("#channel-generation").fill("0x" + "22" * 32)
-    page.locator("#ask-amount").fill("3")
-    page.locator("dialog button", has_text="Continue").click()
-    words = f"openledger-node channels open 0x{'11' * 20} 3 --generation 0x{'22' * 32}"
-    expect(page.locator("dialog .cli code")).to_have_text(words)
-    carry_out(page)
-    own = panel(page, "Channels").locator("tr", has_text="payer")
-    expect(own.locator("button", has_text="Top up…")).to_be_enabled()
-    own.locator("button", has_text="Close…").click()
-    carry_out(page)
-    expect(own).to_contain_text("closing")
-    channel = next(each for each in verb(earner, "channels", "list")["channels"] if each["role"] == "payer")
-    assert (channel["deposit_wei"], channel["withdrawing_wei"]) == (str(3 * OPEN_WEI), str(3 * OPEN_WEI))
-
-
 def test_each_button_asks_the_chain_about_its_own_command(page: Page) -> None:
-    """Those of a channel and of two bonds in states that this node does not have."""
-    used, left, published, retired = ("0x" + digits * 32 for digits in ("aa", "bb", "cc", "dd"))
+    """Stake, channels and bonds are in states that this node does not have."""
+    used, left, leaving, published, retired = ("0x" + digits * 32 for digits in ("aa", "bb", "ee", "cc", "dd"))
     channel = {"role": "payer", "node": used, "payer": used, "deposit_wei": "9", "charged_wei": "1", "left_wei": "8"}
     bond = {"name": None, "bond_wei": "5", "free_at_s": 1, "royalty_ppm": 0}
 
     def change(path: str, content: Any) -> None:
         if path == "/money/stake":
-            content |= {"unbonding": [{"amount_wei": "7", "ready_at_s": 1}], "held_until_s": 0}
+            content |= {"unbonding": [{"amount_wei": "7", "ready_at_s": s} for s in (1, 2**40)], "held_until_s": 0}
         if path == "/money/channels":
-            state = {**channel, "last_receipt_at": None, "ready_at_s": 1, "is_retired": False}
-            named = [{"channel_id": used, "withdrawing_wei": "0"}, {"channel_id": left, "withdrawing_wei": "8"}]
-            content["channels"] = [{**state, **each} for each in named]
+            state = {**channel, "last_receipt_at": None, "is_retired": False}
+            content["channels"] = [
+                {**state, "channel_id": name, "withdrawing_wei": wei, "ready_at_s": ready_at_s}
+                for name, wei, ready_at_s in ((used, "0", 1), (left, "8", 1), (leaving, "8", 2**40))
+            ]
         if path == "/money/earnings":
             content["adapter_bonds"] = [
                 {**bond, "adapter_id": published, "state": "published"},
@@ -165,33 +131,35 @@ def test_each_button_asks_the_chain_about_its_own_command(page: Page) -> None:
     change_answers(page, change)
     page.route("**/money/plan", lambda route: route.fulfill(json=plan))
 
-    def check(key: str, command: str, arguments: dict[str, Any]) -> None:
+    def check(key: str, command: str, arguments: dict[str, Any], typed: dict[str, str]) -> None:
         with page.expect_request("**/money/plan") as asked:
             page.locator(f'[data-key="{key}"]').click()
-            if key.startswith("top-up"):
-                page.locator("#ask-amount").fill("0.5")
+            for field, text in typed.items():
+                page.locator(f"#{field}").fill(text)
+            if typed:
                 page.locator("dialog button", has_text="Continue").click()
         sent = asked.value.post_data_json
         assert (sent["verb"], sent["arguments"]) == (command, arguments)
         page.keyboard.press("Escape")
 
+    expect(panel(page, "Stake")).to_contain_text("free in")
+    expect(panel(page, "Channels")).to_contain_text("closing")
     page.locator("#stake-amount").fill("2")
-    check("stake add", "stake add", {"amount_wei": str(2 * OPEN_WEI)})
-    check("stake remove", "stake remove", {"amount_wei": str(2 * OPEN_WEI)})
-    check("stake withdraw", "stake withdraw", {})
-    check(f"top-up {used[:14]}", "channels top-up", {"channel_id": used, "amount_wei": str(OPEN_WEI // 2)})
-    check(f"close {used[:14]}", "channels close", {"channel_id": used})
-    check(f"withdraw {left[:14]}", "channels withdraw", {"channel_id": left})
-    check(f"retire {published}", "adapters retire", {"adapter": published})
-    check(f"reclaim {retired}", "adapters reclaim", {"adapter": retired})
-
-
-def carry_out(page: Page) -> None:
-    dialog = page.locator("dialog")
-    dialog.locator("button.primary").click()
-    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
-    dialog.locator("button", has_text="Close").click()
-    expect(dialog).to_have_count(0)
+    check("stake remove", "stake remove", {"amount_wei": str(2 * OPEN_WEI)}, {})
+    check("stake withdraw", "stake withdraw", {}, {})
+    form = {"channel-node": used, "channel-generation": left, "ask-amount": "3"}
+    opened = {"node": used, "amount_wei": str(3 * OPEN_WEI), "withdraw_delay_s": None, "generation": left}
+    check("open channel", "channels open", opened, form)
+    check(
+        f"top-up {used[:14]}",
+        "channels top-up",
+        {"channel_id": used, "amount_wei": str(OPEN_WEI // 2)},
+        {"ask-amount": "0.5"},
+    )
+    check(f"close {used[:14]}", "channels close", {"channel_id": used}, {})
+    check(f"withdraw {left[:14]}", "channels withdraw", {"channel_id": left}, {})
+    check(f"retire {published}", "adapters retire", {"adapter": published}, {})
+    check(f"reclaim {retired}", "adapters reclaim", {"adapter": retired}, {})
 
 
 def sent(state: str, error: str | None = None) -> dict[str, Any]:

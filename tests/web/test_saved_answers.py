@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 from support.commands import run_command
 from support.processes.nodes import Node, command_json, node_environment
 from support.processes.taught import ANSWER, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 LOOK_UP = """() => import('/lib/conversation.js').then(({ conversation, answersOf, lookUp }) =>
   lookUp(answersOf(conversation.turns.at(-1)).at(-1)))"""
 PEOPLE_PAID = ("marisol-k", "nadia-roofs", "oke-solar", "tjark.pv")

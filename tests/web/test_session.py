@@ -1,14 +1,13 @@
 """The page's session in a browser: the token is out of sight, outlasts a reload, and hidden tabs hold no stream."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 from support.pages import Seen, link_of, open_context
 from support.processes.nodes import Node, operator_of
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 SHUT_OUT = "Open the link that openledger-node status prints"
 CONNECTIONS_MAX = 6
 """That a browser has to one host over HTTP/1.1, for all of its tabs."""

@@ -2,14 +2,13 @@
 
 import re
 import signal
-from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 from support.pages import Seen, show
 from support.processes.nodes import Node, command_json, operator_of
+from web.parts import OpenPage
 
-OpenPage = Callable[..., Page]
 SILENT_MS = 14_000  # longer than the page waits for its stream
 ANSWERS_WITHIN_MS = 5_000  # no longer does it wait for an answer
 AGAIN_MS = 3_000  # after which it asks again

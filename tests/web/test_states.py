@@ -3,18 +3,17 @@
 The node's answers are its own but for the one thing that each test changes.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from support.pages import AUDIT, ON_A_NETWORK, PEER, Change, Seen, answer_with_peers, change_answers, show
 from support.processes.nodes import Node
 from support.reaches import REACHES
+from web.parts import OpenPage
 
 from openledger_node.operator.reach_words import reach_to_plain
 
-OpenPage = Callable[..., Page]
 WHY = "the chain answers as 31337, and network.json says 1612: the endpoint serves another chain"
 NO_WALLET = "there is no wallet in /keys: create it with `openledger-node wallet create`"
 

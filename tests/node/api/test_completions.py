@@ -156,8 +156,7 @@ def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any],
     assert named in response.text
 
 
-SPELL = ByteTokenizer().spell
-END = ByteTokenizer.end_id
+SPELL, END = ByteTokenizer().spell, ByteTokenizer.end_id
 EURO = [TokenLogprob(id=byte, logprob=-0.5, top=((byte, -0.5), (END, -2.0))) for byte in "€".encode()]
 LAST = TokenLogprob(id=END, logprob=-0.1)
 
@@ -170,11 +169,8 @@ def test_parts_of_characters_have_their_bytes() -> None:
 
 def test_a_token_that_ends_the_answer_is_no_content_but_may_be_likely() -> None:
     assert [entry["bytes"] for entry in chat_logprobs(SPELL, [LAST])["content"]] == []
-    assert chat_logprobs(SPELL, EURO)["content"][0]["top_logprobs"][1] == {
-        "token": "<end>",
-        "logprob": -2.0,
-        "bytes": None,
-    }
+    likely = chat_logprobs(SPELL, EURO)["content"][0]["top_logprobs"][1]
+    assert likely == {"token": "<end>", "logprob": -2.0, "bytes": None}
 
 
 def test_offsets_go_on_from_piece_to_piece() -> None:

@@ -111,18 +111,18 @@ def batch(own: OwnDatanets) -> str:
     return own.contribute("lake", CONTRIBUTED, {"ben": BEN}).digest
 
 
-async def post(client: httpx.AsyncClient, path: str, **order: Any) -> dict[str, Any]:
-    answer = await client.post(path, json=order)
+def found_in(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+async def post(client: httpx.AsyncClient, path: str, **order: Any) -> dict[str, Any]:
+    return found_in(await client.post(path, json=order))
 
 
 async def upload(client: httpx.AsyncClient, name: str, content: bytes) -> dict[str, Any]:
-    answer = await client.post("/files", params={"name": name}, content=content)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    return found_in(await client.post("/files", params={"name": name}, content=content))
 
 
 async def test_a_batch_is_looked_at_approved_but_for_a_row_and_listed(client: httpx.AsyncClient, batch: str) -> None:

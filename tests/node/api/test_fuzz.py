@@ -68,10 +68,9 @@ def fuzz(client: httpx.Client, *, cases: int) -> Report:
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").raise_for_status().json())
     operations = [found.ok() for found in schema.get_all_operations()]
     with_body = [one for one in operations if one.body]
+    without = len(operations) - len(with_body)
     for operation in operations:
-        share = (
-            BODIES / len(with_body) if operation in with_body else (1 - BODIES) / (len(operations) - len(with_body))
-        )
+        share = BODIES / len(with_body) if operation in with_body else (1 - BODIES) / without
         for mode in MODES:
             throw(client, operation, mode, max(1, round(cases * share / len(MODES))), report)
     return report

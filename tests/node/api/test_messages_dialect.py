@@ -27,12 +27,12 @@ PARAMETERS = '{"type":"object","properties":{"place":{"type":"string"}}}'
 USER: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
-def read(**body: Any) -> InferenceRequest:
-    return request_from_messages(
-        MessagesBody.model_validate({"model": "fake", "max_tokens": 9, "messages": USER, **body}),
-        seed=7,
-        defaults=NEUTRAL,
-    )
+def body_of(**fields: Any) -> MessagesBody:
+    return MessagesBody.model_validate({"model": "fake", "max_tokens": 9, "messages": USER, **fields})
+
+
+def read(**fields: Any) -> InferenceRequest:
+    return request_from_messages(body_of(**fields), seed=7, defaults=NEUTRAL)
 
 
 def test_a_conversation_with_tools_keeps_its_turns() -> None:
@@ -127,9 +127,7 @@ def test_sampling_has_anthropics_names_and_null_is_not_given() -> None:
 
 @pytest.mark.parametrize("field", ["tool_choice", "thinking"])
 def test_a_type_of_another_form_is_refused(field: str) -> None:
-    body = MessagesBody.model_validate(
-        {"model": "fake", "max_tokens": 9, "messages": USER, "tools": [WEATHER], field: {"type": []}}
-    )
+    body = body_of(**{"tools": [WEATHER], field: {"type": []}})
     with pytest.raises(MalformedError) as raised:
         with_wish(request_from_messages(body, seed=7, defaults=NEUTRAL), body, ChatStyle())
     assert raised.value.values["param"] == field
@@ -151,9 +149,7 @@ ON_REQUEST = ChatStyle(can_reason=True, can_switch=True, default_thinking=False)
     ],
 )
 def test_thinking_is_a_wish_where_the_base_takes_one(kind: str, style: ChatStyle, expected: bool | None) -> None:
-    body = MessagesBody.model_validate(
-        {"model": "fake", "max_tokens": 9, "messages": USER, "thinking": {"type": kind}}
-    )
+    body = body_of(thinking={"type": kind})
     assert with_wish(request_from_messages(body, seed=7, defaults=NEUTRAL), body, style).thinking is expected
 
 
@@ -244,11 +240,8 @@ def test_an_answer_is_written_as_anthropics_events() -> None:
 def test_thinking_comes_only_to_those_who_ask_for_it() -> None:
     _, message = written([ReasoningPart("hm"), TextPart("Yes.")], FakeExchange(), shows_thinking=False)
     assert message["content"] == [{"type": "text", "text": "Yes."}]
-    asked = MessagesBody.model_validate({"model": "m", "max_tokens": 1, "messages": USER})
-    shown = [
-        asked.model_copy(update={"thinking": {"type": kind}}).shows_thinking for kind in ("adaptive", "disabled")
-    ]
-    assert [asked.shows_thinking, *shown] == [False, True, False]
+    shown = [body_of(thinking={"type": kind}).shows_thinking for kind in ("adaptive", "disabled")]
+    assert [body_of().shows_thinking, *shown] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -132,14 +132,11 @@ async def test_a_scrape_gets_the_metrics_and_its_length() -> None:
     async with listener() as port:
         got = await answer(port, b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
         head, _, body = got.partition("\r\n\r\n")
-        assert head.splitlines()[0] == "HTTP/1.1 200 OK"
-        assert {"Content-Type: text/plain; version=0.0.4; charset=utf-8", "Content-Length: 4"} <= set(
-            head.splitlines()
-        )
-        assert body == "a 1\n"
-        assert (await answer(port, b"HEAD /metrics HTTP/1.0\r\n\r\n")).endswith(
-            "Content-Length: 4\r\nConnection: close\r\n\r\n"
-        )
+        status, *headers = head.splitlines()
+        assert (status, body) == ("HTTP/1.1 200 OK", "a 1\n")
+        assert {"Content-Type: text/plain; version=0.0.4; charset=utf-8", "Content-Length: 4"} <= {*headers}
+        alone = await answer(port, b"HEAD /metrics HTTP/1.0\r\n\r\n")
+        assert alone.endswith("Content-Length: 4\r\nConnection: close\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -183,10 +180,8 @@ async def test_a_client_that_says_nothing_is_hung_up_on(autojump_clock: MockCloc
 async def test_idle_connections_are_few_and_keep_no_scraper_out() -> None:
     async with listener() as port, AsyncExitStack() as stack:
         stack.enter_context(trio.fail_after(ANSWER_S - 1))
-        idle = [
-            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
-            for _ in range(CONNECTIONS_MAX + 3)
-        ]
+        opened = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(CONNECTIONS_MAX + 3)]
+        idle = [await stack.enter_async_context(stream) for stream in opened]
         for stream in idle[:3]:
             assert await stream.receive_some(1) == b"", "the oldest make room"
         assert (await answer(port, b"GET /metrics HTTP/1.1\r\n\r\n")).endswith("a 1\n")

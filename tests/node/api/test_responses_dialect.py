@@ -119,12 +119,8 @@ def test_functions_of_a_namespace_have_its_name_before_theirs() -> None:
 def test_names_that_would_collide_or_be_too_long_end_with_a_digest() -> None:
     taken = {"type": "function", "name": "door__open"}
     long = "x" * 100
-    names = [
-        name
-        for name, _ in offered(
-            door("open"), taken, door("b__c", namespace="a"), door("c", namespace="a__b"), door(long, namespace=long)
-        )
-    ]
+    split = door("b__c", namespace="a"), door("c", namespace="a__b")
+    names = [name for name, _ in offered(door("open"), taken, *split, door(long, namespace=long))]
     assert names[1:3] == ["door__open", "a__b__c"]
     assert re.fullmatch(r"door__open_[0-9a-f]{8}", names[0])
     assert re.fullmatch(r"a__b__c_[0-9a-f]{8}", names[3])
@@ -145,8 +141,7 @@ def test_a_call_of_a_namespace_has_the_models_name_in_a_later_turn() -> None:
 
 
 def test_a_function_of_a_namespace_can_be_chosen_by_its_own_name() -> None:
-    choice = {"type": "function", "name": "open"}
-    outside = {"type": "function", "name": "open"}
+    choice = outside = {"type": "function", "name": "open"}
 
     def chosen(*tools: dict[str, Any]) -> str:
         tooling = read(tools=list(tools), tool_choice=choice).tooling

@@ -120,9 +120,7 @@ def test_a_link_opens_once_and_gives_a_cookie_and_a_token(node: Node) -> None:
 
 
 def test_the_stream_of_events_needs_the_cookie_alone_and_has_no_secret(browser: httpx.Client, node: Node) -> None:
-    del browser.headers[
-        TOKEN_HEADER
-    ]  # another server of this machine, which gets the browser's cookies, has no token
+    del browser.headers[TOKEN_HEADER]  # another server of this machine gets the browser's cookies, and no token
     with browser.stream("GET", "/operator/events") as events:
         assert events.status_code == 200
         said = ""

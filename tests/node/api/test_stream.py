@@ -12,7 +12,7 @@ from support.answered import completion
 
 from openledger_node.api.chat import ChatWriter, chat_ending
 from openledger_node.api.completions import CompletionWriter, completion_ending
-from openledger_node.api.exchange import LOADING_S, AnswerExchange, Answers
+from openledger_node.api.exchange import LOADING_S, AnswerExchange
 from openledger_node.api.server import BODY_SEND, with_body_send
 from openledger_node.api.stream import AnswerStream, event
 from openledger_node.serving.answer_parts import TextPart
@@ -189,10 +189,6 @@ async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:
     await send.send(LAST)
 
 
-def exchange_that_loads(answers: Answers, loading: Callable[[], str | None]) -> AnswerExchange:
-    return AnswerExchange(REQUEST, answers, None, loading)
-
-
 async def test_a_stream_that_waits_for_a_load_tells_the_time_left_and_then_answers(autojump_clock: object) -> None:
     began_s = trio.current_time()
 
@@ -203,7 +199,7 @@ async def test_a_stream_that_waits_for_a_load_tells_the_time_left_and_then_answe
     send, answers = trio.open_memory_channel[Outcome](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
-        exchange = exchange_that_loads(answers, loading)
+        exchange = AnswerExchange(REQUEST, answers, None, loading)
         await exchange.begin(STAYING)
         assert trio.current_time() == began_s + LOADING_S
         writer = ChatWriter(exchange, lambda _: None, created_s=7)
@@ -222,6 +218,6 @@ async def test_a_stream_of_a_loaded_engine_waits_for_its_status_however_long_it_
     send, answers = trio.open_memory_channel[Outcome](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
-        exchange = exchange_that_loads(answers, lambda: None)
+        exchange = exchange_of(answers)
         await exchange.begin(STAYING)
     assert exchange.receive_nowait() == TokenChunk(text="sea", ids=(1,))
