@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
+from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.chain.outbox import Outbox, note_final, note_mined
 from openledger_node.chain.watcher import Seen
 from openledger_node.errors import ChainError, KeyFileError
@@ -593,6 +594,24 @@ def test_an_endpoint_that_dies_at_any_question_costs_a_delay(
     assert sorted(desk.chain.mined_calls()) == [b"a", b"b", b"c"]
     assert desk.chain.nonces(ADA) == [0, 1, 2]
     assert set(desk.states().values()) == {"final"}
+
+
+def test_each_way_out_passes_fail_points_on_both_its_sides(desk: Desk) -> None:
+    passed: list[str] = []
+    desk.open(fail_point=passed.append)
+    desk.chain.refusing.add(b"no")
+    desk.want("no", "a")
+    desk.settle()
+    desk.chain.reorganise(desk.chain.head().number)
+    desk.chain.take_nonce(ADA)
+    desk.settle()
+    desk.chain.nonce_lie = 1
+    desk.want("b")
+    desk.outbox.step()
+    desk.chain.nonce_lie = 0
+    desk.settle(blocks=80)
+    assert set(passed) == set(FAIL_POINTS)
+    assert desk.chain.mined_calls() == [b"", b"a", b"", b"b"]
 
 
 # ---- transactions that an operator waits for are events; the others are plain lines of the log
