@@ -262,6 +262,7 @@ async def test_a_peer_is_paying_while_a_covered_stream_is_answered_and_not_while
         await first.hear_receipt()
         await waiting.hear_receipt()
         await market.seller.wait_served(2)
+        assert not paying.is_paying(buyer)
         assert paying._paying == {}
 
 
