@@ -55,6 +55,28 @@ def income(rows: tuple[Row, ...], asked: tuple[Row, ...], folder: Path) -> dict[
     return total
 
 
+def of_ada(honest: SampleDatanet) -> tuple[Row, ...]:
+    return tuple(row for row in honest.rows if row.contributor == "ada")
+
+
+def test_a_copy_earns_nothing_unless_it_is_registered_first(honest: SampleDatanet, tmp_path: Path) -> None:
+    copies = tuple(renamed(row, "eve") for row in of_ada(honest))
+    assert income(honest.rows + copies, honest.held_out, tmp_path / "later")[EVE] == 0
+    first = income(copies + honest.rows, honest.held_out, tmp_path / "first")
+    assert first[EVE] > first[ADA]
+
+
+def test_to_say_everything_ten_times_pays_no_more_than_to_say_it_once(honest: SampleDatanet, tmp_path: Path) -> None:
+    again = [
+        Row(prompt=row.prompt.upper(), completion=row.completion + "!" * number, contributor="ada")
+        for row in of_ada(honest)
+        for number in range(1, 10)
+    ]
+    once = income(honest.rows, honest.held_out, tmp_path / "once")
+    often = income((*honest.rows, *again), honest.held_out, tmp_path / "often")
+    assert often == once
+
+
 def test_stuffing_rows_with_everybodys_words_pays_next_to_nothing(honest: SampleDatanet, tmp_path: Path) -> None:
     words = sorted({word for row in honest.rows for word in row.completion.split()})
     stuffed = tuple(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.attribution import suffix_array
-from openledger_node.attribution.suffix_array import DEPTH, SEPARATOR, are_sorted, sort_suffixes
+from openledger_node.attribution.suffix_array import DEPTH, SEPARATOR, are_sorted, find_patterns, sort_suffixes
 
 ROWS = st.lists(st.lists(st.integers(0, 3), max_size=20), min_size=1, max_size=6)
 
@@ -19,6 +19,21 @@ def test_positions_are_sorted_by_the_next_tokens_then_by_place(rows: list[list[i
     padded = tokens.tolist() + [SEPARATOR] * DEPTH
     by_hand = sorted(range(len(tokens)), key=lambda place: (padded[place : place + DEPTH], place))
     assert sort_suffixes(tokens).tolist() == by_hand
+
+
+@given(ROWS, st.lists(st.integers(0, 4), max_size=12))
+def test_every_pattern_is_found_as_often_as_it_stands_there(rows: list[list[int]], text: list[int]) -> None:
+    tokens = tokens_of(rows)
+    suffixes = sort_suffixes(tokens)
+    begin, count = find_patterns(tokens, suffixes, np.array(text, np.int64))
+    for length in range(1, DEPTH + 1):
+        for end in range(len(text)):
+            pattern = text[max(end + 1 - length, 0) : end + 1]
+            found = [p for p in range(len(tokens)) if tokens[p : p + length].tolist() == pattern]
+            found = found if len(pattern) == length else []
+            first = begin[length - 1, end]
+            assert count[length - 1, end] == len(found)
+            assert sorted(suffixes[first : first + len(found)].tolist()) == found
 
 
 @given(ROWS, st.data())

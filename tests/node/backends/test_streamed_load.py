@@ -1,6 +1,7 @@
 """The memory that loading takes, in the real shapes of bases, on a device that only counts."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,13 +9,16 @@ import torch
 from node.backends.counted_memory import DEVICE, CountedMemory, tensors_of
 from support.known_bases import config_of
 from support.tiers import depth
+from support.tiny import make_base
 
 from openledger_node.backends.torch_lora import device_memory, quantised
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix
-from openledger_node.backends.torch_lora.matrices import size_bytes_of
+from openledger_node.backends.torch_lora.loading import host_tensors
+from openledger_node.backends.torch_lora.matrices import size_bytes_of, wide_of
 from openledger_node.backends.torch_lora.weights import weights_from
 from openledger_node.config import InferenceConfig
 from openledger_node.engine.memory_plan import CONTEXT_BYTES, memory_needs
+from openledger_node.models.decoder_config import read_config
 
 GB = 10**9
 
@@ -55,6 +59,16 @@ def test_quantised_numbers_do_not_depend_on_the_rows_that_are_taken_at_once(
     assert isinstance(pieces, GroupMatrix)
     assert torch.equal(whole.numbers, pieces.numbers)
     assert torch.equal(whole.wide(), pieces.wide())
+
+
+def test_a_streamed_base_is_the_same_as_a_packed_one(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    config = read_config(base)
+    streamed, packed = (
+        dict(host_tensors(base, config, torch.float32, cache)) for cache in (None, tmp_path / "cache")
+    )
+    assert streamed.keys() == packed.keys()
+    assert all(torch.equal(wide_of(streamed[name]), wide_of(packed[name])) for name in streamed)
 
 
 def test_the_owners_cap_is_enforced_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
