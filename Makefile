@@ -43,7 +43,7 @@ test-more: $(VENV)/dev.stamp contract-tools ## what starts processes, a browser,
 
 test-deep: contract-tools ## both with many more seeds, examples and kills; slither; all clients, homes and peers; hours
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
-	TEST_DEPTH=deep $(PYTEST) -o faulthandler_timeout=36000 $(ARGS)
+	TEST_DEPTH=deep $(PYTEST) -o faulthandler_timeout=3600 $(ARGS)
 	@$(MAKE) --no-print-directory slither
 	@$(MAKE) --no-print-directory test-interop ARGS="--times 5"
 

@@ -16,10 +16,13 @@ ARGUMENTS = {
 }
 """Targets of the Makefile, and the ARGS of each."""
 
+LIMIT_S = depth(light=1_800, deep=36_000)
+"""A program that hangs ends its worker then, and the run names it."""
+
 
 @pytest.mark.parametrize("target", [pytest.param(each, marks=pytest.mark.xdist_group(each)) for each in ARGUMENTS])
 def test_a_program_of_checks_finds_no_fault(target: str) -> None:
-    faulthandler.cancel_dump_traceback_later()  # a busy machine may take longer for it than a test may
+    faulthandler.dump_traceback_later(LIMIT_S, exit=True)  # in place of a test's ten minutes
     make = ["make", "--no-print-directory", target, f"ARGS={ARGUMENTS[target]}"]
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
