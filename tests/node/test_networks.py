@@ -223,7 +223,7 @@ def test_a_network_file_of_another_version_is_kept_and_refused_with_the_way_out(
     ],
     ids=["chain id", "genesis hash", "deploy block", "contracts", "token"],
 )
-def test_a_known_id_is_one_deployment(home: Home, network: Network, change: Callable[[Network], Network]) -> None:
+def test_a_known_id_has_one_deployment(home: Home, network: Network, change: Callable[[Network], Network]) -> None:
     join_network(home, network)
     with pytest.raises(ConfigError, match="is a different deployment with the same id"):
         join_network(home, change(network))

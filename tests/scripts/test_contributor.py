@@ -180,7 +180,9 @@ def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     return verbs_here(home, monkeypatch, capsys)
 
 
-def test_an_address_alone_is_needed(session: Economy, run: Run, report: ContributorReport, tmp_path: Path) -> None:
+def test_a_contributor_needs_only_an_address(
+    session: Economy, run: Run, report: ContributorReport, tmp_path: Path
+) -> None:
     with served(session) as url:
         write_network(file := tmp_path / "network.json", replace(session.network, rpc=(url,)))
         ran = run("contributor", PAID, "--network", str(file), "--json")

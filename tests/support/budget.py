@@ -105,7 +105,7 @@ class Budget:
 
     @property
     def _slowness(self) -> float:
-        """How many times as long this machine takes as the one that the budgets are for, or 1."""
+        """The factor by which this machine is slower than the one that the budgets are for, and at least 1."""
         return max(1.0, median(self._loops_s or [LOOP_S]) / LOOP_S)
 
     @property

@@ -1,4 +1,4 @@
-"""What the chain says of Datanets, each final block read once. test_teaching.py compares it with the credits."""
+"""Figures of Datanets from the chain, each final block read once. test_teaching.py compares them with the credits."""
 
 from contextlib import closing
 from pathlib import Path

@@ -216,7 +216,7 @@ def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(node: Node) ->
     endless: Any = {"model": "fake", "messages": [{"role": "user", "content": "endless..."}], "max_tokens": 1_900}
     with openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0) as client:
         streams: list[Any] = []
-        with pytest.raises(openai.RateLimitError) as raised:  # noqa: PT012
+        with pytest.raises(openai.RateLimitError) as raised:  # noqa: PT012  # some fit first
             while len(streams) < 40:
                 streams.append(client.chat.completions.create(**endless, stream=True))
         for stream in streams:

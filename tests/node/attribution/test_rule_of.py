@@ -26,7 +26,9 @@ def registry_of(rules: tuple[int, ...], *, has_taps: bool, has_signals: bool) ->
     ("rules", "has_taps", "has_signals", "rule"),
     [((1,), True, True, 1), ((1, 7), True, True, 7), ((1, 7), False, True, 1), ((1, 7), True, False, 1)],
 )
-def test_the_best_rule_of_all_is_taken(rules: tuple[int, ...], has_taps: bool, has_signals: bool, rule: int) -> None:
+def test_the_best_rule_that_can_run_is_taken(
+    rules: tuple[int, ...], has_taps: bool, has_signals: bool, rule: int
+) -> None:
     registry = registry_of(rules, has_taps=has_taps, has_signals=has_signals)
     assert registry.rule_of(ADAPTER) == rule
     registry.source = None
@@ -41,6 +43,8 @@ def test_the_best_rule_of_all_is_taken(rules: tuple[int, ...], has_taps: bool, h
         ((), True, True, "allow no attribution rule in common"),
     ],
 )
-def test_without_a_rule_nothing_is_sold(rules: tuple[int, ...], has_taps: bool, has_signals: bool, told: str) -> None:
+def test_an_adapter_whose_rule_cannot_run_is_not_sold(
+    rules: tuple[int, ...], has_taps: bool, has_signals: bool, told: str
+) -> None:
     with pytest.raises(AdapterRefusedError, match=told):
         registry_of(rules, has_taps=has_taps, has_signals=has_signals).rule_of(ADAPTER)

@@ -76,7 +76,9 @@ def test_a_daemon_that_never_listens_is_named_with_what_to_do(home: Home, monkey
         ("404 Not Found", r"refuses GET /limits \(status 404\): it may be of another version"),
     ],
 )
-def test_a_bad_answer_is_no_silence(home: Home, monkeypatch: pytest.MonkeyPatch, status: str, says: str) -> None:
+def test_a_daemon_that_answers_badly_is_not_silent(
+    home: Home, monkeypatch: pytest.MonkeyPatch, status: str, says: str
+) -> None:
     monkeypatch.setattr(Daemon, "answer", f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
     with claim_home(home), listening(home), pytest.raises(NodeError, match=says) as refused:
         ask_daemon(home, "GET", "/limits")

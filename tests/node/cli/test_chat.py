@@ -12,7 +12,7 @@ from openledger_node.errors import NodeError
 from openledger_node.home import Home
 
 
-def test_words_after_a_slash_stay_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_slash_command_is_never_sent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[dict[str, Any]] = []
 
     def ask(body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:

@@ -53,7 +53,7 @@ def test_what_node_toml_does_not_take_is_refused(run: Run, home: Home, key: str,
     assert not home.config_file.exists()
 
 
-def test_a_change_says_when_it_counts(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_says_when_it_takes_effect(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "keeps the former value" not in run("config", "set", "api.port", "8423").stderr
     with claim_home(home):
         said = run("config", "set", "market.load_surcharge_percent", "7").stderr

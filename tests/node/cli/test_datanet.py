@@ -1,4 +1,4 @@
-"""`datanet` without a chain: rows are read from files, offered, taken in and shown; and the policy for them."""
+"""`datanet` without a chain: rows are read from files, contributed, approved and shown, under a policy."""
 
 import json
 from dataclasses import replace

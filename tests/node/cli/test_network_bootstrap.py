@@ -99,7 +99,9 @@ def test_a_taken_port_is_told_and_for_metrics_with_the_option(run: Run, tmp_path
     assert (peers.status, "Address already in use" in peers.stderr) == (6, True)
 
 
-def test_a_network_file_gives_options(run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_names_network_and_nodes(
+    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from openledger_node.cli import bootstrap_run
 
     options: list[bootstrap_run.BootstrapOptions] = []

@@ -190,7 +190,9 @@ class Asked:
 
 
 @pytest.mark.parametrize(("url", "target", "problem"), REDIRECTS.values(), ids=REDIRECTS.keys())
-def test_no_redirect_leads_into_a_home(monkeypatch: pytest.MonkeyPatch, url: str, target: str, problem: str) -> None:
+def test_no_redirect_leads_to_a_private_address(
+    monkeypatch: pytest.MonkeyPatch, url: str, target: str, problem: str
+) -> None:
     asked = Asked(monkeypatch, target)
     if problem:
         with pytest.raises(NetworkError, match=problem):

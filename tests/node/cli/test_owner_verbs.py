@@ -204,7 +204,7 @@ WEEK |= {"tokens_out": 45_000, "adapter_tokens_out": 30_000, "adapter_percent": 
         ),
     ],
 )
-def test_the_status_has_no_line_for_nothing(run: Run, told: dict[str, Any], line: str, says: str) -> None:
+def test_status_has_no_line_without_news(run: Run, told: dict[str, Any], line: str, says: str) -> None:
     fields = run("status", "--json").json
     assert line not in status_lines(fields)
     lines = status_lines({**fields, **told})

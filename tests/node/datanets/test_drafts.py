@@ -69,7 +69,7 @@ def test_the_oldest_drafts_are_pushed_out_and_none_outlives_the_node(home: Home,
     assert not (home.root / FOLDER).exists()
 
 
-def test_a_draft_that_is_discarded_too_early_is_gone(drafts: FileDrafts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draft_discarded_while_it_is_read_is_gone(drafts: FileDrafts, monkeypatch: pytest.MonkeyPatch) -> None:
     name, file = drafts.begin()
     file.write_bytes(LINE)
 

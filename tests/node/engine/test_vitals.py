@@ -27,4 +27,4 @@ WELL = Vitals(is_ready=True, has_work=True, silent_s=59.0, rss_bytes=1 << 29)
 def test_an_engine_past_help_is_ended_and_the_log_says_why(seen: Vitals, words: str | None) -> None:
     why = why_kill(seen, LIMITS)
     assert why is None if words is None else words in (why or "")
-    assert "takes" not in (why_kill(seen, replace(LIMITS, memory_max_bytes=0)) or ""), "zero is no bound"
+    assert "takes" not in (why_kill(seen, replace(LIMITS, memory_max_bytes=0)) or ""), "0 means no limit"

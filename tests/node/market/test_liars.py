@@ -94,7 +94,7 @@ class Seller:
 
 @dataclass(kw_only=True)
 class Run:
-    """What came out of a run."""
+    """The winners, prices and times of a run."""
 
     won: Counter[str] = field(default_factory=Counter)
     paid: list[float] = field(default_factory=list)  # for a token, in times the usual price

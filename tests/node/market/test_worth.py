@@ -351,7 +351,9 @@ async def test_a_seller_without_its_bond_is_not_called_once_the_chain_says_so(se
 
 
 @pytest.mark.parametrize("goes_away", ["is_down", "is_silent"])
-async def test_a_fit_signer_is_believed(sellers: Sellers, vetting: Vetting, chain: Chain, goes_away: str) -> None:
+async def test_a_signer_that_was_fit_lately_is_believed(
+    sellers: Sellers, vetting: Vetting, chain: Chain, goes_away: str
+) -> None:
     known, stranger = sellers.known, sellers.stranger
     chain.strangers.add(stranger.signer)
     await sellers.choose()

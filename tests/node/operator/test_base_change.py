@@ -61,7 +61,9 @@ def test_a_training_refuses_the_change(home: Home) -> None:
             settings_for(home, SERVED, "tiny-b")
 
 
-def test_the_next_base_may_use_the_room_of_this(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_base_may_use_the_memory_of_this(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = known_base("Qwen/Qwen3-4B-Instruct-2507")
     assert known is not None
     (tmp_path / "config.json").write_text(json.dumps(known.fields))

@@ -72,7 +72,7 @@ def test_a_game_is_named_with_its_memory(driver: Driver, proc: Path) -> None:
         pytest.param([(GAME[0], "game", "N/A")], id="an unknown amount"),
     ],
 )
-def test_only_large_programs_count(driver: Driver, proc: Path, programs: list[tuple[int, str, str]]) -> None:
+def test_only_other_large_programs_count(driver: Driver, proc: Path, programs: list[tuple[int, str, str]]) -> None:
     driver(f"echo '{listed(*programs)}'")
     assert find_gpu_program(proc) is None
 

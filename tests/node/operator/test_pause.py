@@ -128,7 +128,7 @@ async def test_what_runs_has_its_grace_and_no_more(
         assert trio.current_time() - began_s == pytest.approx(grace_s, abs=0.1)
 
 
-async def test_a_pause_that_waits_ends_in_three_ways(node: Node, autojump_clock: object) -> None:
+async def test_a_waiting_pause_ends_in_three_ways(node: Node, autojump_clock: object) -> None:
     node.serving.idle = trio.Event()
     async with node.running() as desk:
         desk.pause(grace="drain")

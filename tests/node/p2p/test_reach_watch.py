@@ -159,7 +159,7 @@ async def test_a_relay_that_stops_to_pass_anything_on_is_replaced_within_minutes
     assert not any(dead.peer_id in address for address in home.relays)
 
 
-async def test_places_are_renewed_while_wanted(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_relay_places_are_renewed_while_wanted(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openledger_node.p2p.relays.LOOK_S", 60.0)
     net = await a_net(nursery, 2)
     home = await net.add_home()

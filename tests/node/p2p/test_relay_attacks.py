@@ -74,7 +74,9 @@ def connect_to(peer: Libp2pTransport) -> HopMessage:
 
 
 @pytest.mark.parametrize(("limit", "value"), [("CIRCUIT_BYTES_MAX", 128 * 1024), ("CIRCUIT_S_MAX", 120)])
-async def test_a_relay_of_few_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+async def test_a_relay_with_too_few_bytes_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
     monkeypatch.setattr(relay_service, limit, value)  # as go-libp2p has it by default
     async with a_relay("ada") as (relay, ada):
         with pytest.raises(NetworkError, match="too little for answers"):

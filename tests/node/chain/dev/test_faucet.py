@@ -55,7 +55,7 @@ def test_an_account_gets_coins_and_open(deployed: DeployedChain, chain: Simulate
     assert has(deployed, account(1)) == (4 * COIN, 6 * COIN)
 
 
-def test_all_who_ask_the_bank_get_paid(deployed: DeployedChain, chain: SimulatedClient, network: Network) -> None:
+def test_all_who_ask_the_faucet_get_paid(deployed: DeployedChain, chain: SimulatedClient, network: Network) -> None:
     barrier = threading.Barrier(8)
     failed: list[BaseException] = []
 
