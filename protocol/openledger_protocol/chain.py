@@ -1,6 +1,7 @@
 """The types of a chain's interface: blocks, logs, calls and transaction receipts."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from .primitives import ZERO_WEI, Address, Digest, Wei
 
@@ -28,9 +29,13 @@ class Log:
     log_index: int  # within its block
 
 
+CREATE: Final = Address("0x")
+"""The recipient of a call whose data is the code that creates a contract."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractCall:
-    """A call to a contract, or a transfer to an account."""
+    """A call to a contract, a transfer to an account, or the creation of a contract."""
 
     to: Address
     data: bytes = b""

@@ -12,10 +12,10 @@ from support.chain_world.ways import WAYS, TamedClient, tamed_chain
 
 from openledger_node.chain.contracts import explain_revert, load_contract
 from openledger_node.chain.dev.constants import BANK
-from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.encoding import transaction_hash
+from openledger_node.chain.identity import check_block_numbers
 from openledger_node.chain.rpc import RpcError
-from openledger_protocol.chain import ContractCall, Log
+from openledger_protocol.chain import CREATE, ContractCall, Log
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Wei, check_address, checksum_address
 from openledger_protocol.signatures import address_of
@@ -76,6 +76,11 @@ def test_blocks_hang_together_and_two_below_the_head_they_are_final(client: Tame
     assert client.block(head.number + 10_000) is None
     finalized = client.finalized_number()
     assert head.number - 2 <= finalized <= client.head().number - 2
+
+
+def test_contracts_see_the_block_numbers_and_hashes_that_the_endpoint_shows(client: TamedClient) -> None:
+    client.mine(2)
+    check_block_numbers(client)
 
 
 def test_a_chain_has_one_id_and_it_is_in_every_signature(client: TamedClient, key: bytes) -> None:

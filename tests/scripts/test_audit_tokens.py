@@ -17,10 +17,10 @@ from openledger_node.audit.report import Report, audit
 from openledger_node.chain.clients.simulated import open_client
 from openledger_node.chain.contracts import ContractInterface
 from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_SUPPLY_WEI
-from openledger_node.chain.dev.deploy import CREATE, GivenToken
+from openledger_node.chain.dev.deploy import GivenToken
 from openledger_node.chain.encoding import created_address
 from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
-from openledger_protocol.chain import ContractCall
+from openledger_protocol.chain import CREATE, ContractCall
 from openledger_protocol.primitives import Address
 
 ARTIFACT = ROOT / "tests" / "support" / "chain_world" / "artifacts" / "BlockingToken.json"

@@ -1,5 +1,8 @@
 """Checks that the chain behind an endpoint is the one that network.json names."""
 
+from typing import Final
+
+from openledger_protocol.chain import CREATE, ContractCall
 from openledger_protocol.primitives import Digest
 
 from ..errors import ChainError
@@ -7,9 +10,12 @@ from ..network_file import Network
 from .client import ChainClient
 from .dev.constants import BANK, BANK_COINS_WEI
 
-RICH_DIVISOR = 2
+RICH_DIVISOR: Final = 2
 """The bank's key is public. If the bank still has half of its first coins, they are worthless, because on a chain
 with real money somebody would have taken them within seconds."""
+
+READ_BLOCK: Final = bytes.fromhex("43600052600143034060205260406000f3")
+"""EVM code that returns `block.number` and `blockhash(block.number - 1)`, a word each. A call runs it undeployed."""
 
 
 def is_development_chain(client: ChainClient) -> bool:
@@ -62,3 +68,44 @@ def genesis_hash(client: ChainClient) -> Digest:
     if block is None:
         raise ChainError("the endpoint does not have its chain's first block: use an endpoint that keeps all blocks")
     return block.hash
+
+
+def check_block_numbers(client: ChainClient) -> None:
+    """Require that contracts of this chain see the block numbers and hashes that its endpoint shows.
+
+    The hash of a later block chooses what is drawn, and nodes wait for that block at the endpoint. On Arbitrum and
+    chains like it, a contract's `block.number` is that of the layer below, so every claim would close late.
+
+    Raises:
+        ChainError: they see others, or the endpoint does not answer.
+    """
+    head = client.head()
+    seen = client.call(ContractCall(to=CREATE, data=READ_BLOCK), block_number=head.number)
+    number = int.from_bytes(seen[:32], "big")
+    if abs(number - head.number) > 1:  # some endpoints simulate a call in the block after the one that is named
+        raise ChainError(
+            f"contracts on this chain see block {number} where its endpoint shows block {head.number}: as on "
+            "Arbitrum, their block numbers are those of the layer below. No claim could show its draws there, and no "
+            "contributor would be paid. Choose another chain"
+        )
+    if number == 0:  # the first block has none before it
+        return
+    before = client.block(number - 1)
+    if before is None or seen[32:] != bytes.fromhex(before.hash[2:]):
+        raise ChainError(
+            f"contracts on this chain see another hash of block {number - 1} than its endpoint shows, so no claim "
+            "could show its draws: try again, and if it happens again, choose another endpoint or another chain"
+        )
+
+
+def seconds_of_blocks(client: ChainClient, count: int) -> int:
+    """The time that the newest `count` blocks took; on a chain with fewer, the time of all of them.
+
+    Raises:
+        ChainError: the endpoint does not answer, or has only newer blocks.
+    """
+    head = client.head()
+    first = client.block(max(0, head.number - count))
+    if first is None:
+        raise ChainError(f"the endpoint does not have block {head.number - count}: use an endpoint that keeps it")
+    return head.timestamp_s - first.timestamp_s

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from openledger_protocol.chain import Block, ContractCall, Fees, Log, TransactionReceipt
+from openledger_protocol.chain import CREATE, Block, ContractCall, Fees, Log, TransactionReceipt
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei
 
@@ -299,7 +299,9 @@ def _range_text(log_filter: dict[str, str]) -> str:
 
 
 def _message(call: ContractCall, sender: Address | None) -> dict[str, str]:
-    message = {"to": call.to, "data": hex_bytes(call.data), "value": hex_quantity(call.value_wei)}
+    message = {"data": hex_bytes(call.data), "value": hex_quantity(call.value_wei)}
+    if call.to != CREATE:
+        message["to"] = call.to
     return message if sender is None else {**message, "from": sender}
 
 

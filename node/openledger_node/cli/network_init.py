@@ -30,6 +30,7 @@ from ..network_file import (
 from .chain import open_endpoint
 from .daemon_client import open_node_home
 from .network_check import check_public, check_url, join_line
+from .network_source import check_draws
 from .prompts import PASSWORD_FILE_HELP, confirm, open_account
 from .render import emit_json, out_console, plain, say
 from .units import address_of, amount, wei_of
@@ -152,6 +153,7 @@ def init(
     _check_options(out, token=token, holder=holder, url=url, is_public=public)
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)
+        check_draws(client, is_development=is_development)
         found = _read_token(client, token)
         fields = _network(client, rpc, bootstrap or [], None if is_development else name, found)
         if public:

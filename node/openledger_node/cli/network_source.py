@@ -12,11 +12,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from ..chain.identity import check_identity
+from ..chain.client import ChainClient
+from ..chain.identity import check_block_numbers, check_identity, seconds_of_blocks
 from ..errors import ConfigError, InputError, NetworkError
 from ..network_file import FILE_BYTES_MAX, Network, network_from_json
 from ..p2p.scopes import Scope, scope_of_host
 from .chain import open_chain
+from .render import say
 
 STDIN: Final = "-"
 FRAGMENT: Final = "sha256="
@@ -24,6 +26,13 @@ FRAGMENT: Final = "sha256="
 
 FETCH_TIMEOUT_S: Final = 20.0
 REDIRECTS_MAX: Final = 3
+
+HASHES_KEPT: Final = 256
+"""Blocks whose hashes a contract can read, which is how long a draw stands on a network of value."""
+
+DRAW_LASTS_S: Final = 480
+"""A slow endpoint and a few failed attempts fit into eight minutes."""
+
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -56,7 +65,22 @@ def check_chain(network: Network) -> None:
 
     with open_chain(network) as client:
         check_identity(client, network)
+        check_draws(client, is_development=network.is_development)
         check_wiring(client, network)
+
+
+def check_draws(client: ChainClient, *, is_development: bool) -> None:
+    """Require that draws work on a chain, and warn where a node has little time to show its receipts.
+
+    Raises:
+        ChainError: contracts see other block numbers than the endpoint, or it does not answer.
+    """
+    check_block_numbers(client)
+    if not is_development and (lasts_s := seconds_of_blocks(client, HASHES_KEPT)) < DRAW_LASTS_S:
+        say(
+            f"[yellow]{HASHES_KEPT} blocks of this chain last {lasts_s} s.[/] A node must show its receipts within "
+            "that time after each draw, or it pays a fee: use an endpoint that is never behind"
+        )
 
 
 def read_source(source: str, sha256: str | None = None) -> bytes:

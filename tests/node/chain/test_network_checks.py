@@ -11,9 +11,15 @@ from eth_hash.auto import keccak
 from support.chain_world.deployed import DeployedChain, deploy_contract, deploy_token, deployed_chain, send_call
 
 from openledger_node.chain import wiring
+from openledger_node.chain.clients.simulated import open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_COINS_WEI
-from openledger_node.chain.identity import check_identity, is_development_chain
+from openledger_node.chain.identity import (
+    check_block_numbers,
+    check_identity,
+    is_development_chain,
+    seconds_of_blocks,
+)
 from openledger_node.chain.token import permit_domain, read_token
 from openledger_node.chain.wiring import ADMIN_ROLE, PROPOSER_ROLE, check_has_no_power, check_wiring
 from openledger_node.errors import ChainError, ConfigError
@@ -45,6 +51,33 @@ def test_a_development_chain_is_one_whose_public_bank_is_still_rich() -> None:
         send_call(chain, ContractCall(to=STRANGER, value_wei=Wei(BANK_COINS_WEI * 6 // 10)))
         chain.mine()
         assert not is_development_chain(chain)
+
+
+def test_a_chain_whose_contracts_see_other_blocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arbitrum and its kin: draws wait for a block that the endpoint does not have, and each claim closes late."""
+    with closing(deployed_chain().client) as chain:
+        head = chain.head()
+
+        def see(number: int, parent_hash: str) -> None:
+            monkeypatch.setattr(chain, "call", lambda *_, **__: encode(["uint256", "bytes32"], [number, parent_hash]))
+
+        for number, parent_hash in ((head.number, head.parent_hash), (head.number + 1, head.hash)):
+            see(number, bytes.fromhex(parent_hash[2:]))
+            check_block_numbers(chain)
+        see(head.number + 1_000_000, bytes(32))
+        with pytest.raises(ChainError, match=rf"see block {head.number + 1_000_000} where its endpoint shows block "):
+            check_block_numbers(chain)
+        see(head.number, bytes(32))
+        with pytest.raises(ChainError, match=rf"see another hash of block {head.number - 1} than its endpoint shows"):
+            check_block_numbers(chain)
+
+
+def test_the_time_of_the_newest_blocks_is_that_of_all_blocks_on_a_young_chain() -> None:
+    with closing(open_client()) as chain:
+        assert seconds_of_blocks(chain, 256) == 0
+        chain.mine(4)
+        chain.advance(10)
+        assert (seconds_of_blocks(chain, 2), seconds_of_blocks(chain, 256)) == (11, 14)
 
 
 # ---- who rules a network, checked when it is made and when it is joined

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from node.cli.verbs import Run
 from support.chain_world.deployed import deploy_token, send_call
-from support.chain_world.ways import served_chain
+from support.chain_world.ways import served, served_chain
 from support.file_site import serve_site
 
-from openledger_node.chain.clients.evm import open_client
+from openledger_node.chain.clients.evm import HttpEndpoint, open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
 from openledger_node.cli.network_init import REAL_VOTING, REAL_WINDOWS
@@ -126,6 +126,33 @@ def test_what_is_wrong_is_told_before_anything_is_deployed(
     assert message in ran.stderr
     assert nonce_of_bank(rpc) == nonce
     assert not (tmp_path / "network.json").exists()
+
+
+def test_a_chain_whose_contracts_see_the_blocks_of_another_is_refused(
+    run: Run, home: Home, rpc: str, network_file: Path, tmp_path: Path
+) -> None:
+    endpoint = HttpEndpoint(rpc, timeout_s=10.0)
+
+    def answer(method: str, params: list[Any]) -> object:
+        is_creation = method == "eth_call" and "to" not in params[0]
+        return "0x" + f"{24_000_000:064x}" + 64 * "1" if is_creation else endpoint.ask(method, params)
+
+    with served(answer) as url, closing(endpoint):
+        nonce = nonce_of_bank(rpc)
+        made = run("network", "init", "--rpc", url, "--out", str(tmp_path / "n.json"))
+        change(network_file, rpc=[url])
+        joined = run("network", "join", str(network_file), "--yes")
+    for ran in (made, joined):
+        assert (ran.status, ran.stdout) == (5, "")
+        assert "contracts on this chain see block 24000000 where its endpoint shows block" in ran.stderr
+    assert (nonce_of_bank(rpc), current_network(home, AUTO)) == (nonce, None)
+
+
+def test_a_chain_with_fast_blocks_leaves_little_time_and_that_is_told(
+    run: Run, real_rpc: str, tmp_path: Path, rich: list[str]
+) -> None:
+    words = ["--rpc", real_rpc, "--out", str(tmp_path / "n.json"), "--name", "fast", "--guardian", STRANGER, *rich]
+    assert "256 blocks of this chain last " in run("network", "init", *words).stderr
 
 
 def test_a_wallet_without_coins_deploys_nothing(run: Run, rpc: str, tmp_path: Path, password_file: str) -> None:

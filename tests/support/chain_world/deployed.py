@@ -12,10 +12,10 @@ from openledger_node.chain.clients.evm import open_client as open_evm_client
 from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.contracts import ContractInterface, explain_revert, load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_SUPPLY_WEI
-from openledger_node.chain.dev.deploy import CREATE, deploy_network
+from openledger_node.chain.dev.deploy import deploy_network
 from openledger_node.chain.encoding import UnsignedTransaction, created_address, encode_signed, signing_digest
 from openledger_node.network_file import Network, Token, network_id_for_development
-from openledger_protocol.chain import ContractCall, TransactionReceipt
+from openledger_protocol.chain import CREATE, ContractCall, TransactionReceipt
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Digest, Wei

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openledger_protocol.chain import ContractCall
+from openledger_protocol.chain import CREATE, ContractCall
 from openledger_protocol.epoch import Params, Voting, Windows
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of
@@ -19,9 +19,6 @@ from ..contracts import load_contract
 from ..encoding import UnsignedTransaction, created_address, sign_transaction
 from ..wiring import ADMIN_ROLE, CANCELLER_ROLE, PROPOSER_ROLE
 from .constants import DEVELOPMENT_PARAMS, DEVELOPMENT_SUPPLY_WEI, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
-
-CREATE: Final = Address("0x")
-"""The empty recipient of a transaction that creates a contract."""
 
 CREATION_GAS: Final = 7_000_000
 """Enough for the largest contract: 24,576 bytes at 200 gas each, and its creation code as call data."""

@@ -16,11 +16,10 @@ from openledger_node.chain.clients.simulated import GENESIS_S
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.calls import EVM_FRAMES_MAX, FRAMES_MAX, room_for_calls
 from openledger_node.chain.dev.constants import BANK
-from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
 from openledger_node.chain.encoding import created_address
 from openledger_node.errors import ChainError
-from openledger_protocol.chain import Block, ContractCall
+from openledger_protocol.chain import CREATE, Block, ContractCall
 from openledger_protocol.primitives import Wei, check_address
 from openledger_protocol.transactions import GasPrice
 
