@@ -7,7 +7,7 @@ from typing import Final
 
 from openledger_protocol.chain import Block
 from openledger_protocol.epoch import Windows, epoch_at
-from openledger_protocol.primitives import AdapterId, Address, Wei
+from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, Wei
 from openledger_protocol.settlement import EpochClaim
 from openledger_protocol.transactions import Intent
 
@@ -25,9 +25,6 @@ ATTEMPTS: Final = 8
 """Times that a refused transaction is tried again in an epoch, in a window, or in the life of a draw."""
 
 COIN_WEI: Final = 10**18
-CLAIM_GAS: Final = 450_000
-CLAIM_ITEM_GAS: Final = 30_000
-"""Gas that a claim, its payout list, its draw and its finalisation use at least, plus that of each item."""
 
 
 def attempt_at(now: int, length: int) -> str:
@@ -81,12 +78,12 @@ class Claimer:
         Raises:
             ChainError: the chain does not answer; the next step continues here.
         """
-        content = batch(self._claimable(head))
+        content = self._content(head)
         sent = next((claim for claim in self._ledger.claims.unfinished() if claim.state == "sent"), None)
         if sent:
             if content is None or content.deadline_s is None or not self._take_back(sent, content):
                 return
-            content = batch(self._claimable(head))  # with the receipts of the other
+            content = self._content(head)  # with the receipts of the other
         if content is None:
             self.why_not = None
             return
@@ -95,7 +92,7 @@ class Claimer:
             self._fail_point("claim:planned")
             self._store(content, head)
             self._fail_point("claim:stored")
-        self._is_hurried = False
+        self._is_hurried = self.why_not is None and content.has_more
 
     def _take_back(self, sent: Claim, urgent: ClaimBatch) -> bool:
         """Make way for a claim that must be mined before a payer's withdrawal; return True if it can be made now.
@@ -120,6 +117,13 @@ class Claimer:
         ):
             self._ledger.outbox.hasten(transaction.id, deadline_s=urgent.deadline_s, value_at_risk_wei=at_risk_wei)
         return False
+
+    def _content(self, head: Block) -> ClaimBatch | None:
+        lanes, gas_wei = self._claimable(head), ZERO_WEI
+        if lanes and self.policy.coin_price_wei is not None:
+            fees = self._deployment.fees()
+            gas_wei = Wei(-(-(fees.base_wei + fees.tip_wei) * self.policy.coin_price_wei // COIN_WEI))  # rounded up
+        return batch(lanes, gas_wei=gas_wei)
 
     def _claimable(self, head: Block) -> list[ClaimableLane]:
         unclaimable = self._unclaimable_adapters(head)
@@ -166,12 +170,8 @@ class Claimer:
         left_s = newest[0].created_s + self.policy.interval_s - head.timestamp_s if newest else 0
         if 0 < left_s <= self.policy.interval_s and not is_urgent:  # more is left only after a wrong time of a head
             return f"the next claim is due {left_s} s from now"
-        if self.policy.coin_price_wei is not None:
-            fees = self._deployment.fees()
-            gas = CLAIM_GAS + CLAIM_ITEM_GAS * len(content.items)
-            cost = gas * (fees.base_wei + fees.tip_wei) * self.policy.coin_price_wei // COIN_WEI
-            if content.gross_wei <= cost:
-                return f"{content.gross_wei} wei are earned, and claiming them costs about {cost} wei"
+        if not content.is_worth:
+            return f"{content.gross_wei} wei are earned, and claiming them costs about {content.cost_wei} wei"
         return None
 
     def _store(self, content: ClaimBatch, head: Block) -> None:

@@ -227,12 +227,12 @@ def test_the_lanes_of_a_channel_share_its_deposit(left_wei: int, num_items: int)
         (ClaimLimits(adapters_max=3), 3),
         (ClaimLimits(pots_max=1), 3),
         (ClaimLimits(pots_max=2), 4),
-        (ClaimLimits(payouts_max=5), 3),
-        (ClaimLimits(payouts_max=6), 4),
+        (ClaimLimits(payouts_max=15), 3),
+        (ClaimLimits(payouts_max=16), 4),
     ],
 )
 def test_a_claim_has_as_many_lanes_as_its_limits_allow(limits: ClaimLimits, num_items: int) -> None:
-    """Of four adapters, one pays two accounts of a Datanet, and one four of another."""
+    """Of four adapters, one pays two accounts of a Datanet, and one four of another, a quarter of 16 payouts."""
     content = batch(claimable(0, Spent(tuple((adapter, 1) for adapter in ADAPTERS), 0, 9, 9, None, None)), limits)
     assert content is not None
     assert len(content.items) == num_items
@@ -280,3 +280,89 @@ def test_no_claim_needs_more_gas_than_a_transaction_may_use() -> None:
         num_items += len(content.items)
         waiting = after(waiting, content)
     assert num_items == 80
+
+
+# ---- the money of one payer is not kept out of claims by that of others
+
+
+def worth(content: ClaimBatch | None) -> bool:
+    return content is not None and content.is_worth
+
+
+@given(channels, limits, st.sampled_from([1, 2, 3]))
+def test_if_some_lane_alone_is_worth_a_claim_so_is_the_claim(
+    found: list[ClaimableLane], most: ClaimLimits, divisor: int
+) -> None:
+    """Amounts are up to 9, so a claim of one lane costs 5 to 15, and each lane that is added up to 4."""
+    scale = 10**5 // divisor
+    rich = [replace_amounts(lane, scale) for lane in found]
+    content = batch(rich, most, gas_wei=Wei(1))
+    if any(worth(batch([lane], most, gas_wei=Wei(1))) for lane in rich):
+        assert worth(content)
+    if content:
+        check_claimable(content, rich, most)
+
+
+def replace_amounts(lane: ClaimableLane, scale: int) -> ClaimableLane:
+    """The lane in another currency."""
+
+    def scaled(row: ReceiptRow) -> ReceiptRow:
+        receipt = row.receipt
+        amount, cumulative = Wei(receipt.amount_wei * scale), Wei(receipt.cumulative_wei * scale)
+        return replace(row, receipt=replace(receipt, amount_wei=amount, cumulative_wei=cumulative))
+
+    signed = lane.voucher
+    most = Wei(signed.voucher.max_claimable_wei * scale)
+    return replace(
+        lane,
+        voucher=replace(signed, voucher=replace(signed.voucher, max_claimable_wei=most)),
+        left_wei=Wei(lane.left_wei * scale),
+        claimed_wei=Wei(lane.claimed_wei * scale),
+        earned=tuple(map(scaled, lane.earned)),
+    )
+
+
+def lanes_of(*amounts: int, adapter: AdapterId = BASE_ONLY, ready_at_s: int | None = None) -> list[ClaimableLane]:
+    """A lane each of channels whose ids no order is known of."""
+    drawn = [Spent(((adapter, amount),), 0, 10**9, 10**9, None, ready_at_s) for amount in amounts]
+    first = 100 * len(amounts)
+    return [lane for number, one in enumerate(drawn, first) for lane in claimable(number, one)]
+
+
+def test_256_lanes_of_dust_stay_out_of_the_claim_of_a_lane_that_is_worth_it() -> None:
+    dust, rich = lanes_of(*[1_000] * 256), lanes_of(500_000)
+    content = batch([*dust, *rich], gas_wei=Wei(1))
+    assert worth(content)
+    assert content is not None
+    assert ([row.receipt.amount_wei for row in content.earned], content.has_more) == ([500_000], False)
+    only = batch(dust, gas_wei=Wei(1))
+    assert only is not None
+    assert (len(only.items), only.is_worth) == (256, False), "a claim of dust is not worth its gas"
+
+
+def test_lanes_in_a_hurry_that_are_not_worth_a_claim_hold_up_no_lane_that_is() -> None:
+    hurried, rich = lanes_of(*[60_000] * 9, ready_at_s=10), lanes_of(600_000)
+    content = batch([*hurried, *rich], ClaimLimits(items_max=4), gas_wei=Wei(1))
+    assert content is not None
+    assert (content.is_worth, content.deadline_s, content.has_more) == (True, 10, True)
+    assert sorted(row.receipt.amount_wei for row in content.earned) == [60_000] * 3 + [600_000]
+
+
+def test_the_rare_draw_of_cheap_lanes_holds_up_no_lane_without_one() -> None:
+    """Two lanes of an adapter are worth their own gas, but not the draw that they need."""
+    cheap, rich = lanes_of(*[140_000] * 2, adapter=ADAPTERS[1]), lanes_of(480_000)
+    content = batch([*cheap, *rich], gas_wei=Wei(1))
+    assert content is not None
+    assert (content.is_worth, content.adapters) == (True, (BASE_ONLY,))
+
+
+def test_a_lane_of_many_accounts_comes_first_or_waits_for_a_claim_of_its_own() -> None:
+    """One receipt with a share of everybody's fills a payout list. In front of others it would keep them out."""
+    crowd, few = lanes_of(5, adapter=ADAPTERS[2]), lanes_of(3, 9, adapter=ADAPTERS[1])
+    most = ClaimLimits(payouts_max=4)
+    first = batch([*crowd, *few], most)
+    assert first is not None
+    assert ([row.receipt.amount_wei for row in first.earned], first.has_more) == ([3, 9], True)
+    second = batch(after([*crowd, *few], first), most)
+    assert second is not None
+    assert [row.receipt.amount_wei for row in second.earned] == [5]

@@ -1,6 +1,7 @@
 """What settlement does where the way is not straight, on the real contracts."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from support.signed import AUTHORIZER_KEY, account, digest
 from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.errors import ChainError
+from openledger_node.settlement import claimer
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
+from openledger_node.settlement.batcher import ClaimLimits, batch
+from openledger_node.settlement.claimer import COIN_WEI
 from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
 from openledger_protocol.attribution import Share
@@ -198,6 +202,34 @@ def test_nothing_is_claimed_at_a_loss(world: World) -> None:
     free = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=None))
     free.step(world.chain.client.head())
     assert states(world) == ["sent"]
+
+
+def test_dust_of_one_payer_does_not_keep_the_money_of_others_unclaimed(world: World) -> None:
+    """At this price a claim of the one lane is worth its gas, and a claim with twenty lanes of dust is not."""
+    for _ in range(20):
+        world.earn(world.open_channel(), 1)
+    channel = world.open_channel()
+    world.earn(channel, OPEN)
+    fees = world.node.deployment.fees()
+    price = Wei(OPEN * COIN_WEI // (700_000 * (fees.base_wei + fees.tip_wei)))
+    desk = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=price))
+    desk.step(world.chain.client.head())
+    (claim,) = world.node.ledger.claims.unfinished()
+    assert {row.receipt.channel_id for row in world.node.ledger.receipts.of_claim(claim.claim_id)} == {channel}
+
+
+def test_what_did_not_fit_a_claim_is_claimed_next_without_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claimer, "batch", partial(batch, limits=ClaimLimits(items_max=1)))
+    world.node.settlement.claimer.policy = SettlementPolicy(interval_s=86_400, coin_price_wei=None)
+    for channel in (world.open_channel(), world.open_channel()):
+        world.earn(channel, OPEN)
+    world.run(lambda: len(states(world)) == 2)
+    world.earn(channel, OPEN)
+    for _ in range(3):
+        world.settle()
+    assert len(states(world)) == 2, "and then the interval is waited for"
 
 
 def test_a_node_below_the_minimum_stake_claims_nothing_and_says_what_to_do(world: World) -> None:
