@@ -162,7 +162,7 @@ def fee_caps_wei(waiting: Sequence[Transaction], limits: OutboxLimits) -> dict[i
     """
     caps, urgent_wei = {}, ZERO_WEI
     for transaction in reversed(waiting):
-        own_wei = fee_cap_wei(transaction.intent, limits)
+        own_wei = fee_cap_wei(transaction.intent.value_at_risk_wei, limits)
         caps[transaction.id] = max(own_wei, urgent_wei)
         if transaction.intent.deadline_s is not None:
             urgent_wei = max(urgent_wei, own_wei)
@@ -191,9 +191,9 @@ def least_gas(data: bytes) -> int:
     return GAS_TRANSACTION + GAS_FLOOR_TOKEN * tokens
 
 
-def fee_cap_wei(intent: Intent, limits: OutboxLimits) -> Wei:
-    """The maximum cost of an intent."""
-    return max(limits.fee_max_wei, Wei(intent.value_at_risk_wei // AT_RISK_DIVISOR))
+def fee_cap_wei(value_at_risk_wei: Wei, limits: OutboxLimits) -> Wei:
+    """The maximum cost of a transaction."""
+    return max(limits.fee_max_wei, Wei(value_at_risk_wei // AT_RISK_DIVISOR))
 
 
 def first_price(fees: Fees, *, gas_limit: int, cap_wei: Wei) -> GasPrice | None:

@@ -93,8 +93,8 @@ def test_a_bump_raises_both_fees_by_an_eighth_and_never_over_the_cap(
 
 def test_a_tenth_of_what_is_at_risk_may_be_paid_and_the_plain_cap_where_that_is_more() -> None:
     limits = OutboxLimits(fee_max_wei=Wei(1_000))
-    assert fee_cap_wei(replace(INTENT, value_at_risk_wei=Wei(9_999)), limits) == 1_000
-    assert fee_cap_wei(replace(INTENT, value_at_risk_wei=Wei(50_000)), limits) == 5_000
+    assert fee_cap_wei(Wei(9_999), limits) == 1_000
+    assert fee_cap_wei(Wei(50_000), limits) == 5_000
 
 
 def test_whatever_is_before_a_transaction_with_a_deadline_may_cost_as_much_as_the_dearest_of_those() -> None:

@@ -19,18 +19,13 @@ from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, Channel
 from openledger_protocol.settlement import EpochClaim, Item, items_hash, span_of
 
 from ..ledger.receipts import ReceiptRow
+from .gas import ACCOUNT_GAS, BASE_GAS, DRAWS_GAS, LANE_GAS
 
 CLAIM_GAS_MAX: Final = 12_000_000
 """Of one claim; no transaction may use more than 16,777,216 (EIP-7825)."""
 
 GAS, ITEM_GAS, ADAPTER_GAS, POT_GAS = 60_000, 26_000, 15_000, 15_000
 """Upper bounds for a claim, and for each of its parts, from the contracts' measurements."""
-
-BASE_GAS, DRAWS_GAS, LANE_GAS, ACCOUNT_GAS = 410_000, 290_000, 50_000, 29_000
-"""What a claim costs from `claim` to `finalize`: in any case, with a draw, for a new lane, and for a new account.
-
-From the contracts' measurements of claims with 1 to 100 receipts, 1 to 10 lanes and 0 to 20 accounts.
-"""
 
 LANE_DIVISOR: Final = 4
 """A lane that is not the first may fill this part of the payout list, a quarter."""

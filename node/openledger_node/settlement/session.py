@@ -138,6 +138,7 @@ class NetworkSession:
             signer=accounts.signer,
             windows=self.windows,
             policy=_policy(network, config, self.windows),
+            limits=self.limits,
             fail_point=fail_point,
         )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
@@ -194,7 +195,7 @@ class NetworkSession:
     @property
     def alert_counts(self) -> dict[str, int]:
         """The number of alerts by kind: too little gas, claims of this node, and sellers that took too much."""
-        num_gas = sum(TOO_FEW_COINS in alert for alert in self.outbox.alerts)
+        num_gas = sum(TOO_FEW_COINS in alert for alert in (*self.outbox.alerts, *self.settlement.alerts))
         own = (self.outbox, self.settlement, self.case_keeper)
         return {
             "gas": num_gas,

@@ -17,10 +17,12 @@ from openledger_protocol.openings import ClaimLine, openings_of
 from openledger_protocol.payouts import payout_list, receipts_root
 from openledger_protocol.primitives import Address, Digest
 from openledger_protocol.settlement import ClaimRecord, record_hash
-from openledger_protocol.transactions import Intent
+from openledger_protocol.transactions import Intent, OutboxLimits, fee_cap_wei
 
 from ..chain.client import ChainClient
+from ..chain.delivery import TOO_FEW_COINS
 from ..chain.deployment import Deployment
+from ..chain.refusals import coins_text
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
@@ -28,7 +30,8 @@ from ..text import rfc3339
 from . import claimer
 from .claim_line import find_line, skipped_receipts
 from .claimer import Claimer, SettlementPolicy, attempt_at
-from .records import integer, newest_pause, payouts_of
+from .gas import show_gas_limit
+from .records import integer, newest_pause, payouts_of, record_of
 
 __all__ = ["FAIL_POINTS", "SettlementPolicy", "Settler"]
 
@@ -67,8 +70,10 @@ class Settler:
         signer: Address,
         windows: Windows,
         policy: SettlementPolicy,
+        limits: OutboxLimits | None = None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._limits = limits or OutboxLimits()
         self._ledger = ledger
         self._client = client
         self._deployment = deployment
@@ -212,8 +217,8 @@ class Settler:
         drawn = self._event("Drawn", claim.seq)
         age = head.number - integer(drawn, "drawBlock") if drawn else None
         if drawn is None or age is None or age > self._windows.redraw_blocks:
-            self._draw(claim, record, drawn, head, deadline_s=until_s)
-            return []
+            lapsed = [f"the draw of claim {claim.seq} lapsed: another one costs half of its pots"] if drawn else []
+            return lapsed + self._draw(claim, record, drawn, head, deadline_s=until_s)
         self._move(claim, "drawn", "claim:drawn")
         if age > 0:  # a simulation at the drawn block itself would not see its hash
             left_s = _seconds_for(self._windows.redraw_blocks - age, record, head)
@@ -225,10 +230,63 @@ class Settler:
             ]
         return []
 
-    def _draw(self, claim: Claim, record: ClaimRecord, lapsed: Event | None, head: Block, *, deadline_s: int) -> None:
+    def _why_no_draw(self, claim: Claim, record: ClaimRecord, head: Block) -> str | None:
+        """Explain why the finalisation that must follow a draw can't be paid now; None if it can.
+
+        A draw that is not shown costs a fee. So one cap must cover both transactions at 1.5 times the current price,
+        and the signer's coins must cover those of all claims that are drawn.
+        """
+        fees, gas = self._deployment.fees(), self._show_gas_limit(claim, record)
+        cost_wei = gas * (fees.base_wei + fees.tip_wei) * 3 // 2
+        cap_wei = fee_cap_wei(self.claimer.policy.in_coin(record.node_share_wei), self._limits)
+        if cost_wei > cap_wei:
+            return (
+                f"claim {claim.seq} is not drawn: at 1.5 times the current gas price, its draw and its finalisation "
+                f"cost {coins_text(cost_wei)}, and their cap is {coins_text(cap_wei)}. Wait, or raise [chain] "
+                "fee_max_wei"
+            )
+        drawn = [other for other in self._ledger.claims.unfinished() if self._is_drawn(other, head)]
+        gas += sum(self._show_gas_limit(other, record_of(self._of(other, "Claimed"))) for other in drawn)
+        needed_wei = gas * (2 * fees.base_wei + fees.tip_wei)  # as much as the outbox offers at first
+        if (has_wei := self._deployment.coin_balance(self._signer)) < needed_wei:
+            return (
+                f"claim {claim.seq} is not drawn: {self._signer} {TOO_FEW_COINS} of its finalisation. Send "
+                f"{coins_text(needed_wei - has_wei)} to it"
+            )
+        return None
+
+    def _show_gas_limit(self, claim: Claim, record: ClaimRecord) -> int:
+        """The gas limits of a claim's draw and its finalisation together."""
+        listed = {payout.account for payout in payouts_of(self._of(claim, "Proposed"))}
+        known = {account for account in listed if self._ledger.events.find("Credited", {"account": account})}
+        return show_gas_limit(
+            num_draws=self._deployment.params(record.epoch).draws,
+            num_new=len(listed) - len(known),
+            num_known=len(known),
+        )
+
+    def _is_drawn(self, claim: Claim, head: Block) -> bool:
+        """True if a claim has a draw, or will have one soon, that is neither shown nor lapsed."""
+        claimed = self._event("Claimed", claim.seq)
+        if claimed is None or self._event("Proposed", claim.seq) is None or self._event("Finalized", claim.seq):
+            return False
+        if self._is_under_way(_key("draw", record_of(claimed))):
+            return True
+        drawn = self._event("Drawn", claim.seq)
+        return drawn is not None and head.number - integer(drawn, "drawBlock") <= self._windows.redraw_blocks
+
+    def _draw(
+        self, claim: Claim, record: ClaimRecord, lapsed: Event | None, head: Block, *, deadline_s: int
+    ) -> list[str]:
+        """Have the points of a list drawn, if what follows can be paid; return what the operator must know."""
+        if self._is_under_way(_key("draw", record)):
+            return []
+        if why_not := self._why_no_draw(claim, record, head):
+            return [why_not]
         attempt = f"{lapsed.block.number if lapsed else 0}:{attempt_at(head.timestamp_s, self._windows.propose_s)}"
         call = self._deployment.draw(record.node, record.seq)
         self._intend(claim, "draw", call, record, attempt=attempt, deadline_s=deadline_s)
+        return []
 
     def _finalize(
         self, claim: Claim, line: ClaimLine, proposed: Event, drawn: Event | None, head: Block, *, deadline_s: int
@@ -267,7 +325,7 @@ class Settler:
             ("finalize", is_final),
             ("finalize late", is_final),
         )
-        for key in (claim.key, *(f"{kind}:{record_hash(record)}:" for kind, is_reached in steps if is_reached)):
+        for key in (claim.key, *(_key(kind, record) for kind, is_reached in steps if is_reached)):
             self._ledger.outbox.forgive_reached(key)
 
     def _move(self, claim: Claim, state: ClaimState, fail_point: str) -> None:
@@ -290,10 +348,8 @@ class Settler:
 
         `counted` are the receipts that count as countersigned from then on.
         """
-        key = f"{kind}:{record_hash(record)}:"
-        # One that was reverted is not waited for: a draw may lapse before the chain calls its block final.
-        under_way = (found for found in self._ledger.outbox.unfinished() if found.state != "reverted")
-        if any(found.intent.key.startswith(key) for found in under_way):
+        key = _key(kind, record)
+        if self._is_under_way(key):
             return
         intent = Intent(
             key=key + attempt,
@@ -312,9 +368,27 @@ class Settler:
             self._ledger.outbox.add(intent)
         self._fail_point(f"{point}:stored")
 
+    def _is_under_way(self, key: str) -> bool:
+        """True if a transaction with a key that begins so is on its way.
+
+        One that was reverted is not waited for: a draw may lapse before the chain calls its block final.
+        """
+        under_way = (found for found in self._ledger.outbox.unfinished() if found.state != "reverted")
+        return any(found.intent.key.startswith(key) for found in under_way)
+
+    def _of(self, claim: Claim, name: str) -> Event:
+        found = self._event(name, claim.seq)
+        assert found, f"claim {claim.seq} has this event"
+        return found
+
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})
         return found[-1] if found else None
+
+
+def _key(kind: str, record: ClaimRecord) -> str:
+    """The beginning of the keys of all attempts at a claim's transaction."""
+    return f"{kind}:{record_hash(record)}:"
 
 
 def _is_ours(proposed: Event, line: ClaimLine) -> bool:

@@ -1,5 +1,6 @@
 """What settlement does where the way is not straight, on the real contracts."""
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -190,6 +191,78 @@ def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_
     world.earn(world.open_channel(), OPEN)
     world.run(lambda: sorted(states(world)) == ["final", "final"])
     assert sorted(map(bool, are_late(world))) == [False, True]
+
+
+def lapsed_wei(world: World) -> int:
+    """Fees that the node paid for draws that it did not show."""
+    share = record_of(world.node.ledger.events.find("Claimed")[0]).node_share_wei
+    return share - world.node.treasury.earnings().credited_wei
+
+
+def test_a_list_is_not_drawn_while_gas_costs_more_than_showing_it_may(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The draw alone is cheap enough at this price. Each draw that is not shown would cost half of the pots."""
+    earn_of_rows(world, tmp_path)
+    world.run(lambda: states(world) == ["proposed"])
+    node = world.node
+    with monkeypatch.context() as dear:
+        dear.setattr(node.client, "fees", lambda: Fees(base_wei=Wei(2 * 10**11), tip_wei=Wei(10**9)))
+        for _ in range(node.windows.window_s + 20):
+            world.settle()
+        (alert,) = node.alerts
+        assert re.fullmatch(
+            r"claim 0 is not drawn: at 1.5 times the current gas price, its draw and its finalisation cost "
+            r"0.\d+ coins, and their cap is 0.06 coins. Wait, or raise \[chain\] fee_max_wei",
+            alert,
+        )
+        assert node.ledger.events.find("Drawn") == []
+    world.run(lambda: states(world) == ["final"])
+    assert (len(node.ledger.events.find("Drawn")), lapsed_wei(world), world.balance(ADA) > 0) == (1, 0, True)
+
+
+def test_a_list_is_not_drawn_until_the_signers_coins_cover_all_that_is_drawn(world: World, tmp_path: Path) -> None:
+    earn_of_rows(world, tmp_path)
+    world.run(lambda: states(world) == ["proposed"])
+    node, signer = world.node, world.node.accounts.signer
+    fees = node.client.fees()
+    spend(world, node.deployment.coin_balance(signer) - 500_000 * (2 * fees.base_wei + fees.tip_wei))
+    for _ in range(node.windows.window_s + 20):
+        world.settle()
+    (alert,) = node.alerts
+    assert alert.startswith(
+        f"claim 0 is not drawn: {signer} has too few coins for gas of its finalisation. Send 0.00"
+    )
+    assert (node.ledger.events.find("Drawn"), node.alert_counts["gas"]) == ([], 1)
+    world.chain.fund(signer)
+    world.run(lambda: states(world) == ["final"])
+    assert (len(node.ledger.events.find("Drawn")), lapsed_wei(world), world.balance(ADA) > 0) == (1, 0, True)
+
+
+def test_a_signer_whose_coins_ran_out_after_a_draw_does_not_draw_again_without_them(
+    world: World, tmp_path: Path
+) -> None:
+    earn_of_rows(world, tmp_path)
+    world.run(lambda: states(world) == ["proposed"])
+    node, signer = world.node, world.node.accounts.signer
+    world.run(lambda: any(found.intent.kind == "draw" for found in node.ledger.outbox.unfinished()))
+    spend(world, node.deployment.coin_balance(signer) - 10**14)
+    for _ in range(node.windows.redraw_blocks + 10):
+        world.settle()
+    lapsed, why_not = node.settlement.alerts
+    assert lapsed == "the draw of claim 0 lapsed: another one costs half of its pots"
+    assert "claim 0 is not drawn: " in why_not
+    assert len(node.ledger.events.find("Drawn")) == 1
+    world.chain.fund(signer)
+    world.run(lambda: states(world) == ["final"])
+    assert world.balance(ADA) > 0
+
+
+def spend(world: World, amount_wei: int) -> None:
+    """Send coins of the node's signer away, as an operator's other program may."""
+    call = ContractCall(to=world.payer.accounts.wallet, value_wei=Wei(amount_wei))
+    signer = world.node.accounts.signer
+    world.node.ledger.outbox.add(Intent(key="spend", kind="spend", summary="spend", sender=signer, call=call))
 
 
 def test_nothing_is_claimed_at_a_loss(world: World) -> None:
