@@ -14,12 +14,11 @@ import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
 from support.budget import Budget
-from support.derived_keys import make_cheap, remembered
+from support.derived_keys import make_cheap, remember_derived
 from support.memory_disk import use_memory_disk
 from support.peft_folders import write_adapter
 from support.tiers import IS_DEEP, ProcessGuard, depth, is_of_other_tier, mark_by_folder
 
-from openledger_node import keystore_v3
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.plugs import PLUGS
@@ -35,7 +34,7 @@ os.environ["TRITON_INTERPRET"] = "0" if os.environ.get("GPU_FOR_TESTS") == "1" e
 if shutil.which("g++"):
     os.environ.setdefault("CXX", str(Path(__file__).parent / "support" / "compiler" / "g++"))
 
-keystore_v3._derived_key = remembered(keystore_v3._derived_key)
+remember_derived()
 make_cheap()
 
 FRAMES_MAX = 1_000

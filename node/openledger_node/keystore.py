@@ -8,11 +8,12 @@ import json
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, check_address, check_name
@@ -20,7 +21,10 @@ from openledger_protocol.signatures import address_of
 
 from .errors import KeyFileError
 from .home import Home, is_development, write_private
-from .keystore_v3 import check_keystore, lock_key, open_key, weak_point
+from .keystore_v3 import check_keystore, excess_cost, weak_point
+
+if TYPE_CHECKING:
+    from eth_account import Account as EthAccount
 
 WALLET, SIGNER, AUTHORIZER = "wallet", "signer", "authorizer"
 HOT_NAMES = (SIGNER, AUTHORIZER)
@@ -259,7 +263,7 @@ def write_key_file(file: Path, key: Key, password: Password) -> None:
     """
     check_is_free(file)
     cost = SCRYPT_DRAWN if password.is_drawn else SCRYPT_CHOSEN
-    content = lock_key(key.private_key, password.text, cost=cost)
+    content = eth_account().encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
     try:
         write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
     except FileExistsError:  # created while this key was being encrypted
@@ -277,6 +281,17 @@ def key_from_private(private_key: bytes) -> Key:
         return Key(address=address_of(private_key), private_key=private_key)
     except MalformedError as error:
         raise KeyFileError(f"these digits are not a key: {error}") from error
+
+
+def eth_account() -> "type[EthAccount]":
+    """Import eth-account, which takes a second, so that only commands that open, lock or use a key pay for it."""
+    is_first, frames_max = "py_ecc" not in sys.modules, sys.getrecursionlimit()
+    from eth_account import Account as EthAccount
+
+    if is_first:
+        # NOTE: py_ecc sets a limit of 100,000 frames for the whole process, which foreign JSON could use to crash it.
+        sys.setrecursionlimit(frames_max)
+    return EthAccount
 
 
 def check_is_private(file: Path) -> None:
@@ -317,14 +332,16 @@ def _read_keystore(file: Path) -> dict[str, Any]:
 
 
 def _keystore_from_text(file: Path, text: str) -> dict[str, Any]:
-    return _check_form(file, _object_from_text(file, text))
-
-
-def _check_form(file: Path, content: dict[str, Any]) -> dict[str, Any]:
     try:
-        return check_keystore(content)
+        content = check_keystore(_object_from_text(file, text))
     except MalformedError as error:
         raise _damaged(file, str(error)) from error
+    if excess := excess_cost(content):
+        raise KeyFileError(
+            f"{file} asks for {excess}, more than wallet programs ask for, so it was not opened. Export the key "
+            "again from its wallet program with that program's usual strength, or restore the file from a backup"
+        )
+    return content
 
 
 def _object_from_text(file: Path, text: str) -> dict[str, Any]:
@@ -337,7 +354,7 @@ def _object_from_text(file: Path, text: str) -> dict[str, Any]:
 
 def _decrypt(file: Path, content: dict[str, Any], password: Password) -> Key:
     try:
-        private_key = open_key(content, password.text)
+        private_key = bytes(eth_account().decrypt(content, password.text))
     except ValueError as error:
         whose = f"the password in {file.parent / PASSWORD_FILE}" if password.is_drawn else "the password"
         raise KeyFileError(f"{whose} does not open {file}") from error

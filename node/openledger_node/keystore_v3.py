@@ -1,32 +1,22 @@
-"""Web3 keystore V3, the form in which wallet programs lock one key with a password.
+"""Limits that a Web3 keystore V3 file keeps before eth-account opens it.
 
-A foreign file may ask for any amount of work, so its form is checked before it is opened.
+A foreign file may ask for any amount of work and memory, and eth-account spends both.
 """
 
-import hmac
 import re
-import secrets
-import uuid
 from typing import Any
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from eth_hash.auto import keccak
-
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.signatures import address_of
+
+from .text import size_text
 
 VERSION = 3
 SCRYPT_N_MAX, SCRYPT_R_MAX, SCRYPT_P_MAX = 2**19, 8, 16  # at most 128 · n · r = 512 MiB
 PBKDF2_COUNT_MAX = 10_000_000  # ten times the count that wallets write
 SCRYPT_N_MIN, SCRYPT_NR_MIN = 2**12, 2**15  # geth's --lightkdf, the weakest that wallets write: n = 4096, r = 8
 PBKDF2_COUNT_MIN = 10_000
-SCRYPT_R, SCRYPT_P = 8, 1  # of the files that this node writes
-SCRYPT_LOG_N_PER_R = 16  # RFC 7914: n is less than 2 to the power of 16 · r
-SALT_BYTES = IV_BYTES = 16
-KEY_BYTES = 32  # the first half locks the key, the second half is in the MAC
+DERIVED_BYTES = 32  # the first half locks the key, the second half is in the MAC
+COUNT_END = 2**63
 
 _FORMS = {
     "cipher": "aes-128-ctr",
@@ -37,19 +27,36 @@ _FORMS = {
     "salt": "([0-9a-fA-F]{2})+",
 }
 
+_COUNTS = {"scrypt": ("n", "r", "p"), "pbkdf2": ("c",)}
+
 
 def check_keystore(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a keystore with its cryptography under `crypto`, if it is well formed.
+    """Return the fields of a keystore that eth-account reads, if they are well formed, and no others.
+
+    eth-account reads names in any case, so a second `KDFParams` would replace the one that was checked.
 
     Raises:
-        MalformedError: it is of another version or form, or opening it takes more work than wallets ask for.
+        MalformedError: it is of another version or form.
     """
     if content.get("version") != VERSION:
         raise MalformedError("it is not a Web3 keystore of version 3")
     crypto = content.get("crypto", content.get("Crypto"))
-    if not isinstance(crypto, dict) or not _is_sound(crypto):
-        raise MalformedError("its field crypto is not valid for a keystore V3")
-    return {**content, "crypto": crypto}
+    if not isinstance(crypto, dict):
+        raise _malformed()
+    return {"version": VERSION, "address": content.get("address"), "crypto": _checked(crypto)}
+
+
+def excess_cost(content: dict[str, Any]) -> str | None:
+    """The parameters by which a checked keystore takes more to open than wallets ask for; None if it does not."""
+    params = content["crypto"]["kdfparams"]
+    if content["crypto"]["kdf"] == "pbkdf2":
+        too_many = params["c"] > PBKDF2_COUNT_MAX
+        return f"pbkdf2 with c = {params['c']:,} (at most {PBKDF2_COUNT_MAX:,})" if too_many else None
+    n, r, p = params["n"], params["r"], params["p"]
+    if n <= SCRYPT_N_MAX and r <= SCRYPT_R_MAX and p <= SCRYPT_P_MAX:
+        return None
+    most = f"at most n = {SCRYPT_N_MAX:,}, r = {SCRYPT_R_MAX} and p = {SCRYPT_P_MAX}"
+    return f"{size_text(128 * n * r)} of memory, by scrypt with n = {n:,}, r = {r:,} and p = {p:,} ({most})"
 
 
 def weak_point(content: dict[str, Any]) -> str | None:
@@ -67,78 +74,27 @@ def weak_point(content: dict[str, Any]) -> str | None:
     return f"scrypt with n = {n:,} and r = {r} (at least n = {max(SCRYPT_N_MIN, SCRYPT_NR_MIN // r):,} for this r)"
 
 
-def lock_key(private_key: bytes, password: str, *, cost: int) -> dict[str, Any]:
-    """Lock a key with a password; `cost` is scrypt's n."""
-    salt, iv = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(IV_BYTES)
-    derived = _derived_key(password, "scrypt", {"salt": salt.hex(), "n": cost, "r": SCRYPT_R, "p": SCRYPT_P})
-    ciphertext = _aes_ctr(derived, iv, private_key)
-    return {
-        "address": address_of(private_key)[2:].lower(),
-        "crypto": {
-            "cipher": "aes-128-ctr",
-            "cipherparams": {"iv": iv.hex()},
-            "ciphertext": ciphertext.hex(),
-            "kdf": "scrypt",
-            "kdfparams": {"dklen": KEY_BYTES, "n": cost, "r": SCRYPT_R, "p": SCRYPT_P, "salt": salt.hex()},
-            "mac": _mac(derived, ciphertext).hex(),
-        },
-        "id": str(uuid.uuid4()),
-        "version": VERSION,
-    }
-
-
-def open_key(content: dict[str, Any], password: str) -> bytes:
-    """Open a keystore that `check_keystore` has returned.
-
-    Raises:
-        ValueError: the password is wrong; the form was checked before, so nothing else can be.
-    """
-    crypto = content["crypto"]
-    derived = _derived_key(password, crypto["kdf"], crypto["kdfparams"])
-    ciphertext = bytes.fromhex(crypto["ciphertext"])
-    if not hmac.compare_digest(_mac(derived, ciphertext), bytes.fromhex(crypto["mac"])):
-        raise ValueError("the MAC differs")
-    return _aes_ctr(derived, bytes.fromhex(crypto["cipherparams"]["iv"]), ciphertext)
-
-
-def _derived_key(password: str, kdf: str, params: dict[str, Any]) -> bytes:
-    salt = bytes.fromhex(params["salt"])
-    if kdf == "pbkdf2":
-        pbkdf2 = PBKDF2HMAC(algorithm=SHA256(), length=KEY_BYTES, salt=salt, iterations=params["c"])
-        return pbkdf2.derive(password.encode())
-    n, r, p = params["n"], params["r"], params["p"]
-    if n < 1 << (SCRYPT_LOG_N_PER_R * r):
-        return Scrypt(length=KEY_BYTES, salt=salt, n=n, r=r, p=p).derive(password.encode())
-    # Files of old wallets, and the published example, break a limit that OpenSSL holds to.
-    from Crypto.Protocol.KDF import scrypt  # every command would pay for its import
-
-    return bytes(scrypt(password.encode(), salt, KEY_BYTES, N=n, r=r, p=p))  # type: ignore[arg-type]
-
-
-def _aes_ctr(derived: bytes, iv: bytes, text: bytes) -> bytes:
-    """Lock or open a text; both are the same."""
-    stream = Cipher(algorithms.AES(derived[: KEY_BYTES // 2]), modes.CTR(iv)).encryptor()
-    return stream.update(text) + stream.finalize()
-
-
-def _mac(derived: bytes, ciphertext: bytes) -> bytes:
-    return keccak(derived[KEY_BYTES // 2 :] + ciphertext)
-
-
-def _is_sound(crypto: dict[str, Any]) -> bool:
-    """Return True if every field is well formed, and opening takes no more time and memory than wallets ask for."""
+def _checked(crypto: dict[str, Any]) -> dict[str, Any]:
     parts = [crypto, crypto.get("cipherparams"), crypto.get("kdfparams")]
     found = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
     texts = {name: found[name] for name in _FORMS if isinstance(found.get(name), str)}
     if any(not re.fullmatch(form, texts.get(name, "")) for name, form in _FORMS.items()):
-        return False
-    if not (_is_count(found.get("dklen"), 32) and found["dklen"] == 32):
-        return False  # a shorter key leaves nothing for the MAC, so every password would open it
-    if found["kdf"] == "pbkdf2":
-        return found.get("prf") == "hmac-sha256" and _is_count(found.get("c"), PBKDF2_COUNT_MAX)
-    counts = {"n": SCRYPT_N_MAX, "r": SCRYPT_R_MAX, "p": SCRYPT_P_MAX}
-    return all(_is_count(found.get(name), most) for name, most in counts.items()) and found["n"].bit_count() == 1
+        raise _malformed()
+    counts = {name: found.get(name) for name in ("dklen", *_COUNTS[found["kdf"]])}
+    if not all(type(count) is int and 1 <= count < COUNT_END for count in counts.values()):
+        raise _malformed()
+    if counts["dklen"] != DERIVED_BYTES:
+        raise _malformed()  # a shorter key leaves nothing for the MAC, so every password would open it
+    if found["kdf"] == "scrypt" and found["n"].bit_count() != 1:
+        raise _malformed()
+    if found["kdf"] == "pbkdf2" and found.get("prf") != "hmac-sha256":
+        raise _malformed()
+    return {
+        **{name: texts[name] for name in ("cipher", "ciphertext", "kdf", "mac")},
+        "cipherparams": {"iv": texts["iv"]},
+        "kdfparams": {"salt": texts["salt"], "prf": "hmac-sha256", **counts},
+    }
 
 
-def _is_count(value: object, most: int) -> bool:
-    return type(value) is int and 1 <= value <= most
+def _malformed() -> MalformedError:
+    return MalformedError("its field crypto is not valid for a keystore V3")

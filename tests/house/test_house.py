@@ -20,7 +20,7 @@ CRUMB_LINES = 60
 INIT_LINES_MAX = 5
 PLUGS_MIN = 2
 QUESTION = re.compile(r"(What|Who|Whose|Whom|How|Whether|That)\b")
-HEAVY = ["torch", "transformers", "peft", "trio", "libp2p", "sqlite3", "fastapi", "httpx"]
+HEAVY = ["torch", "transformers", "peft", "trio", "libp2p", "sqlite3", "fastapi", "httpx", "eth_account"]
 PLUG_FOLDERS = {"backends", "trainers", "attributors", "clients", "transports", "readers"}
 
 SOCKETS = {

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account as EthAccount
+from eth_keyfile import keyfile
 from support.derived_keys import SCRYPT_CHOSEN
 
 from openledger_node import keystore
@@ -36,7 +39,6 @@ from openledger_node.keystore import (
     unlock_unattended,
     write_key_file,
 )
-from openledger_node.keystore_v3 import lock_key
 
 DEVELOPMENT, REAL = "development-1a2b3c4d", "openledger-8453"
 KNOWN = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
@@ -131,8 +133,8 @@ SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a number for a text": (lambda c: c["crypto"].update(mac=7), "its field crypto"),
     "another kdf": (lambda c: c["crypto"].update(kdf="md5"), "its field crypto"),
     "a key too short for the MAC": (lambda c: c["crypto"]["kdfparams"].update(dklen=16), "its field crypto"),
-    "a terabyte of memory": (lambda c: c["crypto"]["kdfparams"].update(n=2**30), "its field crypto"),
-    "hours of work": (lambda c: c["crypto"]["kdfparams"].update(p=2**20), "its field crypto"),
+    "a cost that is no power of two": (lambda c: c["crypto"]["kdfparams"].update(n=4097), "its field crypto"),
+    "a cost of a thousand digits": (lambda c: c["crypto"]["kdfparams"].update(n=2**3000), "its field crypto"),
     "a count that is none": (lambda c: c["crypto"]["kdfparams"].update(n=True), "its field crypto"),
 }
 
@@ -146,6 +148,69 @@ def test_a_spoilt_key_file_says_what_is_wrong(
     with pytest.raises(KeyFileError, match=message) as refused:
         unlock(find_account(home.keys, WALLET), password)
     assert str(refused.value).startswith(f"{file} is damaged")
+
+
+MOST = "at most n = 524,288, r = 8 and p = 16"
+COSTLY: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "64 GiB of memory": (
+        lambda c: c.update(n=2**26),
+        f"68.7 GB of memory, by scrypt with n = 67,108,864, r = 8 and p = 1 ({MOST})",
+    ),
+    "hours of work": (
+        lambda c: c.update(p=2**20),
+        f"4.2 MB of memory, by scrypt with n = 4,096, r = 8 and p = 1,048,576 ({MOST})",
+    ),
+    "hours of pbkdf2": (
+        lambda c: c.update(c=2**40, prf="hmac-sha256", kdf="pbkdf2"),
+        "pbkdf2 with c = 1,099,511,627,776 (at most 10,000,000)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "cost"), COSTLY.values(), ids=COSTLY.keys())
+def test_a_key_file_that_asks_for_more_than_wallets_do_is_refused_before_it_is_opened(
+    home: Home, password: Password, spoil: Callable[[dict[str, Any]], Any], cost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = create_account(home.keys, WALLET, password)
+    edit(account.file, lambda c: spoil(c["crypto"]["kdfparams"]))
+    monkeypatch.setattr(keystore, "eth_account", lambda: pytest.fail("it costs what the file asks for"))
+    for read in (lambda: unlock(account, password), lambda: read_key(account.file, lambda: password)):
+        with pytest.raises(KeyFileError) as refused:
+            read()
+        assert f"{account.file} asks for {cost}, more than wallet programs ask for" in str(refused.value)
+
+
+SECOND_NAMES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+    "crypto": lambda c, costly: c.update(Crypto=c["crypto"] | {"kdfparams": costly}),
+    "kdfparams": lambda c, costly: c["crypto"].update(KDFParams=costly),
+    "n": lambda c, costly: c["crypto"]["kdfparams"].update(N=costly["n"]),
+    "kdf": lambda c, costly: c["crypto"]["kdfparams"].update(kdf="pbkdf2", prf="hmac-sha256", c=1, n=costly["n"]),
+}
+
+
+@pytest.mark.parametrize("write", SECOND_NAMES.values(), ids=SECOND_NAMES.keys())
+def test_a_second_name_of_a_field_brings_no_cost_past_the_check(
+    home: Home,
+    password: Password,
+    write: Callable[[dict[str, Any], dict[str, Any]], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """eth-account reads names in any case, and the last one counts."""
+    account = create_account(home.keys, WALLET, password)
+    edit(account.file, lambda c: write(c, c["crypto"]["kdfparams"] | {"n": 2**26}))
+    asked: list[int] = []
+    monkeypatch.setattr(keyfile, "scrypt", lambda *_, N, **__: asked.append(N) or bytes(32))
+    with suppress(KeyFileError):
+        unlock(account, password)
+    assert max(asked, default=0) <= 2**12
+
+
+@pytest.mark.process
+def test_opening_a_key_leaves_the_recursion_limit_as_it_was(home: Home) -> None:
+    """A library of eth-account raises it, after which JSON that is nested 50,000 deep ends the process."""
+    command = [sys.executable, "-c", f"{CREATE}\nprint(sys.getrecursionlimit())", str(home.root)]
+    ran = subprocess.run(command, input="", capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "1000"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +271,7 @@ def test_a_foreign_weak_key_file_is_refused(tmp_path: Path, kdf: str, params: di
 
 
 def test_the_weakest_lock_of_a_wallet_program_is_taken(tmp_path: Path) -> None:
-    content = lock_key(KNOWN, "testpassword", cost=2**12)
+    content = EthAccount.encrypt(KNOWN, "testpassword", kdf="scrypt", iterations=2**12)
     file = write_private(tmp_path / "key", json.dumps(content))
     assert read_key(file, lambda: PUBLISHED_PASSWORD).address == KNOWN_ADDRESS
 
@@ -224,13 +289,11 @@ def test_what_is_no_key_is_refused(tmp_path: Path, written: str, message: str) -
 
 
 def test_a_chosen_password_is_costly_to_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eth_account import Account
-
     monkeypatch.setattr(keystore, "SCRYPT_CHOSEN", SCRYPT_CHOSEN)
     write_key_file(tmp_path / "exported.json", key_from_private(KNOWN), Password(text="näher zu dir"))
     content = json.loads((tmp_path / "exported.json").read_text())
     assert content["crypto"]["kdfparams"]["n"] == 2**18
-    assert bytes(Account.decrypt(content, "näher zu dir")) == KNOWN
+    assert bytes(EthAccount.decrypt(content, "näher zu dir")) == KNOWN
 
 
 # ── passwords ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -157,11 +157,13 @@ def _start_server() -> str:
 def serve(path: str) -> None:
     """Fork a process for each connection, until stdin is closed. What still runs then is ended."""
     from openledger_node.cli.app import build_app
+    from openledger_node.keystore import eth_account
 
     from .derived_keys import make_cheap
 
     make_cheap()
     build_app()
+    eth_account()
     running: set[int] = set()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

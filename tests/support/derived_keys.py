@@ -1,13 +1,10 @@
 """Keys derived from passwords: each once in a process, and a chosen password at the cost of a drawn one."""
 
-import json
-from collections.abc import Callable
-from functools import cache, wraps
-from typing import Any
+from functools import cache
+
+from Crypto.Protocol import KDF
 
 from openledger_node import keystore
-
-Derive = Callable[[str, str, dict[str, Any]], bytes]
 
 SCRYPT_CHOSEN = keystore.SCRYPT_CHOSEN
 """The real cost: a second, which each key file of a test would take to lock, and again to open."""
@@ -18,15 +15,6 @@ def make_cheap() -> None:
     keystore.SCRYPT_CHOSEN = keystore.SCRYPT_DRAWN
 
 
-def remembered(derive: Derive) -> Derive:
-    """Wrap a derivation, which depends on nothing but its arguments, so that it runs once for the same ones."""
-
-    @cache
-    def once(password: str, kdf: str, params: str) -> bytes:
-        return derive(password, kdf, json.loads(params))
-
-    @wraps(derive)
-    def remember(password: str, kdf: str, params: dict[str, Any]) -> bytes:
-        return once(password, kdf, json.dumps(params, sort_keys=True))
-
-    return remember
+def remember_derived() -> None:
+    """Derive each key once in this process, since it depends on the arguments alone. Call it before eth-account."""
+    KDF.scrypt = cache(KDF.scrypt)

@@ -17,7 +17,7 @@ from openledger_node.cli.help_text import render_help
 from openledger_node.home import Home
 
 HEAVY = ["torch", "numpy", "trio", "fastapi", "httpx", "pydantic", "typer", "click", "rich", "sqlite3", "eth_abi"]
-HEAVY += ["Crypto", "libp2p"]
+HEAVY += ["Crypto", "libp2p", "eth_account"]
 ANY_COMMAND = {"pydantic", "typer", "rich"}
 """Packages that each command needs: typer checks values with pydantic."""
 RUN = f"""
