@@ -88,9 +88,11 @@ class Deployment:
         row = self.ask("PaymentChannels", "channelOf", channel_id, block_number=block_number)
         return ChannelDeposit(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
 
-    def lane_claimed_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
-        """The amount that was ever claimed of a channel for an adapter."""
-        return Wei(self.ask("PaymentChannels", "laneClaimed", channel_id, adapter_id))
+    def lane_claimed_wei(
+        self, channel_id: ChannelId, adapter_id: AdapterId, *, block_number: int | None = None
+    ) -> Wei:
+        """The amount that was ever claimed of a channel for an adapter, as of the latest block or an older one."""
+        return Wei(self.ask("PaymentChannels", "laneClaimed", channel_id, adapter_id, block_number=block_number))
 
     def proposal(self, node: Address, seq: int) -> Proposal:
         """The proposal for a claim, with its draws; all zeros if there is none."""
@@ -103,9 +105,9 @@ class Deployment:
             redraws_max=row["redrawsMax"],
         )
 
-    def withdrawal(self, channel_id: ChannelId) -> Withdrawal:
-        """The payer's request to withdraw from a channel."""
-        row = self.ask("PaymentChannels", "withdrawalOf", channel_id)
+    def withdrawal(self, channel_id: ChannelId, *, block_number: int | None = None) -> Withdrawal:
+        """The payer's request to withdraw from a channel, as of the latest block or an older one."""
+        row = self.ask("PaymentChannels", "withdrawalOf", channel_id, block_number=block_number)
         return Withdrawal(amount_wei=Wei(row["amount"]), ready_at_s=row["readyAt"])
 
     def next_seq(self, node: Address) -> int:

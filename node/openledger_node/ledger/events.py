@@ -54,6 +54,13 @@ class EventRows:
         )
         return [_event(row) for row in self._store.rows(query, (node, seq_min))]
 
+    def newest_with(self, argument: str, value: str) -> int:
+        """A number that changes with each event that has this value as an argument, also if one is taken back."""
+        query = "SELECT COALESCE(MAX(event_id), 0) AS newest FROM event_argument WHERE name = ? AND value = ?"
+        (row,) = self._store.rows(query, (argument, value))
+        newest: int = row["newest"]
+        return newest
+
     def unfinished_claims(self) -> list[Event]:
         """The `Claimed` events of all nodes whose claims are not final, in the chain's order."""
         finished = {key for key, _ in self._claim_keys("Finalized")}

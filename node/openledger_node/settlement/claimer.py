@@ -7,7 +7,7 @@ from typing import Final
 
 from openledger_protocol.chain import Block
 from openledger_protocol.epoch import Windows, epoch_at
-from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, Wei
+from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, ChannelId, Wei
 from openledger_protocol.settlement import EpochClaim
 from openledger_protocol.transactions import Intent
 
@@ -44,6 +44,20 @@ class SettlementPolicy:
         return Wei(amount_wei * COIN_WEI // self.coin_price_wei) if self.coin_price_wei else amount_wei
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LaneOnChain:
+    """A lane as the chain had it after the events that were seen."""
+
+    seen: tuple[int, int]
+    left_wei: Wei  # of the channel's deposit
+    claimed_wei: Wei
+    ready_at_s: int | None  # of the payer's withdrawal
+
+    def is_leaving(self, head: Block, windows: Windows) -> bool:
+        """True if the payer's withdrawal is still good."""
+        return self.ready_at_s is not None and head.timestamp_s <= self.ready_at_s + windows.withdraw_period_s
+
+
 class Claimer:
     """Puts unclaimed receipts into claims."""
 
@@ -67,6 +81,7 @@ class Claimer:
         self._fail_point = fail_point
         self.why_not: str | None = None  # why no receipts are claimed, for the operator
         self._is_hurried = False
+        self._read: dict[tuple[ChannelId, AdapterId], _LaneOnChain] = {}  # lanes of the last look
 
     def hurry(self) -> None:
         """Make the next step claim without waiting for the interval."""
@@ -127,7 +142,7 @@ class Claimer:
 
     def _claimable(self, head: Block) -> list[ClaimableLane]:
         unclaimable = self._unclaimable_adapters(head)
-        found = []
+        found, read = [], dict[tuple[ChannelId, AdapterId], _LaneOnChain]()
         for (adapter_id, key), rows in groupby(self._ledger.receipts.unclaimed(self._node), lane_of):
             channel = self._ledger.channels.find(key)
             if channel is None or adapter_id in unclaimable:
@@ -135,20 +150,37 @@ class Claimer:
             voucher = channel.lane(adapter_id).signed_voucher
             if voucher is None:
                 continue
-            balance, withdrawal = self._deployment.channel(key), self._deployment.withdrawal(key)
+            on_chain = read[key, adapter_id] = self._lane(key, adapter_id, head)
             found.append(
                 ClaimableLane(
                     channel_id=key,
                     adapter_id=adapter_id,
                     config=channel.config,
                     voucher=voucher,
-                    left_wei=Wei(balance.deposit_wei - balance.claimed_wei),
-                    claimed_wei=self._deployment.lane_claimed_wei(key, adapter_id),
+                    left_wei=on_chain.left_wei,
+                    claimed_wei=on_chain.claimed_wei,
                     earned=tuple(row for row in rows if row.signature),
-                    ready_at_s=withdrawal.ready_at_s if withdrawal.amount_wei else None,
+                    ready_at_s=on_chain.ready_at_s if on_chain.is_leaving(head, self._windows) else None,
                 )
             )
+        self._read = read
         return found
+
+    def _lane(self, key: ChannelId, adapter_id: AdapterId, head: Block) -> "_LaneOnChain":
+        """A lane at `head`. The chain is asked only after an event of its channel or of a claim of this node."""
+        events = self._ledger.events
+        seen = events.newest_with("channelId", key), events.newest_with("node", self._node)
+        known = self._read.get((key, adapter_id))
+        if known and known.seen == seen:
+            return known
+        balance = self._deployment.channel(key, block_number=head.number)
+        withdrawal = self._deployment.withdrawal(key, block_number=head.number)
+        return _LaneOnChain(
+            seen=seen,
+            left_wei=Wei(balance.deposit_wei - balance.claimed_wei),
+            claimed_wei=self._deployment.lane_claimed_wei(key, adapter_id, block_number=head.number),
+            ready_at_s=withdrawal.ready_at_s if withdrawal.amount_wei else None,
+        )
 
     def _unclaimable_adapters(self, head: Block) -> set[AdapterId]:
         """Adapters that retired so long ago that the contract refuses every claim that names one."""

@@ -305,6 +305,39 @@ def test_what_did_not_fit_a_claim_is_claimed_next_without_waiting(
     assert len(states(world)) == 2, "and then the interval is waited for"
 
 
+def test_lanes_are_read_from_the_chain_only_after_something_happened_to_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node with 1,000 lanes would otherwise ask its endpoint 3,000 times at each look."""
+    channels = [world.open_channel() for _ in range(5)]
+    world.node.settlement.claimer.policy = SettlementPolicy(interval_s=86_400, coin_price_wei=None)
+    world.earn(channels[0], OPEN)
+    world.run(lambda: states(world) == ["final"])
+    for channel in channels:
+        world.earn(channel, OPEN)
+    asked = []
+    call = world.node.client.call
+    monkeypatch.setattr(
+        world.node.client, "call", lambda *args, **kwargs: asked.append(args) or call(*args, **kwargs)
+    )
+
+    def num_asked() -> int:
+        asked.clear()
+        world.node.step()
+        return len(asked)
+
+    assert num_asked() == 3 * len(channels) + 2, "each lane once, and the node's stake and the parameters"
+    world.wait(1)
+    assert num_asked() == 2
+    world.act(
+        CloseChannel(channel_id=channels[1], config=world.configs[channels[1]], amount_wei=Wei(OPEN)), by=world.payer
+    )
+    world.payer.step()
+    world.wait(1)
+    assert num_asked() == 6, "that lane, and the number of the claim that it is in"
+    assert len(states(world)) == 2, "a payer that withdraws is claimed from at once"
+
+
 def test_a_node_below_the_minimum_stake_claims_nothing_and_says_what_to_do(world: World) -> None:
     node, channel = world.node, world.open_channel()
     world.act(RemoveStake(amount_wei=Wei(OPEN)))
