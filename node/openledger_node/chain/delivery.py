@@ -19,7 +19,7 @@ from openledger_protocol.transactions import (
 from ..errors import ChainError, KeyFileError
 from ..ledger.outbox import OutboxRows
 from .client import ChainClient, Refusal, SendRefusedError
-from .encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
+from .encoding import UnsignedTransaction, transaction_hash
 
 TOO_FEW_COINS: Final = "has too few coins for gas"
 
@@ -67,8 +67,8 @@ class Steps:
 
 # ---- delivery
 
-Sign = Callable[[Address, bytes], bytes]
-"""Signs 32 bytes as a sender and returns r ‖ s ‖ v."""
+Sign = Callable[[Address, UnsignedTransaction], bytes]
+"""Signs a transaction as its sender, and returns the bytes to send."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,7 +216,7 @@ class TransactionDelivery:
             call=intent.call,
         )
         try:
-            raw = encode_signed(unsigned, self._sign(intent.sender, signing_digest(unsigned)))
+            raw = self._sign(intent.sender, unsigned)
         except KeyFileError as error:
             view.hold(transaction, str(error))
             return None

@@ -17,6 +17,7 @@ from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
 from ..chain.delivery import TOO_FEW_COINS
 from ..chain.deployment import Deployment
+from ..chain.encoding import UnsignedTransaction, sign_transaction
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
 from ..config import Config
@@ -50,13 +51,24 @@ class KeyRing:
         Raises:
             KeyFileError: the account is locked.
         """
-        if account not in self.keys:
-            raise KeyFileError(f"{account} is locked: a command that needs it asks for its password")
-        return sign_digest(self.keys[account].private_key, digest)
+        return sign_digest(self._unlocked(account), digest)
+
+    def sign_transaction(self, sender: Address, unsigned: UnsignedTransaction) -> bytes:
+        """Sign a transaction as its sender, and return the bytes to send.
+
+        Raises:
+            KeyFileError: the account is locked.
+        """
+        return sign_transaction(unsigned, self._unlocked(sender))
 
     def signer(self, account: Address) -> Callable[[bytes], bytes]:
         """Return a function that signs for one account."""
         return lambda digest: self.sign(account, digest)
+
+    def _unlocked(self, account: Address) -> bytes:
+        if account not in self.keys:
+            raise KeyFileError(f"{account} is locked: a command that needs it asks for its password")
+        return self.keys[account].private_key
 
 
 # ---- session
@@ -118,7 +130,7 @@ class NetworkSession:
             journal=ledger.outbox,
             chain_id=network.chain_id,
             senders=ring.keys,
-            sign=ring.sign,
+            sign=ring.sign_transaction,
             limits=self.limits,
             fail_point=fail_point,
         )

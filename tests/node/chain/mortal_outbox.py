@@ -13,9 +13,10 @@ from support import lives
 from support.chain_world.chain_server import RemoteChain
 from support.lives import DONE, STUCK, run_lives
 
+from openledger_node.chain.encoding import sign_transaction
 from openledger_node.chain.outbox import Outbox
 from openledger_node.ledger.ledger import open_ledger
-from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import OutboxLimits
 
 KEYS = {address_of(key): key for key in (bytes([number]) * 32 for number in (1, 2))}
@@ -34,7 +35,7 @@ def _live(file: Path, socket: str, fail_point: Callable[[str], None]) -> int:
         journal=ledger.outbox,
         chain_id=chain.chain_id(),
         senders=KEYS,
-        sign=lambda sender, digest: sign_digest(KEYS[sender], digest),
+        sign=lambda sender, unsigned: sign_transaction(unsigned, KEYS[sender]),
         limits=LIMITS,
         fail_point=fail_point,
     )

@@ -9,13 +9,14 @@ import pytest
 from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
 from openledger_node.chain.delivery import FAIL_POINTS
+from openledger_node.chain.encoding import UnsignedTransaction, sign_transaction
 from openledger_node.chain.outbox import Outbox, note_final, note_mined
 from openledger_node.chain.watcher import Seen
 from openledger_node.errors import ChainError, KeyFileError
 from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address, Wei
-from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import Intent, OutboxLimits, Transaction, TransactionState
 
 KEYS = {address_of(key): key for key in (bytes([number]) * 32 for number in (1, 2))}
@@ -54,7 +55,7 @@ class Desk:
             "journal": self.ledger.outbox,
             "chain_id": CHAIN_ID,
             "senders": KEYS,
-            "sign": lambda sender, digest: sign_digest(KEYS[sender], digest),
+            "sign": lambda sender, unsigned: sign_transaction(unsigned, KEYS[sender]),
             "limits": LIMITS,
         }
         self.outbox = Outbox(**{**settings, **changes})
@@ -127,10 +128,10 @@ def test_what_a_reorg_brings_back_leaves_no_room_for_more(desk: Desk) -> None:
 
 
 def test_a_key_that_cannot_be_opened_holds_up_its_own_sender_only(desk: Desk) -> None:
-    def sign(sender: Address, digest: bytes) -> bytes:
+    def sign(sender: Address, unsigned: UnsignedTransaction) -> bytes:
         if sender == ADA:
             raise KeyFileError("the wallet is locked: unlock it")
-        return sign_digest(KEYS[sender], digest)
+        return sign_transaction(unsigned, KEYS[sender])
 
     desk.open(sign=sign)
     desk.want(*"ab")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.scripted_chain import CHAIN_ID, ScriptedChain
 
-from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
+from openledger_node.chain.encoding import UnsignedTransaction, sign_transaction
 from openledger_node.chain.watcher import Watcher
 from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
@@ -15,7 +15,7 @@ from openledger_protocol.chain import ContractCall, Log
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
 from openledger_protocol.primitives import Address, Wei, check_address
-from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import REORG_DEPTH_MAX, GasPrice
 
 KEY = bytes(31) + b"\x01"
@@ -69,7 +69,7 @@ class Reader:
                 gas_limit=100_000,
                 call=ContractCall(to=to, data=text.encode()),
             )
-            self.chain.send(encode_signed(unsigned, sign_digest(KEY, signing_digest(unsigned))))
+            self.chain.send(sign_transaction(unsigned, KEY))
         self.chain.mine()
 
     def read(self) -> None:

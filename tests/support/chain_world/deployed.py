@@ -13,13 +13,13 @@ from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.contracts import ContractInterface, explain_revert, load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_SUPPLY_WEI
 from openledger_node.chain.dev.deploy import deploy_network
-from openledger_node.chain.encoding import UnsignedTransaction, created_address, encode_signed, signing_digest
+from openledger_node.chain.encoding import UnsignedTransaction, created_address, sign_transaction
 from openledger_node.network_file import Network, Token, network_id_for_development
 from openledger_protocol.chain import CREATE, ContractCall, TransactionReceipt
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Digest, Wei
-from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import GasPrice
 
 from .kept import copied_chain, keep_chain
@@ -165,7 +165,7 @@ def signed_call(
         gas_limit=gas_limit,
         call=call,
     )
-    return encode_signed(unsigned, sign_digest(key, signing_digest(unsigned)))
+    return sign_transaction(unsigned, key)
 
 
 def send_call(client: Any, call: ContractCall, *, key: bytes = BANK_KEY, **fields: Any) -> Digest:
