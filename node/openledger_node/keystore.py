@@ -283,6 +283,15 @@ def key_from_private(private_key: bytes) -> Key:
         raise KeyFileError(f"these digits are not a key: {error}") from error
 
 
+def sign_typed_data(key: Key, typed_data: dict[str, Any]) -> str:
+    """Sign a statement in the form of `eth_signTypedData_v4` as 0x-hex, as any wallet program does.
+
+    Source: EIP-712.
+    """
+    signed = eth_account().sign_typed_data(key.private_key, full_message=typed_data)
+    return f"0x{signed.signature.hex()}"
+
+
 def eth_account() -> "type[EthAccount]":
     """Import eth-account, which takes a second, so that only commands that open, lock or use a key pay for it."""
     is_first, frames_max = "py_ecc" not in sys.modules, sys.getrecursionlimit()

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.curation import check_decision, decision_digest
+from openledger_protocol.curation import check_decision, decision_typed_data
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.offer import check_offer, offer_digest
+from openledger_protocol.offer import check_offer, offer_typed_data
 from openledger_protocol.primitives import DatanetId, check_digest, check_name
-from openledger_protocol.signatures import sign_digest
 
 from ..datanets.bonds import read_bond, read_deciders
 from ..datanets.held import is_datanet_id
@@ -23,7 +22,7 @@ from ..datanets.rows import read_rows
 from ..datanets.signed import DatanetPlace, draft_batch
 from ..errors import KeyFileError, NodeError
 from ..home import Home
-from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
+from ..keystore import WALLET, Password, find_account, is_unattended, sign_typed_data, unlock, unlock_unattended
 from ..settlement.session import NetworkSession
 
 Arguments = Mapping[str, Any]
@@ -96,7 +95,7 @@ class StatementQueries:
         account, place = self._session.accounts.wallet, DatanetPlace(**terms["place"])
         rows = read_rows(Path(given["rows"]), contributor=account)
         offer = draft_batch(rows, place, account, terms["licence"]).offer
-        signed = check_offer(replace(offer, signature=self._sign(offer_digest(offer), given.get("password"))))
+        signed = check_offer(replace(offer, signature=self._sign(offer_typed_data(offer), given.get("password"))))
         return {"offer": to_plain(signed)}
 
     def _sign_decision(self, given: Arguments) -> dict[str, Any]:
@@ -120,10 +119,10 @@ class StatementQueries:
                 f"with `openledger-node datanet curators {proposal.name} --set A,B,C --need 2`"
             )
         draft = draft_decision(proposal, account, approves=bool(given["approves"]), reason=str(given["reason"]))
-        signature = self._sign(decision_digest(draft), given.get("password"))
+        signature = self._sign(decision_typed_data(draft), given.get("password"))
         return {"decision": to_plain(check_decision(replace(draft, signature=signature)))}
 
-    def _sign(self, digest: bytes, password: str | None) -> str:
+    def _sign(self, typed_data: dict[str, Any], password: str | None) -> str:
         network = self._session.network.network
         account = find_account(self._home.network_keys(network), WALLET)
         if is_unattended(network, account.name):
@@ -132,4 +131,4 @@ class StatementQueries:
             raise KeyFileError(f"{account.name} is locked: this needs its password")
         else:
             key = unlock(account, Password(text=password))
-        return f"0x{sign_digest(key.private_key, digest).hex()}"
+        return sign_typed_data(key, typed_data)

@@ -9,7 +9,6 @@ import typer
 from openledger_protocol.bond import (
     REASON_LENGTH_MAX,
     Forfeit,
-    forfeit_digest,
     forfeit_typed_data,
     reason_hash,
 )
@@ -134,7 +133,7 @@ def sign_forfeit(
     signer = signer_of(home, network, wallet, None)
     say(f"{plain(offer.account)} has signed {counted(len(offer.rows), 'row')} for Datanet {offer.datanet_id}")
     confirm(f"Forfeit up to {open_amount(wanted.amount_max_wei)} of its bond, because: {reason}?", yes=yes)
-    signature = sign_with_account(home, network, signer, password_file, forfeit_digest(wanted))
+    signature = sign_with_account(home, network, signer, password_file, forfeit_typed_data(wanted))
     if as_json:
         emit_json("forfeit_approval", {"curator": signer.address, "signature": signature})
         return

@@ -11,7 +11,6 @@ from openledger_protocol.codec import to_plain
 from openledger_protocol.curation import (
     VersionDecision,
     check_decision,
-    decision_digest,
     decision_typed_data,
 )
 from openledger_protocol.datanet import datanet_id
@@ -175,7 +174,7 @@ def review(
             _show(home, proposal)
         what = "Approve" if approve else "Reject"
         confirm(f"{what} version {proposal.version} of {proposal.name} as {signer.address}?", yes=yes)
-        signature = sign_with_account(home, network, signer, password_file, decision_digest(decision))
+        signature = sign_with_account(home, network, signer, password_file, decision_typed_data(decision))
     signed = _checked(replace(decision, signature=signature.strip()))
     write_decision(target, signed)
     if as_json:

@@ -9,7 +9,7 @@ import typer
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import ProtocolError
-from openledger_protocol.offer import RowOffer, check_offer, offer_digest, offer_typed_data
+from openledger_protocol.offer import RowOffer, check_offer, offer_typed_data
 from openledger_protocol.primitives import DatanetId, check_address, check_digest
 
 from ..datanets.files import open_preview
@@ -94,7 +94,7 @@ def sign(
     say(f"  {batch.offer.consent}")
     if signature is None:
         confirm(f"Sign {counted(len(batch.rows), 'row')}?", yes=yes)
-        signature = sign_with_account(home, network, signer, password_file, offer_digest(batch.offer))
+        signature = sign_with_account(home, network, signer, password_file, offer_typed_data(batch.offer))
     signed = replace(batch, offer=_checked(batch, signature))
     write_signed(target, signed)
     if as_json:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openledger_protocol.primitives import Address, check_address
-from openledger_protocol.signatures import sign_digest
 
 from ..home import Home
-from ..keystore import find_account, is_unattended, unlock, unlock_unattended
+from ..keystore import find_account, is_unattended, sign_typed_data, unlock, unlock_unattended
 from ..network_file import Network
 from .prompts import password_of
 
@@ -34,9 +34,13 @@ def signer_of(home: Home, network: Network | None, wallet: str, address: str | N
 
 
 def sign_with_account(
-    home: Home, network: Network | None, signer: StatementSigner, password_file: Path | None, digest: bytes
+    home: Home,
+    network: Network | None,
+    signer: StatementSigner,
+    password_file: Path | None,
+    typed_data: dict[str, Any],
 ) -> str:
-    """Sign 32 bytes with an account of this data directory, as 0x-hex.
+    """Sign a statement with an account of this data directory, as 0x-hex.
 
     Raises:
         KeyFileError: its key can't be unlocked.
@@ -47,4 +51,4 @@ def sign_with_account(
         key = unlock_unattended(account)
     else:
         key = unlock(account, password_of(account.file, password_file))
-    return f"0x{sign_digest(key.private_key, digest).hex()}"
+    return sign_typed_data(key, typed_data)
