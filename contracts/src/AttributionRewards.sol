@@ -278,29 +278,16 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
         }
     }
 
-    /// @dev Credit everybody except the contributors. Tokens move last: the claim's gross comes in, the stakers' share
-    /// goes out.
+    /// @dev Credit everybody except the contributors. Tokens move last: the claim's gross comes in.
     function _settle(ClaimRecord calldata record, uint128 nodeShare, uint128 protocol, bool late) private {
-        uint128 stakers = record.stakers;
-        // Without stake there is nobody to share the stakers' part, so the protocol gets it.
-        if (staking.totalBonded() == 0) (protocol, stakers) = (protocol + stakers, 0);
         _credit(record, staking.payoutOf(record.node), nodeShare, NODE);
         for (uint256 i = 0; i < record.credits.length; ++i) {
             _credit(record, record.credits[i].account, record.credits[i].amount, OWNER);
         }
         _credit(record, protocolTreasury, protocol, PROTOCOL);
-        _totals.released += record.gross;
-        _totals.credited += record.gross - stakers;
-        _totals.notified += stakers;
+        _totals.credited += record.gross;
         emit Finalized(record.node, record.seq, late);
         channels.release(record);
-        if (stakers > 0) _notify(stakers);
-    }
-
-    function _notify(uint128 stakers) private {
-        emit StakersNotified(stakers);
-        token.safeTransfer(address(staking), stakers);
-        staking.notify(stakers);
     }
 
     function _credit(ClaimRecord calldata record, address account, uint128 amount, uint8 role) private {

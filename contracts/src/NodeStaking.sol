@@ -16,17 +16,11 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     using SafeERC20 for IERC20;
     using Tokens for IERC20;
 
-    /// @dev `accPaid` is the accPerShare up to which `rewards` are counted. `fraction` is the rest of a wei, in units
-    /// of 1e-18.
     struct Node {
         uint128 bonded;
-        uint128 rewards;
-        uint256 accPaid;
         address payout;
-        uint64 fraction;
     }
 
-    uint256 private constant SCALE = 1e18;
     uint256 private constant REQUESTS_MAX = 16;
     uint64 private constant ACTIVE = type(uint64).max;
 
@@ -35,14 +29,8 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     uint64 private immutable _unbonding;
     uint64 private immutable _holdMax;
 
-    /// @notice The contract that notifies of the stakers' fees.
-    address public rewards;
     /// @notice The contract that can hold and slash stake.
     address public disputes;
-    /// @notice The earnings of one bonded wei since the start, scaled by 1e18.
-    uint256 public accPerShare;
-    /// @notice The scaled amount that could not be divided yet; the next notification adds it.
-    uint256 public accRemainder;
 
     Totals private _totals;
     mapping(address node => Node) private _nodes;
@@ -63,11 +51,10 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function wire(address rewards_, address disputes_) external once {
-        _checkRole(rewards_);
+    function wire(address disputes_) external once {
         _checkRole(disputes_);
-        (rewards, disputes) = (rewards_, disputes_);
-        emit RolesWired(rewards_, disputes_);
+        disputes = disputes_;
+        emit RolesWired(disputes_);
     }
 
     /// @inheritdoc INodeStaking
@@ -88,7 +75,6 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
         if (amount == 0) revert ZeroAmount();
         if (amount > node.bonded) revert InsufficientBond(node.bonded, amount);
         if (requests.length == REQUESTS_MAX) revert TooManyRequests(REQUESTS_MAX);
-        _settle(node);
         node.bonded -= amount;
         _totals.bonded -= amount;
         _totals.unbonding += amount;
@@ -135,31 +121,6 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function claimStakerRewards() external {
-        Node storage node = _nodes[msg.sender];
-        address to = payoutOf(msg.sender);
-        _settle(node);
-        uint128 amount = node.rewards;
-        if (amount == 0) revert NothingAccrued(msg.sender);
-        node.rewards = 0;
-        _totals.rewardsPaid += amount;
-        emit RewardsPaid(msg.sender, to, amount);
-        token.safeTransfer(to, amount);
-    }
-
-    /// @inheritdoc INodeStaking
-    function notify(uint128 amount) external {
-        uint256 bonded = _totals.bonded;
-        if (msg.sender != rewards) revert NotRewards(msg.sender);
-        if (bonded == 0) revert NobodyBonded();
-        uint256 scaled = uint256(amount) * SCALE + accRemainder;
-        accPerShare += scaled / bonded;
-        accRemainder = scaled % bonded;
-        _totals.notified += amount;
-        emit RewardsNotified(amount, accPerShare);
-    }
-
-    /// @inheritdoc INodeStaking
     function hold(address node, uint64 until) external {
         uint64 max = uint64(block.timestamp) + _holdMax;
         if (msg.sender != disputes) revert NotDisputes(msg.sender);
@@ -183,26 +144,15 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function nodeOf(address node)
-        external
-        view
-        returns (uint128 bonded, uint128 unbonding, address payout, uint128 rewards_)
-    {
-        Node memory row = _nodes[node];
+    function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding, address payout) {
         UnbondRequest[] memory requests = _requests[node];
         for (uint256 i = 0; i < requests.length; ++i) unbonding += requests[i].amount;
-        (rewards_,) = _accrued(row);
-        return (row.bonded, unbonding, payoutOf(node), rewards_);
+        return (_nodes[node].bonded, unbonding, payoutOf(node));
     }
 
     /// @inheritdoc INodeStaking
     function bondedOf(address node) external view returns (uint128) {
         return _nodes[node].bonded;
-    }
-
-    /// @inheritdoc INodeStaking
-    function totalBonded() external view returns (uint128) {
-        return _totals.bonded;
     }
 
     /// @inheritdoc INodeStaking
@@ -227,26 +177,12 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     function _bond(uint128 amount) private {
-        Node storage node = _nodes[msg.sender];
         if (amount == 0) revert ZeroAmount();
-        _settle(node);
-        node.bonded += amount;
+        _nodes[msg.sender].bonded += amount;
         _totals.bonded += amount;
         _totals.bondedIn += amount;
         emit Bonded(msg.sender, amount);
         token.pull(amount);
-    }
-
-    /// @dev Count a node's rewards up to now. Call it before the node's bond changes.
-    function _settle(Node storage node) private {
-        (node.rewards, node.fraction) = _accrued(node);
-        node.accPaid = accPerShare;
-    }
-
-    /// @dev Cannot overflow: a bond earns at most everything that was notified, which is below 2^128 · 1e18.
-    function _accrued(Node memory node) private view returns (uint128 rewards_, uint64 fraction) {
-        uint256 scaled = uint256(node.bonded) * (accPerShare - node.accPaid) + node.fraction;
-        return (node.rewards + uint128(scaled / SCALE), uint64(scaled % SCALE));
     }
 
     /// @dev The matured requests are the first ones. Those behind them move up.
@@ -259,7 +195,6 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     function _takeBonded(Node storage node, uint128 amount) private returns (uint128 taken) {
-        _settle(node);
         taken = _min(amount, node.bonded);
         node.bonded -= taken;
     }

@@ -11,7 +11,6 @@ contract Params is IParams {
     /// @dev Values and their first epoch in three slots. A claim reads the first and the last one.
     struct Row {
         uint32 protocolPpm;
-        uint32 stakersPpm;
         uint32 dataPpm;
         uint32 algoId;
         uint128 minStake;
@@ -78,7 +77,6 @@ contract Params is IParams {
         Row memory row = _at(epoch);
         return Values({
             protocolPpm: row.protocolPpm,
-            stakersPpm: row.stakersPpm,
             dataPpm: row.dataPpm,
             minStake: row.minStake,
             minDeposit: row.minDeposit,
@@ -94,9 +92,7 @@ contract Params is IParams {
     /// @inheritdoc IParams
     function claimTermsAt(uint64 epoch) external view returns (ClaimTerms memory) {
         Row storage row = _at(epoch);
-        return ClaimTerms({
-            protocolPpm: row.protocolPpm, stakersPpm: row.stakersPpm, dataPpm: row.dataPpm, minStake: row.minStake
-        });
+        return ClaimTerms({protocolPpm: row.protocolPpm, dataPpm: row.dataPpm, minStake: row.minStake});
     }
 
     /// @inheritdoc IParams
@@ -125,7 +121,6 @@ contract Params is IParams {
         _history.push(
             Row({
                 protocolPpm: v.protocolPpm,
-                stakersPpm: v.stakersPpm,
                 dataPpm: v.dataPpm,
                 algoId: v.algoId,
                 minStake: v.minStake,
@@ -155,21 +150,16 @@ contract Params is IParams {
     /// it nothing to choose.
     function _checkShares(Values calldata v, uint64 fromEpoch) private view {
         Row storage last = _history[_history.length - 1];
-        if (_sharesAre(last, v.protocolPpm, v.stakersPpm, v.dataPpm)) return;
+        if (_sharesAre(last, v.protocolPpm, v.dataPpm)) return;
         _checkStep("protocolPpm", v.protocolPpm, last.protocolPpm);
-        _checkStep("stakersPpm", v.stakersPpm, last.stakersPpm);
         _checkStep("dataPpm", v.dataPpm, last.dataPpm);
         // Two changes are never closer, so equal shares at both ends mean that there was none between.
         Row storage before = _at(fromEpoch < SHARES_EPOCHS ? 0 : fromEpoch - SHARES_EPOCHS);
-        if (!_sharesAre(before, last.protocolPpm, last.stakersPpm, last.dataPpm)) revert SharesTooSoon(fromEpoch);
+        if (!_sharesAre(before, last.protocolPpm, last.dataPpm)) revert SharesTooSoon(fromEpoch);
     }
 
-    function _sharesAre(Row storage row, uint32 protocolPpm, uint32 stakersPpm, uint32 dataPpm)
-        private
-        view
-        returns (bool)
-    {
-        return row.protocolPpm == protocolPpm && row.stakersPpm == stakersPpm && row.dataPpm == dataPpm;
+    function _sharesAre(Row storage row, uint32 protocolPpm, uint32 dataPpm) private view returns (bool) {
+        return row.protocolPpm == protocolPpm && row.dataPpm == dataPpm;
     }
 
     function _checkStep(string memory what, uint256 value, uint256 before) private pure {
@@ -179,7 +169,7 @@ contract Params is IParams {
     }
 
     function _checkBounds(Bounds memory b) private pure {
-        uint256 others = uint256(b.protocolPpmMax) + b.stakersPpmMax + b.dataPpmMax + b.royaltyPpmMax;
+        uint256 others = uint256(b.protocolPpmMax) + b.dataPpmMax + b.royaltyPpmMax;
         _require("sum of the shares' maxima", others, 0, PPM - 1);
         if (PPM - others < b.dataPpmMax / 2) revert LapseFeeNotCovered(PPM - others, b.dataPpmMax / 2);
         _require("dataPpmMin", b.dataPpmMin, 1, b.dataPpmMax);
@@ -210,7 +200,6 @@ contract Params is IParams {
 
     function _checkValues(Values memory v, Bounds memory b) private pure {
         _require("protocolPpm", v.protocolPpm, 0, b.protocolPpmMax);
-        _require("stakersPpm", v.stakersPpm, 0, b.stakersPpmMax);
         _require("dataPpm", v.dataPpm, b.dataPpmMin, b.dataPpmMax);
         _require("minStake", v.minStake, b.minStakeMin, b.minStakeMax);
         _require("minDeposit", v.minDeposit, b.minDepositMin, b.minDepositMax);

@@ -69,7 +69,6 @@ class ClaimDivision:
     """The parts into which a claim's gross is divided; they sum to it."""
 
     protocol_wei: Wei
-    stakers_wei: Wei
     node_share_wei: Wei
     owners: tuple[OwnersPart, ...]  # in the order of the record's credits; none is zero
     pots: tuple[Pot, ...]
@@ -137,7 +136,6 @@ def compute_claim(
         items_root=sum_root(item_leaves([span_of(item, adapters, domain) for item in items], amounts)),
         gross_wei=total,
         protocol_wei=divided.protocol_wei,
-        stakers_wei=divided.stakers_wei,
         node_share_wei=divided.node_share_wei,
         credits=divided.credits,
         pots=divided.pots,
@@ -152,12 +150,11 @@ def divide_lines(
     datanets: Mapping[DatanetId, DatanetTerms],
 ) -> ClaimDivision:
     """Divide the gross of each adapter of a claim, in the order of its line, as ClaimSplit.sol does."""
-    protocol = stakers = start = 0
+    protocol = start = 0
     owners: list[OwnersPart] = []
     pots: list[Pot] = []
     for adapter_id, gross in lines:
         protocol += part_down(gross, params.protocol_ppm)
-        stakers += part_down(gross, params.stakers_ppm)
         if adapter_id != BASE_ONLY and gross:
             divided = _divide(adapter_id, registry[adapter_id], gross, start, params, datanets)
             owners += divided[0]
@@ -166,8 +163,7 @@ def divide_lines(
     others = sum(part.amount_wei for part in owners) + sum(pot.amount_wei for pot in pots)
     return ClaimDivision(
         protocol_wei=Wei(protocol),
-        stakers_wei=Wei(stakers),
-        node_share_wei=Wei(start - protocol - stakers - others),
+        node_share_wei=Wei(start - protocol - others),
         owners=tuple(owners),
         pots=tuple(pots),
     )

@@ -42,7 +42,6 @@ class Division:
     amount_wei: Wei
     node_wei: Wei
     adapter_owner_wei: Wei
-    stakers_wei: Wei
     protocol_wei: Wei
     datanets: tuple[DatanetPart, ...]
 
@@ -66,19 +65,18 @@ def divide(
     shares: Sequence[Share],
 ) -> Division:
     """Divide a price; `adapter` is None if the base alone answered."""
-    protocol, stakers = part_down(amount_wei, params.protocol_ppm), part_down(amount_wei, params.stakers_ppm)
+    protocol = part_down(amount_wei, params.protocol_ppm)
     royalty = part_down(amount_wei, adapter.royalty_ppm) if adapter else Wei(0)
     data = part_down(amount_wei, params.data_ppm)
     parts = tuple(
         _part(datanet_id, weight_ppm, part_down(data, weight_ppm), datanets[datanet_id], shares)
         for datanet_id, weight_ppm in (adapter.datanets if adapter else ())
     )
-    named = protocol + stakers + royalty + sum(part.owner_wei + part.part_wei for part in parts)
+    named = protocol + royalty + sum(part.owner_wei + part.part_wei for part in parts)
     return Division(
         amount_wei=amount_wei,
         node_wei=Wei(amount_wei - named),
         adapter_owner_wei=royalty,
-        stakers_wei=stakers,
         protocol_wei=protocol,
         datanets=parts,
     )

@@ -14,7 +14,6 @@ class Params:
     """Parameters that governance may change, as of one epoch."""
 
     protocol_ppm: int  # of every fee, to the protocol's treasury
-    stakers_ppm: int  # of every fee, to stakers
     data_ppm: int  # of an adapter's fees, to the Datanets that it was trained on
     min_stake_wei: Wei  # bonded, to be allowed to claim
     min_deposit_wei: Wei  # to open a channel

@@ -24,7 +24,7 @@ SHARES_EPOCHS: Final = 14
 ACTIVE_AFTER_EPOCHS: Final = 2
 """Values are active from the second epoch after the one in which their proposal is executed."""
 
-SHARES: Final = ("protocol_ppm", "stakers_ppm", "data_ppm")
+SHARES: Final = ("protocol_ppm", "data_ppm")
 
 
 class ProposalState(IntEnum):
@@ -74,7 +74,6 @@ class ParamSpec:
 
 PARAM_SPECS: Final = (
     ParamSpec(key="protocolPpm", field="protocol_ppm", unit="ppm", meaning="share of every fee for the treasury"),
-    ParamSpec(key="stakersPpm", field="stakers_ppm", unit="ppm", meaning="share of every fee for those who stake"),
     ParamSpec(
         key="dataPpm",
         field="data_ppm",
@@ -139,7 +138,6 @@ class ParamBounds:
     """Limits on what a vote may set; fixed when the contracts are deployed."""
 
     protocol_ppm_max: int
-    stakers_ppm_max: int
     data_ppm_min: int
     data_ppm_max: int
     royalty_ppm_max: int
@@ -157,7 +155,6 @@ class ParamBounds:
         """The least and the greatest value; None for the attribution rule, which is one of `ALGORITHMS`."""
         return {
             "protocol_ppm": (0, self.protocol_ppm_max),
-            "stakers_ppm": (0, self.stakers_ppm_max),
             "data_ppm": (self.data_ppm_min, self.data_ppm_max),
             "min_stake_wei": (self.min_stake_min_wei, self.min_stake_max_wei),
             "min_deposit_wei": (self.min_deposit_min_wei, self.min_deposit_max_wei),
@@ -198,7 +195,7 @@ def shares_move_from(history: Sequence[QueuedParams]) -> int:
 
 
 def moves_shares(before: Params, after: Params) -> bool:
-    """True if one of the three shares changes."""
+    """True if one of the two shares changes."""
     return _shares(before) != _shares(after)
 
 

@@ -35,7 +35,6 @@ class Beneficiaries:
     node: Address  # the node's payout address
     protocol: Address  # the protocol's treasury
     treasuries: Mapping[DatanetId, Address]
-    has_stakers: bool = True  # False: nobody has bonded, so the protocol keeps the stakers' part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +161,7 @@ def _check_weight(pots: Sequence[Pot], index: int, weight: int) -> None:
 def payout_amounts(
     record: ClaimRecord, payouts: Sequence[Payout], to: Beneficiaries, *, fee_wei: Wei = ZERO_WEI
 ) -> list[Credited]:
-    """The credits of a proposed claim when it is finalised, in the contract's order, without the stakers' part.
+    """The credits of a proposed claim when it is finalised, in the contract's order.
 
     A payout rounds down. The rest of a pot, and account zero's part, go to the Datanet's treasury. What is nobody's,
     and a pot that is not listed, go to the protocol, and so does `fee_wei` of the node's share, for repeated draws.
@@ -226,7 +225,7 @@ def _settled(record: ClaimRecord, to: Beneficiaries, node_wei: int, protocol_wei
     credited = [
         _credited(to.node, node_wei, CreditRole.NODE),
         *(_credited(credit.account, credit.amount_wei, CreditRole.OWNER) for credit in record.credits),
-        _credited(to.protocol, protocol_wei + (0 if to.has_stakers else record.stakers_wei), CreditRole.PROTOCOL),
+        _credited(to.protocol, protocol_wei, CreditRole.PROTOCOL),
     ]
     return [credit for credit in credited if credit.amount_wei]
 

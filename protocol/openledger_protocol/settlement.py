@@ -26,9 +26,7 @@ from .sum_tree import SumProof
 
 CREDIT_TYPE = "(address,uint128)"
 POT_TYPE = "(uint128,bytes32,bytes32,uint128,uint128)"
-RECORD_TYPE = (
-    f"(address,uint64,uint64,uint64,uint64,bytes32,uint128,uint128,uint128,uint128,{CREDIT_TYPE}[],{POT_TYPE}[])"
-)
+RECORD_TYPE = f"(address,uint64,uint64,uint64,uint64,bytes32,uint128,uint128,uint128,{CREDIT_TYPE}[],{POT_TYPE}[])"
 PAYOUT_TYPE = "(uint16,address,uint256)"
 SUM_PROOF_TYPE = "(uint256,bytes32[],uint128[])"
 OPENING_TYPE = (
@@ -118,7 +116,6 @@ class ClaimRecord:
     items_root: Digest  # of the sum tree over its items; a skipped one has the amount 0
     gross_wei: Wei
     protocol_wei: Wei
-    stakers_wei: Wei
     node_share_wei: Wei
     credits: tuple[Credit, ...]
     pots: tuple[Pot, ...]
@@ -277,7 +274,6 @@ def record_tuple(record: ClaimRecord) -> tuple[object, ...]:
         digest_word(record.items_root),
         record.gross_wei,
         record.protocol_wei,
-        record.stakers_wei,
         record.node_share_wei,
         [(credit.account, credit.amount_wei) for credit in record.credits],
         [_pot_tuple(pot) for pot in record.pots],

@@ -31,7 +31,7 @@ from .settlement import ANN, BEN, PLAIN, PROTOCOL, TERMS, D, E, codes_of, items_
 # Of the plain claim, whose pots are adapter A's two with a gross of 4,000. Its line begins with 1,000 of the base and
 # ends with 500 of an adapter without Datanets.
 RECORD = {**TERMS, **PLAIN}
-TO = {"node_payout": account(10), "protocol_treasury": PROTOCOL, "has_stakers": True}
+TO = {"node_payout": account(10), "protocol_treasury": PROTOCOL}
 
 Row = dict[str, Any]
 
@@ -206,7 +206,6 @@ PAID: list[Case] = [
     ("after a lapsed draw", "half of the pots, from the node's share", {**FINAL, "fee_wei": "390", "payouts": LINES}),
     ("a pot not listed", "goes to the protocol", {**FINAL, "payouts": LINES[:3]}),
     ("nothing listed", "all pots go to the protocol", {**FINAL, "payouts": []}),
-    ("nobody bonded", "the protocol keeps the stakers' part", {**FINAL, "has_stakers": False, "payouts": []}),
     ("weights short", "no part of a pot is left open", {**FINAL, "payouts": LINES[:1]}),
     ("not ascending", "one order only", {**FINAL, "payouts": LINES[::-1]}),
     (
@@ -228,7 +227,6 @@ def beneficiaries(given: Any) -> Beneficiaries:
         node=given["node_payout"],
         protocol=given["protocol_treasury"],
         treasuries={row["datanet_id"]: row["treasury"] for row in given["datanet_terms"]},
-        has_stakers=given["has_stakers"],
     )
 
 

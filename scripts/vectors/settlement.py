@@ -43,7 +43,6 @@ OWNER_A, OWNER_B, OWNER_D, OWNER_E, TREASURY, PROTOCOL, ANN, BEN = (account(numb
 
 PARAMS = {
     "protocol_ppm": 50_000,
-    "stakers_ppm": 50_000,
     "data_ppm": 200_000,
     "min_stake_wei": "1",
     "min_deposit_wei": "1",

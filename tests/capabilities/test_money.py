@@ -18,7 +18,7 @@ def test_receipts_are_claimed_drawn_made_final_and_withdrawn_to_the_wei(tmp_path
             world.earn(channel, OPEN)
         world.run(lambda: [claim.state for claim in node.ledger.claims.newest(limit=9)] == ["final"])
         fee_ppm = node.params().protocol_ppm
-        earned_wei = 3 * (OPEN - 2 * OPEN * fee_ppm // PPM)  # of the protocol, and of the stakers
+        earned_wei = 3 * (OPEN - OPEN * fee_ppm // PPM)
         assert world.balance(wallet) == node.treasury.earnings().credited_wei == earned_wei
         before_wei = node.deployment.token_balance(wallet)
         world.act(WithdrawRewards(amount_wei=Wei(earned_wei), to=wallet))

@@ -84,7 +84,7 @@ def compute(
 
 def total_of(record: ClaimRecord) -> int:
     others = sum(c.amount_wei for c in record.credits) + sum(p.amount_wei for p in record.pots)
-    return record.protocol_wei + record.stakers_wei + record.node_share_wei + others
+    return record.protocol_wei + record.node_share_wei + others
 
 
 def test_a_claim_is_divided_adapter_by_adapter() -> None:
@@ -100,8 +100,7 @@ def test_a_claim_is_divided_adapter_by_adapter() -> None:
         ),
         gross_wei=Wei(5_500),
         protocol_wei=Wei(275),
-        stakers_wei=Wei(275),
-        node_share_wei=Wei(5_500 - 550 - 400 - 20 - 180 - 600),
+        node_share_wei=Wei(5_500 - 275 - 400 - 20 - 180 - 600),
         credits=(
             Credit(account=OWNER_A, amount_wei=Wei(400)),
             Credit(account=OWNER_D, amount_wei=Wei(20)),
@@ -122,7 +121,7 @@ def test_lanes_are_rounded_for_each_adapter_by_itself() -> None:
 def test_an_adapter_that_earned_nothing_has_neither_credit_nor_pot() -> None:
     record = compute(item(0, 1_000))
     assert (record.credits, record.pots) == ((), ())
-    assert record.node_share_wei == 900
+    assert record.node_share_wei == 950
 
 
 def test_a_skipped_item_is_not_counted_and_has_no_room_on_the_line() -> None:
@@ -142,7 +141,7 @@ def test_a_skipped_item_is_not_counted_and_has_no_room_on_the_line() -> None:
 @given(st.lists(st.tuples(st.integers(0, 2), uints(60), st.booleans()), min_size=1, max_size=9), st.data())
 def test_every_claim_sums_to_its_gross(lanes: list[tuple[int, int, bool]], data: st.DataObject) -> None:
     ppm = st.integers(0, 250_000)
-    params = replace(PARAMS, protocol_ppm=data.draw(ppm), stakers_ppm=data.draw(ppm), data_ppm=data.draw(ppm))
+    params = replace(PARAMS, protocol_ppm=data.draw(ppm), data_ppm=data.draw(ppm))
     lanes = [(0, 1, True), *sorted(lanes)]
     codes = [None if counts else SkipCode.BAD_VOUCHER for _, _, counts in lanes]
     items = [unsigned(adapter, amount) for adapter, amount, _ in lanes]

@@ -13,7 +13,7 @@ from openledger_protocol.division import apportion, divide, join_ppm
 from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import EpochClaim, items_hash, span_of
 
-PARAMS = replace(signed.PARAMS, protocol_ppm=20_000, stakers_ppm=30_000, data_ppm=150_000)
+PARAMS = replace(signed.PARAMS, protocol_ppm=50_000, data_ppm=150_000)
 LAKE, TOWN = (DatanetId("0x" + digit * 64) for digit in "12")
 ADA, BEN, OWNER = (Address("0x" + digit * 40) for digit in "345")
 ADAPTER = AdapterTerms(owner=OWNER, royalty_ppm=120_000, datanets=((LAKE, 700_000), (TOWN, 300_000)))
@@ -29,7 +29,7 @@ AMOUNTS = [0, 1, 7, 999_999, 18_260_000_000_000_000, 10**18, 2**100 + 1]
 @pytest.mark.parametrize("amount", AMOUNTS)
 def test_all_parts_sum_to_the_price(amount: int) -> None:
     found = divide(Wei(amount), params=PARAMS, adapter=ADAPTER, datanets=DATANETS, shares=SHARES)
-    parts = (found.node_wei, found.adapter_owner_wei, found.stakers_wei, found.protocol_wei)
+    parts = (found.node_wei, found.adapter_owner_wei, found.protocol_wei)
     assert sum(parts) + found.datanet_owners_wei + found.contributors_wei == amount
     for part in found.datanets:
         assert sum(payee.amount_wei for payee in part.payees) + part.dust_wei == part.part_wei
@@ -53,7 +53,7 @@ def test_the_parts_are_those_of_a_claim_that_holds_this_receipt_alone(amount: in
     )
     found = divide(Wei(amount), params=PARAMS, adapter=ADAPTER, datanets=DATANETS, shares=SHARES)
     assert found.node_wei == record.node_share_wei
-    assert (found.protocol_wei, found.stakers_wei) == (record.protocol_wei, record.stakers_wei)
+    assert found.protocol_wei == record.protocol_wei
     assert [part.part_wei for part in found.datanets] == [pot.amount_wei for pot in record.pots]
     owners = found.adapter_owner_wei + found.datanet_owners_wei
     assert owners == sum(credit.amount_wei for credit in record.credits)

@@ -55,8 +55,7 @@ def record(*pots: Pot) -> ClaimRecord:
     return claim_record(
         gross_wei=Wei(1_000 + sum(pot.amount_wei for pot in pots)),
         protocol_wei=Wei(50),
-        stakers_wei=Wei(40),
-        node_share_wei=Wei(809),
+        node_share_wei=Wei(849),
         credits=(Credit(account=OWNER, amount_wei=Wei(101)),),
         pots=pots,
     )
@@ -192,7 +191,7 @@ def test_nobody_is_credited_nothing(is_proposed: bool) -> None:
 
 
 @given(scored_receipts, uints(60), st.sampled_from(["final", "not proposed", "not shown"]))
-def test_what_is_credited_is_the_gross_less_the_stakers_part(
+def test_what_is_credited_is_the_whole_gross(
     answers: list[tuple[int, list[int], bool]], amount: int, how: str
 ) -> None:
     receipts = receipts_of(answers)

@@ -98,7 +98,6 @@ RECORD = claim_record(
     node=account(1),
     gross_wei=ONE,
     protocol_wei=ONE,
-    stakers_wei=ONE,
     node_share_wei=ONE,
     credits=(Credit(account=account(1), amount_wei=ONE),),
     pots=(POT,),
@@ -106,14 +105,14 @@ RECORD = claim_record(
 
 
 def test_a_record_is_hashed_as_solidity_encodes_it_written_out_by_hand() -> None:
-    head = words(32, account(1), 1, 1, 1, 1, digest("1"), 1, 1, 1, 1, 12 * 32, 15 * 32)
+    head = words(32, account(1), 1, 1, 1, 1, digest("1"), 1, 1, 1, 11 * 32, 14 * 32)
     tail = words(1, account(1), 1, 1, 1, ADAPTER, digest("d"), 1, 1)
     assert record_hash(RECORD) == "0x" + keccak(head + tail).hex()
 
 
 def test_every_field_of_a_record_is_in_its_hash() -> None:
     numbers = ("seq", "epoch", "claimed_at_s", "claimed_block")
-    amounts = ("gross_wei", "protocol_wei", "stakers_wei", "node_share_wei")
+    amounts = ("gross_wei", "protocol_wei", "node_share_wei")
     changed = [
         *(replace(RECORD, **{name: 2}) for name in (*numbers, *amounts)),
         *(replace(RECORD, pots=(replace(RECORD.pots[0], **{n: Wei(2)}),)) for n in ("start_wei", "gross_wei")),

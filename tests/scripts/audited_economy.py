@@ -280,7 +280,6 @@ def run_economy(**settings: Any) -> Economy:
     session.must("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
     _settle_all_ways(session, first, second)
     _settle_late(session, first, second)
-    _earn_by_bonds(session)
     _forfeit_and_take_back(session)
     _end_cases_all_ways(session)
     _give_back(session, second, third)
@@ -321,12 +320,6 @@ def _settle_late(session: Economy, first: ChannelConfig, second: ChannelConfig) 
     session.wait(WINDOWS.window_s + WINDOWS.propose_s + 1)
     for record in late:
         session.must("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
-
-
-def _earn_by_bonds(session: Economy) -> None:
-    """One node takes out what it has earned; the other one's is counted, for it bonds more."""
-    session.must("NodeStaking", "claimStakerRewards", key=NODE2_KEY)
-    session.must("NodeStaking", "bond", 5, key=NODE_KEY)
 
 
 def _forfeit_and_take_back(session: Economy) -> None:
@@ -403,7 +396,7 @@ def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) ->
 
 def _change_the_rules(session: Economy) -> None:
     """Other fees, and a Datanet of another owner."""
-    session.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=40_001, stakers_ppm=59_999, data_ppm=171_111)
+    session.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=40_001, data_ppm=171_111)
     session.decide(("Params", "set", (session.params,)))
     [datanet] = [id_ for id_, terms in session.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
     session.must("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])

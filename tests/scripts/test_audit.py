@@ -18,7 +18,7 @@ from openledger_protocol.signatures import address_of
 ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
 
 NOT_MONEY = {
-    *(f"{name}.rewards" for name in ("PaymentChannels", "NodeStaking")),  # roles that the audit asks for
+    "PaymentChannels.rewards",  # a role that the audit asks for
     *(
         f"{name}.{each}"
         for name in ("PaymentChannels", "AttributionRewards", "NodeStaking", "OpenToken")

@@ -25,7 +25,7 @@ class Told:
 
     def __init__(self) -> None:
         stakes, registry = Stakes(), RegistryState()
-        terms = EpochTerms(protocol_ppm=0, stakers_ppm=0, data_ppm=0, min_stake_wei=STAKE)
+        terms = EpochTerms(protocol_ppm=0, data_ppm=0, min_stake_wei=STAKE)
         registry.terms.append((0, terms))
         windows = {"epoch": EPOCH_S, "judge": JUDGE_S, "pauseMax": PAUSE_S, "unbonding": UNBONDING_S}
         fixed = Fixed(treasury=TREASURY, windows=windows, seconds_of=lambda block: block.number)

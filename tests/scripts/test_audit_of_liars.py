@@ -16,12 +16,11 @@ from openledger_protocol.chain import Log
 SAID = {
     "OpenToken": "Transfer",
     "Params": "ParamsQueued",
-    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn PayoutSet SignerRevoked RewardsNotified RewardsPaid Slashed "
-    "Held RolesWired",
+    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn PayoutSet SignerRevoked Slashed Held RolesWired",
     "DatanetRegistry": "DatanetCreated DatanetOwnerChanged BondPosted BondLeaving BondTakenBack BondForfeited",
     "ModelRegistry": "AdapterRegistered BondReclaimed",
     "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
-    "AttributionRewards": "Proposed Drawn Paused Credited Finalized StakersNotified Withdrawn",
+    "AttributionRewards": "Proposed Drawn Paused Credited Finalized Withdrawn",
     "Disputes": "Challenged Contested Judged Lapsed Credited Withdrawn",
     "Timelock": "RoleGranted RoleRevoked MinDelayChange",
 }

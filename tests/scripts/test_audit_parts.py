@@ -72,7 +72,7 @@ WRONG: dict[str, Any] = {
     "the node takes all of the protocol's": lambda record: moved(
         record, node_share_wei=record.protocol_wei, protocol_wei=-record.protocol_wei
     ),
-    "stakers get too much": lambda record: moved(record, node_share_wei=-50, stakers_wei=50),
+    "the protocol gets too much": lambda record: moved(record, node_share_wei=-50, protocol_wei=50),
     "somebody whom no adapter owes": lambda record: replace(
         record, credits=(*record.credits, replace(record.credits[0], account=PROTOCOL))
     ),

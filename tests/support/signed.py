@@ -104,7 +104,6 @@ def lane_item(
 
 PARAMS = Params(
     protocol_ppm=50_000,
-    stakers_ppm=50_000,
     data_ppm=200_000,
     min_stake_wei=Wei(1),
     min_deposit_wei=Wei(1),
@@ -167,5 +166,5 @@ WINDOWS = Windows(
 def claim_record(**changes: Any) -> ClaimRecord:
     """A claim of the node that pays nobody yet."""
     given: dict[str, Any] = {"node": NODE, "seq": 1, "epoch": 1, "claimed_at_s": 1, "claimed_block": 1}
-    given |= {"items_root": digest("1"), "gross_wei": ZERO_WEI, "protocol_wei": ZERO_WEI, "stakers_wei": ZERO_WEI}
+    given |= {"items_root": digest("1"), "gross_wei": ZERO_WEI, "protocol_wei": ZERO_WEI}
     return ClaimRecord(**given | {"node_share_wei": ZERO_WEI, "credits": (), "pots": (), **changes})

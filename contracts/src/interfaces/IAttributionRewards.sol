@@ -39,11 +39,9 @@ interface IAttributionRewards {
         State state;
     }
 
-    /// @notice released = credited + notified, and credited = paidOut + Σ balances.
+    /// @notice Σ gross of final claims = credited = paidOut + Σ balances.
     struct Totals {
-        uint128 released;
         uint128 credited;
-        uint128 notified;
         uint128 paidOut;
     }
 
@@ -61,7 +59,6 @@ interface IAttributionRewards {
     /// @param role 0 node, 1 owner of an adapter or of a Datanet (a claim's credits), 3 contributor, 4 treasury of a
     /// Datanet, 5 protocol.
     event Credited(address indexed account, address indexed node, uint64 seq, uint128 amount, uint8 role);
-    event StakersNotified(uint128 amount);
     event Withdrawn(address indexed account, address to, uint128 amount);
     /// @notice A signed withdrawal was not paid.
     event WithdrawSkipped(address indexed account, uint256 nonce, SkipCode code);

@@ -8,19 +8,15 @@ struct UnbondRequest {
 }
 
 /// @title Stakes of nodes, and the keys that may sign for them
-/// @notice A node is the address of its cold wallet. `bonded` is the stake that counts. Every wei that is notified ends
-/// up in some node's rewards.
+/// @notice A node is the address of its cold wallet. `bonded` is the stake that counts.
 interface INodeStaking {
-    /// @notice bondedIn + notified = bonded + unbonding + withdrawn + slashed + rewardsPaid + what nodes have accrued +
-    /// fractions.
+    /// @notice bondedIn = bonded + unbonding + withdrawn + slashed.
     struct Totals {
         uint128 bonded;
         uint128 unbonding;
         uint128 bondedIn;
         uint128 withdrawn;
         uint128 slashed;
-        uint128 notified;
-        uint128 rewardsPaid;
     }
 
     event Bonded(address indexed node, uint128 amount);
@@ -29,23 +25,18 @@ interface INodeStaking {
     event SignerSet(address indexed node, address indexed signer);
     event SignerRevoked(address indexed node, address indexed signer, uint64 punishableUntil);
     event PayoutSet(address indexed node, address payout);
-    event RewardsNotified(uint128 amount, uint256 accPerShare);
     event Held(address indexed node, uint64 until);
     event Slashed(address indexed node, uint128 amount);
-    event RolesWired(address rewards, address disputes);
-    event RewardsPaid(address indexed node, address to, uint128 amount);
+    event RolesWired(address disputes);
 
     error ZeroAmount();
     error InsufficientBond(uint128 bonded, uint128 amount);
     error TooManyRequests(uint256 max);
     error NothingMatured(uint64 now_);
-    error NothingAccrued(address node);
     error BadSigner(address signer);
     error NoConsent(address signer, address signedBy);
     error ConsentExpired(uint64 deadline);
     error NotASigner(address node, address key);
-    error NobodyBonded();
-    error NotRewards(address caller);
     error NotDisputes(address caller);
     error StakeHeld(uint64 until);
     error HeldTooLong(uint64 until, uint64 max);
@@ -74,13 +65,6 @@ interface INodeStaking {
     /// @notice Set the address to which the node's earnings are credited; 0 is the node itself.
     function setPayout(address payout) external;
 
-    /// @notice Pay the caller's share of the stakers' fee to its payout address.
-    function claimStakerRewards() external;
-
-    /// @notice Divide `amount`, which the caller has just sent, among the bonded stake. Only AttributionRewards can
-    /// call it.
-    function notify(uint128 amount) external;
-
     /// @notice Let no stake of a node leave until a time, at most the longest dispute from now; a time in the past ends
     /// it. Only Disputes can call it.
     function hold(address node, uint64 until) external;
@@ -89,20 +73,14 @@ interface INodeStaking {
     /// youngest request to unbond. Only Disputes can call it.
     function slash(address node, uint128 amount) external returns (uint128 slashed);
 
-    /// @notice Assign the two roles. Only the deployer, once.
-    function wire(address rewards, address disputes) external;
+    /// @notice Assign the role. Only the deployer, once.
+    function wire(address disputes) external;
 
-    /// @notice A node's stake, payout address, and rewards up to now.
-    function nodeOf(address node)
-        external
-        view
-        returns (uint128 bonded, uint128 unbonding, address payout, uint128 rewards);
+    /// @notice A node's stake and payout address.
+    function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding, address payout);
 
     /// @notice The stake of a node that counts.
     function bondedOf(address node) external view returns (uint128);
-
-    /// @notice The stake of all nodes that counts.
-    function totalBonded() external view returns (uint128);
 
     /// @notice True if `key` may sign for `node` now. A node's own key always may.
     function isSigner(address node, address key) external view returns (bool);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice Values that governance may change, from an epoch on. The contracts use those of the first three lines. The
+/// @notice Values that governance may change, from an epoch on. The contracts use those up to `draws`. The
 /// others are defaults of every node: the attribution algorithm, the tokens of a chunk that may be unpaid, the least
 /// context that a node should offer, and a guide to the price of 1,000 answer tokens.
 struct Values {
     uint32 protocolPpm;
-    uint32 stakersPpm;
     uint32 dataPpm;
     uint128 minStake;
     uint128 minDeposit;
@@ -21,15 +20,13 @@ struct Values {
 /// @notice The part of the values that a claim needs.
 struct ClaimTerms {
     uint32 protocolPpm;
-    uint32 stakersPpm;
     uint32 dataPpm;
     uint128 minStake;
 }
 
-/// @notice Limits for governance. The maxima of the four shares leave the node at least half of what Datanets can get.
+/// @notice Limits for governance. The maxima of the three shares leave the node at least half of what Datanets can get.
 struct Bounds {
     uint32 protocolPpmMax;
-    uint32 stakersPpmMax;
     uint32 dataPpmMin;
     uint32 dataPpmMax;
     uint32 royaltyPpmMax;
@@ -62,7 +59,7 @@ struct Windows {
 
 /// @title The numbers that everybody must agree on
 /// @notice A change is active two epochs later at the earliest, so no claim is computed by numbers that were unknown
-/// when the work was done. The three shares change rarely and in small steps, so that no node gains by claiming earlier
+/// when the work was done. The two shares change rarely and in small steps, so that no node gains by claiming earlier
 /// or later.
 interface IParams {
     event ParamsQueued(uint64 indexed fromEpoch, Values values);

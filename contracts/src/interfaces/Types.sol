@@ -62,7 +62,6 @@ struct ClaimRecord {
     bytes32 itemsRoot;
     uint128 gross;
     uint128 protocol;
-    uint128 stakers;
     uint128 nodeShare;
     Credit[] credits;
     Pot[] pots;

@@ -29,7 +29,7 @@ library ClaimSplit {
 
     error TooManyPots(uint256 count, uint256 max);
 
-    /// @notice Fill in gross, protocol, stakers, nodeShare, credits and pots of `record`.
+    /// @notice Fill in gross, protocol, nodeShare, credits and pots of `record`.
     /// @dev The sum of all lines is below 2^128, since payers have deposited it. So every share is below 2^128 as well.
     function split(ClaimRecord memory record, ClaimTerms memory terms, Line[] memory lines, IDatanetRegistry datanets)
         internal
@@ -48,13 +48,12 @@ library ClaimSplit {
             line.start = record.gross;
             record.gross += uint128(line.gross);
             record.protocol += _share(line.gross, terms.protocolPpm);
-            record.stakers += _share(line.gross, terms.stakersPpm);
             if (line.adapterId == 0) continue;
             _credit(record, at, line.terms.owner, _share(line.gross, line.terms.royaltyPpm));
             _fillPots(record, at, line, _share(line.gross, terms.dataPpm), datanets);
         }
         _shorten(record.credits, at.credits);
-        record.nodeShare = record.gross - record.protocol - record.stakers - at.others;
+        record.nodeShare = record.gross - record.protocol - at.others;
     }
 
     function _fillPots(

@@ -104,7 +104,7 @@ contract DrawTest is Receipts {
         _draw(book.record, "again");
         (Opening[] memory openings,) = _openings(book, "again");
         rewards.finalize(book.record, book.payouts, openings);
-        eq("node", rewards.balanceOf(node), 60 * OPEN - 9.4e18);
+        eq("node", rewards.balanceOf(node), 65 * OPEN - 9.4e18);
         eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 9.4e18);
         eq("contributor", rewards.balanceOf(alice), 18.8e18);
     }

@@ -27,17 +27,13 @@ contract FinalizeTest is Receipts {
         (Opening[] memory openings,) = _openings(book, "seed");
         vm.prank(stranger);
         _send(book, openings);
-        eq("node", rewards.balanceOf(node), 60 * OPEN);
+        eq("node", rewards.balanceOf(node), 65 * OPEN);
         eq("adapter's owner", rewards.balanceOf(maker), 10 * OPEN);
         eq("Datanet's owner", rewards.balanceOf(curator), 1.2e18);
         eq("contributor", rewards.balanceOf(alice), 18.8e18);
         eq("protocol", rewards.balanceOf(treasury), 5 * OPEN);
-        eq("stakers", staking.totals().notified, 5 * OPEN);
-        eq("held", token.balanceOf(address(rewards)), 95 * OPEN);
-        eq("held by staking", token.balanceOf(address(staking)), STAKE + 5 * OPEN);
-        eq("released", rewards.totals().released, DEPOSIT);
-        eq("credited", rewards.totals().credited, 95 * OPEN);
-        eq("notified", rewards.totals().notified, 5 * OPEN);
+        eq("held", token.balanceOf(address(rewards)), DEPOSIT);
+        eq("credited", rewards.totals().credited, DEPOSIT);
         yes("state", rewards.proposalOf(node, 0).state == I.State.Finalized);
     }
 
@@ -54,7 +50,7 @@ contract FinalizeTest is Receipts {
         _emits(address(rewards));
         emit I.Credited(secondTreasury, node, 0, 8 * OPEN, 4);
         _emits(address(rewards));
-        emit I.Credited(node, node, 0, 60 * OPEN, 0);
+        emit I.Credited(node, node, 0, 65 * OPEN, 0);
         _emits(address(rewards));
         emit I.Credited(maker, node, 0, 10 * OPEN, 1);
         _emits(address(rewards));
@@ -63,8 +59,6 @@ contract FinalizeTest is Receipts {
         emit I.Credited(treasury, node, 0, 5 * OPEN, 5);
         _emits(address(rewards));
         emit I.Finalized(node, 0, false);
-        _emits(address(rewards));
-        emit I.StakersNotified(5 * OPEN);
         _send(book, openings);
     }
 
@@ -159,27 +153,28 @@ contract FinalizeTest is Receipts {
         vm.prank(node);
         staking.setPayout(bob);
         _finalize(_booked(ONE));
-        eq("bob", rewards.balanceOf(bob), 60 * OPEN);
+        eq("bob", rewards.balanceOf(bob), 65 * OPEN);
         eq("node", rewards.balanceOf(node), 0);
     }
 
-    /// @dev Stakers of whom there are none would lock their share for ever.
-    function test_without_stakers_their_share_is_the_protocols() public {
+    /// @dev Stake is the entry, not an investment: whoever bonds for one block takes nothing.
+    function test_a_bond_for_one_block_earns_nothing() public {
         Book memory book = _booked(BARE);
-        vm.prank(node);
-        staking.unbond(STAKE);
         _proposeBook(book);
         vm.warp(block.timestamp + windows().window);
+        vm.startPrank(payer);
+        staking.bond(uint128(token.balanceOf(payer)));
         _send(book, new Opening[](0));
-        eq("protocol", rewards.balanceOf(treasury), 10 * OPEN);
-        eq("notified", rewards.totals().notified, 0);
-        eq("credited", rewards.totals().credited, DEPOSIT);
+        staking.unbond(staking.bondedOf(payer));
+        vm.stopPrank();
+        eq("for the bond", rewards.balanceOf(payer), 0);
+        eq("held by staking", token.balanceOf(address(staking)), staking.totals().bondedIn);
     }
 
     function test_balances_add_up_over_claims() public {
         for (uint256 i = 1; i < 4; ++i) {
             _finalize(_booked(ONE));
-            eq("node", rewards.balanceOf(node), i * 60 * OPEN);
+            eq("node", rewards.balanceOf(node), i * 65 * OPEN);
         }
     }
 
@@ -251,7 +246,7 @@ contract FinalizeSumsTest is Receipts {
         eq("protocol", rewards.balanceOf(treasury), book.record.protocol + unpaid);
         eq("first treasury", rewards.balanceOf(firstTreasury), rest[0]);
         eq("second treasury", rewards.balanceOf(secondTreasury), rest[1]);
-        eq("credited", rewards.totals().credited, book.record.gross - book.record.stakers);
+        eq("credited", rewards.totals().credited, book.record.gross);
         eq("held", token.balanceOf(address(rewards)), rewards.totals().credited);
     }
 }

@@ -19,13 +19,12 @@ contract FinalizeLateTest is World {
     function test_a_silent_node_and_its_own_datanet_get_no_pot() public {
         ClaimRecord memory record = _claimed(ONE);
         _late(record);
-        eq("node", rewards.balanceOf(node), 54 * OPEN);
-        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18 + 6 * OPEN);
+        eq("node", rewards.balanceOf(node), 58.5e18);
+        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18 + 6.5e18);
         eq("first treasury", rewards.balanceOf(firstTreasury), 0);
         eq("second treasury", rewards.balanceOf(secondTreasury), 0);
         eq("adapter's owner", rewards.balanceOf(maker), 10 * OPEN);
         eq("Datanet's owner", rewards.balanceOf(curator), 1.2e18);
-        eq("stakers", staking.totals().notified, 5 * OPEN);
         yes("state", rewards.proposalOf(node, 0).state == I.State.FinalizedLate);
     }
 
@@ -58,7 +57,7 @@ contract FinalizeLateTest is World {
         ClaimRecord memory record = _claimed(ONE);
         _proposed(record, _payouts(record, node));
         _overdue(record);
-        eq("node", rewards.balanceOf(node), 60 * OPEN - 9.4e18);
+        eq("node", rewards.balanceOf(node), 65 * OPEN - 9.4e18);
         eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18 + 9.4e18);
         eq("first treasury", rewards.balanceOf(firstTreasury), 0);
         eq("adapter's owner", rewards.balanceOf(maker), 10 * OPEN);
@@ -74,7 +73,7 @@ contract FinalizeLateTest is World {
             vm.roll(vm.getBlockNumber() + windows().redrawBlocks + 2);
         }
         _overdue(record);
-        eq("node", rewards.balanceOf(node), 60 * OPEN - 3 * 9.4e18);
+        eq("node", rewards.balanceOf(node), 65 * OPEN - 3 * 9.4e18);
     }
 
     function test_all_draws_that_may_lapse_are_covered_by_the_nodes_share() public {
@@ -89,7 +88,7 @@ contract FinalizeLateTest is World {
         vm.prank(signer);
         rewards.draw(node, 0);
         _overdue(record);
-        eq("node", rewards.balanceOf(node), 60 * OPEN - 6 * 9.4e18);
+        eq("node", rewards.balanceOf(node), 65 * OPEN - 6 * 9.4e18);
     }
 
     function test_a_list_has_the_same_time_to_become_final() public {
@@ -106,7 +105,7 @@ contract FinalizeLateTest is World {
         ClaimRecord memory record = _claimed(BASE);
         _proposed(record, new Payout[](0));
         _overdue(record);
-        eq("node", rewards.balanceOf(node), 90 * OPEN);
+        eq("node", rewards.balanceOf(node), 95 * OPEN);
     }
 
     function test_a_pause_moves_the_time_to_propose() public {
@@ -154,7 +153,7 @@ contract FinalizeLateTest is World {
         ClaimRecord memory record = _claim(_ids(ONE), _items(_lane(_open(1), ONE, 0, 0, gross)));
         _late(record);
         uint256 sum = uint256(rewards.balanceOf(node)) + rewards.balanceOf(treasury) + rewards.balanceOf(maker)
-            + rewards.balanceOf(curator) + staking.totals().notified;
+            + rewards.balanceOf(curator);
         eq("sum", sum, gross);
         eq("node", rewards.balanceOf(node), record.nodeShare - record.nodeShare / 10);
     }

@@ -58,7 +58,7 @@ contract ProposeTest is World {
     function test_as_many_draws_as_the_nodes_share_covers() public {
         (ClaimRecord memory record, Payout[] memory payouts) = _sound();
         _send(record, payouts);
-        eq("node", record.nodeShare, 60 * OPEN);
+        eq("node", record.nodeShare, 65 * OPEN);
         eq("of 9.4 OPEN each", rewards.proposalOf(node, 0).redrawsMax, 5);
         record = _claim(_ids(TWO), _items(_lane(_open(7), TWO, 0, 0, 1)));
         _send(record, _payouts(record, alice));

@@ -13,7 +13,7 @@ contract BondTest is World {
         vm.prank(payer);
         staking.bond(7);
         eq("bonded", staking.bondedOf(payer), 7);
-        eq("of all", staking.totalBonded(), STAKE + 7);
+        eq("of all", staking.totals().bonded, STAKE + 7);
         eq("in", staking.totals().bondedIn, STAKE + 7);
         eq("held", token.balanceOf(address(staking)), STAKE + 7);
         vm.prank(payer);

@@ -37,7 +37,6 @@ contract ParamsConstructorTest is Edges {
         eq("values", keccak256(abi.encode(params.valuesAt(0))), keccak256(abi.encode(values())));
         ClaimTerms memory terms = params.claimTermsAt(0);
         eq("protocol", terms.protocolPpm, values().protocolPpm);
-        eq("stakers", terms.stakersPpm, values().stakersPpm);
         eq("data", terms.dataPpm, values().dataPpm);
         eq("stake", terms.minStake, values().minStake);
         eq("draws", params.drawsAt(0), values().draws);
@@ -53,16 +52,16 @@ contract ParamsConstructorTest is Edges {
     /// @dev F: shares that can sum to all leave a node nothing to lose, and governance everything to take.
     function test_the_largest_shares_together_leave_the_node_something() public {
         Bounds memory b = bounds();
-        b.royaltyPpmMax = 500_000;
+        b.royaltyPpmMax = 600_000;
         _isOut("sum of the shares' maxima", 1_000_000, 0, 999_999, b, windows());
     }
 
     /// @dev F: a fee that the node's share does not cover would be free from some draw on.
     function test_the_nodes_smallest_share_covers_the_fee_of_a_draw() public {
         Bounds memory b = bounds();
-        b.royaltyPpmMax = 350_001;
+        b.royaltyPpmMax = 450_001;
         _isRefused(abi.encodeWithSelector(I.LapseFeeNotCovered.selector, 149_999, 150_000), values(), b, windows());
-        b.royaltyPpmMax = 350_000;
+        b.royaltyPpmMax = 450_000;
         _deploy(values(), b, windows());
     }
 

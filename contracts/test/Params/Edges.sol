@@ -24,8 +24,6 @@ abstract contract Edges is World {
         Values memory good = values();
         (bad.protocolPpm, good.protocolPpm) = (b.protocolPpmMax + 1, b.protocolPpmMax);
         _push("protocolPpm", bad, good, b.protocolPpmMax + 1, 0, b.protocolPpmMax);
-        (bad.stakersPpm, good.stakersPpm) = (b.stakersPpmMax + 1, b.stakersPpmMax);
-        _push("stakersPpm", bad, good, b.stakersPpmMax + 1, 0, b.stakersPpmMax);
         (bad.dataPpm, good.dataPpm) = (b.dataPpmMax + 1, b.dataPpmMax);
         _push("dataPpm", bad, good, b.dataPpmMax + 1, b.dataPpmMin, b.dataPpmMax);
         (bad.dataPpm, good.dataPpm) = (b.dataPpmMin - 1, b.dataPpmMin);
@@ -62,7 +60,7 @@ abstract contract Edges is World {
     {
         edges.push(Edge({what: what, bad: bad, good: good, given: given, min: min, max: max}));
         Values memory sound = values();
-        (bad.protocolPpm, bad.stakersPpm, bad.dataPpm) = (sound.protocolPpm, sound.stakersPpm, sound.dataPpm);
+        (bad.protocolPpm, bad.dataPpm) = (sound.protocolPpm, sound.dataPpm);
         (bad.minStake, bad.minDeposit, bad.adapterBond) = (sound.minStake, sound.minDeposit, sound.adapterBond);
         (bad.creditTokensMax, bad.draws) = (sound.creditTokensMax, sound.draws);
         (bad.leastContext, bad.guidePrice) = (sound.leastContext, sound.guidePrice);

@@ -40,7 +40,6 @@ contract ParamsSetTest is Edges {
         uint64 epoch = _epoch();
         Values memory v = Values({
             protocolPpm: 60_000,
-            stakersPpm: 40_000,
             dataPpm: 250_000,
             minStake: 11,
             minDeposit: 12,
@@ -56,7 +55,6 @@ contract ParamsSetTest is Edges {
         eq("none before", keccak256(abi.encode(params.valuesAt(epoch + 1))), keccak256(abi.encode(values())));
         ClaimTerms memory terms = params.claimTermsAt(epoch + 2);
         eq("protocol", terms.protocolPpm, 60_000);
-        eq("stakers", terms.stakersPpm, 40_000);
         eq("data", terms.dataPpm, 250_000);
         eq("stake", terms.minStake, 11);
         eq("draws", params.drawsAt(epoch + 2), 5);
@@ -71,23 +69,25 @@ contract ParamsSetTest is Edges {
         v.dataPpm = 149_999;
         _refusesStep("dataPpm", v, 149_999, 200_000, 50_000);
         v.dataPpm = 150_000;
-        (v.protocolPpm, v.stakersPpm) = (62_501, 50_000);
+        v.protocolPpm = 62_501;
         _refusesStep("protocolPpm", v, 62_501, 50_000, 12_500);
-        (v.protocolPpm, v.stakersPpm) = (62_500, 37_499);
-        _refusesStep("stakersPpm", v, 37_499, 50_000, 12_500);
-        v.stakersPpm = 37_500;
+        v.protocolPpm = 37_499;
+        _refusesStep("protocolPpm", v, 37_499, 50_000, 12_500);
+        v.protocolPpm = 37_500;
         _setAll(v);
     }
 
     function test_a_small_share_moves_by_10_000_ppm() public {
         Values memory v = values();
-        (v.protocolPpm, v.stakersPpm) = (0, 39_999);
+        v.protocolPpm = 0;
         params = I(_new("Params", abi.encode(governor, v, bounds(), windows())));
         v.protocolPpm = 10_001;
         _refusesStep("protocolPpm", v, 10_001, 0, 10_000);
-        (v.protocolPpm, v.stakersPpm) = (10_000, 29_998);
-        _refusesStep("stakersPpm", v, 29_998, 39_999, 10_000);
-        v.stakersPpm = 29_999;
+        v.protocolPpm = 39_999;
+        params = I(_new("Params", abi.encode(governor, v, bounds(), windows())));
+        v.protocolPpm = 29_998;
+        _refusesStep("protocolPpm", v, 29_998, 39_999, 10_000);
+        v.protocolPpm = 29_999;
         _setAll(v);
     }
 

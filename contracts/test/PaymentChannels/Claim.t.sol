@@ -236,7 +236,7 @@ contract ClaimTest is World {
 
     function test_a_claim_is_computed_by_its_own_epochs_numbers() public {
         Values memory next = values();
-        (next.protocolPpm, next.stakersPpm, next.minStake) = (40_000, 45_000, MIN_STAKE + 1);
+        (next.protocolPpm, next.minStake) = (40_000, MIN_STAKE + 1);
         vm.prank(governor);
         params.set(next);
         vm.warp(block.timestamp + 2 days);

@@ -5,11 +5,10 @@ import {ChannelConfig, ClaimRecord, Item, Pot} from "../../src/interfaces/Types.
 import {World} from "../support/World.sol";
 
 contract ClaimSplitTest is World {
-    function test_base_only_pays_protocol_stakers_and_node() public {
+    function test_base_only_pays_protocol_and_node() public {
         ClaimRecord memory record = _claimed(BASE);
         eq("protocol", record.protocol, DEPOSIT / 20);
-        eq("stakers", record.stakers, DEPOSIT / 20);
-        eq("node", record.nodeShare, DEPOSIT * 9 / 10);
+        eq("node", record.nodeShare, DEPOSIT * 19 / 20);
         eq("credits", record.credits.length, 0);
         eq("pots", record.pots.length, 0);
     }
@@ -25,7 +24,7 @@ contract ClaimSplitTest is World {
         eq("pots", record.pots.length, 2);
         _isPot(record.pots[0], ONE, first, DEPOSIT, 10.8e18);
         _isPot(record.pots[1], ONE, second, DEPOSIT, 8 * OPEN);
-        eq("node", record.nodeShare, 60 * OPEN);
+        eq("node", record.nodeShare, 65 * OPEN);
     }
 
     function test_an_adapter_without_datanets_has_no_pots() public {
@@ -33,7 +32,7 @@ contract ClaimSplitTest is World {
         eq("credits", record.credits.length, 1);
         eq("royalty", record.credits[0].amount, DEPOSIT / 20);
         eq("pots", record.pots.length, 0);
-        eq("node", record.nodeShare, DEPOSIT * 85 / 100);
+        eq("node", record.nodeShare, DEPOSIT * 9 / 10);
     }
 
     function test_an_adapter_named_but_not_used_owes_nothing() public {
@@ -62,7 +61,7 @@ contract ClaimSplitTest is World {
         eq("pot", record.pots[0].amount, 0);
     }
 
-    /// @dev gross = protocol + stakers + Σ credits + Σ pots + nodeShare, and nobody but the node gets what was rounded
+    /// @dev gross = protocol + Σ credits + Σ pots + nodeShare, and nobody but the node gets what was rounded
     /// off.
     function test_fuzz_every_split_sums_exactly(uint128 base, uint128 one, uint128 two, uint128 bare) public {
         uint128[4] memory amounts = [base % (25 * OPEN), one % (25 * OPEN), two % (25 * OPEN), bare % (24 * OPEN) + 1];
@@ -74,9 +73,8 @@ contract ClaimSplitTest is World {
         eq("gross", record.gross, gross);
         eq("sum", _sum(record), gross);
         yes("protocol is at most its share", uint256(record.protocol) * 20 <= gross);
-        yes("stakers too", uint256(record.stakers) * 20 <= gross);
-        yes("others' shares are within a wei of theirs", record.nodeShare <= gross * 9 / 10 + 20);
-        yes("the node has all of the base", record.nodeShare >= uint256(amounts[0]) * 9 / 10);
+        yes("others' shares are within a wei of theirs", record.nodeShare <= gross * 19 / 20 + 20);
+        yes("the node has all of the base", record.nodeShare >= uint256(amounts[0]) * 19 / 20);
     }
 
     /// @dev Where an adapter's money begins on the claim's line: behind that of the adapters before it.

@@ -28,7 +28,7 @@ contract AttacksTest is Receipts {
         lie.signature = _voucher(config, ONE, DEPOSIT); // the only voucher that the payer has signed
         _claimsNothing(_ids(BASE), _items(lie));
         ClaimRecord memory record = _claim(_ids(ONE), _items(_lane(config, ONE, 0, 0, DEPOSIT)));
-        eq("the node's part", record.nodeShare, 60 * OPEN);
+        eq("the node's part", record.nodeShare, 65 * OPEN);
         eq("royalty", record.credits[0].amount, 10 * OPEN);
         eq("the contributors' part", record.pots[0].amount + record.pots[1].amount, 18.8e18);
     }
@@ -55,7 +55,7 @@ contract AttacksTest is Receipts {
         rewards.draw(node, 0);
         vm.warp(block.timestamp + windows().propose + 1);
         rewards.finalizeLate(book.record);
-        eq("six fees of half of all pots", rewards.balanceOf(node), 60 * OPEN - 6 * 9.4e18);
+        eq("six fees of half of all pots", rewards.balanceOf(node), 65 * OPEN - 6 * 9.4e18);
         eq("contributors", rewards.balanceOf(alice), 0);
     }
 

@@ -39,7 +39,6 @@ abstract contract Books is Receipts {
     uint256 internal bondedIn;
     uint256 internal stakeOut;
     uint256 internal slashed;
-    uint256 internal rewardsOut;
     uint256 internal bondsIn;
     uint256 internal bondsOut;
 
@@ -109,7 +108,7 @@ abstract contract Books is Receipts {
         }
     }
 
-    // ---- gross = protocol + stakers + Σ credits + Σ pots + nodeShare ----
+    // ---- gross = protocol + Σ credits + Σ pots + nodeShare ----
 
     function checkEachClaim() external view {
         for (uint256 i = 0; i < claims.length; ++i) {
@@ -121,39 +120,32 @@ abstract contract Books is Receipts {
         for (uint256 n = 0; n < NODES; ++n) eq("seq", channels.nextSeq(_nodeOf(n)), numClaims[_nodeOf(n)]);
     }
 
-    // ---- Σ gross released = Σ credited + stakers notified; Σ credited = Σ paid out + Σ balance ----
+    // ---- Σ gross released = Σ credited = Σ paid out + Σ balance ----
 
     function checkRewards() external view {
         (, uint256 released) = _gross();
         uint256 balances = _balances();
         IAttributionRewards.Totals memory totals = rewards.totals();
-        eq("released", totals.released, released);
-        eq("what was released is credited or the stakers'", released, uint256(totals.credited) + totals.notified);
+        eq("what was released is credited", released, totals.credited);
         eq("what was credited is paid out or a balance", totals.credited, paidOut + balances);
         eq("paid out", totals.paidOut, paidOut);
-        eq("notified", staking.totals().notified, totals.notified);
         eq("held", token.balanceOf(address(rewards)), balances + donated[address(rewards)]);
         eq("nobody has anything", rewards.balanceOf(NOBODY), 0);
     }
 
-    // ---- Σ bonded in + Σ notified = bonded + unbonding + withdrawn + slashed + rewards paid + rewards accrued + dust ----
+    // ---- Σ bonded in = bonded + unbonding + withdrawn + slashed ----
 
     function checkStaking() external view {
-        (uint256 bonded, uint256 unbonding, uint256 accrued) = _stakes();
+        (uint256 bonded, uint256 unbonding) = _stakes();
         INodeStaking.Totals memory totals = staking.totals();
         eq("bonded", totals.bonded, bonded);
         eq("unbonding", totals.unbonding, unbonding);
         eq("bonded in", totals.bondedIn, bondedIn);
         eq("withdrawn", totals.withdrawn, stakeOut);
-        eq("rewards paid", totals.rewardsPaid, rewardsOut);
         eq("slashed", totals.slashed, slashed);
         eq("what was slashed is with Disputes", token.balanceOf(disputes), slashed);
         eq("what was bonded is somewhere", bondedIn, bonded + unbonding + stakeOut + slashed);
-        uint256 dust = totals.notified - rewardsOut - accrued;
-        yes("dust is what could not be divided yet", dust * 1e18 >= staking.accRemainder());
-        yes("and less than a wei a node", dust * 1e18 < staking.accRemainder() + NODES * 1e18);
-        uint256 owed = bonded + unbonding + accrued + dust;
-        eq("held", token.balanceOf(address(staking)), owed + donated[address(staking)]);
+        eq("held", token.balanceOf(address(staking)), bonded + unbonding + donated[address(staking)]);
     }
 
     function checkBonds() external view {
@@ -200,10 +192,10 @@ abstract contract Books is Receipts {
         for (uint256 a = 0; a < ACCOUNTS; ++a) sum += rewards.balanceOf(_accountOf(a));
     }
 
-    function _stakes() private view returns (uint256 bonded, uint256 unbonding, uint256 accrued) {
+    function _stakes() private view returns (uint256 bonded, uint256 unbonding) {
         for (uint256 n = 0; n < NODES; ++n) {
-            (uint128 b, uint128 u,, uint128 r) = staking.nodeOf(_nodeOf(n));
-            (bonded, unbonding, accrued) = (bonded + b, unbonding + u, accrued + r);
+            (uint128 b, uint128 u,) = staking.nodeOf(_nodeOf(n));
+            (bonded, unbonding) = (bonded + b, unbonding + u);
         }
     }
 }

@@ -76,7 +76,7 @@ abstract contract Conserved is Checks {
             Handler.bond.selector,
             Handler.unbond.selector,
             Handler.withdrawStake.selector,
-            Handler.claimStakerRewards.selector,
+            Lists.finalizeLate.selector,
             Handler.register.selector,
             Handler.retire.selector,
             Handler.reclaimBond.selector,
@@ -113,9 +113,9 @@ contract ConservationTest is Conserved {
                 }
             }
         }
-        string[27] memory names = [
+        string[26] memory names = [
             "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
-            "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake", "claimStakerRewards",
+            "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake",
             "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
             "slash", "hold"
         ];

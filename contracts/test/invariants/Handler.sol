@@ -42,7 +42,7 @@ contract Handler is Lists {
         paidOut += amount;
     }
 
-    // ---- stakers and Disputes ----
+    // ---- stakes and Disputes ----
 
     function bond(uint256 who, uint256 amount) external counted("bond") {
         amount = within(amount, 1, 3 * MIN_STAKE);
@@ -76,17 +76,6 @@ contract Handler is Lists {
         }
         vm.prank(who);
         staking.withdraw();
-    }
-
-    function claimStakerRewards(uint256 who) external {
-        (,,, uint128 accrued) = staking.nodeOf(_nodeOf(who));
-        if (accrued > 0) _claimStakerRewards(_nodeOf(who), accrued);
-    }
-
-    function _claimStakerRewards(address who, uint128 accrued) private counted("claimStakerRewards") {
-        vm.prank(who);
-        staking.claimStakerRewards();
-        rewardsOut += accrued;
     }
 
     function slash(uint256 who, uint256 amount) external counted("slash") {
@@ -156,12 +145,8 @@ contract Handler is Lists {
         try rewards.finalizeLate(book.record) {} catch {}
     }
 
-    /// @dev Stake that is not ripe, and rewards that are paid already.
+    /// @dev Stake that is not ripe.
     function _leaveAgain(uint256 who) private {
-        this.claimStakerRewards(who);
-        vm.startPrank(_nodeOf(who));
-        try staking.claimStakerRewards() {} catch {}
-        vm.stopPrank();
         UnbondRequest[] memory requests = staking.unbondRequests(_nodeOf(who));
         for (uint256 i = 0; i < requests.length; ++i) if (requests[i].readyAt <= block.timestamp) return;
         vm.prank(_nodeOf(who));
@@ -241,7 +226,7 @@ contract Handler is Lists {
     // ---- everything can leave ----
 
     /// @notice Close every claim, empty every channel, every stake, every balance and every bond, each by whoever can.
-    /// What is left in the contracts is what was given to them, and fractions of a wei.
+    /// What is left in the contracts is what was given to them.
     function leave() external {
         for (uint256 i = 0; i < claims.length; ++i) if (_isLive(claims[i])) _finalizeLateOf(claims[i]);
         for (uint256 i = 0; i < configs.length; ++i) _emptyChannel(configs[i]);
@@ -251,8 +236,7 @@ contract Handler is Lists {
         eq("channels", token.balanceOf(address(channels)), donated[address(channels)]);
         eq("rewards", token.balanceOf(address(rewards)), donated[address(rewards)]);
         eq("bonds", token.balanceOf(address(models)), donated[address(models)]);
-        uint256 dust = token.balanceOf(address(staking)) - donated[address(staking)];
-        yes("stakes", dust * 1e18 < staking.accRemainder() + NODES * 1e18);
+        eq("stakes", token.balanceOf(address(staking)), donated[address(staking)]);
     }
 
     function _emptyChannel(ChannelConfig memory config) private {
@@ -273,8 +257,6 @@ contract Handler is Lists {
             _unbond(who, bonded, 0);
             _withdrawStake(who, staking.unbondRequests(who));
         }
-        (,,, uint128 accrued) = staking.nodeOf(who);
-        if (accrued > 0) _claimStakerRewards(who, accrued);
     }
 
     function _emptyBalance(address account) private {

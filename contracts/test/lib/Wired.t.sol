@@ -31,16 +31,15 @@ contract WiredTest is World {
         fresh.wire(bob);
     }
 
-    function test_both_roles_of_the_stakes_are_given_together_and_once() public {
+    function test_the_role_of_the_stakes_is_given_once() public {
         IStaking fresh = _freshStaking();
         _emits(address(fresh));
-        emit INodeStaking.RolesWired(alice, bob);
-        fresh.wire(alice, bob);
-        eq("rewards", fresh.rewards(), alice);
+        emit INodeStaking.RolesWired(bob);
+        fresh.wire(bob);
         eq("disputes", fresh.disputes(), bob);
         eq("dead", fresh.deployer(), address(0));
         _refuses(IWired.NotDeployer.selector, abi.encode(address(this)));
-        fresh.wire(alice, alice);
+        fresh.wire(alice);
     }
 
     /// @dev F: a deposit that is there before the roles are would depend on who gives them.
@@ -62,7 +61,7 @@ contract WiredTest is World {
         _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
         freshChannels.wire(stranger);
         _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
-        freshStaking.wire(stranger, stranger);
+        freshStaking.wire(stranger);
     }
 
     function test_zero_is_no_role() public {
@@ -70,9 +69,7 @@ contract WiredTest is World {
         _refuses(IWired.ZeroRole.selector);
         freshChannels.wire(address(0));
         _refuses(IWired.ZeroRole.selector);
-        freshStaking.wire(address(0), bob);
-        _refuses(IWired.ZeroRole.selector);
-        freshStaking.wire(alice, address(0));
+        freshStaking.wire(address(0));
         eq("the power is kept", freshStaking.deployer(), address(this));
         eq("the power is kept", freshChannels.deployer(), address(this));
     }
@@ -84,7 +81,7 @@ contract WiredTest is World {
             _refuses(IWired.NotDeployer.selector, abi.encode(all[i]));
             channels.wire(all[i]);
             _refuses(IWired.NotDeployer.selector, abi.encode(all[i]));
-            staking.wire(all[i], all[i]);
+            staking.wire(all[i]);
             vm.stopPrank();
         }
     }

@@ -20,7 +20,6 @@ interface IWired {
     error NotDeployer(address caller);
     error ZeroRole();
 
-    function rewards() external view returns (address);
     function deployer() external view returns (address);
 }
 
@@ -30,8 +29,6 @@ interface IToken is IERC20, IERC20Permit, IVotes {
 }
 
 interface IStaking is INodeStaking, IWired {
-    function accPerShare() external view returns (uint256);
-    function accRemainder() external view returns (uint256);
     function disputes() external view returns (address);
 }
 
@@ -72,4 +69,6 @@ interface IWrappedVotes is IToken {
 
 interface IRewards is IAttributionRewards, IPause {}
 
-interface IChannels is IPaymentChannels, IWired {}
+interface IChannels is IPaymentChannels, IWired {
+    function rewards() external view returns (address);
+}

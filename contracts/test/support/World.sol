@@ -70,7 +70,7 @@ abstract contract World is Signed {
             _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, guardian, treasury))
         );
         disputes = _disputes();
-        staking.wire(address(rewards), disputes);
+        staking.wire(disputes);
         channels.wire(address(rewards));
     }
 
@@ -125,7 +125,6 @@ abstract contract World is Signed {
     function values() internal pure returns (Values memory) {
         return Values({
             protocolPpm: 50_000,
-            stakersPpm: 50_000,
             dataPpm: 200_000,
             minStake: MIN_STAKE,
             minDeposit: MIN_DEPOSIT,
@@ -141,7 +140,6 @@ abstract contract World is Signed {
     function bounds() internal pure returns (Bounds memory) {
         return Bounds({
             protocolPpmMax: 100_000,
-            stakersPpmMax: 100_000,
             dataPpmMin: 100_000,
             dataPpmMax: 300_000,
             royaltyPpmMax: 200_000,
@@ -286,7 +284,7 @@ abstract contract World is Signed {
     }
 
     function _sum(ClaimRecord memory record) internal pure returns (uint256 sum) {
-        sum = uint256(record.protocol) + record.stakers + record.nodeShare;
+        sum = uint256(record.protocol) + record.nodeShare;
         for (uint256 i = 0; i < record.credits.length; ++i) sum += record.credits[i].amount;
         for (uint256 i = 0; i < record.pots.length; ++i) sum += record.pots[i].amount;
     }

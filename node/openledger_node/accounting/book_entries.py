@@ -22,7 +22,6 @@ class BookLine(StrEnum):
     DATANET = "datanet_owner"
     CONTRIBUTOR = "contributor"
     TREASURY = "treasury"
-    STAKE = "stake"
     CASES = "cases"
     PROTOCOL = "protocol"
     OTHER_NODES = "other_nodes"

@@ -1,7 +1,7 @@
 """The books of this node: all amounts credited to its accounts, by line, against the balances of the contracts.
 
-Three contracts credit accounts: AttributionRewards for claims, NodeStaking for stakes, and Disputes for cases. For
-each, what it credited must be what was withdrawn and what it still holds, to the wei.
+Two contracts credit accounts: AttributionRewards for claims, and Disputes for cases. For each, what it credited must
+be what was withdrawn and what it still holds, to the wei.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,8 @@ from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, a
 from .credits import credits_under_way, final_credits
 from .locked import CaseBond, Locked, LockedMoney
 from .plain import plain_of
-from .staked import StakeRewards, stake_rewards
 
-CONTRACTS = {"claims": "AttributionRewards", "stake": "NodeStaking", "cases": "Disputes"}
+CONTRACTS = {"claims": "AttributionRewards", "cases": "Disputes"}
 """The contracts that credit accounts, by what they credit them for."""
 
 
@@ -63,7 +62,6 @@ class AccountBooks:
     when: Callable[[Event], float]
     credits: tuple[Entry, ...]  # of final claims
     under_way: tuple[Entry, ...]  # of claims that are not final, without the node's own part of its claims
-    stake: StakeRewards
     case_credits: tuple[Entry, ...]  # bonds that came back, and rewards
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
@@ -79,10 +77,8 @@ class AccountBooks:
         Raises:
             ChainError: the chain can't be asked.
         """
-        earned_before = self.stake.earned_before(since_s, self.times) if since_s else 0
         credited = {
             "claims": _split(((each.at_s, each.amount_wei) for each in self.credits), since_s),
-            "stake": (earned_before, self.stake.earned_wei - earned_before),
             "cases": _split(((each.at_s, each.amount_wei) for each in self.case_credits), since_s),
         }
         found = []
@@ -155,7 +151,6 @@ class BookReader:
             when=when,
             credits=tuple(final_credits(events, accounts, addresses[CONTRACTS["claims"]], when)),
             under_way=tuple(credits_under_way(events, accounts)),
-            stake=stake_rewards(events, accounts.wallet),
             case_credits=tuple(self._case_credits(accounts, when)),
             case_bonds=tuple(LockedMoney(events, views, accounts.own).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
@@ -191,8 +186,6 @@ class BookReader:
     def _withdrawals(self, accounts: Accounts, when: Callable[[Event], float]) -> list[TakenOut]:
         found = [("claims", each, event) for each in accounts.roles for event in self._taken(each, "claims")]
         found += [("cases", each, event) for each in accounts.own for event in self._taken(each, "cases")]
-        wallet = accounts.wallet
-        found += [("stake", wallet, event) for event in self._find("RewardsPaid", {"node": wallet}, "stake")]
         return [
             TakenOut(
                 of=of,
@@ -251,10 +244,9 @@ def _of_each(events: EventRows, name: str, argument: str, accounts: Sequence[Add
 
 def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:
     """The balances that the contracts hold for these accounts, by a key of CONTRACTS."""
-    rewards, staking, disputes = CONTRACTS.values()
+    rewards, disputes = CONTRACTS.values()
     return {
         "claims": sum(views.ask(rewards, "balanceOf", account) for account in accounts.roles),
-        "stake": views.ask(staking, "nodeOf", accounts.wallet)["rewards_"],
         "cases": sum(views.ask(disputes, "balanceOf", account) for account in accounts.own),
     }
 

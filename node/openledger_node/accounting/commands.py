@@ -25,7 +25,6 @@ from ..settlement.actions import (
     OpenChannel,
     RemoveStake,
     SetPayout,
-    TakeStakerRewards,
     TopUp,
     WithdrawChannel,
     WithdrawRewards,
@@ -70,14 +69,12 @@ class CommandActions:
         return [WithdrawStake()]
 
     def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
-        """Withdraw earnings, the stake's rewards and what cases have credited, whichever there are."""
+        """Withdraw earnings and what cases have credited, whichever there are."""
         deployment = self._session.deployment
         to = check_address(arguments["to"]) if arguments.get("to") else account
         balance = deployment.rewards_balance(account)
         amount = wei_from_text(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
         actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
-        if deployment.stake(account).rewards_wei:
-            actions.append(TakeStakerRewards())
         if self._session.cases.disputes.balance_wei(account):
             actions.append(WithdrawBonds(to=to))
         if not actions:

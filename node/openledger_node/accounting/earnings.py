@@ -21,13 +21,12 @@ from .locked import AdapterBond
 from .movements import list_movements
 from .plain import plain_of
 
-STAKE_FIELD: Final = "stake_wei"
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
     "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.BONDS),
 }
-"""The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
+"""The income of a day beside the node's own part, final or under way, by field."""
 
 
 PERIODS_MAX: Final = 8
@@ -87,7 +86,7 @@ class EarningsReports:
             credits={each.seq: each for each in books.credits if each.line is BookLine.NODE and each.seq is not None},
             unclaimed_wei=seen.unclaimed_wei,
         )
-        parts = self._parts(books, claims, since_s, by_day_until_s=now_s if is_by_day else None)
+        parts = self._parts(books, claims, since_s)
         return {
             **self._figures(books, claims, parts, since_s),
             "adapter_bonds": self._bonds(self._reader.locked(books).adapters()),
@@ -124,11 +123,8 @@ class EarningsReports:
     def _spent(self, books: AccountBooks, since_s: float) -> list[SpentDay]:
         return self._session.ledger.sums.spent_by_day(books.accounts.wallet, since_s=since_s)
 
-    def _parts(
-        self, books: AccountBooks, claims: _Claims, since_s: float, *, by_day_until_s: float | None = None
-    ) -> DayParts:
+    def _parts(self, books: AccountBooks, claims: _Claims, since_s: float) -> DayParts:
         session = self._session
-        stake, times = books.stake, books.times
         found = (*books.credits, *books.under_way, *books.case_results(), *books.beside)
         fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
@@ -137,13 +133,8 @@ class EarningsReports:
             gas=[(fee.at_s, fee.fee_wei) for fee in fees],
             coin_price_wei=session.coin_price_wei,
             income={
-                **{
-                    name: _since(((each.at_s, each.amount_wei) for each in found if each.line in lines), since_s)
-                    for name, lines in DAY_LINES.items()
-                },
-                STAKE_FIELD: stake.since(since_s, times)
-                if by_day_until_s is None
-                else stake.by_day(since_s, times, now_s=by_day_until_s),
+                name: _since(((each.at_s, each.amount_wei) for each in found if each.line in lines), since_s)
+                for name, lines in DAY_LINES.items()
             },
             costs={
                 "spent_wei": [(float(each.day * DAY_S), each.amount_wei) for each in self._spent(books, since_s)],
@@ -195,7 +186,6 @@ def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[st
     for entry in (*books.credits, *books.case_results(), *books.beside):
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     under_way[BookLine.NODE] = _sum(parts.settled)
-    final[BookLine.STAKE] = _sum(parts.income[STAKE_FIELD])
     return [
         {"line": line.value, "under_way_wei": str(under_way[line]), "final_wei": str(final[line])}
         for line in BookLine

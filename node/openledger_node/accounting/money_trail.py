@@ -75,7 +75,6 @@ def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, st
         ("adapter owner", division.adapter_owner_wei),
         ("Datanet contributors", division.contributors_wei),
         ("Datanet owners", division.datanet_owners_wei),
-        ("stakers", division.stakers_wei),
         ("protocol", division.protocol_wei),
     ]
     whole = division.amount_wei or 1
@@ -84,7 +83,7 @@ def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, st
         "parts": [
             {"to": to, "ppm": wei * 1_000_000 // whole, "amount_wei": str(wei)}
             for to, wei in parts
-            if wei or to in ("node", "stakers", "protocol")
+            if wei or to in ("node", "protocol")
         ],
         "people": [plain_of(person) for person in people_of(division, row.shares, names)],
         "dust_wei": str(sum(part.dust_wei for part in division.datanets)),

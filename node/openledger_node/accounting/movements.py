@@ -81,16 +81,6 @@ def _earned(books: AccountBooks) -> Iterator[Moved]:
             claim=entry.seq,
             transaction=entry.transaction_hash,
         )
-    for taken in books.withdrawals:
-        if taken.of == "stake":  # counts when it is paid, because the rewards grow by fractions of a wei
-            yield Moved(
-                at_s=taken.at_s,
-                flow=INCOME,
-                kind="stake",
-                amount_wei=taken.amount_wei,
-                account=taken.to,
-                transaction=taken.transaction_hash,
-            )
 
 
 def _bought(session: NetworkSession, books: AccountBooks, since_s: float) -> Iterator[Moved]:
@@ -125,15 +115,14 @@ def _bought(session: NetworkSession, books: AccountBooks, since_s: float) -> Ite
 
 def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
     for taken in books.withdrawals:
-        if taken.of != "stake":
-            yield Moved(
-                at_s=taken.at_s,
-                flow=TRANSFER,
-                kind="withdrawn",
-                amount_wei=taken.amount_wei,
-                account=taken.to,
-                transaction=taken.transaction_hash,
-            )
+        yield Moved(
+            at_s=taken.at_s,
+            flow=TRANSFER,
+            kind="withdrawn",
+            amount_wei=taken.amount_wei,
+            account=taken.to,
+            transaction=taken.transaction_hash,
+        )
 
 
 def _locked(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:

@@ -17,7 +17,7 @@ from .draws import redraws_max
 from .events import EventLog, amount_of, text
 from .governance import timelock_values
 from .splits import gross_by_adapter
-from .staking import WEI_PARTS, Stakes
+from .staking import Stakes
 from .storage_layout import StorageKey
 
 NONE, PROPOSED, FINALIZED, FINALIZED_LATE = range(4)
@@ -147,9 +147,7 @@ def _claims(log: EventLog, claims: Sequence[ClaimHistory]) -> Expected:
 
 def _balances(log: EventLog) -> Expected:
     """Credits minus withdrawals, in total and by account, and the newest pause."""
-    yield ("AttributionRewards", "_totals", "released"), log.total("Released")
     yield ("AttributionRewards", "_totals", "credited"), log.total("Credited")
-    yield ("AttributionRewards", "_totals", "notified"), log.total("StakersNotified")
     yield ("AttributionRewards", "_totals", "paidOut"), log.total("Withdrawn")
     for account, amount in log.by("account", plus=["Credited"], minus=["Withdrawn"]).items():
         yield ("AttributionRewards", "_accounts", account, "balance"), amount
@@ -186,23 +184,15 @@ def _stake_totals(log: EventLog, stakes: Stakes) -> Expected:
         ("bondedIn", "Bonded"),
         ("withdrawn", "StakeWithdrawn"),
         ("slashed", "Slashed"),
-        ("notified", "RewardsNotified"),
-        ("rewardsPaid", "RewardsPaid"),
     ):
         yield ("NodeStaking", "_totals", member), log.total(event)
 
 
 def _nodes(log: EventLog, stakes: Stakes) -> Expected:
-    """Each node's bond, its rewards, and its payout account."""
+    """Each node's bond and its payout account."""
     payouts = {text(event, "node"): int(text(event, "payout"), 16) for event in log.of("PayoutSet")}
-    yield ("NodeStaking", "accPerShare"), stakes.per_wei
-    yield ("NodeStaking", "accRemainder"), stakes.remainder
-    for node in sorted({*stakes.bonded, *stakes.parts, *payouts}):
-        earned, fraction = divmod(stakes.parts[node], WEI_PARTS)
+    for node in sorted({*stakes.bonded, *payouts}):
         yield ("NodeStaking", "_nodes", node, "bonded"), stakes.bonded[node]
-        yield ("NodeStaking", "_nodes", node, "rewards"), earned
-        yield ("NodeStaking", "_nodes", node, "fraction"), fraction
-        yield ("NodeStaking", "_nodes", node, "accPaid"), stakes.counted[node]
         yield ("NodeStaking", "_nodes", node, "payout"), payouts.get(node, 0)
 
 

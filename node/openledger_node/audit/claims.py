@@ -159,7 +159,6 @@ class ClaimReader:
             node=self._payout_of(claim.node),
             protocol=Address(self.fixed.treasury),
             treasuries={id_: terms.treasury for id_, terms in claim.datanets.items()},
-            has_stakers=self.stakes.bonded.total() > 0,
         )
 
     def _payout_of(self, node: Address) -> Address:
@@ -207,7 +206,6 @@ def record_parts(record: ClaimRecord) -> dict[str, int]:
     """The parts into which a claim's gross is divided."""
     return {
         "protocol": record.protocol_wei,
-        "stakers": record.stakers_wei,
         "credits": sum(credit.amount_wei for credit in record.credits),
         "pots": sum(pot.amount_wei for pot in record.pots),
         "nodeShare": record.node_share_wei,
@@ -240,7 +238,6 @@ def register(registry: RegistryState, event: Event) -> None:
             values = given["values"]
             terms = EpochTerms(
                 protocol_ppm=values["protocolPpm"],
-                stakers_ppm=values["stakersPpm"],
                 data_ppm=values["dataPpm"],
                 min_stake_wei=values["minStake"],
             )

@@ -42,7 +42,6 @@ def terms_of(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> T
         "paid_in": log.total("ChannelOpened", "ToppedUp"),
         **{role: sums[role] for role in ROLES},
         "contributors": dict(sorted(contributors.items())),
-        "stakers": log.total("RewardsNotified"),
         "refunded": log.total("Refunded"),
         "payer_withdrawn": log.total("WithdrawFinished"),
         "in_channels": stored.in_channels,
@@ -126,15 +125,15 @@ def _payment_lines(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]
     )
     yield Line(
         id="claims",
-        meaning="gross claimed (storage) = protocol + stakers + credits + pots + nodes' shares (logs)",
+        meaning="gross claimed (storage) = protocol + credits + pots + nodes' shares (logs)",
         left=value["PaymentChannels", "_claimed"],
         right=sum(sum(record_parts(claim.record).values()) for claim in claims if claim.record),
     )
     yield Line(
         id="releases",
-        meaning="gross released (storage) = credited + notified to stakers (logs)",
+        meaning="gross released (storage) = credited (logs)",
         left=value["PaymentChannels", "_released"],
-        right=log.total("Credited", "StakersNotified"),
+        right=log.total("Credited"),
     )
     yield Line(
         id="credits",
@@ -168,16 +167,16 @@ def _fee_stored(stored: Stored, claim: ClaimHistory) -> int:
 
 def _stake_lines(log: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
     kept = stored.sum("NodeStaking", "_nodes", "bonded") + stored.sum("NodeStaking", "_requests", "amount")
-    left = sum(stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "slashed", "rewardsPaid"))
+    left = sum(stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "slashed"))
     yield Line(
         id="stakes",
-        meaning="bonded in + notified (logs) = bonded + unbonding + withdrawn + slashed + rewards and dust (storage)",
-        left=log.total("Bonded", "RewardsNotified"),
-        right=kept + left + stored.accrued + stored.dust,
+        meaning="bonded in (logs) = bonded + unbonding + withdrawn + slashed (storage)",
+        left=log.total("Bonded"),
+        right=kept + left,
     )
     yield Line(
         id="slashes",
-        meaning="tokens that left NodeStaking (logs) = withdrawn + slashed + rewards paid (storage)",
+        meaning="tokens that left NodeStaking (logs) = withdrawn + slashed (storage)",
         left=sum(amount_of(event) for event in log.of("Transfer") if text(event, "from") == staking),
         right=left,
     )
@@ -269,7 +268,7 @@ def held_by(stored: Stored) -> dict[str, int]:
     return {
         "PaymentChannels": stored.in_channels + stored.live,
         "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),
-        "NodeStaking": staked + stored.accrued + stored.dust,
+        "NodeStaking": staked,
         "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
         "DatanetRegistry": stored.sum("DatanetRegistry", "_bonds", "held"),
         "Disputes": stored.case_bonds + stored.sum("Disputes", "balanceOf"),

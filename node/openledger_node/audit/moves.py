@@ -23,7 +23,6 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "WithdrawFinished": ("PaymentChannels", PAYER),
     "Refunded": ("PaymentChannels", PAYER),
     "Released": ("PaymentChannels", "AttributionRewards"),
-    "StakersNotified": ("AttributionRewards", "NodeStaking"),
     "Withdrawn": ("AttributionRewards", "to"),
     "Bonded": ("node", "NodeStaking"),
     "StakeWithdrawn": ("NodeStaking", "node"),
@@ -31,7 +30,6 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "Challenged": ("challenger", "Disputes"),
     "Contested": ("contester", "Disputes"),
     "CaseWithdrawn": ("Disputes", "to"),
-    "RewardsPaid": ("NodeStaking", "to"),
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
     "BondPosted": ("poster", "DatanetRegistry"),
@@ -85,7 +83,7 @@ def _unbacked(log: EventLog, wrapped: Address) -> Counter[str]:
 def _sent_astray(log: EventLog, names: Mapping[Address, str]) -> Counter[str]:
     """Amounts that owners had paid out to one of the contracts, which books them for nobody."""
     donations: Counter[str] = Counter()
-    for event in log.of("Withdrawn", "RewardsPaid", "CaseWithdrawn"):
+    for event in log.of("Withdrawn", "CaseWithdrawn"):
         if name := names.get(Address(text(event, "to"))):
             donations[name] += amount_of(event)
     return donations

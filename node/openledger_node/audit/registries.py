@@ -98,16 +98,16 @@ def _datanets(chain: PinnedChain, registry: RegistryState) -> Iterator[Known]:
 def _terms(chain: PinnedChain, registry: RegistryState, epochs: Iterable[int]) -> Iterator[Known]:
     for epoch in epochs:
 
-        def ask(epoch: int = epoch) -> tuple[int, int, int, int]:
+        def ask(epoch: int = epoch) -> tuple[int, int, int]:
             row = chain.ask("Params", "claimTermsAt", epoch)
-            return row["protocolPpm"], row["stakersPpm"], row["dataPpm"], row["minStake"]
+            return row["protocolPpm"], row["dataPpm"], row["minStake"]
 
         yield f"the terms of epoch {epoch}", ask, _announced(registry, epoch)
 
 
-def _announced(registry: RegistryState, epoch: int) -> tuple[int, int, int, int] | None:
+def _announced(registry: RegistryState, epoch: int) -> tuple[int, int, int] | None:
     try:
         terms = registry.terms_at(epoch)
     except KeyError:
         return None
-    return terms.protocol_ppm, terms.stakers_ppm, terms.data_ppm, terms.min_stake_wei
+    return terms.protocol_ppm, terms.data_ppm, terms.min_stake_wei

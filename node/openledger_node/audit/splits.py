@@ -23,7 +23,6 @@ class EpochTerms:
     """Values of an epoch: the shares of every fee in ppm, and the stake by which bonds and slashes are counted."""
 
     protocol_ppm: int
-    stakers_ppm: int
     data_ppm: int
     min_stake_wei: int
 
@@ -103,7 +102,6 @@ def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
     if not _is_a_line(groups, record.gross_wei, registry):
         faults.append("its pots do not follow one another on its line")
     faults += _fee_faults("protocol", record.protocol_wei, terms.protocol_ppm, record.gross_wei, gross)
-    faults += _fee_faults("stakers", record.stakers_wei, terms.stakers_ppm, record.gross_wei, gross)
     return Split(roles=roles, faults=tuple(faults))
 
 

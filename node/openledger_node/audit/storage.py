@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from .books import Books
 from .chain import PinnedChain
 from .claims import ClaimHistory
-from .staking import WEI_PARTS
 from .storage_layout import StorageKey, show_key, show_value, sum_of
 
 
@@ -30,34 +29,10 @@ class Stored:
         return self.sum("PaymentChannels", "_channels", "deposit") - sum(self.claimed.values())
 
     @property
-    def accrued_parts(self) -> list[int]:
-        """Rewards of each node's bond up to now, in 1e-18 wei."""
-        nodes = {key[:3] for key in self.values if key[:2] == ("NodeStaking", "_nodes")}
-        return [self._earned(node) for node in nodes]
-
-    @property
-    def accrued(self) -> int:
-        """Rewards that nodes could withdraw, in whole wei."""
-        return sum(parts // WEI_PARTS for parts in self.accrued_parts)
-
-    @property
-    def dust(self) -> int:
-        """The rest of the stakers' share: fractions of a wei by node, and an amount not divided yet."""
-        fractions = sum(parts % WEI_PARTS for parts in self.accrued_parts)
-        return (fractions + self.values["NodeStaking", "accRemainder"]) // WEI_PARTS
-
-    @property
     def case_bonds(self) -> int:
         """The bonds of open cases: one from each challenger, and one from each contester."""
         sides = [key[:3] for key in self.values if key[:2] == ("Disputes", "_sides") and key[-1] == "bond"]
         return sum(self.values[(*node, "bond")] * (1 + (self.values[(*node, "contester")] != 0)) for node in sides)
-
-    def _earned(self, node: StorageKey) -> int:
-        bonded, rewards, fraction, counted = (
-            self.values[(*node, member)] for member in ("bonded", "rewards", "fraction", "accPaid")
-        )
-        since = self.values["NodeStaking", "accPerShare"] - counted
-        return rewards * WEI_PARTS + fraction + bonded * since
 
 
 def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory]) -> Stored:

@@ -37,12 +37,11 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stake:
-    """A node's bond, and the rewards that the bond has earned."""
+    """A node's stake and its payout account."""
 
     bonded_wei: Wei
     unbonding_wei: Wei
     payout: Address
-    rewards_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,6 @@ def params_of(row: Mapping[str, Any]) -> Params:
     """The parameters in a struct of the contract."""
     return Params(
         protocol_ppm=row["protocolPpm"],
-        stakers_ppm=row["stakersPpm"],
         data_ppm=row["dataPpm"],
         min_stake_wei=Wei(row["minStake"]),
         min_deposit_wei=Wei(row["minDeposit"]),

@@ -133,13 +133,12 @@ class Deployment:
         return nonce
 
     def stake(self, node: Address) -> Stake:
-        """A node's bond and its rewards."""
+        """A node's stake and its payout account."""
         row = self.ask("NodeStaking", "nodeOf", node)
         return Stake(
             bonded_wei=Wei(row["bonded"]),
             unbonding_wei=Wei(row["unbonding"]),
             payout=Address(row["payout"]),
-            rewards_wei=Wei(row["rewards_"]),
         )
 
     def payout_of(self, node: Address) -> Address:
@@ -247,10 +246,6 @@ class Deployment:
     def set_payout(self, payout: Address) -> ContractCall:
         """Set the account to which earnings are credited."""
         return self.call("NodeStaking", "setPayout", payout)
-
-    def claim_staker_rewards(self) -> ContractCall:
-        """Withdraw the rewards of the bond."""
-        return self.call("NodeStaking", "claimStakerRewards")
 
     def claim(self, claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> ContractCall:
         """Claim what channels owe. A signer of the node sends this, so it needs no signature."""

@@ -103,7 +103,6 @@ class Governance:
         row = self._ask("Params", "bounds")
         return ParamBounds(
             protocol_ppm_max=row["protocolPpmMax"],
-            stakers_ppm_max=row["stakersPpmMax"],
             data_ppm_min=row["dataPpmMin"],
             data_ppm_max=row["dataPpmMax"],
             royalty_ppm_max=row["royaltyPpmMax"],

@@ -73,7 +73,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"{most} parts of the stake are unbonding already, which is the limit; "
         "`openledger-node stake withdraw` takes out those that are due"
     ),
-    "NothingAccrued": lambda node: f"the bond of {node} has not earned anything that can be taken out",
     "StakeTooSmall": lambda bonded, least: (
         f"the stake is {open_text(bonded)}, but must be at least {open_text(least)}; run `openledger-node stake add`"
     ),

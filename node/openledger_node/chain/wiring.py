@@ -24,7 +24,6 @@ RULED: Final = (
     ("AttributionRewards", "protocolTreasury", "Timelock"),
     ("DatanetRegistry", "protocolTreasury", "Timelock"),
     ("NodeStaking", "disputes", "Disputes"),
-    ("NodeStaking", "rewards", "AttributionRewards"),
     ("PaymentChannels", "rewards", "AttributionRewards"),
 )
 """Powers by contract: the view that tells who has it, and the contract that must."""

@@ -201,7 +201,6 @@ def payees(result: DemoResult) -> Iterator[tuple[str, int]]:
     yield "A, as the owner of both Datanets", terms["datanet_owners"]
     for account, wei in sorted(terms["contributors"].items(), key=lambda each: -each[1]):
         yield f"{result.names.get(account, account)}, for the rows", wei
-    yield "A and B, for their stake", terms["stakers"]
     yield "the network's treasury", sum(terms[name] for name in TREASURY_TERMS)
 
 

@@ -33,7 +33,7 @@ COLUMNS: Final = (
 """Columns of the CSV."""
 
 DAY_COLUMNS = ("day (UTC)", "final", "claimed", "others", "spent", "gas", "net", "sum")
-OTHERS: Final = ("royalty_wei", "datanet_wei", "stake_wei", "other_wei")
+OTHERS: Final = ("royalty_wei", "datanet_wei", "other_wei")
 SPENT: Final = ("spent_wei", "lost_wei")
 FIGURES: Final = ("settled_wei", "claimed_wei", "gas_open_wei", *OTHERS, *SPENT)
 
@@ -43,7 +43,6 @@ LINES: Final = {
     "datanet_owner": "your Datanets, as their owner",
     "contributor": "your rows, as a contributor",
     "treasury": "your Datanets' treasury",
-    "stake": "rewards of your stake",
     "cases": "rewards of cases",
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
@@ -171,7 +170,7 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _of_balances(found: dict[str, Any], name: str) -> int:
-    """A sum over claims, stake and cases: `rewards withdraw` takes all three."""
+    """A sum over claims and cases: `rewards withdraw` takes both."""
     return sum(int(each[name]) for each in found["books"]["balances"])
 
 

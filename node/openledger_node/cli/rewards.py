@@ -67,7 +67,7 @@ def withdraw(
         typer.Option(metavar="ADDRESS", help="Account to pay; by default the one that sends the transaction."),
     ] = None,
 ) -> dict[str, Any]:
-    """Withdraw what is credited, what the stake has earned, and bonds and rewards of cases that have ended."""
+    """Withdraw what is credited, and bonds and rewards of cases that have ended."""
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
 
 

@@ -56,7 +56,6 @@ def _lines(stake: dict[str, Any]) -> dict[str, str]:
         "bonded": bonded if is_enough else f"{bonded}; claiming needs {needed}",
         "signer": stake["signer"] + ("" if stake["is_appointed"] else ": not appointed yet, `stake add` does this"),
         "payout": stake["payout"],
-        "rewards": f"{open_amount(stake['rewards_wei'])} earned by the bond",
         "wallet": f"{open_amount(stake['wallet_open_wei'])}, {open_amount(stake['wallet_coin_wei'], 'coins')}",
     }
 

@@ -70,11 +70,6 @@ class WithdrawStake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeStakerRewards:
-    """Withdraw the rewards of the bond."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WithdrawRewards:
     """Withdraw earnings to an account."""
 
@@ -188,7 +183,6 @@ Action = (
     | SetPayout
     | RemoveStake
     | WithdrawStake
-    | TakeStakerRewards
     | WithdrawRewards
     | OpenChannel
     | TopUp
@@ -246,8 +240,6 @@ def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str,
             return "unstake", f"begin to unbond {open_text(amount)}", deployment.unbond(amount)
         case WithdrawStake():
             return "stake withdraw", "take out unbonded stake", deployment.withdraw_stake()
-        case TakeStakerRewards():
-            return "staker rewards", "take out what the bond has earned", deployment.claim_staker_rewards()
         case WithdrawRewards(amount_wei=amount, to=to):
             return "withdraw", f"withdraw {open_text(amount)} to {to}", deployment.withdraw_rewards(to, amount)
         case _:
@@ -364,7 +356,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
     match action:
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
-        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
+        case WithdrawStake() | WithdrawChannel() | WithdrawBonds():
             return None
         case RetireAdapter() | ReclaimBond():
             return returned_wei(action)

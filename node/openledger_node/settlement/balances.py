@@ -37,7 +37,6 @@ class StakeView:
     unbonding: tuple[UnbondRequest, ...]
     held_until_s: int  # no stake can be withdrawn before; 0 if no case holds it
     payout: Address
-    rewards_wei: Wei  # earned by the bond
     wallet_open_wei: Wei
     wallet_coin_wei: Wei
 
@@ -168,7 +167,6 @@ class Balances:
             unbonding=tuple(self._deployment.unbond_requests(node)),
             held_until_s=self._deployment.ask("NodeStaking", "heldUntil", node),
             payout=self._deployment.payout_of(node),
-            rewards_wei=stake.rewards_wei,
             wallet_open_wei=self._deployment.token_balance(node),
             wallet_coin_wei=self._deployment.coin_balance(node),
         )

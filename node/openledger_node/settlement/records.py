@@ -24,7 +24,6 @@ def record_of(claimed: Event) -> ClaimRecord:
         items_root=Digest(fields["itemsRoot"]),
         gross_wei=Wei(fields["gross"]),
         protocol_wei=Wei(fields["protocol"]),
-        stakers_wei=Wei(fields["stakers"]),
         node_share_wei=Wei(fields["nodeShare"]),
         credits=tuple(
             Credit(account=Address(row["account"]), amount_wei=Wei(row["amount"])) for row in fields["credits"]

@@ -1,4 +1,4 @@
-"""A wallet in every role: node, adapter owner, Datanet owner and treasury, contributor, staker, payer and relay.
+"""A wallet in every role: node, adapter owner, Datanet owner and treasury, contributor, payer and relay.
 
 A second node sells the wallet's adapter, too: to the wallet itself. So the wallet earns in claims of both nodes.
 """
@@ -15,7 +15,7 @@ from support.chain_world.world import World, open_world
 from support.contributors import ADA
 from support.signed import digest
 
-from openledger_node.settlement.actions import CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
+from openledger_node.settlement.actions import CreateDatanet, OpenChannel, WithdrawRewards
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.adapter import registered_id
@@ -73,9 +73,8 @@ class OneWallet:
         self.sell(ODD), self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
         self.settle()
         self.world.act(WithdrawRewards(amount_wei=WITHDRAWN_WEI, to=self.wallet))
-        self.world.act(TakeStakerRewards())
         events = self.world.node.ledger.events
-        self.world.run(lambda: events.find("RewardsPaid") and not self.world.node.ledger.outbox.unfinished())
+        self.world.run(lambda: events.find("Withdrawn") and not self.world.node.ledger.outbox.unfinished())
 
     def credits(self) -> Counter[tuple[CreditRole, Address]]:
         """The credits of claims to the wallet that the chain itself tells of, by role and by the claim's node."""

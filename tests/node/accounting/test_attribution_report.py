@@ -60,9 +60,7 @@ def report_of(datanets: list[OwnedDatanet], attributor: Any, shares: tuple[Share
         )
         for id, weight in WEIGHTS.items()
     )
-    division = Division(
-        amount_wei=zero, node_wei=zero, adapter_owner_wei=zero, stakers_wei=zero, protocol_wei=zero, datanets=parts
-    )
+    division = Division(amount_wei=zero, node_wei=zero, adapter_owner_wei=zero, protocol_wei=zero, datanets=parts)
     texts = Texts(question=QUESTION, answer=ANSWER, exchange=exchange_of(QUESTION, ANSWER, BYTES))
     people, no_rows = people_of(division, shares, {}), [{} for _ in datanets]
     return AttributionReport(cast(Any, None), datanets, no_rows, people, division, texts, attributor, BYTES)

@@ -24,7 +24,6 @@ from openledger_node.settlement.actions import (
     CloseChannel,
     RemoveStake,
     SetPayout,
-    TakeStakerRewards,
     WithdrawChannel,
     WithdrawRewards,
     WithdrawStake,
@@ -81,7 +80,7 @@ def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(
     found, chain, other = report(one), one.credits(), one.world.payer.accounts.wallet
     lines = final(found)
     assert set(final(before).values()) == {0}
-    assert under_way(before) == {**lines, "stake": 0}, "without a wei lost"
+    assert under_way(before) == lines, "without a wei lost"
     assert locked(found, "channels") == (50 * OPEN, 0, ODD + ODD // 3, 50 * OPEN - ODD - ODD // 3)
     royalties = 2 * (ODD * 100_000 // PPM)
     owned = sum(wei for (role, _), wei in chain.items() if role == CreditRole.OWNER)
@@ -92,33 +91,28 @@ def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(
         assert lines[line] == sum(wei for (each, _), wei in chain.items() if each == role) > 0, line
         assert chain[role, other] > 0, "some of it came with a claim of the other node"
     assert sum(chain.values()) == one.world.balance(one.wallet) == int(found["balance_wei"])
-    staked = one.world.chain.read("NodeStaking", "nodeOf", one.wallet)["rewards_"]
-    assert lines["stake"] == staked > 0
-    assert int(found["total"]["final_wei"]) == sum(chain.values()) + staked
+    assert int(found["total"]["final_wei"]) == sum(chain.values())
     assert under_way(found) == dict.fromkeys(lines, 0)
     assert found["books"]["holds"]
     assert balance(found, "claims")["credited_wei"] == sum(chain.values())
     with events._store.transaction() as transaction:
         transaction.execute("DELETE FROM event WHERE name = 'Credited'")
-    assert [each["holds"] for each in report(one)["books"]["balances"]] == [False, True, True], "events are missing"
+    assert [each["holds"] for each in report(one)["books"]["balances"]] == [False, True], "events are missing"
 
 
 def test_a_withdrawal_leaves_the_books_whole_and_what_it_left_opens_the_next_period(one: OneWallet) -> None:
     one.sell(ODD)
     one.settle()
     world, wallet = one.world, one.wallet
-    credited, staked = world.balance(wallet), world.chain.read("NodeStaking", "nodeOf", wallet)["rewards_"]
+    credited = world.balance(wallet)
     held = world.chain.read("OpenToken", "balanceOf", wallet)
     world.act(WithdrawRewards(amount_wei=Wei(credited - 5), to=wallet))
-    world.act(TakeStakerRewards())
-    world.run(lambda: world.node.ledger.events.find("RewardsPaid"))
+    world.run(lambda: world.node.ledger.events.find("Withdrawn"))
     before = report(one)
-    assert world.chain.read("OpenToken", "balanceOf", wallet) - held == credited - 5 + staked
+    assert world.chain.read("OpenToken", "balanceOf", wallet) - held == credited - 5
     assert (int(before["withdrawn_wei"]), int(before["balance_wei"])) == (credited - 5, 5)
     names = ("opening_wei", "credited_wei", "withdrawn_wei", "balance_wei")
     assert balance(before, "claims") == dict(zip(names, (0, credited, credited - 5, 5), strict=True))
-    assert balance(before, "stake") == dict(zip(names, (0, staked, staked, 0), strict=True))
-    assert final(before)["stake"] == staked, "taken out or not, the bond has earned it"
     world.wait(1)
     middle = rfc3339(world.now_s)
     one.sell(ODD), one.buy(ODD)
@@ -146,10 +140,8 @@ def test_days_sum_to_every_total_and_periods_are_those_of_each_alone(one: OneWal
             assert sums[name] == int(found[name]), (name, since)
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
-        assert sums["stake_wei"] == both["stake"]
         assert sums["other_wei"] == sum(both[name] for name in ("cases", "protocol", "other_nodes", "bonds"))
         assert found["days"][-1]["total_wei"] == found["net_wei"]
-    assert len({day["stake_wei"] for day in report(one, by="day")["days"]} - {"0"}) >= 1
 
     found = report(one, since="30d", by="day", periods=asked)
     for since, period in zip(asked, found["periods"], strict=True):
@@ -255,8 +247,8 @@ def test_books_of_a_ledger_that_is_far_behind_are_not_shown(one: OneWallet) -> N
 # ---- the figures as each output shows them
 
 
-LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury", "stake")
-BESIDE = (BookLine.STAKE, BookLine.CASES, BookLine.BONDS)
+LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury")
+BESIDE = (BookLine.CASES, BookLine.BONDS)
 """Lines that are in no balance of AttributionRewards."""
 
 LOCKED = {"staked": "stake", "adapter bonds": "adapters", "channel deposits": "channels"}
@@ -306,7 +298,6 @@ def figures_of_csv(text: str) -> dict[str, int]:
 def check_text(text: str, figures: dict[str, int]) -> None:
     """Require each figure in what `earnings` prints for people; its table of lines rounds to a millionth."""
     said = text.split()
-    shown = {**figures, "withdrawn": figures["withdrawn"] + figures["stake"]}  # `rewards withdraw` takes both
-    for name, wei in shown.items():
+    for name, wei in figures.items():
         assert (rounded_amount(wei) if name in LINES else amount(wei)) in said, (name, wei)
     assert "to the wei at block" in " ".join(said)

@@ -26,7 +26,7 @@ def event(block: int, index: int, called: str, **arguments: Any) -> Event:
 
 def claim(block: int, seq: int) -> list[Event]:
     """A claim with one pot of 10 of gross 100, and its list: Ada three fifths, Ben one, and one of nobody."""
-    numbers = dict.fromkeys(("epoch", "claimedAt", "claimedBlock", "protocol", "stakers", "nodeShare"), block)
+    numbers = dict.fromkeys(("epoch", "claimedAt", "claimedBlock", "protocol", "nodeShare"), block)
     pots = [{"start": 0, "adapterId": word("one"), "datanetId": LAKE, "gross": 100, "amount": 10}]
     record = {"node": NODE, "seq": seq, "itemsRoot": word("i"), "gross": 100, "credits": [], "pots": pots, **numbers}
     parts = ((ADA, 3), (BEN, 1), (NOBODY, 1))

@@ -98,7 +98,7 @@ def test_votes_rule_what_is_deployed_and_its_deployer_has_no_power(chain: Deploy
     governor = chain.contracts["OpenGovernor"]
     assert chain.error_of("Timelock", "grantRole", PROPOSER_ROLE, BANK) == "AccessControlUnauthorizedAccount"
     assert chain.read("Timelock", "hasRole", PROPOSER_ROLE, governor)
-    assert chain.error_of("NodeStaking", "wire", BANK, BANK) == "NotDeployer"
+    assert chain.error_of("NodeStaking", "wire", BANK) == "NotDeployer"
 
 
 def test_a_guardian_is_found_out(chain: DeployedChain) -> None:

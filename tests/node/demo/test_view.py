@@ -15,7 +15,7 @@ from openledger_node.demo.telling import AskedQuestion, Teacher
 SUBJECTS = draw_subjects()
 (ADA, ADA_NAME), (BEN, BEN_NAME), _ = SUBJECTS[0].people.items()
 PAID_OUT = {
-    "nodes": 700,
+    "nodes": 750,
     "adapter_owners": 100,
     "datanet_owners": 20,
     "treasuries": 3,
@@ -23,7 +23,6 @@ PAID_OUT = {
     "late_fees": 0,
     "draw_fees": 0,
     "contributors": {ADA: 70, BEN: 7},
-    "stakers": 50,
     "refunded": 0,
     "payer_withdrawn": 8_990,
     "in_channels": 10,

@@ -147,7 +147,7 @@ def claimed(block: int, gross: int) -> Event:
         {"start": 0, "adapterId": ONE, "datanetId": word(name), "gross": gross, "amount": gross // 10}
         for name in ("lake", "sea")
     ]
-    numbers = dict.fromkeys(("seq", "epoch", "claimedAt", "claimedBlock", "protocol", "stakers", "nodeShare"), block)
+    numbers = dict.fromkeys(("seq", "epoch", "claimedAt", "claimedBlock", "protocol", "nodeShare"), block)
     node = "0x" + "22" * 20
     record = {"node": node, "itemsRoot": word("items"), "gross": gross, "credits": [], "pots": pots, **numbers}
     return event(block, 0, "Claimed", {"node": node, "seq": block, "record": record})

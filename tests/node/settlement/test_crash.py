@@ -229,5 +229,4 @@ def check_books(scene: Scene, lost: object = ()) -> None:
     gross = sum(record.gross_wei for record in records)
     assert gross == sum(row.receipt.amount_wei for row in paid)
     credited = sum(int(event.arguments["amount"]) for event in node.ledger.events.find("Credited"))  # type: ignore[arg-type]
-    stakers = sum(record.stakers_wei for record in records)
-    assert credited + stakers == gross
+    assert credited == gross

@@ -13,7 +13,7 @@ from openledger_node.settlement.actions import TopUp, WithdrawRewards
 from openledger_protocol.primitives import ChannelId, Wei
 from openledger_protocol.transactions import REORG_DEPTH_MAX
 
-SHARE = 3 * (OPEN - 2 * OPEN * 50_000 // 1_000_000)
+SHARE = 3 * (OPEN - OPEN * 50_000 // 1_000_000)
 """The node's of three receipts."""
 
 

@@ -31,7 +31,7 @@ from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, We
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import Intent
 
-FEE_PPM = 100_000  # protocol and stakers
+FEE_PPM = 50_000  # of the protocol
 
 
 def states(world: World) -> list[str]:

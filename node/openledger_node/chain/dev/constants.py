@@ -45,7 +45,6 @@ DEVELOPMENT_VOTING: Final = Voting(
 
 DEVELOPMENT_PARAMS: Final = Params(
     protocol_ppm=50_000,
-    stakers_ppm=50_000,
     data_ppm=200_000,
     min_stake_wei=Wei(100 * 10**18),
     min_deposit_wei=Wei(10**16),

@@ -31,7 +31,6 @@ WAIT_S: Final = 120.0
 
 BOUNDS: Final[Mapping[str, int]] = {
     "protocolPpmMax": 100_000,
-    "stakersPpmMax": 100_000,
     "dataPpmMin": 100_000,
     "dataPpmMax": 300_000,
     "royaltyPpmMax": 200_000,
@@ -103,7 +102,7 @@ def deploy_network(
     channels = create("PaymentChannels", money, rules, staking, models, datanets)
     rewards = create("AttributionRewards", money, rules, channels, staking, datanets, guardian or deployer, treasury)
     disputes = create("Disputes", money, rules, channels, staking, rewards, treasury)
-    call("NodeStaking", "wire", rewards, disputes)
+    call("NodeStaking", "wire", disputes)
     call("PaymentChannels", "wire", rewards)
     call("Timelock", "grantRole", PROPOSER_ROLE, votes_counter)
     call("Timelock", "grantRole", CANCELLER_ROLE, votes_counter)

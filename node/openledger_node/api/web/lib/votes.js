@@ -17,7 +17,7 @@ export function drawValues({ values, fixed, from, isMore }, more) {
       { label: "Next", num: true, cell: (each) => each.queued.length ? each.queued.map((next) => [h("b", {}, next.text), h("small", {}, `epoch ${count(next.from_epoch)}`)]) : NONE },
       { label: "Bounds", num: true, rank: 2, cell: (each) => boundsOf(each) },
     ],
-  }), from && h("p", { class: "note12 above8" }, `The three shares can change again from epoch ${count(from)} on, by at most a quarter at a time.`),
+  }), from && h("p", { class: "note12 above8" }, `The two shares can change again from epoch ${count(from)} on, by at most a quarter at a time.`),
   h("div", { class: "above8" }, button(isMore ? "Hide what no vote can change" : "What no vote can change", more, { kind: "link", key: "fixed", changes: false })),
   isMore && table({
     caption: "Times that no vote can change", rows: fixed, key: (each) => each.name,

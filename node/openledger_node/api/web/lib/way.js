@@ -7,7 +7,7 @@ import { button, panel, person } from "./parts.js";
 import { table } from "./table.js";
 
 const NAMES = { deposit: "Deposit", voucher: "Voucher", receipt: "Receipt", claim: "Claim", "payout list": "Payout list", draw: "Draw", withdrawal: "Withdrawal" };
-const PAYEES = { node: "Node", "adapter owner": "Adapter owner", "Datanet contributors": "Contributors", "Datanet owners": "Datanet owners", stakers: "Stakers", protocol: "Protocol" };
+const PAYEES = { node: "Node", "adapter owner": "Adapter owner", "Datanet contributors": "Contributors", "Datanet owners": "Datanet owners", protocol: "Protocol" };
 const STATES = { done: "done", now: "now", next: "next" };
 
 const label = (part) => `${PAYEES[part.to]} ${percent(part.ppm, 1e6)}`;

@@ -127,9 +127,9 @@ function claimState(each, now) {
 }
 
 function drawClaims({ rewards, now }, found, again) {
-  const line = cliLine("rewards withdraw"), balance = rewards.balance_wei, canTake = BigInt(balance) > 0n || BigInt(found.stake.rewards_wei) > 0n;
+  const line = cliLine("rewards withdraw"), balance = rewards.balance_wei, canTake = BigInt(balance) > 0n;
   const take = button(`Withdraw ${openAmount(balance)}…`, () => act({
-    title: `Withdraw ${openAmount(balance)} OPEN`, sentence: `Takes what is credited out of the rewards contract, with what the bond has earned, and pays it to ${short(found.stake.node)}.`,
+    title: `Withdraw ${openAmount(balance)} OPEN`, sentence: `Takes what is credited out of the rewards contract, and pays it to ${short(found.stake.node)}.`,
     verb: "rewards withdraw", args: { amount_wei: null, to: null }, words: "rewards withdraw", does: "Withdraw", wei: balance, next: "The OPEN are in the wallet. New claims add to what you can withdraw after their review period.", done: again,
   }), { kind: canTake ? "primary" : "", key: "withdraw", disabled: !canTake });
   const claim = button(rewards.num_unclaimed ? `Claim ${openAmount(rewards.unclaimed_wei)}…` : "Claim what is due…", () => claimNow(rewards, again), { key: "claim" });
@@ -166,8 +166,8 @@ function claimNow(rewards, again) {
 // ---- stake
 
 // What the panel shows but for the clock: nobody types in a field that is drawn anew with each block.
-const stakeFacts = ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, unbonding, held_until_s }, now) =>
-  ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, lost_wei: canBeLost({ bonded_wei, min_stake_wei, unbonding }), isReady: !(held_until_s > now) && unbonding.some((each) => each.ready_at_s <= now) });
+const stakeFacts = ({ min_stake_wei, bonded_wei, signer, is_appointed, unbonding, held_until_s }, now) =>
+  ({ min_stake_wei, bonded_wei, signer, is_appointed, lost_wei: canBeLost({ bonded_wei, min_stake_wei, unbonding }), isReady: !(held_until_s > now) && unbonding.some((each) => each.ready_at_s <= now) });
 
 // What votes can take at a time: stake that is leaving answers for receipts, too.
 function canBeLost({ bonded_wei, min_stake_wei, unbonding }) {
@@ -189,7 +189,7 @@ function drawStake(stake, held, leaving, again) {
   const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", next: "The stake is back in the wallet.", done: again }), { key: "stake withdraw", disabled: !stake.isReady });
   return panel({ class: "fill" }, "Stake", `${openAmount(stake.min_stake_wei, 0)} OPEN are needed to claim`, facts([
     ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving],
-    ["Can be lost", [amount(stake.lost_wei), " OPEN at a time, if votes find that a receipt of this node has false shares; a false payout list costs its fee out of the claim"]], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
+    ["Can be lost", [amount(stake.lost_wei), " OPEN at a time, if votes find that a receipt of this node has false shares; a false payout list costs its fee out of the claim"]],
     ["Signs", [id(stake.signer), stake.is_appointed ? " is appointed" : " is not appointed: adding stake does it"]],
   ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; false shares can cost it.", "The stake counts from now on."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile.", "Leaving says when you can withdraw it."), says(take, line, "stake withdraw")), line);
 }
@@ -253,7 +253,7 @@ function openChannel(again) {
 
 // ---- what contracts hold, and whether it all adds up
 
-const HELD = { stake: "Stake", adapters: "Bonds of adapters", cases: "Bonds of cases", contributors: "Bonds at Datanets", channels: "Deposits of channels" }, CREDITED = { claims: "Claims", stake: "Stake rewards", cases: "Cases" };
+const HELD = { stake: "Stake", adapters: "Bonds of adapters", cases: "Bonds of cases", contributors: "Bonds at Datanets", channels: "Deposits of channels" }, CREDITED = { claims: "Claims", cases: "Cases" };
 
 function drawBooks({ books, bonds, now }, again) {
   const column = (label, name, rank = 1) => ({ label, num: true, rank, cell: (each) => amount(each[name]) });
