@@ -217,7 +217,7 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
     }
 
     /// @dev With K draws a list of which the part f is false is caught with the chance p = 1 − (1 − f)^K. It gains f of
-    /// all pots and costs, at half of them for each draw that lapses, more than that for every f and K of 2 or more.
+    /// all pots and costs, at half of them for each draw that lapses, at least twice that for every f and K of 4 or more.
     function _lapseFee(ClaimRecord calldata record) private pure returns (uint128) {
         return record.pots.sumOf() / 2;
     }

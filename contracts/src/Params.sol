@@ -27,12 +27,15 @@ contract Params is IParams {
     uint256 private constant WINDOW_MAX = 3650 days;
     /// @dev Bit i: governance may choose the attribution algorithm i. These have a public definition.
     uint256 private constant ALGORITHMS = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7;
-    uint256 private constant DRAWS_MIN = 2;
+    /// @dev With 2 a false list is a fair game. From 4 on it costs at least twice what it gains.
+    uint256 private constant DRAWS_MIN = 4;
     uint256 private constant DRAWS_MAX = 16;
     /// @dev The hash of a block can be read in the next 256 blocks.
     uint256 private constant REDRAW_MAX = 256;
     uint256 private constant STEP_PPM = 10_000;
-    uint64 private constant SHARES_EPOCHS = 14;
+    /// @dev Up to here a minimum moves freely, or else one of 0 could never move.
+    uint256 private constant FREE_MINIMUM = 1e18;
+    uint64 private constant STEP_EPOCHS = 14;
 
     /// @inheritdoc IParams
     address public immutable governor;
@@ -67,6 +70,7 @@ contract Params is IParams {
         // slither-disable-next-line incorrect-equality: epochs are whole numbers that only grow
         if (_history[_history.length - 1].fromEpoch == fromEpoch) _history.pop();
         _checkShares(values, fromEpoch);
+        _checkMinima(values, fromEpoch);
         _push(values, fromEpoch);
     }
 
@@ -153,9 +157,32 @@ contract Params is IParams {
         if (_sharesAre(last, v.protocolPpm, v.dataPpm)) return;
         _checkStep("protocolPpm", v.protocolPpm, last.protocolPpm);
         _checkStep("dataPpm", v.dataPpm, last.dataPpm);
-        // Two changes are never closer, so equal shares at both ends mean that there was none between.
-        Row storage before = _at(fromEpoch < SHARES_EPOCHS ? 0 : fromEpoch - SHARES_EPOCHS);
-        if (!_sharesAre(before, last.protocolPpm, last.dataPpm)) revert SharesTooSoon(fromEpoch);
+        if (!_sharesAre(_stepBefore(fromEpoch), last.protocolPpm, last.dataPpm)) revert SharesTooSoon(fromEpoch);
+    }
+
+    /// @dev F: by a minimum that one vote raises a hundredfold, small nodes could no longer claim what they have earned.
+    function _checkMinima(Values calldata v, uint64 fromEpoch) private view {
+        Row storage last = _history[_history.length - 1];
+        Row storage before = _stepBefore(fromEpoch);
+        _checkMinimum("minStake", v.minStake, last.minStake, before.minStake, fromEpoch);
+        _checkMinimum("minDeposit", v.minDeposit, last.minDeposit, before.minDeposit, fromEpoch);
+        _checkMinimum("adapterBond", v.adapterBond, last.adapterBond, before.adapterBond, fromEpoch);
+    }
+
+    function _checkMinimum(string memory what, uint256 value, uint256 last, uint256 before, uint64 fromEpoch)
+        private
+        pure
+    {
+        if (value == last) return;
+        (uint256 less, uint256 more) = value < last ? (value, last) : (last, value);
+        if (more > FREE_MINIMUM && more > 2 * less) revert MinimumStep(what, value, last);
+        if (before != last) revert MinimumTooSoon(what, fromEpoch);
+    }
+
+    /// @dev Two changes of a value are never closer than from here to `fromEpoch`, so if the value of this row is the
+    /// newest one, there was none between.
+    function _stepBefore(uint64 fromEpoch) private view returns (Row storage) {
+        return _at(fromEpoch < STEP_EPOCHS ? 0 : fromEpoch - STEP_EPOCHS);
     }
 
     function _sharesAre(Row storage row, uint32 protocolPpm, uint32 dataPpm) private view returns (bool) {

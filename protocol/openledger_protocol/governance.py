@@ -15,16 +15,21 @@ from .primitives import Wei
 ALGORITHMS: Final[Mapping[int, str]] = {1: "suffix-v1", 4: "size-v0", 5: "uniform-v0", 7: "poa-v3"}
 """The attribution rules with a public definition; no vote can admit another one."""
 
-DRAWS_MIN, DRAWS_MAX = 2, 16
+DRAWS_MIN, DRAWS_MAX = 4, 16
+"""With two draws a false list is a fair game. From four on it costs at least twice what it gains."""
 
 STEP_PPM: Final = 10_000
-SHARES_EPOCHS: Final = 14
-"""A share moves by at most a quarter or by `STEP_PPM`, if that is more, and not again for so many epochs."""
+FREE_MINIMUM_WEI: Final = 10**18
+STEP_EPOCHS: Final = 14
+"""A share moves by at most a quarter or by `STEP_PPM`, if that is more. A minimum at most doubles or halves, and
+up to `FREE_MINIMUM_WEI` it moves freely. The next change of the shares, or of the same minimum, is `STEP_EPOCHS`
+later."""
 
 ACTIVE_AFTER_EPOCHS: Final = 2
 """Values are active from the second epoch after the one in which their proposal is executed."""
 
 SHARES: Final = ("protocol_ppm", "data_ppm")
+MINIMA: Final = ("min_stake_wei", "min_deposit_wei", "adapter_bond_wei")
 
 
 class ProposalState(IntEnum):
@@ -172,7 +177,7 @@ def is_within(spec: ParamSpec, value: int, bounds: ParamBounds) -> bool:
     return value in ALGORITHMS if bound is None else bound[0] <= value <= bound[1]
 
 
-# ---- Steps of the shares
+# ---- Steps of shares and minima
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,24 +188,26 @@ class QueuedParams:
     params: Params
 
 
-def share_step_max(before_ppm: int) -> int:
-    """The most that a share may move at once, in parts per million."""
-    return max(before_ppm // 4, STEP_PPM)
+def step_of(spec: ParamSpec, before: int, bounds: ParamBounds) -> Bound | None:
+    """The least and the greatest value that one vote can set after `before`; None for a value without steps."""
+    if spec.field in SHARES:
+        most = max(before // 4, STEP_PPM)
+        step = before - most, before + most
+    elif spec.field in MINIMA:
+        step = 0 if before <= FREE_MINIMUM_WEI else -(-before // 2), max(2 * before, FREE_MINIMUM_WEI)
+    else:
+        return None
+    bound = bounds.of(spec)
+    assert bound is not None, "a value with steps has bounds"
+    return max(step[0], bound[0]), min(step[1], bound[1])
 
 
-def shares_move_from(history: Sequence[QueuedParams]) -> int:
-    """The first epoch in which the shares may have other values again; `history` ascends and begins at epoch 0."""
-    moved = [each.from_epoch for before, each in pairwise(history) if _shares(before.params) != _shares(each.params)]
-    return moved[-1] + SHARES_EPOCHS if moved else 0
-
-
-def moves_shares(before: Params, after: Params) -> bool:
-    """True if one of the two shares changes."""
-    return _shares(before) != _shares(after)
-
-
-def _shares(params: Params) -> tuple[int, ...]:
-    return tuple(getattr(params, field) for field in SHARES)
+def moves_from(spec: ParamSpec, history: Sequence[QueuedParams]) -> int:
+    """The first epoch in which a value with steps may change again; `history` ascends and begins at epoch 0."""
+    fields = SHARES if spec.field in SHARES else (spec.field,)
+    values = [(each.from_epoch, [getattr(each.params, field) for field in fields]) for each in history]
+    moved = [epoch for (_, before), (epoch, after) in pairwise(values) if before != after]
+    return moved[-1] + STEP_EPOCHS if moved else 0
 
 
 # ---- Time

@@ -66,7 +66,7 @@ def propose(page: Page) -> None:
     page.locator('[data-key="propose"]').click()
     dialog = page.locator("dialog")
     page.locator("#propose-key").select_option("dataPpm")
-    expect(dialog).to_contain_text("From 10 % to 30 %, at most 5.00 percentage points at a time")
+    expect(dialog).to_contain_text("From 10 % to 30 %, this time from 15 % to 25 %")
     page.locator("#propose-value").fill("22%")
     page.locator("#propose-reason").fill(f"it's due {HOSTILE}")
     line = dialog.locator(".cli code").inner_text()

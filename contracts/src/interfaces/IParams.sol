@@ -60,7 +60,7 @@ struct Windows {
 /// @title The numbers that everybody must agree on
 /// @notice A change is active two epochs later at the earliest, so no claim is computed by numbers that were unknown
 /// when the work was done. The two shares change rarely and in small steps, so that no node gains by claiming earlier
-/// or later.
+/// or later. So do the minima, each by itself, so that no vote shuts out those who meet them today.
 interface IParams {
     event ParamsQueued(uint64 indexed fromEpoch, Values values);
 
@@ -75,6 +75,10 @@ interface IParams {
     error ShareStep(string what, uint256 value, uint256 before, uint256 stepMax);
     /// @dev The shares changed in one of the 14 epochs before `fromEpoch`.
     error SharesTooSoon(uint64 fromEpoch);
+    /// @dev A minimum at most doubles or halves, and only up to 1 OPEN it moves freely.
+    error MinimumStep(string what, uint256 value, uint256 before);
+    /// @dev This minimum changed in one of the 14 epochs before `fromEpoch`.
+    error MinimumTooSoon(string what, uint64 fromEpoch);
 
     /// @notice Queue new values, which hold from the epoch after next. A second call in the same epoch replaces the
     /// first.

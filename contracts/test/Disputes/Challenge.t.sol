@@ -45,12 +45,12 @@ contract ChallengeTest is Cases {
     function test_the_bond_follows_the_minimum_stake_and_is_rounded_up() public {
         Values memory v = values();
         bytes32 digest = _challenge(_evidence(0));
-        v.minStake = 21;
+        v.minStake = MIN_STAKE / 2 + 1;
         vm.prank(governor);
         params.set(v);
         eq("not yet", cases.bondNow(), CASE_BOND);
         vm.warp(block.timestamp + 2 days);
-        eq("then", cases.bondNow(), 2);
+        eq("then", cases.bondNow(), CASE_BOND / 2 + 1);
         _contestBy(stranger, digest);
         eq("of its day", cases.totals().bondsIn, 2 * CASE_BOND);
         _judge(digest, true);

@@ -160,12 +160,12 @@ contract RegisterTest is World {
 
     function test_the_bond_is_what_it_is_on_the_day() public {
         Values memory next = values();
-        next.adapterBond = 3 * BOND;
+        next.adapterBond = 2 * BOND;
         vm.prank(governor);
         params.set(next);
         vm.warp(block.timestamp + 2 days);
         _register(_none(), new uint32[](0), 0);
-        eq("bond", models.adapterOf(NEW).bond, 3 * BOND);
+        eq("bond", models.adapterOf(NEW).bond, 2 * BOND);
         eq("an older one keeps its own", models.adapterOf(ONE).bond, BOND);
     }
 

@@ -43,7 +43,7 @@ contract ExecuteTest is Governed {
         eq("alice", token.balanceOf(alice), 9);
     }
 
-    /// @dev F: no majority leaves the bounds, moves a share far, or lets an unknown algorithm decide.
+    /// @dev F: no majority leaves the bounds, moves a share or a minimum far, or lets an unknown algorithm decide.
     function test_no_vote_leaves_the_bounds() public {
         Values memory v = values();
         v.protocolPpm = 100_001;
@@ -51,6 +51,9 @@ contract ExecuteTest is Governed {
         v = values();
         v.dataPpm = 300_000;
         _isRefused(_setting(v), IParams.ShareStep.selector);
+        v = values();
+        v.minStake = 100_000 * OPEN;
+        _isRefused(_setting(v), IParams.MinimumStep.selector);
         v = values();
         v.algoId = 6;
         _isRefused(_setting(v), IParams.UnknownAlgorithm.selector);

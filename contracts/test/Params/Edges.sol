@@ -42,10 +42,10 @@ abstract contract Edges is World {
         _push("creditTokensMax", bad, good, 0, 1, b.creditTokensMax);
         (bad.creditTokensMax, good.creditTokensMax) = (b.creditTokensMax + 1, b.creditTokensMax);
         _push("creditTokensMax", bad, good, b.creditTokensMax + 1, 1, b.creditTokensMax);
-        (bad.draws, good.draws) = (1, 2);
-        _push("draws", bad, good, 1, 2, 16);
+        (bad.draws, good.draws) = (3, 4);
+        _push("draws", bad, good, 3, 4, 16);
         (bad.draws, good.draws) = (17, 16);
-        _push("draws", bad, good, 17, 2, 16);
+        _push("draws", bad, good, 17, 4, 16);
         (bad.leastContext, good.leastContext) = (0, 1);
         _push("leastContext", bad, good, 0, 1, b.leastContextMax);
         (bad.leastContext, good.leastContext) = (b.leastContextMax + 1, b.leastContextMax);

@@ -41,9 +41,9 @@ contract ParamsSetTest is Edges {
         Values memory v = Values({
             protocolPpm: 60_000,
             dataPpm: 250_000,
-            minStake: 11,
-            minDeposit: 12,
-            adapterBond: 13,
+            minStake: 2 * MIN_STAKE,
+            minDeposit: 2 * MIN_DEPOSIT,
+            adapterBond: BOND / 2,
             draws: 5,
             algoId: 7,
             creditTokensMax: 14,
@@ -56,7 +56,7 @@ contract ParamsSetTest is Edges {
         ClaimTerms memory terms = params.claimTermsAt(epoch + 2);
         eq("protocol", terms.protocolPpm, 60_000);
         eq("data", terms.dataPpm, 250_000);
-        eq("stake", terms.minStake, 11);
+        eq("stake", terms.minStake, 2 * MIN_STAKE);
         eq("draws", params.drawsAt(epoch + 2), 5);
         eq("draws before", params.drawsAt(epoch + 1), 4);
     }
@@ -132,6 +132,75 @@ contract ParamsSetTest is Edges {
         vm.warp(4 days);
         v.dataPpm = 140_000;
         _refuses(I.SharesTooSoon.selector, abi.encode(6));
+        _setAll(v);
+    }
+
+    /// @dev F: a minimum stake that one vote raises a hundredfold stops every small node's claims, and payers leave with
+    /// what it has earned.
+    function test_a_minimum_at_most_doubles_or_halves() public {
+        Values memory v = values();
+        v.minStake = 100_000 * OPEN;
+        _refusesMinimum("minStake", v, v.minStake, MIN_STAKE);
+        v.minStake = 2 * MIN_STAKE + 1;
+        _refusesMinimum("minStake", v, v.minStake, MIN_STAKE);
+        v.minStake = MIN_STAKE / 2 - 1;
+        _refusesMinimum("minStake", v, v.minStake, MIN_STAKE);
+        v.minStake = MIN_STAKE / 2;
+        v.minDeposit = 2 * MIN_DEPOSIT + 1;
+        _refusesMinimum("minDeposit", v, v.minDeposit, MIN_DEPOSIT);
+        v.minDeposit = 2 * MIN_DEPOSIT;
+        v.adapterBond = 2 * BOND + 1;
+        _refusesMinimum("adapterBond", v, v.adapterBond, BOND);
+        v.adapterBond = 2 * BOND;
+        _setAll(v);
+    }
+
+    /// @dev Or else a bond of 0 could never be raised, and none could ever be 0.
+    function test_a_minimum_moves_freely_up_to_1_OPEN() public {
+        Values memory v = values();
+        v.adapterBond = 0;
+        params = I(_new("Params", abi.encode(governor, v, bounds(), windows())));
+        v.adapterBond = OPEN + 1;
+        _refusesMinimum("adapterBond", v, OPEN + 1, 0);
+        v.adapterBond = OPEN;
+        v.minDeposit = 1; // from 1 OPEN
+        _setAll(v);
+        vm.warp(block.timestamp + 14 days);
+        v.adapterBond = 2 * OPEN;
+        _setAll(v);
+        vm.warp(block.timestamp + 14 days);
+        v.adapterBond = OPEN - 1;
+        _refusesMinimum("adapterBond", v, OPEN - 1, 2 * OPEN);
+    }
+
+    /// @dev F: steps one after another would be a large one. One minimum's change does not hold up another's.
+    function test_each_minimum_changes_14_epochs_apart() public {
+        Values memory v = values();
+        uint64 start = _epoch();
+        v.minStake = 2 * MIN_STAKE;
+        _setAll(v);
+        for (uint64 i = 1; i < 14; ++i) {
+            vm.warp(block.timestamp + 1 days);
+            v.minStake = 4 * MIN_STAKE;
+            _refuses(I.MinimumTooSoon.selector, abi.encode("minStake", start + i + 2));
+            _setAll(v);
+            v.minStake = 2 * MIN_STAKE;
+            if (i == 5) v.minDeposit = 2 * MIN_DEPOSIT;
+            if (i == 7) v.adapterBond = 2 * BOND;
+            v.guidePrice = i;
+            _setAll(v);
+        }
+        vm.warp(block.timestamp + 1 days);
+        v.minStake = 4 * MIN_STAKE;
+        _setAll(v);
+        eq("then", params.valuesAt(start + 16).minStake, 4 * MIN_STAKE);
+        v.minDeposit = MIN_DEPOSIT;
+        _refuses(I.MinimumTooSoon.selector, abi.encode("minDeposit", start + 16));
+        _setAll(v);
+    }
+
+    function _refusesMinimum(string memory what, Values memory v, uint256 value, uint256 before) private {
+        _refuses(I.MinimumStep.selector, abi.encode(what, value, before));
         _setAll(v);
     }
 

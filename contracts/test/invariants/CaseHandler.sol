@@ -213,7 +213,7 @@ contract CaseHandler is Governed {
 
     function propose(uint256 seed) external counted("propose") {
         Values memory v = values();
-        v.minDeposit = uint128(within(seed, 1, 200 * OPEN));
+        v.guidePrice = uint128(within(seed, 1, 2 * OPEN));
         Proposal memory p = _setting(v);
         p.description = vm.toString(_proposalIds.length);
         _proposalIds.push(_proposeBy(voter, p));

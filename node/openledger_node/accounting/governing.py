@@ -14,14 +14,14 @@ from openledger_protocol.governance import (
     ParamBounds,
     ParamSpec,
     QueuedParams,
-    share_step_max,
-    shares_move_from,
+    moves_from,
+    step_of,
     value_of,
 )
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, check_address
 
 from ..chain.governance import PauseState
-from ..chain.param_words import bound_text, param_text
+from ..chain.param_words import bound_text, param_text, range_text
 from ..settlement.session import NetworkSession
 from .proposals import PROPOSALS_SHOWN_MAX, Proposals
 
@@ -89,14 +89,12 @@ def params_to_plain(session: NetworkSession) -> dict[str, Any]:
     governance, windows, now_s = proposals.governance, session.windows, proposals.now_s
     epoch = epoch_at(now_s, windows)
     history, bounds = proposals.history, governance.bounds()
-    shares_from = shares_move_from(history)
     return {
         "network": session.network.network,
         "chain_time_s": now_s,
         "epoch": epoch,
         "epoch_ends_s": (epoch + 1) * windows.epoch_s,
         "values": [_value(spec, history, bounds, epoch) for spec in PARAM_SPECS],
-        "shares_move_from_epoch": shares_from if shares_from > epoch else None,
         "algorithms": {str(number): name for number, name in ALGORITHMS.items()},
         "fixed": [
             {"name": name, "seconds": getattr(windows, name), "meaning": meaning}
@@ -160,7 +158,8 @@ def _value(spec: ParamSpec, history: list[QueuedParams], bounds: ParamBounds, ep
         for before, row in pairwise(history)
         if row.from_epoch > epoch and (coming := value_of(row.params, spec)) != value_of(before.params, spec)
     ]
-    newest = value_of(history[-1].params, spec)
+    step = step_of(spec, value_of(history[-1].params, spec), bounds)
+    earliest = moves_from(spec, history) if step else 0
     return {
         "key": spec.key,
         "unit": spec.unit,
@@ -170,6 +169,7 @@ def _value(spec: ParamSpec, history: list[QueuedParams], bounds: ParamBounds, ep
         "least": None if bound is None else str(bound[0]),
         "most": None if bound is None else str(bound[1]),
         "bounds": bound_text(spec, bounds),
-        "step_max_ppm": share_step_max(newest) if spec.unit == "ppm" else None,
+        "step": range_text(spec, step) if step else None,
+        "moves_from_epoch": earliest if earliest > epoch else None,
         "meaning": spec.meaning,
     }

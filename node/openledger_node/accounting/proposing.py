@@ -11,21 +11,21 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.governance import (
     PARAM_SPECS,
     SHARES,
-    SHARES_EPOCHS,
+    STEP_EPOCHS,
+    ParamSpec,
     Timeline,
     changed_params,
     find_param,
     is_within,
-    moves_shares,
-    share_step_max,
-    shares_move_from,
+    moves_from,
+    step_of,
     timeline_of,
     value_of,
 )
 from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, wei_from_text
 
 from ..chain.cases import Disputes
-from ..chain.param_words import bound_text, param_text, typed_param
+from ..chain.param_words import bound_text, param_text, range_text, typed_param
 from ..chain.refusals import open_text, time_text
 from ..chain.vote_words import describe_calls, proposed_verdict, title_of
 from ..errors import NodeError
@@ -119,20 +119,23 @@ def _check_values(proposals: Proposals, wanted: Params, timeline: Timeline) -> N
                 f"{spec.key} can't be {param_text(spec, value)}: it must be {among} {bound_text(spec, bounds)}, and "
                 "no vote can change that"
             )
-    if not moves_shares(before, wanted):
+        _check_step(proposals, spec, value, timeline)
+
+
+def _check_step(proposals: Proposals, spec: ParamSpec, value: int, timeline: Timeline) -> None:
+    old, bounds = value_of(proposals.newest, spec), proposals.governance.bounds()
+    if (step := step_of(spec, old, bounds)) is None:
         return
-    for spec in (spec for spec in changed_params(before, wanted) if spec.field in SHARES):
-        value, old = value_of(wanted, spec), value_of(before, spec)
-        if abs(value - old) > (most := share_step_max(old)):
-            raise NodeError(
-                f"{spec.key} can't move from {param_text(spec, old)} to {param_text(spec, value)} at once: "
-                f"it moves by at most {param_text(spec, most)} at a time, and again after {SHARES_EPOCHS} epochs"
-            )
-    if timeline.active_epoch < (earliest := shares_move_from(proposals.history)):
-        epoch_s = proposals.session.windows.epoch_s
-        wait_s = (earliest - timeline.active_epoch) * epoch_s
+    if not step[0] <= value <= step[1]:
         raise NodeError(
-            f"the shares changed less than {SHARES_EPOCHS} epochs before epoch {timeline.active_epoch:,}, in which "
+            f"{spec.key} can't move from {param_text(spec, old)} to {param_text(spec, value)} at once: "
+            f"one vote can set it from {range_text(spec, step)}, and the next one {STEP_EPOCHS} epochs later"
+        )
+    if timeline.active_epoch < (earliest := moves_from(spec, proposals.history)):
+        wait_s = (earliest - timeline.active_epoch) * proposals.session.windows.epoch_s
+        changed = "the shares" if spec.field in SHARES else spec.key
+        raise NodeError(
+            f"{changed} changed less than {STEP_EPOCHS} epochs before epoch {timeline.active_epoch:,}, in which "
             f"this would be active at the earliest: propose it after {time_text(proposals.now_s + wait_s)}"
         )
 

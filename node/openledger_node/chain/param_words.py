@@ -6,7 +6,7 @@ from typing import Final
 
 from openledger_protocol.epoch import Params
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.governance import ALGORITHMS, ParamBounds, ParamSpec, Unit, changed_params, value_of
+from openledger_protocol.governance import ALGORITHMS, Bound, ParamBounds, ParamSpec, Unit, changed_params, value_of
 
 from .refusals import open_text
 
@@ -39,6 +39,11 @@ def bound_text(spec: ParamSpec, bounds: ParamBounds) -> str:
     bound = bounds.of(spec)
     if bound is None:
         return ", ".join(map(str, ALGORITHMS))
+    return range_text(spec, bound)
+
+
+def range_text(spec: ParamSpec, bound: Bound) -> str:
+    """Format the least and the greatest value, such as `50 OPEN to 200 OPEN`."""
     return f"{param_text(spec, bound[0])} to {param_text(spec, bound[1])}"
 
 

@@ -193,6 +193,14 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the shares can't change in epoch {from_epoch:,}, because they changed in one of the 14 epochs before it; "
         "wait until those have passed"
     ),
+    "MinimumStep": lambda what, value, before: (
+        f"{what} can't move from {open_text(before)} to {open_text(value)} at once; at most double or halve it, and "
+        "again after 14 epochs"
+    ),
+    "MinimumTooSoon": lambda what, from_epoch: (
+        f"{what} can't change in epoch {from_epoch:,}, because it changed in one of the 14 epochs before it; "
+        "wait until those have passed"
+    ),
     "ZeroAmount": lambda: "the amount is 0; use a larger amount",
     "ZeroAccount": lambda: "a bond belongs to an account, and account 0 is nobody's; name another one with --for",
     "UnknownAlgorithm": lambda algo_id: (

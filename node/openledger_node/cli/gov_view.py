@@ -28,7 +28,7 @@ def show_params(found: Found) -> None:
     show_lines(
         {
             "epoch": f"{found['epoch']:,}, which ends {in_s(found['epoch_ends_s'], now_s)}",
-            "shares": _shares(found),
+            "steps": _steps(found["values"]),
             "vote": _vote_rules(found["voting"]),
             "guardian": _guardian(found["pause"], now_s),
         }
@@ -125,10 +125,12 @@ def _queued(value: Found) -> str:
     return ", ".join(f"{each['text']} from epoch {each['from_epoch']:,}" for each in value["queued"])
 
 
-def _shares(found: Found) -> str:
-    from_epoch = found["shares_move_from_epoch"]
-    when = f"the next change can be active from epoch {from_epoch:,}" if from_epoch else "can change"
-    return f"{when}; by at most a quarter at a time, 14 epochs apart"
+def _steps(values: list[Found]) -> str:
+    waiting = [
+        f"{each['key']} from epoch {each['moves_from_epoch']:,}" for each in values if each["moves_from_epoch"]
+    ]
+    rule = "a share moves by at most a quarter, a minimum at most doubles or halves, 14 epochs apart"
+    return f"{rule}; again: {', '.join(waiting)}" if waiting else rule
 
 
 def _vote_rules(voting: Found) -> str:

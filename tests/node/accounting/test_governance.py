@@ -100,10 +100,19 @@ def test_the_treasury_is_spent_from_all_that_it_has(voters: Voters) -> None:
         ({"minStaek": "5"}, "votes can't change 'minStaek': did you mean minStake?"),
         ({"epoch": "60"}, "votes can't change 'epoch': there are protocolPpm"),
         ({"protocolPpm": "11%"}, "can't be 11 %: it must be from 0 % to 10 %, and no vote can change that"),
-        ({"draws": "17"}, "draws can't be 17: it must be from 2 to 16"),
+        ({"draws": "17"}, "draws can't be 17: it must be from 4 to 16"),
+        ({"draws": "3"}, "draws can't be 3: it must be from 4 to 16"),
         ({"minStake": "0.5"}, "minStake can't be 0.5 OPEN: it must be from 1 OPEN to 1,000,000 OPEN"),
         ({"algoId": "2"}, r"algoId can't be rule 2 \(not defined\): it must be one of 1, 4, 5, 7"),
-        ({"dataPpm": "26%"}, "dataPpm can't move from 20 % to 26 % at once: it moves by at most 5 % at a time"),
+        ({"dataPpm": "26%"}, "dataPpm can't move from 20 % to 26 % at once: one vote can set it from 15 % to 25 %"),
+        (
+            {"minStake": "100000"},
+            "minStake can't move from 100 OPEN to .* at once: one vote can set it from 50 OPEN to 200",
+        ),
+        (
+            {"adapterBond": "4"},
+            "adapterBond can't move from 10 OPEN to 4 OPEN at once: one vote can set it from 5 OPEN to 20",
+        ),
         ({"minStake": "100"}, "these values hold or are queued already"),
         ({}, "a proposal needs something to do"),
     ],
@@ -133,7 +142,8 @@ def test_a_value_of_another_form_is_refused(planners: Voters, values: dict[str, 
 def test_shares_that_changed_lately_are_refused_with_the_time_to_come_back(voters: Voters) -> None:
     voters.do("gov propose", values={"dataPpm": "22%"})
     voters.carry()
-    assert voters.ask("gov_params")["shares_move_from_epoch"] is not None
+    waiting = {each["key"] for each in voters.ask("gov_params")["values"] if each["moves_from_epoch"]}
+    assert waiting == {"protocolPpm", "dataPpm"}
     with pytest.raises(
         NodeError, match=r"the shares changed less than 14 epochs before epoch .*: propose it after 20"
     ):
@@ -141,6 +151,16 @@ def test_shares_that_changed_lately_are_refused_with_the_time_to_come_back(voter
     assert voters.plan("gov propose", values={"draws": "5"})["steps"], "other values can change"
     voters.world.wait(14 * voters.world.node.windows.epoch_s)
     assert voters.plan("gov propose", values={"dataPpm": "23%"})["steps"]
+
+
+def test_a_minimum_that_changed_lately_holds_up_no_other_value(voters: Voters) -> None:
+    voters.do("gov propose", values={"minStake": "200"})
+    voters.carry()
+    waiting = {each["key"] for each in voters.ask("gov_params")["values"] if each["moves_from_epoch"]}
+    assert waiting == {"minStake"}
+    with pytest.raises(NodeError, match=r"minStake changed less than 14 epochs before epoch .*: propose it after 20"):
+        voters.plan("gov propose", values={"minStake": "300"})
+    assert voters.plan("gov propose", values={"adapterBond": "20", "dataPpm": "22%"})["steps"]
 
 
 def test_a_proposal_holds_up_another_on_the_values_until_it_was_not_carried(voters: Voters) -> None:

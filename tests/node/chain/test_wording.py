@@ -32,6 +32,11 @@ ERRORS = [error for contract in CONTRACTS for error in load_contract(contract).e
             {"what": "dataPpm", "value": 300_000, "before": 200_000, "stepMax": 50_000},
             "dataPpm can't move from 200,000 to 300,000 ppm at once; change it by at most 50,000 ppm",
         ),
+        (
+            "MinimumStep",
+            {"what": "minStake", "value": 100_000 * OPEN, "before": 1_000 * OPEN},
+            "minStake can't move from 1,000 OPEN to 100,000 OPEN at once; at most double or halve it",
+        ),
         ("BadSeq", {"seq": 3, "expected": 4}, "BadSeq (seq 3, expected 4)"),
         ("NothingClaimed", {}, "NothingClaimed"),
     ],

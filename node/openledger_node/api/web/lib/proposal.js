@@ -156,7 +156,7 @@ function propose(values, votes, again) {
   const words = () => `gov propose ${chosen.value}=${quoted(wanted.value.trim() || "VALUE")}${why.value.trim() ? ` --reason ${quoted(why.value.trim())}` : ""}`;
   function show() {
     const spec = values.find((each) => each.key === chosen.value);
-    put(about, `${spec.meaning}. From ${spec.bounds}${spec.step_max_ppm ? `, at most ${decimal(spec.step_max_ppm / 1e4, 2)} percentage points at a time` : ""}; no vote can go beyond that.`);
+    put(about, `${spec.meaning}. From ${spec.bounds}${spec.step ? `, this time from ${spec.step}` : ""}; no vote can go beyond that.`);
     line.change(words());
   }
   function go() {

@@ -9,7 +9,8 @@ import { table } from "./table.js";
 
 // ---- values
 
-export function drawValues({ values, fixed, from, isMore }, more) {
+export function drawValues({ values, fixed, isMore }, more) {
+  const waits = values.filter((each) => each.moves_from_epoch);
   return panel({ class: "fill values", "aria-label": "Parameters" }, "Parameters", "each change is known two epochs ahead", table({
     caption: "The values that votes can change", rows: values, key: (each) => each.key,
     columns: [
@@ -17,7 +18,7 @@ export function drawValues({ values, fixed, from, isMore }, more) {
       { label: "Next", num: true, cell: (each) => each.queued.length ? each.queued.map((next) => [h("b", {}, next.text), h("small", {}, `epoch ${count(next.from_epoch)}`)]) : NONE },
       { label: "Bounds", num: true, rank: 2, cell: (each) => boundsOf(each) },
     ],
-  }), from && h("p", { class: "note12 above8" }, `The two shares can change again from epoch ${count(from)} on, by at most a quarter at a time.`),
+  }), waits.length > 0 && h("p", { class: "note12 above8" }, `Can change again: ${waits.map((each) => `${each.key} from epoch ${count(each.moves_from_epoch)}`).join(", ")}.`),
   h("div", { class: "above8" }, button(isMore ? "Hide what no vote can change" : "What no vote can change", more, { kind: "link", key: "fixed", changes: false })),
   isMore && table({
     caption: "Times that no vote can change", rows: fixed, key: (each) => each.name,

@@ -73,7 +73,7 @@ export function mount(root, params) {
     when.show(shown && whenOf(shown, now), (text) => text);
     proposal.show(shown && { shown, isReady: shown.execute_from_s !== null && shown.execute_from_s <= now, cases: disputes.cases, isDelegated: Boolean(votes.delegate), isWhole: held.isWhole },
       (given) => given ? drawProposal(given, when, { again, toggle }) : null);
-    values.show({ values: rules.values, fixed: rules.fixed, from: rules.shares_move_from_epoch, isMore: held.isMore }, (given) => drawValues(given, () => { held.isMore = !held.isMore; draw(); }));
+    values.show({ values: rules.values, fixed: rules.fixed, isMore: held.isMore }, (given) => drawValues(given, () => { held.isMore = !held.isMore; draw(); }));
     list.show({ rows: all.proposals.map((each) => ({ number: each.number, title: each.title, values: each.values, state: stateText(each, now) })), total: all.num_proposals, chosen: held.shown?.number ?? null },
       (given) => drawProposals(given, pick, { values: rules.values, voting: votes, votes, again }));
     power.show({ ...votes, quorum_wei: null, supply_wei: null }, (given) => drawPower(given, held, again));
