@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IParams} from "./interfaces/IParams.sol";
-import {ContributorBonds} from "./lib/ContributorBonds.sol";
 import {Signatures} from "./lib/Signatures.sol";
 
 /// @dev See {IDatanetRegistry}.
-contract DatanetRegistry is IDatanetRegistry, ContributorBonds {
+contract DatanetRegistry is IDatanetRegistry, EIP712 {
     uint32 private constant OWNER_PPM_MAX = 500_000;
     /// @dev suffix-v1 (1) and poa-v3 (7), a bit each. The other rules of {IParams} pay for numbers of rows or accounts.
     uint32 private constant RULES = 1 << 1 | 1 << 7;
@@ -51,10 +49,7 @@ contract DatanetRegistry is IDatanetRegistry, ContributorBonds {
     /// @inheritdoc IDatanetRegistry
     mapping(bytes32 commitment => uint64 time) public committedAt;
 
-    constructor(IERC20 token_, IParams params, address protocolTreasury_)
-        EIP712("OpenLedgerDatanets", "2")
-        ContributorBonds(token_, protocolTreasury_, params.windows().unbonding)
-    {
+    constructor(IParams params) EIP712("OpenLedgerDatanets", "2") {
         _notice = NOTICE_EPOCHS * params.windows().epoch;
     }
 
@@ -226,20 +221,10 @@ contract DatanetRegistry is IDatanetRegistry, ContributorBonds {
         return _curatorsWhoSigned(id, content, approvals);
     }
 
-    function _decidersOf(bytes32 id)
-        internal
-        view
-        override
-        returns (address owner, address[] memory curators, uint32 need)
-    {
-        return (_known(id).owner, _curations[id].curators, _curations[id].need);
-    }
-
     /// @dev Both lists ascend, so one walk through the curators finds each signer once.
     function _curatorsWhoSigned(bytes32 id, bytes32 content, bytes[] calldata signatures)
-        internal
+        private
         view
-        override
         returns (address[] memory signers)
     {
         address[] memory curators = _curations[id].curators;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IContributorBonds, SignedBatch} from "../src/interfaces/IContributorBonds.sol";
 import {Values} from "../src/interfaces/IParams.sol";
 import {ChannelConfig, ClaimFor, EpochClaim, Item, Opening, PPM, Share} from "../src/interfaces/Types.sol";
 import {Measured} from "./support/Measured.sol";
@@ -41,7 +40,6 @@ contract GasTest is Receipts, Measured {
         _measurePayers();
         _measurePayouts();
         _measureRelayed();
-        _measureBonds();
         _measureDatanets();
         _checkBars();
         _checkMargins();
@@ -143,31 +141,6 @@ contract GasTest is Receipts, Measured {
         datanets.publishApproved(first, "rows 2", "people 2", signed);
         _note("publish_version_2_of_3");
         vm.stopPrank();
-    }
-
-    function _measureBonds() private {
-        IContributorBonds bonds = IContributorBonds(address(datanets));
-        bytes32 deciders = bonds.decidersOf(first);
-        SignedBatch memory batch = SignedBatch("licence", "consent", 1, "rows", "");
-        bytes32 kind = keccak256(
-            "OfferRows(bytes32 datanetId,address account,string licence,string consent,uint32 rows,bytes32 rowsRoot)"
-        );
-        bytes32 content = keccak256(abi.encode(kind, first, payer, batch.licenceHash, batch.consentHash, 1, batch.rowsRoot));
-        batch.signature = _sign(PAYER_KEY, _typed("OpenLedgerDatanets", address(datanets), content));
-        vm.startPrank(payer);
-        token.approve(address(datanets), DEPOSIT);
-        bonds.postBond(first, payer, DEPOSIT, deciders);
-        _note("post_bond");
-        bonds.startTakeBack(first, OPEN);
-        _note("start_take_back");
-        vm.stopPrank();
-        vm.prank(curator);
-        bonds.forfeitBond(first, payer, batch, OPEN, "junk", new bytes[](0));
-        _note("forfeit_bond");
-        vm.warp(block.timestamp + windows().unbonding);
-        vm.prank(payer);
-        bonds.takeBackBond(first);
-        _note("take_back_bond");
     }
 
     function _ascending() private view returns (address[] memory three) {

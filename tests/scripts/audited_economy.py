@@ -28,17 +28,13 @@ from support.signed import (
     plain_receipt,
 )
 
-from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.contracts import load_contract
-from openledger_node.chain.deployment import Deployment
 from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
 from openledger_node.network_file import WRAPPED_VOTES, Network
 from openledger_protocol.attribution import Share
-from openledger_protocol.bond import reason_hash
 from openledger_protocol.claims import SkipCode
 from openledger_protocol.draws import drawn_points
 from openledger_protocol.eip712 import hex_digest, staking_domain
-from openledger_protocol.offer import RowOffer, offer_digest
 from openledger_protocol.openings import ClaimLine, openings_of
 from openledger_protocol.payments import ChannelConfig, Refund, receipt_digest, refund_digest
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
@@ -280,7 +276,6 @@ def run_economy(**settings: Any) -> Economy:
     session.must("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
     _settle_all_ways(session, first, second)
     _settle_late(session, first, second)
-    _forfeit_and_take_back(session)
     _end_cases_all_ways(session)
     _give_back(session, second, third)
     _change_the_rules(session)
@@ -320,35 +315,6 @@ def _settle_late(session: Economy, first: ChannelConfig, second: ChannelConfig) 
     session.wait(WINDOWS.window_s + WINDOWS.propose_s + 1)
     for record in late:
         session.must("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
-
-
-def _forfeit_and_take_back(session: Economy) -> None:
-    """A contributor's bond, of two posters, pays for a batch; a part of the rest comes back at the end."""
-    registry, datanet = session.chain.contracts["DatanetRegistry"], _with_bonds(session)
-    deciders = session.chain.read("DatanetRegistry", "decidersOf", datanet)
-    for key, amount in ((NODE2_KEY, 9 * OPEN + 7), (STRANGER_KEY, 3)):
-        session.must("OpenToken", "approve", registry, amount, key=key)
-        session.must("DatanetRegistry", "postBond", datanet, NODE2, amount, deciders, key=key)
-    session.must("DatanetRegistry", "startTakeBack", datanet, 2 * OPEN, key=NODE2_KEY)
-    offer = RowOffer(
-        chain_id=session.client.chain_id(),
-        contract=registry,
-        datanet_id=datanet,
-        account=NODE2,
-        licence="CC0-1.0",
-        rows=(Digest("0x" + "7" * 64),),
-    )
-    offer = replace(offer, signature=f"0x{sign_digest(NODE2_KEY, offer_digest(offer)).hex()}")
-    deployment = Deployment(
-        session.client, chain_id=offer.chain_id, addresses=session.chain.contracts, deploy_block=0
-    )
-    call = ContributorBonds(deployment).forfeit(offer, Wei(6 * OPEN), reason_hash("junk"), ())
-    assert session.chain.transact(call, key=OWNER_KEYS[1]).is_ok
-
-
-def _with_bonds(session: Economy) -> DatanetId:
-    owner = address_of(OWNER_KEYS[1])
-    return next(id_ for id_, terms in session.datanets.items() if terms.owner == owner)
 
 
 def _end_cases_all_ways(session: Economy) -> None:
@@ -410,7 +376,6 @@ def _end(session: Economy) -> None:
     owner = OWNER_KEYS[2]
     session.must("NodeStaking", "withdraw", key=NODE2_KEY)
     session.must("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
-    session.must("DatanetRegistry", "takeBackBond", _with_bonds(session), key=NODE2_KEY)
     session.take_out(owner, account(0x78), 100)
     claim = ClaimFor(
         account=address_of(owner), to=account(0x78), amount_wei=Wei(11), nonce=0, deadline_s=session.now_s + 100

@@ -24,7 +24,6 @@ OTHER_NUMBERS = {
     "Drawn": "drawBlock",
     "Paused": "until",
     "Held": "until",
-    "BondLeaving": "leaving",
     "SignerRevoked": "punishableUntil",
     "Judged": "slashed",
     "MinDelayChange": "newDuration",

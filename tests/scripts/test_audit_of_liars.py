@@ -17,7 +17,7 @@ SAID = {
     "OpenToken": "Transfer",
     "Params": "ParamsQueued",
     "NodeStaking": "Bonded UnbondStarted StakeWithdrawn PayoutSet SignerRevoked Slashed Held RolesWired",
-    "DatanetRegistry": "DatanetCreated DatanetOwnerChanged BondPosted BondLeaving BondTakenBack BondForfeited",
+    "DatanetRegistry": "DatanetCreated DatanetOwnerChanged",
     "ModelRegistry": "AdapterRegistered BondReclaimed",
     "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
     "AttributionRewards": "Proposed Drawn Paused Credited Finalized Withdrawn",

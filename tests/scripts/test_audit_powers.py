@@ -41,7 +41,7 @@ def test_a_treasury_in_other_hands_is_named() -> None:
     timelock = chain.contracts["Timelock"]
     assert sorted(faults_of(chain)) == [
         f"{name}.protocolTreasury is {SOMEBODY}, and by network.json {timelock}"
-        for name in ("AttributionRewards", "DatanetRegistry", "Disputes")
+        for name in ("AttributionRewards", "Disputes")
     ]
 
 

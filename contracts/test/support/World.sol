@@ -63,7 +63,7 @@ abstract contract World is Signed {
         token = _token();
         params = IParams(_new("Params", abi.encode(governor, values(), bounds(), windows())));
         staking = IStaking(_new("NodeStaking", abi.encode(token, params)));
-        datanets = IDatanetRegistry(_new("DatanetRegistry", abi.encode(token, params, treasury)));
+        datanets = IDatanetRegistry(_new("DatanetRegistry", abi.encode(params)));
         models = IModelRegistry(_new("ModelRegistry", abi.encode(token, params, datanets)));
         channels = IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
         rewards = IRewards(

@@ -25,7 +25,6 @@ class BookLine(StrEnum):
     CASES = "cases"
     PROTOCOL = "protocol"
     OTHER_NODES = "other_nodes"
-    BONDS = "bonds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,10 +65,7 @@ class AccountBooks:
     case_credits: tuple[Entry, ...]  # bonds that came back, and rewards
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
-    forfeited: tuple[Event, ...]  # of our accounts' bonds at Datanets
-    given: tuple[Event, ...]  # bonds that we have posted for accounts of others, whose money that is now
     withdrawals: tuple[TakenOut, ...]
-    beside: tuple[Entry, ...]  # income in no balance: bonds that others posted for us
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -115,13 +112,12 @@ class AccountBooks:
         return [(self.when(event), amount_of(event)) for event in self.slashed]
 
     def lost_bonds(self) -> list[tuple[float, int]]:
-        """Bonds that cases have taken, and contributors' bonds that were forfeited or given away, with times."""
-        cases = [
+        """Bonds that cases have taken, each with its time."""
+        return [
             (self.when(bond.ended), bond.amount_wei)
             for bond in self.case_bonds
             if bond.ended and not bond.is_returned
         ]
-        return [*cases, *((self.when(event), amount_of(event)) for event in (*self.forfeited, *self.given))]
 
 
 class BookReader:
@@ -154,14 +150,7 @@ class BookReader:
             case_credits=tuple(self._case_credits(accounts, when)),
             case_bonds=tuple(LockedMoney(events, views, accounts.own).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
-            forfeited=tuple(_of_each(events, "BondForfeited", "account", accounts.own)),
-            given=tuple(
-                event
-                for event in _of_each(events, "BondPosted", "poster", accounts.own)
-                if text(event, "account") not in accounts.own
-            ),
             withdrawals=tuple(self._withdrawals(accounts, when)),
-            beside=tuple(self._received(accounts, when)),
             held_wei=_held(accounts, views),
         )
 
@@ -196,20 +185,6 @@ class BookReader:
                 transaction_hash=event.transaction_hash,
             )
             for of, account, event in found
-        ]
-
-    def _received(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
-        """Bonds at Datanets that others have posted for these accounts, whose money that is since."""
-        return [
-            Entry(
-                line=BookLine.BONDS,
-                amount_wei=amount_of(event),
-                at_s=when(event),
-                account=Address(text(event, "account")),
-                transaction_hash=event.transaction_hash,
-            )
-            for event in _of_each(self._session.ledger.events, "BondPosted", "account", accounts.own)
-            if text(event, "poster") not in accounts.own
         ]
 
     def _taken(self, account: Address, of: str) -> Sequence[Event]:

@@ -24,7 +24,7 @@ from .plain import plain_of
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
-    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.BONDS),
+    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES),
 }
 """The income of a day beside the node's own part, final or under way, by field."""
 
@@ -125,7 +125,7 @@ class EarningsReports:
 
     def _parts(self, books: AccountBooks, claims: _Claims, since_s: float) -> DayParts:
         session = self._session
-        found = (*books.credits, *books.under_way, *books.case_results(), *books.beside)
+        found = (*books.credits, *books.under_way, *books.case_results())
         fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
             settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
@@ -183,7 +183,7 @@ def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[st
     under_way, final = Counter[BookLine](), Counter[BookLine]()
     for entry in books.under_way:
         under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
-    for entry in (*books.credits, *books.case_results(), *books.beside):
+    for entry in (*books.credits, *books.case_results()):
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     under_way[BookLine.NODE] = _sum(parts.settled)
     return [

@@ -27,7 +27,7 @@ class Locked:
     what: str  # "stake", "adapters", "cases", "contributors" or "channels"
     put_in_wei: int
     returned_wei: int
-    used_wei: int  # slashed stake, lost and forfeited bonds, or claims of nodes for answers
+    used_wei: int  # slashed stake, lost bonds, or claims of nodes for answers
     locked_wei: int  # by the contract itself
 
     @property
@@ -79,7 +79,7 @@ class LockedMoney:
         Raises:
             ChainError: the chain can't be asked.
         """
-        bonds = [self.bonds_of_adapters(), self.bonds_of_cases(), self.bonds_of_contributors()]
+        bonds = [self.bonds_of_adapters(), self.bonds_of_cases()]
         return [self.stake(), *bonds, self.deposits()]
 
     def stake(self) -> Locked:
@@ -130,21 +130,6 @@ class LockedMoney:
             returned_wei=sum(bond.amount_wei for bond in bonds if bond.is_returned),
             used_wei=sum(bond.amount_wei for bond in bonds if bond.ended and not bond.is_returned),
             locked_wei=self._bonds_of_open_cases(),
-        )
-
-    def bonds_of_contributors(self) -> Locked:
-        """All bonds of our accounts at Datanets, whoever posted them."""
-        put_in, returned, forfeited = (
-            [event for account in self._own for event in self._events.find(name, {"account": account})]
-            for name in ("BondPosted", "BondTakenBack", "BondForfeited")
-        )
-        bonds = {(text(event, "id"), text(event, "account")) for event in put_in}
-        return Locked(
-            what="contributors",
-            put_in_wei=sum(map(amount_of, put_in)),
-            returned_wei=sum(map(amount_of, returned)),
-            used_wei=sum(map(amount_of, forfeited)),
-            locked_wei=sum(self._ask("DatanetRegistry", "bondOf", *bond)["held"] for bond in bonds),
         )
 
     def deposits(self) -> Locked:

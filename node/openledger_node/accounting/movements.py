@@ -25,7 +25,6 @@ LOCKING: Final = (
     ("StakeWithdrawn", "node", "stake_returned", 1),
     ("AdapterRegistered", "owner", "adapter_bond", -1),
     ("BondReclaimed", "owner", "adapter_bond_returned", 1),
-    ("BondTakenBack", "account", "contributor_bond_returned", 1),
     ("ChannelOpened", "payer", "channel_deposit", -1),
 )
 """Events by which OPEN go into a contract or come back: name, the argument with the account, kind and sign."""
@@ -60,7 +59,6 @@ def list_movements(session: NetworkSession, books: AccountBooks, since_s: float)
         *_withdrawn(books),
         *_locked(session, books),
         *_cases(books),
-        *_posted(session, books),
     ]
     moved = sorted((each for each in found if each.at_s >= since_s), key=lambda each: each.at_s)
     return [
@@ -70,7 +68,7 @@ def list_movements(session: NetworkSession, books: AccountBooks, since_s: float)
 
 
 def _earned(books: AccountBooks) -> Iterator[Moved]:
-    for entry in (*books.credits, *books.beside):
+    for entry in books.credits:
         yield Moved(
             at_s=entry.at_s,
             flow=INCOME,
@@ -107,10 +105,6 @@ def _bought(session: NetworkSession, books: AccountBooks, since_s: float) -> Ite
             )
     for event in books.slashed:
         yield _of_event(books, event, COST, "slashed", -1, books.accounts.wallet)
-    for event in books.forfeited:
-        yield _of_event(books, event, COST, "forfeited", -1, Address(text(event, "account")))
-    for event in books.given:
-        yield _of_event(books, event, COST, "bond_for_others", -1, Address(text(event, "poster")))
 
 
 def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
@@ -136,15 +130,6 @@ def _locked(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
             for name, kind, sign in OF_CHANNEL:
                 for event in events.find(name, {"channelId": text(opened, "channelId")}):
                     yield _of_event(books, event, TRANSFER, kind, sign, account)
-
-
-def _posted(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
-    """Bonds at Datanets that we have posted for accounts of ours."""
-    own = books.accounts.own
-    for poster in own:
-        for event in session.ledger.events.find("BondPosted", {"poster": poster}):
-            if text(event, "account") in own and amount_of(event):  # 0 only agrees again
-                yield _of_event(books, event, TRANSFER, "contributor_bond", -1, poster)
 
 
 def _cases(books: AccountBooks) -> Iterator[Moved]:

@@ -14,10 +14,9 @@ from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import check_offer, offer_typed_data
 from openledger_protocol.primitives import DatanetId, check_digest, check_name
 
-from ..datanets.bonds import read_bond, read_deciders
 from ..datanets.held import is_datanet_id
 from ..datanets.proposals import draft_decision, read_proposal
-from ..datanets.registered import RegisteredDatanet, read_registered
+from ..datanets.registered import read_registered
 from ..datanets.rows import read_rows
 from ..datanets.signed import DatanetPlace, draft_batch
 from ..errors import KeyFileError, NodeError
@@ -62,24 +61,8 @@ class StatementQueries:
             "place": to_plain(place),
             "curators": list(found.curators) if found else [],
             "need": found.need if found else 0,
-            "bond": self._bond(id_, found),
             "versions": len(versions),
             "published": [[each.version, each.rows_root] for each in versions],
-        }
-
-    def _bond(self, id_: DatanetId, found: RegisteredDatanet | None) -> dict[str, Any] | None:
-        """The bond that a Datanet asks for, and what the wallet has there; None if neither is anything."""
-        events = self._session.ledger.events
-        least_wei = found.about.policy.least_bond_wei if found and found.about else 0
-        bond = read_bond(events, id_, self._session.accounts.wallet)
-        if not least_wei and not bond.held_wei:
-            return None
-        return {
-            "least_wei": str(least_wei),
-            "held_wei": str(bond.held_wei),
-            "leaving_wei": str(bond.leaving_wei),
-            "ready_at_s": bond.ready_at_s,
-            "covers_wei": str(bond.covers_wei(read_deciders(events, id_))),
         }
 
     def _sign_rows(self, given: Arguments) -> dict[str, Any]:

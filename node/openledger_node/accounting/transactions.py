@@ -23,7 +23,6 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .adapter_bonds import ADAPTER_BONDS
-from .bond_plans import BOND_PLANNERS
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .datanet_terms import DATANET_TERMS
@@ -41,7 +40,6 @@ PLAN_S = 600.0
 PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
     **ADAPTER_BONDS,
-    **BOND_PLANNERS,
     **DATANET_TERMS,
     **CASE_PLANNERS,
     **VOTING,

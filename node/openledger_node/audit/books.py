@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.settlement import payouts_hash
 
@@ -25,9 +24,6 @@ NONE, PROPOSED, FINALIZED, FINALIZED_LATE = range(4)
 
 ACTIVE = 2**64 - 1
 """The second until which a signer that was not revoked may sign."""
-
-BOND_EVENTS = ("BondPosted", "BondLeaving", "BondTakenBack", "BondForfeited")
-BOND_MEMBERS = ("held", "leaving", "readyAt", "deciders")
 
 Expected = Iterator[tuple[StorageKey, int]]
 
@@ -63,7 +59,6 @@ def books_of(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Books:
         _nodes(log, reader.stakes),
         _requests(log, reader.stakes),
         _bonds(log),
-        _contributor_bonds(log),
         case_values(log, reader.cases),
         timelock_values(log),
         _holdings(log, "Transfer", "OpenToken") if chain.is_open_token else (),
@@ -217,38 +212,6 @@ def _bonds(log: EventLog) -> Expected:
     yield ("ModelRegistry", "_bondsOut"), log.total("BondReclaimed")
     for adapter, amount in log.by("adapterId", plus=["AdapterRegistered"], minus=["BondReclaimed"]).items():
         yield ("ModelRegistry", "_adapters", adapter, "bond"), amount
-
-
-def _contributor_bonds(log: EventLog) -> Expected:
-    """Bonds of contributors by Datanet and account: held, leaving, and under whom."""
-    for variable, event_name in (
-        ("_bondsPosted", "BondPosted"),
-        ("_bondsTakenBack", "BondTakenBack"),
-        ("_bondsForfeited", "BondForfeited"),
-    ):
-        yield ("DatanetRegistry", variable), log.total(event_name)
-    bonds: dict[tuple[str, str], dict[str, int]] = {}
-    for event in log.of(*BOND_EVENTS):
-        bond = bonds.setdefault((text(event, "id"), text(event, "account")), dict.fromkeys(BOND_MEMBERS, 0))
-        _move_bond(bond, event)
-    for key, bond in bonds.items():
-        for member, value in bond.items():
-            yield ("DatanetRegistry", "_bonds", *key, member), value
-
-
-def _move_bond(bond: dict[str, int], event: Event) -> None:
-    match event.name:
-        case "BondPosted":
-            bond["held"] += amount_of(event)
-            bond["deciders"] = int(text(event, "deciders"), 16)
-        case "BondLeaving":
-            bond["leaving"], bond["readyAt"] = integer(event, "leaving"), integer(event, "readyAt")
-        case "BondTakenBack":
-            bond["held"] -= amount_of(event)
-            bond["leaving"] -= amount_of(event)  # all of it, if every announcement is in the logs
-        case "BondForfeited":
-            bond["held"] -= amount_of(event)
-            bond["leaving"] = min(bond["leaving"], bond["held"])
 
 
 def _holdings(log: EventLog, moved: str, contract: str) -> Expected:

@@ -95,7 +95,6 @@ def conservation_lines(
         *_payment_lines(log, stored, claims),
         *_stake_lines(log, stored, contracts["NodeStaking"]),
         _bond_line(log, stored),
-        _contributor_bond_line(log, stored),
         *_case_lines(log, stored, cases),
         _treasury_line(log, stored, contracts["Timelock"]),
         *_token_lines(stored, contracts, donations),
@@ -188,17 +187,6 @@ def _bond_line(log: EventLog, stored: Stored) -> Line:
         meaning="adapter bonds put up (logs) = bonds held + reclaimed (storage)",
         left=log.total("AdapterRegistered"),
         right=stored.values["ModelRegistry", "_bondsOut"] + stored.sum("ModelRegistry", "_adapters", "bond"),
-    )
-
-
-def _contributor_bond_line(log: EventLog, stored: Stored) -> Line:
-    value = stored.values
-    gone = value["DatanetRegistry", "_bondsTakenBack"] + value["DatanetRegistry", "_bondsForfeited"]
-    return Line(
-        id="contributor-bonds",
-        meaning="contributors' bonds posted (logs) = held + taken back + forfeited (storage)",
-        left=log.total("BondPosted"),
-        right=stored.sum("DatanetRegistry", "_bonds", "held") + gone,
     )
 
 

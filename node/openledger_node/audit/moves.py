@@ -32,9 +32,6 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "CaseWithdrawn": ("Disputes", "to"),
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
-    "BondPosted": ("poster", "DatanetRegistry"),
-    "BondTakenBack": ("DatanetRegistry", "account"),
-    "BondForfeited": ("DatanetRegistry", "Timelock"),
 }
 """Sender and receiver of an event's amount: contracts, roles, or arguments of the event."""
 

@@ -124,35 +124,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "NotCurator": lambda _, signer: (
         f"{signer} is not a curator of this Datanet now, or has signed something else; ask the curators again"
     ),
-    "OtherDeciders": lambda _, __, ___: (
-        "the owner or the curators of this Datanet have changed, and the account of the bond has not agreed to the "
-        "new ones; it does so with `openledger-node datanet bond DATANET 0`"
-    ),
-    "NotSoMuchHeld": lambda asked, held: (
-        f"the bond is {open_text(held)}, less than {open_text(asked)}; use a smaller amount"
-    ),
-    "StillLeaving": lambda ready_s: (
-        f"the bond can't be taken back before {time_text(ready_s)} by the chain's clock; run this again then"
-    ),
-    "NothingLeaving": lambda _, account: (
-        f"no bond of {account} is leaving this Datanet; `openledger-node datanet unbond` announces it"
-    ),
-    "NoContributorBond": lambda _, account: (
-        f"{account} has no bond at this Datanet; `openledger-node datanet bond` posts one"
-    ),
-    "NotBondDecider": lambda _, caller: (
-        f"{caller} does not own this Datanet, and only its owner can forfeit bonds; choose the owner with --wallet"
-    ),
-    "NotSignedBy": lambda account, _: (
-        f"{account} has not signed this batch, so its bond can't pay for it; name a batch that the account signed"
-    ),
-    "ForfeitedBefore": lambda _, account, __: (
-        f"the bond of {account} has paid for this batch already, and it does so once"
-    ),
-    "MissingApprovals": lambda need, approvals: (
-        f"this needs the signatures of {need} curators and has {approvals}; "
-        "give each with --approval, as `openledger-node datanet sign-forfeit` prints it"
-    ),
     "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
     "InPause": lambda until_s: (
         f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"
@@ -202,7 +173,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         "wait until those have passed"
     ),
     "ZeroAmount": lambda: "the amount is 0; use a larger amount",
-    "ZeroAccount": lambda: "a bond belongs to an account, and account 0 is nobody's; name another one with --for",
     "UnknownAlgorithm": lambda algo_id: (
         f"attribution rule {algo_id} has no public definition, so it can't be chosen; choose 1, 4, 5 or 7"
     ),

@@ -22,7 +22,6 @@ RULED: Final = (
     ("Disputes", "governor", "Timelock"),
     ("Disputes", "protocolTreasury", "Timelock"),
     ("AttributionRewards", "protocolTreasury", "Timelock"),
-    ("DatanetRegistry", "protocolTreasury", "Timelock"),
     ("NodeStaking", "disputes", "Disputes"),
     ("PaymentChannels", "rewards", "AttributionRewards"),
 )

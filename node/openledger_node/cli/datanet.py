@@ -30,7 +30,7 @@ from ..keystore import find_wallet
 from ..network_file import current_network
 from ..text import counted
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .datanet_chain import bond_here, curators_here, policy_text, show_registered
+from .datanet_chain import curators_here, policy_text, show_registered
 from .datanet_report import show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, row_numbers, say_copies, say_numbers, show_gate
 from .prompts import confirm
@@ -99,8 +99,7 @@ def show(
         if as_json:
             emit_batch(datanet, found)
         else:
-            offer = OwnDatanets(home).offers_of(datanet, only_approved=False).get(found.digest)
-            show_gate(datanet, found, bond_here(home, offer))
+            show_gate(datanet, found)
         return
     if as_json:
         emit_json("datanet", to_json(datanet))

@@ -5,13 +5,9 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.offer import RowOffer
-from openledger_protocol.primitives import DatanetId, Digest, check_digest
+from openledger_protocol.primitives import DatanetId, check_digest
 
-from ..chain.refusals import open_text, time_text
 from ..datanets.about import DatanetPolicy, policy_lines, read_about, read_licence
-from ..datanets.bonds import PostedBond, read_bond, read_deciders
-from ..datanets.commitments import is_chain_of
 from ..datanets.registered import RegisteredDatanet, read_curators, read_registered
 from ..errors import NodeError
 from ..home import Home
@@ -59,40 +55,6 @@ def curators_here(home: Home, datanet_id: DatanetId | None) -> str:
         with suppress(NodeError), open_chain(home) as (_, events):
             return curators_text(*read_curators(events, datanet_id))
     return "none known here"
-
-
-def bond_here(home: Home, offer: RowOffer | None) -> dict[str, str]:
-    """The bond behind a signed batch as this node has read it; nothing if there is none, or no network is here."""
-    if offer is not None:
-        with suppress(NodeError), open_chain(home) as (network, events):
-            bond = read_bond(events, offer.datanet_id, offer.account)
-            if bond.held_wei and is_chain_of(home, network.network, offer):
-                return {"bond": bond_text(bond, read_deciders(events, offer.datanet_id))}
-    return {}
-
-
-def bond_at_stake(home: Home, offer: RowOffer) -> str:
-    """The bond that rows can cost, for those who are about to sign them; empty if none is posted or asked for."""
-    with suppress(NodeError), open_chain(home) as (network, events):
-        about = read_about(events, offer.datanet_id)
-        least_wei = about.policy.least_bond_wei if about else 0
-        held_wei = read_bond(events, offer.datanet_id, offer.account).held_wei
-        if (least_wei or held_wei) and is_chain_of(home, network.network, offer):
-            return (
-                f"the Datanet asks for a bond of {open_text(least_wei)}, and {offer.account} has "
-                f"{open_text(held_wei)}: whoever rejects these rows can forfeit it"
-            )
-    return ""
-
-
-def bond_text(bond: PostedBond, deciders: Digest) -> str:
-    """A bond on one line: what is held, what is leaving, and whether it is out of reach."""
-    text = f"{open_text(bond.held_wei)} of its contributor"
-    if bond.leaving_wei:
-        text += f", {open_text(bond.leaving_wei)} of it leaving, free at {time_text(bond.ready_at_s)}"
-    if bond.deciders != deciders:
-        text += "; out of reach, because its account has not agreed to the present owner and curators"
-    return text
 
 
 def show_registered(home: Home, id_: str, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from openledger_protocol.offer import offer_commitment
 
 from ..datanets.signed import is_signed_batch, read_signed
 from ..errors import InputError
-from .datanet_bonds import app as app
+from .datanet_sign import app as app
 from .transactions import transaction_command
 
 WALK: Final = (
@@ -23,11 +23,10 @@ WALK: Final = (
         "check",
         "approve",
         "reject",
-        "forfeit",
         "appeal",
     ),
-    *("rows", "publish", "curators", "propose", "review", "sign-forfeit", "collect"),  # curators approve
-    *("sign", "commit", "bond", "unbond", "withdraw"),  # a contributor
+    *("rows", "publish", "curators", "propose", "review", "collect"),  # curators approve
+    *("sign", "commit", "withdraw"),  # a contributor
     *("pull", "forget"),  # somebody who trains on the rows
 )
 """The commands in the order in which people need them."""

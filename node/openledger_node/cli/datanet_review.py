@@ -1,6 +1,5 @@
 """`datanet check`, `reject` and `appeal`: the numbers of a batch, its copies, and the appeals against them."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -157,8 +156,8 @@ def emit_batch(datanet: Datanet, batch: RowBatch, more: dict[str, Any] | None = 
     emit_json("batch", {"datanet": datanet.name, "state": state, **_plain(batch), **(more or {})})
 
 
-def show_gate(datanet: Datanet, batch: RowBatch, bond: Mapping[str, str] | None = None) -> None:
-    """Show a batch with its numbers, its copies and their appeals; `bond` is the line of the bond behind it."""
+def show_gate(datanet: Datanet, batch: RowBatch) -> None:
+    """Show a batch with its numbers, its copies and their appeals."""
     show_lines(
         {
             "batch": batch.digest,
@@ -167,7 +166,6 @@ def show_gate(datanet: Datanet, batch: RowBatch, bond: Mapping[str, str] | None 
             "contributors": str(batch.contributors),
             "unpaid rows": str(batch.unpaid),
             "proven since": rfc3339(batch.committed.at_s) if batch.committed else "its first version",
-            **(bond or {}),
             **_rejections(batch),
         }
     )

@@ -20,7 +20,6 @@ from ..keystore import WALLET
 from ..network_file import Network, current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
-from .datanet_chain import bond_at_stake
 from .datanet_curators import app as app
 from .datanet_report import show_report
 from .prompts import PASSWORD_FILE_HELP, confirm
@@ -85,8 +84,6 @@ def sign(
     with open_preview(file, ReadOptions(name=file.name, columns=columns, keep=keep)) as preview:
         show_report(file, preview.report, to_stderr=as_json or typed_data)
         batch = draft_batch(preview.rows(signer.address), place, signer.address, licence)
-    if at_stake := bond_at_stake(home, batch.offer):
-        say(plain(at_stake))
     if typed_data:
         out_console.print_json(json.dumps(offer_typed_data(batch.offer)), indent=None)
         return

@@ -16,7 +16,7 @@ from .daemon_client import open_node_home
 from .datanet import Name
 from .datanet_rows import app as app
 from .transactions import transaction_command
-from .units import ppm_of, wei_of
+from .units import ppm_of
 
 NO_LIMIT: Final = 0
 
@@ -49,12 +49,6 @@ SignedOnly = Annotated[
     bool | None,
     typer.Option("--signed-only/--unsigned-too", help="Policy: take only rows that their contributor has signed."),
 ]
-LeastBond = Annotated[
-    str | None,
-    typer.Option(
-        "--bond", metavar="OPEN", help="Policy: least bond of an account whose signed batches you take; 0 for none."
-    ),
-]
 
 
 @transaction_command(app, "datanet create")
@@ -86,13 +80,12 @@ def create(
     max_characters: CharactersMax = None,
     rows_per_contributor: Quota = None,
     signed_only: SignedOnly = None,
-    bond: LeastBond = None,
 ) -> dict[str, Any]:
     """Create a Datanet and register it. Run it again on another network to register it there, too.
 
     Example: `openledger-node datanet create lake --licence CC-BY-4.0 --owner-share 5`
     """
-    policy = _policy(min_characters, max_characters, rows_per_contributor, signed_only, bond)
+    policy = _policy(min_characters, max_characters, rows_per_contributor, signed_only)
     return {
         "datanet": name,
         "licence": None if licence is None else check_licence(licence),
@@ -113,7 +106,6 @@ def describe(
     max_characters: CharactersMax = None,
     rows_per_contributor: Quota = None,
     signed_only: SignedOnly = None,
-    bond: LeastBond = None,
 ) -> dict[str, Any]:
     """Change the public description of your Datanet, and its policy. What is left out stays as it is.
 
@@ -121,7 +113,7 @@ def describe(
 
     Example: `openledger-node datanet describe lake --description "Facts about the lake" --rows-per-contributor 500`
     """
-    policy = _policy(min_characters, max_characters, rows_per_contributor, signed_only, bond)
+    policy = _policy(min_characters, max_characters, rows_per_contributor, signed_only)
     return {"datanet": name, "about": _about(name, description, language, only_languages, policy)}
 
 
@@ -137,9 +129,7 @@ def _rule_of(name: str) -> int:
     return numbers[name]
 
 
-def _policy(
-    least: int | None, most: int | None, quota: int | None, signed_only: bool | None, bond: str | None
-) -> dict[str, Any]:
+def _policy(least: int | None, most: int | None, quota: int | None, signed_only: bool | None) -> dict[str, Any]:
     """The limits that are given."""
     given: dict[str, Any] = {}
     if least is not None:
@@ -150,8 +140,6 @@ def _policy(
         given["rows_per_contributor_max"] = None if quota == NO_LIMIT else quota
     if signed_only is not None:
         given["takes_unsigned"] = not signed_only
-    if bond is not None:
-        given["bond_wei_min"] = wei_of(bond)
     return given
 
 

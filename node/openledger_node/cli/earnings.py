@@ -46,13 +46,11 @@ LINES: Final = {
     "cases": "rewards of cases",
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
-    "bonds": "bonds that others posted for you",
 }
 LOCKED: Final = {
     "stake": "stake",
     "adapters": "adapter bonds",
     "cases": "case bonds",
-    "contributors": "bonds at Datanets",
     "channels": "channel deposits",
 }
 
@@ -148,7 +146,7 @@ def _print(found: dict[str, Any]) -> None:
             f"{open_amount(found['spent_wei'])} for {counted(found['num_bought'], 'answer')} that you bought"
         )
     if int(found["lost_wei"]):
-        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, taken or posted for others"
+        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds that cases have taken"
     lines |= {
         "gas": f"{open_amount(found['gas_wei'], 'coins')}, worth {open_amount(found['gas_open_wei'])}",
         "net": f"{open_amount(found['net_wei'])}, claimed and final, less all spent and lost, and gas",

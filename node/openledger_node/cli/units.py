@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import UINT128_MAX, Address, check_address, check_digest, check_name
+from openledger_protocol.primitives import UINT128_MAX, Address, check_address
 
 from ..errors import InputError
 from ..text import DURATION_S_MAX, UNITS_S, since_of, size_text
@@ -139,18 +139,6 @@ def address_of(text: str) -> Address:
         return check_address(text)
     except MalformedError as error:
         raise InputError(str(error)) from error
-
-
-def datanet_of(text: str) -> str:
-    """Parse a typed Datanet: its id on the chain, or the name of one of this data directory.
-
-    Raises:
-        InputError: the text is neither.
-    """
-    try:
-        return check_digest(text) if text.startswith("0x") else check_name(text)
-    except MalformedError as error:
-        raise InputError(f"{text!r} is neither the id of a Datanet, 0x and 64 hex digits, nor a name") from error
 
 
 # ---- Percentages

@@ -11,9 +11,8 @@ from typing import Any, Final
 from openledger_protocol.codec import canonical_digest, canonical_json, to_plain
 from openledger_protocol.datanet import ROW_TEXT_LENGTH_MAX, Row
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, DatanetId, Digest, wei_from_text
+from openledger_protocol.primitives import Address, DatanetId, Digest
 
-from ..chain.refusals import open_text
 from ..errors import NodeError
 from ..ledger.events import EventRows
 from ..text import counted, on_one_line
@@ -25,7 +24,6 @@ METADATA_BYTES_MAX: Final = 4_096
 
 DESCRIPTION_LENGTH_MAX: Final = 1_000
 LANGUAGES_MAX, LANGUAGE_LENGTH_MAX = 16, 32
-NO_BOND: Final = "0"
 CHARACTERS_MAX: Final = 2 * ROW_TEXT_LENGTH_MAX
 ROWS_MAX: Final = 2**20
 LICENCE_SHOWN: Final = 64
@@ -42,24 +40,11 @@ class DatanetPolicy:
     languages: tuple[str, ...] = ()  # empty: any
     rows_per_contributor_max: int | None = None  # in one version
     takes_unsigned: bool = True  # rows that their contributor has not signed
-    bond_wei_min: str = (
-        NO_BOND  # of an account that signs rows, at this Datanet; decimal, as JSON numbers lose digits
-    )
-
-    @property
-    def least_bond_wei(self) -> int:
-        """The least bond of a contributor, in wei of OPEN; 0 if none is needed."""
-        return int(self.bond_wei_min)
-
-    @property
-    def is_signed_only(self) -> bool:
-        """True if rows need a signature; a bond pays for signed batches only."""
-        return self.least_bond_wei > 0 or not self.takes_unsigned
 
     @property
     def digest(self) -> Digest:
         """SHA-256 of the policy's canonical JSON, by which a version names it."""
-        return canonical_digest(_policy_to_plain(self))
+        return canonical_digest(to_plain(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +72,7 @@ def metadata_text(about: DatanetAbout) -> str:
     """
     plain = to_plain(about)
     assert isinstance(plain, dict)
-    text = canonical_json({"schema": METADATA_SCHEMA, **plain, "policy": _policy_to_plain(about.policy)})
+    text = canonical_json({"schema": METADATA_SCHEMA, **plain})
     if len(text) > METADATA_BYTES_MAX:
         raise MalformedError(
             f"the description and policy take {len(text)} bytes on the chain, over {METADATA_BYTES_MAX}: "
@@ -133,15 +118,13 @@ def policy_from_json(content: object) -> DatanetPolicy:
     Raises:
         MalformedError: a field is unknown, missing or out of its bounds.
     """
-    later = {"bond_wei_min": NO_BOND}  # documents from before lack it
-    found = _fields(DatanetPolicy, {**later, **content} if isinstance(content, dict) else content, "a policy")
+    found = _fields(DatanetPolicy, content, "a policy")
     policy = DatanetPolicy(
         characters_min=_number(found, "characters_min", 0, CHARACTERS_MAX) or 0,
         characters_max=_number(found, "characters_max", 1, CHARACTERS_MAX),
         languages=_languages(found["languages"]),
         rows_per_contributor_max=_number(found, "rows_per_contributor_max", 1, ROWS_MAX),
         takes_unsigned=found["takes_unsigned"],
-        bond_wei_min=str(wei_from_text(found["bond_wei_min"], name="a policy's bond_wei_min")),
     )
     if type(policy.takes_unsigned) is not bool:
         raise MalformedError("a policy's takes_unsigned must be true or false")
@@ -205,7 +188,7 @@ def find_breaches(
     """
     if policy == DatanetPolicy():
         return []
-    if not is_signed and policy.is_signed_only:
+    if not is_signed and not policy.takes_unsigned:
         why = "it is not signed by its contributor, and this Datanet takes signed rows only"
         return [Breach(row=number, reason=why) for number in range(1, len(rows) + 1)]
     known = accounts or {}
@@ -248,14 +231,13 @@ def breaches_text(breaches: Sequence[Breach], *, most: int = 3) -> str:
 
 def policy_lines(policy: DatanetPolicy) -> list[str]:
     """The limits of a policy in words; none for one that takes every row."""
-    quota, longest, bond_wei = policy.rows_per_contributor_max, policy.characters_max, policy.least_bond_wei
+    quota, longest = policy.rows_per_contributor_max, policy.characters_max
     lines = (
         f"at least {counted(policy.characters_min, 'character')} a row" if policy.characters_min else "",
         "" if longest is None else f"at most {counted(longest, 'character')} a row",
         f"only {', '.join(policy.languages)}" if policy.languages else "",
         "" if quota is None else f"at most {counted(quota, 'row')} of one contributor in a version",
-        "only rows that their contributor has signed" if policy.is_signed_only else "",
-        f"a bond of {open_text(bond_wei)} behind a contributor's batches" if bond_wei else "",
+        "" if policy.takes_unsigned else "only rows that their contributor has signed",
     )
     return [line for line in lines if line]
 
@@ -296,12 +278,6 @@ def _languages(content: object) -> tuple[str, ...]:
     if not all(isinstance(each, str) and 1 <= len(each) <= LANGUAGE_LENGTH_MAX for each in content):
         raise MalformedError(f"a language is a name of 1 to {LANGUAGE_LENGTH_MAX} characters, such as English")
     return tuple(dict.fromkeys(on_one_line(each) for each in content))
-
-
-def _policy_to_plain(policy: DatanetPolicy) -> dict[str, Any]:
-    """A policy for the chain, which names a bond only if there is one."""
-    plain: Any = to_plain(policy)
-    return {name: value for name, value in plain.items() if (name, value) != ("bond_wei_min", NO_BOND)}
 
 
 def _fields(cls: type[Any], content: object, what: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from ..errors import NodeError
 from ..text import counted
 from .about import Breach, DatanetAbout, DatanetPolicy, find_breaches
 from .appeals import decided
-from .bonds import check_bond
 from .commitments import Committed, ShownCommitment, find_committed
 from .own import (
     Datanet,
@@ -38,7 +37,7 @@ from .own import (
 )
 from .own_changes import name_accounts, note_version, withdraw
 from .own_files import DatanetFiles
-from .rows import rows_digest, write_rows
+from .rows import write_rows
 from .verdicts import Verdicts
 from .version import DatanetVersion, join_decisions, make_version, read_version, version_file, write_version
 from .withdrawn import find_withdrawn, withdrawn_here
@@ -106,13 +105,10 @@ class OwnDatanets(DatanetFiles):
         """Add a batch of rows for approval, and return the figures of its check; `offer` is the contributor's own.
 
         Raises:
-            NodeError: there is no such Datanet, these rows were approved already, they break its policy, or a signed
-                batch comes without the bond that it asks for.
+            NodeError: there is no such Datanet, these rows were approved already, or they break its policy.
         """
         with self.locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            if offer is not None and not self._is_offered(name, rows_digest(rows), offer):
-                check_bond(self._home, offer, datanet.about.policy.least_bond_wei, now_s=self.now_s())
             committed = None if offer is None else self._find_committed(datanet, offer, self.now_s())
             changed = add_batch(
                 datanet, self._whole_batches(datanet), rows, is_signed=offer is not None, committed=committed

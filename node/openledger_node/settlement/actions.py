@@ -18,7 +18,6 @@ from ..chain.token import Allowance
 from ..network_file import WRAPPED_VOTES
 from ..text import counted
 from .adapter_actions import AdapterAction, ReclaimBond, RetireAdapter, adapter_call, returned_wei
-from .bond_actions import BondAction, PostBond, TakeBackBond, bond_call
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
@@ -196,7 +195,6 @@ Action = (
     | CommitRows
     | RegisterAdapter
     | AdapterAction
-    | BondAction
     | CaseAction
     | VoteAction
 )
@@ -221,8 +219,6 @@ def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str)
 def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     if isinstance(action, VoteAction):
         return vote_call(action, actor.account, deployment)
-    if isinstance(action, BondAction):
-        return bond_call(action, deployment, _permit(actor, deployment, action))
     match action:
         case ApproveSpending(contract=contract, amount_wei=amount):
             return "approve", f"let {contract} take {open_text(amount)}", deployment.approve(contract, amount)
@@ -321,8 +317,6 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "Disputes", bond
         case WrapVotes(amount_wei=amount):
             return WRAPPED_VOTES, amount
-        case PostBond(amount_wei=amount) if amount:
-            return "DatanetRegistry", amount
         case _:
             return None
 
@@ -360,7 +354,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
             return None
         case RetireAdapter() | ReclaimBond():
             return returned_wei(action)
-        case UnwrapVotes(amount_wei=amount) | TakeBackBond(amount_wei=amount):
+        case UnwrapVotes(amount_wei=amount):
             return amount
         case _:
             return 0

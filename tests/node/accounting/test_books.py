@@ -140,7 +140,7 @@ def test_days_sum_to_every_total_and_periods_are_those_of_each_alone(one: OneWal
             assert sums[name] == int(found[name]), (name, since)
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
-        assert sums["other_wei"] == sum(both[name] for name in ("cases", "protocol", "other_nodes", "bonds"))
+        assert sums["other_wei"] == sum(both[name] for name in ("cases", "protocol", "other_nodes"))
         assert found["days"][-1]["total_wei"] == found["net_wei"]
 
     found = report(one, since="30d", by="day", periods=asked)
@@ -248,7 +248,7 @@ def test_books_of_a_ledger_that_is_far_behind_are_not_shown(one: OneWallet) -> N
 
 
 LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury")
-BESIDE = (BookLine.CASES, BookLine.BONDS)
+BESIDE = (BookLine.CASES,)
 """Lines that are in no balance of AttributionRewards."""
 
 LOCKED = {"staked": "stake", "adapter bonds": "adapters", "channel deposits": "channels"}

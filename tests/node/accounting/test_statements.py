@@ -11,7 +11,6 @@ from support.contributors import ADA, CONTRIBUTED, TERMS
 from support.rows import append_event, network_named
 
 from openledger_node.accounting.statements import StatementQueries
-from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, metadata_text
 from openledger_node.datanets.curated import propose
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.proposals import write_proposal
@@ -24,7 +23,6 @@ from openledger_node.keystore import Password, create_account, ensure_developmen
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.network_file import Network
 from openledger_node.settlement.session import NetworkSession
-from openledger_protocol.bond import deciders_hash
 from openledger_protocol.curation import check_decision, decision_from_json
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
@@ -100,25 +98,13 @@ def locked(home: Home, tmp_path: Path) -> Iterator[Signer]:
         yield open_signer(home, ledger, "seaside", wallet)
 
 
-def test_terms_are_found_by_name_and_by_id_with_the_bond_and_what_the_wallet_has(signer: Signer) -> None:
+def test_terms_are_found_by_name_and_by_id(signer: Signer) -> None:
     by_name = signer.ask("datanet_terms", datanet="lake")
     assert by_name == signer.ask("datanet_terms", datanet=signer.place.datanet_id)
     assert (by_name["is_registered"], by_name["licence"], by_name["need"]) == (True, "CC-BY-4.0", 1)
-    assert by_name["bond"] is None
     assert signer.ask("datanet_terms", datanet="pond")["is_registered"] is False
     with pytest.raises(MalformedError, match="not a name"):
         signer.ask("datanet_terms", datanet="la/ke")
-    signer.read(3, "DatanetDescribed", metadata=metadata_text(DatanetAbout(policy=DatanetPolicy(bond_wei_min="5"))))
-    none = {"least_wei": "5", "held_wei": "0", "leaving_wei": "0", "ready_at_s": 0, "covers_wei": "0"}
-    assert signer.ask("datanet_terms", datanet="lake")["bond"] == none
-    wallet = signer.session.accounts.wallet
-    deciders = deciders_hash(wallet, [wallet], 1)
-    signer.read(4, "BondPosted", account=wallet, poster=wallet, amount=7, deciders=deciders)
-    signer.read(5, "BondLeaving", account=wallet, leaving=3, readyAt=99)
-    bond = signer.ask("datanet_terms", datanet="lake")["bond"]
-    assert bond == {**none, "held_wei": "7", "leaving_wei": "3", "ready_at_s": 99, "covers_wei": "4"}
-    signer.read(6, "CuratorsChanged", curators=[], need=0)
-    assert signer.ask("datanet_terms", datanet="lake")["bond"]["covers_wei"] == "0"
 
 
 def test_rows_are_offered_as_the_wallets(signer: Signer, tmp_path: Path) -> None:

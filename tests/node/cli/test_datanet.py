@@ -88,8 +88,6 @@ def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lak
         (("create", "pond", "--only-languages"), 2, "--only-languages needs the languages"),
         (("create", "lake", "--language", "Finnish", "--only-languages"), 2, "Finnish of a row can't be recognised"),
         (("create", "lake", "--min-characters", "9", "--max-characters", "8"), 2, "at least 9 and at most 8"),
-        (("describe", "lake", "--bond", "five"), 2, "'five' is not an amount"),
-        (("bond", "0x" + "1" * 63, "5"), 2, "is neither the id of a Datanet, 0x and 64 hex digits, nor a name"),
         (("describe", "lake", "--rows-per-contributor", "2000000"), 2, "is a number from 1 to 1,048,576"),
         (("publish", "lake"), 3, "this node is on no network"),
         (("show", "../lake"), 1, "not a name: '../lake'"),

@@ -15,7 +15,6 @@ from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 from support.rows import append_event, network_named
 
 from openledger_node.datanets import curated
-from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, metadata_text
 from openledger_node.datanets.curated import read_review
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.proposals import roots_of
@@ -263,15 +262,3 @@ def test_a_proposal_needs_curators_and_somebody_to_pay(run: Run, lake: Lake, tmp
     unpaid = run("datanet", "propose", "pond", "--out", str(tmp_path / "pond.json"))
     assert "no contributor of these rows has an address, so nobody could be paid" in unpaid.stderr
     assert not (tmp_path / "pond.json").exists()
-
-
-def test_the_bond_that_rows_can_cost_is_named_before_they_are_signed(run: Run, lake: Lake, tmp_path: Path) -> None:
-    (notes := tmp_path / "notes.csv").write_text("question,answer\nWho?,Bo.\n")
-    about = DatanetAbout(policy=DatanetPolicy(bond_wei_min=str(5 * 10**18)))
-    read(lake, 3, "DatanetDescribed", {"metadata": metadata_text(about)})
-    words = ("datanet", "sign", str(notes), "--datanet", lake.id, "--licence", "CC-BY-4.0", "--yes")
-    named = "the Datanet asks for a bond of 5 OPEN, and {} has 0 OPEN: whoever rejects these rows can forfeit it"
-    assert named.format(lake.wallet) in " ".join(run(*words).stderr.split())
-    assert named.format(BEN) in " ".join(run(*words, "--address", BEN, "--typed-data").stderr.split())
-    elsewhere = run(*words, "--chain-id", "1", "--registry", ADA, "--out", f"{notes}.elsewhere")
-    assert (elsewhere.status, "a bond of" in elsewhere.stderr) == (0, False)

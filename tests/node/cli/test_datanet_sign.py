@@ -10,16 +10,12 @@ from node.cli.verbs import Run
 from support.contributors import BEN, key_of
 from support.rows import network_named
 
-from openledger_node.datanets.signed import read_signed
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.network_file import join_network
-from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.offer import offer_rows_root
-from openledger_protocol.primitives import Address, Wei
-from openledger_protocol.signatures import recover_address
+from openledger_protocol.primitives import Address
 
 NOTES = "question,answer\nWhat does Odile keep?,Odile keeps the harbour.\nWho is Rurik?,Nobody knows it for sure.\n"
 
@@ -79,29 +75,6 @@ def test_a_mistake_is_explained(run: Run, notes: Path, wallet: Address, words: t
     assert why in ran.stderr
 
 
-def test_a_curator_signs_a_forfeit_over_the_signed_batch(run: Run, notes: Path, wallet: Address) -> None:
-    lake = datanet_id(wallet, "lake")
-    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes", "--json")
-    file = run(*words).json["out"]
-    ask = ("datanet", "sign-forfeit", file, "--most", "5", "--because", "copied  from a site")
-    told = run(*ask, "--yes", "--json").json
-    offer = read_signed(Path(file)).offer
-    wanted = Forfeit(
-        chain_id=offer.chain_id,
-        contract=offer.contract,
-        datanet_id=lake,
-        account=offer.account,
-        rows_root=offer_rows_root(offer.rows),
-        amount_max_wei=Wei(5 * 10**18),
-        reason=reason_hash("copied from a site"),
-    )
-    signature = bytes.fromhex(told["signature"][2:])
-    assert (told["curator"], recover_address(forfeit_digest(wanted), signature)) == (wallet, wallet)
-    assert run(*ask, "--yes").stdout.strip() == told["signature"]
-    typed = json.loads(run(*ask, "--typed-data").stdout)
-    assert (typed["primaryType"], typed["message"]["amountMax"]) == ("ForfeitBond", str(5 * 10**18))
-
-
 def test_a_foreign_unsigned_or_changed_batch_is_refused(run: Run, notes: Path, wallet: Address) -> None:
     words = ("datanet", "sign", str(notes), "--datanet", datanet_id(wallet, "harbour"), "--licence", "CC-BY-4.0")
     told = run(*words, "--yes")
@@ -114,8 +87,6 @@ def test_a_foreign_unsigned_or_changed_batch_is_refused(run: Run, notes: Path, w
     for ask, why in (
         (("commit", str(notes)), "is not signed: sign its rows first with"),
         (("commit",), "missing argument"),
-        (("sign-forfeit", str(notes), "--most", "5", "--because", "junk"), "is not signed by its contributor"),
-        (("sign-forfeit", str(notes), "--most", "5", "--because", " "), "needs a reason"),
     ):
         ran = run("datanet", *ask)
         assert (ran.status, why in " ".join(ran.stderr.split())) == (2, True), why

@@ -17,11 +17,9 @@ from openledger_node.datanets.about import (
     find_breaches,
     licence_of,
     metadata_text,
-    policy_lines,
 )
 from openledger_node.datanets.licences import check_licence
 from openledger_node.errors import InputError
-from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
@@ -66,23 +64,6 @@ def test_another_licence_gets_the_near_names(typed: str, why: str) -> None:
         check_licence(typed)
 
 
-def test_a_bond_is_a_line_of_the_policy_and_without_one_nothing_changes_for_earlier_releases() -> None:
-    bonded = replace(ABOUT, policy=DatanetPolicy(bond_wei_min=str(5 * 10**18)))
-    for about in (ABOUT, DatanetAbout(), bonded):
-        assert about_from_metadata(metadata_text(about)) == about
-    assert policy_lines(bonded.policy) == [
-        "only rows that their contributor has signed",
-        "a bond of 5 OPEN behind a contributor's batches",
-    ]
-    assert "bond_wei_min" not in metadata_text(ABOUT)
-    plain: Any = to_plain(DatanetPolicy())
-    assert DatanetPolicy().digest == canonical_digest({k: v for k, v in plain.items() if k != "bond_wei_min"})
-    assert bonded.policy.digest != DatanetPolicy().digest
-    row = Row(prompt="Who?", completion="Odile.", contributor=ADA)
-    assert [each.row for each in find_breaches(bonded.policy, [row], is_signed=False)] == [1]
-    assert find_breaches(bonded.policy, [row], is_signed=True) == []
-
-
 DOCUMENT = json.loads(metadata_text(ABOUT))
 
 
@@ -110,7 +91,6 @@ def with_policy(**changed: Any) -> str:
         hostile(policy=None),
         with_policy(characters_min=-1),
         with_policy(takes_unsigned="yes"),
-        *(with_policy(bond_wei_min=value) for value in (5, "-1", "", None, "9" * 60, "1.5")),
         hostile(more=1),
     ],
 )

@@ -97,7 +97,7 @@ def deploy_network(
     rules = create("Params", governor or timelock, params, BOUNDS, windows)
     staking = create("NodeStaking", money, rules)
     treasury = treasury or timelock
-    datanets = create("DatanetRegistry", money, rules, treasury)
+    datanets = create("DatanetRegistry", rules)
     models = create("ModelRegistry", money, rules, datanets)
     channels = create("PaymentChannels", money, rules, staking, models, datanets)
     rewards = create("AttributionRewards", money, rules, channels, staking, datanets, guardian or deployer, treasury)

@@ -1,7 +1,6 @@
 // Curators of a Datanet, and the files that people send each other. The node makes and reads them.
 import { fetchApi, get, post } from "./api.js";
 import { cliLine, quoted, says } from "./cli.js";
-import { bondTerms, lacks, postBond, takeBack } from "./bonds.js";
 import { act } from "./dialog.js";
 import { h, put } from "./dom.js";
 import { count, id } from "./format.js";
@@ -105,11 +104,10 @@ export const lookAtCurators = (datanet) => get(`${path(datanet)}/curators`);
 
 // ---- a Datanet of somebody else
 
-export function drawForeign(terms, { attempt, pulled, bonded, has }) {
+export function drawForeign(terms, { attempt, pulled, has }) {
   const line = cliLine(`datanet pull ${terms.id}`);
   return panel({ class: "fill" }, terms.name, "of somebody else", terms.description && h("p", {}, terms.description),
-    facts([["Id on the chain", h("code", {}, terms.id)], ["Owner", id(terms.owner)], ["Licence", terms.licence], ["Versions", count(terms.versions)], ["Curators", terms.need ? `${terms.need} of ${count(terms.curators.length)}` : null], ["Bond", bondTerms(terms.bond)]]),
-    terms.bond && h("div", { class: "buttons above" }, lacks(terms.bond) > 0n && button("Post the bond…", () => postBond(terms, bonded), { key: "bond" }), terms.bond.held_wei !== "0" && button("Take it back…", () => takeBack(terms, bonded), { key: "unbond" })),
+    facts([["Id on the chain", h("code", {}, terms.id)], ["Owner", id(terms.owner)], ["Licence", terms.licence], ["Versions", count(terms.versions)], ["Curators", terms.need ? `${terms.need} of ${count(terms.curators.length)}` : null]]),
     has && note("ok", has), h("span", { class: "fill" }), h("div", { class: "buttons above" }, button("Get its rows", () => attempt(pulled), { key: "pull", disabled: !terms.versions }), h("span", { class: "note12" }, terms.versions ? "From peers, to train on." : "Nothing is published yet.")), line);
 }
 

@@ -1,7 +1,6 @@
 // Rows that are dropped or pasted here: the node reads and checks them, the page shows what it found, and nothing is taken
 // before a button says so.
 import { get, post, Refused, upload } from "./api.js";
-import { bondTerms } from "./bonds.js";
 import { cliLine, quoted, says } from "./cli.js";
 import { act } from "./dialog.js";
 import { h, put } from "./dom.js";
@@ -70,7 +69,7 @@ export function filesPanel(tell) {
   });
 
   const sign = () => ask({
-    title: `Sign ${rowsOf(held.report.rows)}`, about: `You say that you wrote them or may give them away, and offer them to ${held.datanet.name} under ${held.datanet.licence}. You are paid for them.${bondSaid(held.datanet.bond)}`, does: "Sign", words: () => wordsOf(held),
+    title: `Sign ${rowsOf(held.report.rows)}`, about: `You say that you wrote them or may give them away, and offer them to ${held.datanet.name} under ${held.datanet.licence}. You are paid for them.`, does: "Sign", words: () => wordsOf(held),
     send: async (_, password) => (await curators()).fetchFile(`/files/${held.report.draft}/sign`, { datanet: held.datanet.id, password }, `${held.file.name}.signed.json`), acts: { changed: () => told("Send the saved file to the owner, and keep a copy: drop it here to withdraw your rows.") },
   });
 
@@ -126,8 +125,6 @@ function drawPaste(held, { paste }) {
     h("div", { class: "field above" }, h("label", { for: text.id }, "Rows or text"), text), h("div", { class: "field" }, h("label", { for: kind.id }, "Read as"), kind), h("div", { class: "buttons" }, go));
 }
 
-const bondSaid = (bond) => { const asks = bondTerms(bond); return asks ? ` Its bond: ${asks}. Those who decide can forfeit it for rows that you sign.` : ""; };
-
 function wordsOf({ file, report, taken, datanet, contributor, columns, encoding, keep }) {
   if (report?.kind === "proposal") return `datanet review ${quoted(file.name)}`;
   if (taken) return `datanet approve ${quoted(taken.datanet)} ${taken.digest.slice(0, 10)}`;
@@ -171,7 +168,7 @@ function drawTake(held, acts, line) {
   const lose = button("Forget the file", forget);
   if (!report.rows) return h("div", { class: "buttons above" }, lose);
   if (!datanet) return note("warn", "You have no Datanet yet. Create one above; the file stays here.", lose, "datanet create NAME --licence CC-BY-4.0");
-  if (!datanet.isOwn) return note("warn", `Only the owner of ${datanet.name} takes rows. Sign yours as their contributor, and send the owner the signed file.${bondSaid(datanet.bond)}`, h("span", { class: "buttons" }, report.kind === "signed" ? drawWithdraw(report, datanet) : button(`Sign ${rowsOf(report.rows)}…`, acts.sign, { kind: "primary", key: "sign", disabled: held.isBusy }), lose), report.kind === "signed" ? withdrawWords(datanet) : wordsOf(held));
+  if (!datanet.isOwn) return note("warn", `Only the owner of ${datanet.name} takes rows. Sign yours as their contributor, and send the owner the signed file.`, h("span", { class: "buttons" }, report.kind === "signed" ? drawWithdraw(report, datanet) : button(`Sign ${rowsOf(report.rows)}…`, acts.sign, { kind: "primary", key: "sign", disabled: held.isBusy }), lose), report.kind === "signed" ? withdrawWords(datanet) : wordsOf(held));
   const isSigned = report.kind === "signed";
   const canTake = () => isSigned || Boolean(held.contributor) || !report.without_contributor;
   const who = h("input", { id: "files-contributor", value: held.contributor, autocomplete: "off", spellcheck: "false", placeholder: "0x… or a name", dataset: { key: "contributor" }, oninput: () => { held.contributor = who.value.trim(); line.change(wordsOf(held)); turn(check, !canTake()); unmeasure(); } });

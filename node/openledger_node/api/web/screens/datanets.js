@@ -130,12 +130,12 @@ export function mount(root, params) {
     if (!held.own) return;
     const status = latest.state, ours = own(), other = theirs(), version = held.curators?.[ours ? "name" : "id"] === held.chosen ? held.curators : null;
     list.show({ own: held.own, chain: held.chain?.datanets ?? null, elsewhere: [...(held.chain?.datanets ?? []).filter(isElsewhere), ...Object.values(held.opened).filter(({ id, account, owner }) => account !== owner && !held.chain?.datanets.some((each) => each.id === id))], chosen: held.chosen, isLocal: status?.network === "local" }, (seen) => drawList(seen, pick, made));
-    files.choose(ours ? { name: ours.name, licence: ours.licence, isOwn: true } : other ? { name: other.name, licence: other.licence, id: other.id, isOwn: false, bond: version?.bond ?? null } : null);
+    files.choose(ours ? { name: ours.name, licence: ours.licence, isOwn: true } : other ? { name: other.name, licence: other.licence, id: other.id, isOwn: false } : null);
     const details = ours && held.details?.name === held.chosen ? held.details : null;
     review.show(details && { datanet: details.name, batches: details.batches, found: held.found, isMarked: held.isMarked }, (seen) => seen && drawReview(seen, acts()));
     const terms = held.chain?.datanets.find((each) => each.name === held.chosen && each.roles.includes("owner")) ?? null;
     curators.show(ours && version?.is_registered && { name: ours.name, curators: version.curators, need: version.need, review: version.review }, (seen) => seen && lib.drawCurators(seen, acts()));
-    foreign.show(!ours && version && { ...version, has: held.pulled }, (seen) => seen && lib.drawForeign(seen, { attempt, pulled, bonded: lookAtVersion, has: seen.has }));
+    foreign.show(!ours && version && { ...version, has: held.pulled }, (seen) => seen && lib.drawForeign(seen, { attempt, pulled, has: seen.has }));
     versions.show(details && { details, terms, chain: status?.chain ?? null, network: status?.network }, (seen) => seen && drawVersions(seen, changed));
     standing.show(held.standing?.of === held.chosen && held.chosen && { ...held.standing, name: held.standing.name ?? held.chosen }, (seen) => seen && drawStanding(seen, Boolean(ours)));
   }

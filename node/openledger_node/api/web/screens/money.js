@@ -253,7 +253,7 @@ function openChannel(again) {
 
 // ---- what contracts hold, and whether it all adds up
 
-const HELD = { stake: "Stake", adapters: "Bonds of adapters", cases: "Bonds of cases", contributors: "Bonds at Datanets", channels: "Deposits of channels" }, CREDITED = { claims: "Claims", cases: "Cases" };
+const HELD = { stake: "Stake", adapters: "Bonds of adapters", cases: "Bonds of cases", channels: "Deposits of channels" }, CREDITED = { claims: "Claims", cases: "Cases" };
 
 function drawBooks({ books, bonds, now }, again) {
   const column = (label, name, rank = 1) => ({ label, num: true, rank, cell: (each) => amount(each[name]) });
