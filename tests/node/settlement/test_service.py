@@ -213,7 +213,7 @@ def test_a_list_is_not_drawn_while_gas_costs_more_than_showing_it_may(
         (alert,) = node.alerts
         assert re.fullmatch(
             r"claim 0 is not drawn: at 1.5 times the current gas price, its draw and its finalisation cost "
-            r"0.\d+ coins, and their cap is 0.06 coins. Wait, or raise \[chain\] fee_max_wei",
+            r"0.\d+ coins, and their cap is 0.065 coins. Wait, or raise \[chain\] fee_max_wei",
             alert,
         )
         assert node.ledger.events.find("Drawn") == []
