@@ -258,7 +258,6 @@ def held_by(stored: Stored) -> dict[str, int]:
         "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),
         "NodeStaking": staked,
         "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
-        "DatanetRegistry": stored.sum("DatanetRegistry", "_bonds", "held"),
         "Disputes": stored.case_bonds + stored.sum("Disputes", "balanceOf"),
         WRAPPED_VOTES: stored.values.get((WRAPPED_VOTES, "_totalSupply"), 0),
     }

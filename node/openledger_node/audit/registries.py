@@ -20,7 +20,6 @@ WIRES = (
     *((name, "datanets", "DatanetRegistry") for name in ("ModelRegistry", "PaymentChannels", "AttributionRewards")),
     *((name, "staking", "NodeStaking") for name in ("PaymentChannels", "AttributionRewards", "Disputes")),
     *((name, "channels", "PaymentChannels") for name in ("AttributionRewards", "Disputes")),
-    ("DatanetRegistry", "token", "OpenToken"),
     ("PaymentChannels", "models", "ModelRegistry"),
     ("Disputes", "pause", "AttributionRewards"),
     *RULED,

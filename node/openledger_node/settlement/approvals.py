@@ -20,7 +20,7 @@ from .actions import Action, ApproveSpending, payment_of
 
 NOT_APPROVED: Final = "ERC20InsufficientAllowance"
 
-TAKES_PERMITS: Final = ("NodeStaking", "PaymentChannels", "ModelRegistry", "DatanetRegistry")
+TAKES_PERMITS: Final = ("NodeStaking", "PaymentChannels", "ModelRegistry")
 """Contracts whose payments have a form with a permit."""
 
 PAYMENT_GAS, PAYMENT_GAS_PER_BYTE = 300_000, 500
