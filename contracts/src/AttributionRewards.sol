@@ -3,37 +3,34 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IAttributionRewards} from "./interfaces/IAttributionRewards.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
 import {IParams, Windows} from "./interfaces/IParams.sol";
 import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
-import {ClaimFor, ClaimRecord, NOBODY, Opening, Payout, Pot, PPM} from "./interfaces/Types.sol";
+import {ClaimRecord, NOBODY, Opening, Payout, Pot, PPM} from "./interfaces/Types.sol";
 import {Draws, Point} from "./lib/Draws.sol";
-import {Hashes} from "./lib/Hashes.sol";
 import {Openings} from "./lib/Openings.sol";
 import {Pause} from "./lib/Pause.sol";
 
 /// @dev See {IAttributionRewards}.
-contract AttributionRewards is IAttributionRewards, EIP712, Pause {
+contract AttributionRewards is IAttributionRewards, Pause {
     using SafeERC20 for IERC20;
     using Draws for Pot[];
     using Openings for Opening;
 
     /* CONSTANTS AND STORAGE */
 
-    /// @dev One slot, so that a relayed withdrawal writes both for the price of one.
     struct Account {
         uint128 balance;
-        uint128 nonce;
+        bool onlySelf;
+        address payout;
     }
 
     uint256 private constant PAYOUTS_MAX = 256;
-    uint256 private constant CLAIMS_FOR_MAX = 256;
     uint256 private constant LATE_PPM = 100_000;
+    uint128 private constant DUST = 0.001 ether;
 
     uint8 private constant NODE = 0;
     uint8 private constant OWNER = 1;
@@ -66,7 +63,6 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
         address guardian_,
         address protocolTreasury_
     )
-        EIP712("OpenLedgerRewards", "2")
         Pause(guardian_, params_.windows().pauseMax, params_.windows().pauseGap)
     {
         Windows memory windows = params_.windows();
@@ -151,26 +147,20 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
     /* BALANCES */
 
     /// @inheritdoc IAttributionRewards
-    function withdraw(address to, uint128 amount) external {
-        uint128 balance = _accounts[msg.sender].balance;
-        if (to == address(0)) revert ZeroAddress();
-        if (amount > balance) revert InsufficientBalance(msg.sender, balance, amount);
-        _pay(msg.sender, to, amount);
+    function setPayout(address payout, bool onlySelf) external {
+        (_accounts[msg.sender].payout, _accounts[msg.sender].onlySelf) = (payout, onlySelf);
+        emit PayoutSet(msg.sender, payout, onlySelf);
     }
 
     /// @inheritdoc IAttributionRewards
-    function withdrawFor(ClaimFor[] calldata claims, bytes[] calldata signatures) external {
-        if (claims.length > CLAIMS_FOR_MAX) revert TooMany("claims", claims.length, CLAIMS_FOR_MAX);
-        if (claims.length != signatures.length) revert LengthMismatch(claims.length, signatures.length);
-        for (uint256 i = 0; i < claims.length; ++i) {
-            ClaimFor calldata claim = claims[i];
-            SkipCode code = _faultOf(claim, signatures[i]);
-            if (code == SkipCode.None) {
-                ++_accounts[claim.account].nonce;
-                if (!_tryPay(claim.account, claim.to, claim.amount)) code = SkipCode.Untransferable;
-            }
-            if (code != SkipCode.None) emit WithdrawSkipped(claim.account, claim.nonce, code);
+    function withdraw(address[] calldata accounts) external {
+        bool isPaid = false;
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            SkipCode code = _payOut(accounts[i]);
+            if (code == SkipCode.None) isPaid = true;
+            else emit WithdrawSkipped(accounts[i], code);
         }
+        if (!isPaid) revert NothingToWithdraw();
     }
 
     /* VIEWS */
@@ -181,8 +171,9 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
     }
 
     /// @inheritdoc IAttributionRewards
-    function nonceOf(address account) external view returns (uint256) {
-        return _accounts[account].nonce;
+    function payoutOf(address account) public view returns (address payout, bool onlySelf) {
+        (payout, onlySelf) = (_accounts[account].payout, _accounts[account].onlySelf);
+        if (payout == address(0)) payout = account;
     }
 
     /// @inheritdoc IAttributionRewards
@@ -280,7 +271,7 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
 
     /// @dev Credit everybody except the contributors. Tokens move last: the claim's gross comes in.
     function _settle(ClaimRecord calldata record, uint128 nodeShare, uint128 protocol, bool late) private {
-        _credit(record, staking.payoutOf(record.node), nodeShare, NODE);
+        _credit(record, record.node, nodeShare, NODE);
         for (uint256 i = 0; i < record.credits.length; ++i) {
             _credit(record, record.credits[i].account, record.credits[i].amount, OWNER);
         }
@@ -296,36 +287,23 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
         emit Credited(account, record.node, record.seq, amount, role);
     }
 
-    function _pay(address account, address to, uint128 amount) private {
-        _accounts[account].balance -= amount;
-        _totals.paidOut += amount;
-        emit Withdrawn(account, to, amount);
-        token.safeTransfer(to, amount);
-    }
-
-    /// @dev Like {_pay}, but a transfer that fails changes no balance, so that one recipient that the token refuses
-    /// stops no others.
-    function _tryPay(address account, address to, uint128 amount) private returns (bool) {
-        _accounts[account].balance -= amount;
+    /// @dev F: a recipient that the token refuses keeps its balance and stops no others. A caller that starves the
+    /// transfer of gas gains nothing: what is not paid stays where it is.
+    function _payOut(address account) private returns (SkipCode) {
+        uint128 amount = _accounts[account].balance;
+        (address to, bool onlySelf) = payoutOf(account);
+        if (amount == 0) return SkipCode.Empty;
+        if (msg.sender != account && onlySelf) return SkipCode.OnlySelf;
+        if (msg.sender != account && amount < DUST) return SkipCode.Dust;
+        _accounts[account].balance = 0;
         _totals.paidOut += amount;
         if (token.trySafeTransfer(to, amount)) {
             emit Withdrawn(account, to, amount);
-            return true;
+            return SkipCode.None;
         }
-        _accounts[account].balance += amount;
+        _accounts[account].balance = amount;
         _totals.paidOut -= amount;
-        return false;
-    }
-
-    /// @dev The first reason to skip a signed withdrawal, without trying the transfer.
-    function _faultOf(ClaimFor calldata claim, bytes calldata signature) private view returns (SkipCode) {
-        if (block.timestamp > claim.deadline) return SkipCode.PastDeadline;
-        if (claim.nonce != _accounts[claim.account].nonce) return SkipCode.OtherNonce;
-        if (claim.amount > _accounts[claim.account].balance) return SkipCode.OverBalance;
-        if (claim.to == address(0)) return SkipCode.NoRecipient;
-        // slither-disable-next-line unused-return: a signature with an error has signer 0
-        (address signer,,) = ECDSA.tryRecoverCalldata(_hashTypedDataV4(Hashes.ofClaimFor(claim)), signature);
-        return signer != address(0) && signer == claim.account ? SkipCode.None : SkipCode.BadSignature;
+        return SkipCode.Untransferable;
     }
 
     /* CHECKS */

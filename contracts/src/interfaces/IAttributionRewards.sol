@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ClaimFor, ClaimRecord, Opening, Payout} from "./Types.sol";
+import {ClaimRecord, Opening, Payout} from "./Types.sol";
 
 /// @title From claims to balances
 /// @notice The node proposes a payout list of contributors. After the review period the chain draws points of the list,
 /// and the node shows each by a receipt that its payer countersigned. Then everything that a claim owes is credited in
 /// one step, including the node's own share. Nobody is paid before the list is final.
 interface IAttributionRewards {
-    /// @notice The first reason not to pay a signed withdrawal. The numbers are in {WithdrawSkipped} and never change.
+    /// @notice Why an account is not paid. The numbers are in {WithdrawSkipped} and never change.
     enum SkipCode {
         None, // 0: it is paid; never emitted
-        PastDeadline, // 1
-        OtherNonce, // 2: not the account's next nonce
-        OverBalance, // 3
-        NoRecipient, // 4: recipient 0
-        BadSignature, // 5: the account did not sign it
-        Untransferable // 6: the token refuses the recipient; the nonce is used, and the balance stays
+        Empty, // 1: its balance is 0
+        OnlySelf, // 2: the account wants to be paid by its own transactions only
+        Dust, // 3: less than 0.001 OPEN, which only the account itself withdraws
+        Untransferable // 4: the token refuses the recipient; the balance stays
     }
 
     /// @notice How far a claim has come. `FinalizedLate`: no list was proposed, or shown, in time.
@@ -60,8 +58,8 @@ interface IAttributionRewards {
     /// Datanet, 5 protocol.
     event Credited(address indexed account, address indexed node, uint64 seq, uint128 amount, uint8 role);
     event Withdrawn(address indexed account, address to, uint128 amount);
-    /// @notice A signed withdrawal was not paid.
-    event WithdrawSkipped(address indexed account, uint256 nonce, SkipCode code);
+    event WithdrawSkipped(address indexed account, SkipCode code);
+    event PayoutSet(address indexed account, address payout, bool onlySelf);
 
     error ZeroAddress();
     error UnknownClaim(address node, uint64 seq);
@@ -82,8 +80,8 @@ interface IAttributionRewards {
     error NoSeed(uint64 drawBlock);
     error WrongOpenings(uint256 count, uint256 expected);
     error PayoutsMismatch(bytes32 proposed, bytes32 given);
-    error InsufficientBalance(address account, uint128 balance, uint128 amount);
-    error LengthMismatch(uint256 claims, uint256 signatures);
+    /// @dev None of the accounts could be paid.
+    error NothingToWithdraw();
 
     /// @notice Propose who gets the pots of a claim, once, within the propose window after the claim. Payouts ascend by
     /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. `receiptsRoot` is the root of a
@@ -108,18 +106,19 @@ interface IAttributionRewards {
     /// there was none.
     function finalizeLate(ClaimRecord calldata record) external;
 
-    /// @notice Send `amount` of the caller's balance to `to`.
-    function withdraw(address to, uint128 amount) external;
+    /// @notice Set where the caller's balance is paid to, 0 for the caller itself, and whether nobody else may have it
+    /// paid.
+    function setPayout(address payout, bool onlySelf) external;
 
-    /// @notice Pay withdrawals that accounts have signed, at most 256. A bad one is skipped and does not stop the
-    /// others.
-    function withdrawFor(ClaimFor[] calldata claims, bytes[] calldata signatures) external;
+    /// @notice Pay the whole balance of each account to its payout address. Anybody may call it, so a contributor needs
+    /// no coins for gas. An account that cannot be paid is skipped.
+    function withdraw(address[] calldata accounts) external;
 
     /// @notice What an account can withdraw.
     function balanceOf(address account) external view returns (uint128);
 
-    /// @notice The nonce that the account's next signed withdrawal must have.
-    function nonceOf(address account) external view returns (uint256);
+    /// @notice Where an account's balance is paid to, and whether only the account itself may have it paid.
+    function payoutOf(address account) external view returns (address payout, bool onlySelf);
 
     /// @notice The proposal for a claim; all values are 0 if there is none.
     function proposalOf(address node, uint64 seq) external view returns (Proposal memory);

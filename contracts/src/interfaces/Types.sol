@@ -105,15 +105,6 @@ struct Opening {
     uint256 share;
 }
 
-/// @notice A withdrawal that its account has signed and that anybody can send.
-struct ClaimFor {
-    address account;
-    address to;
-    uint128 amount;
-    uint256 nonce;
-    uint64 deadline;
-}
-
 /// @notice The facts that a receipt states about the work. Contracts read only their hash.
 struct Work {
     bytes32 requestId;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ChannelConfig, ClaimFor, EpochClaim, Opening, Receipt} from "../interfaces/Types.sol";
+import {ChannelConfig, EpochClaim, Opening, Receipt} from "../interfaces/Types.sol";
 
 /// @title EIP-712 struct hashes of everything that is signed
 library Hashes {
@@ -13,9 +13,6 @@ library Hashes {
         "EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash)"
     );
     bytes32 internal constant REFUND = keccak256("Refund(bytes32 channelId,uint128 amount,uint256 nonce)");
-    bytes32 internal constant CLAIM_FOR = keccak256(
-        "ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)"
-    );
     bytes32 internal constant SIGNER_CONSENT = keccak256("SignerConsent(address node,uint64 deadline)");
     bytes32 internal constant WORK = keccak256(
         "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint)"
@@ -67,10 +64,6 @@ library Hashes {
 
     function ofRefund(bytes32 channelId, uint128 amount, uint256 nonce) internal pure returns (bytes32) {
         return keccak256(abi.encode(REFUND, channelId, amount, nonce));
-    }
-
-    function ofClaimFor(ClaimFor calldata claim) internal pure returns (bytes32) {
-        return keccak256(abi.encode(CLAIM_FOR, claim));
     }
 
     /// @dev The work of a drawn receipt is opened by its hash only.

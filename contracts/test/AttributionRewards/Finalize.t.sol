@@ -149,14 +149,6 @@ contract FinalizeTest is Receipts {
         eq("nobody", rewards.balanceOf(NOBODY), 0);
     }
 
-    function test_earnings_go_where_the_node_wants_them() public {
-        vm.prank(node);
-        staking.setPayout(bob);
-        _finalize(_booked(ONE));
-        eq("bob", rewards.balanceOf(bob), 65 * OPEN);
-        eq("node", rewards.balanceOf(node), 0);
-    }
-
     /// @dev Stake is the entry, not an investment: whoever bonds for one block takes nothing.
     function test_a_bond_for_one_block_earns_nothing() public {
         Book memory book = _booked(BARE);

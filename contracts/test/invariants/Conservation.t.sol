@@ -72,7 +72,7 @@ abstract contract Conserved is Checks {
             Handler.hold.selector,
             Handler.wait.selector,
             Handler.withdraw.selector,
-            Handler.withdrawFor.selector,
+            Handler.push.selector,
             Handler.bond.selector,
             Handler.unbond.selector,
             Handler.withdrawStake.selector,
@@ -115,7 +115,7 @@ contract ConservationTest is Conserved {
         }
         string[26] memory names = [
             "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
-            "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake",
+            "finalizeLate", "withdraw", "push", "bond", "unbond", "withdrawStake",
             "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
             "slash", "hold"
         ];

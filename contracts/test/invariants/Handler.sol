@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {UnbondRequest} from "../../src/interfaces/INodeStaking.sol";
-import {ChannelConfig, ClaimFor, ClaimRecord, Opening} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, ClaimRecord, Opening} from "../../src/interfaces/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {Lists} from "./Lists.sol";
 
@@ -11,35 +11,36 @@ import {Lists} from "./Lists.sol";
 contract Handler is Lists {
     // ---- who was credited ----
 
-    function withdraw(uint256 who, uint256 amount) external {
+    function withdraw(uint256 who) external {
         address account = _accountOf(who);
-        uint128 balance = rewards.balanceOf(account);
-        if (balance > 0) _withdrawTo(account, uint128(within(amount, 1, balance)));
+        if (rewards.balanceOf(account) > 0) _withdraw(account);
     }
 
-    function _withdrawTo(address account, uint128 amount) private counted("withdraw") {
+    /// @dev Only by itself, and to an account that no token refuses.
+    function _withdraw(address account) private counted("withdraw") {
         vm.prank(account);
-        rewards.withdraw(stranger, amount);
-        paidOut += amount;
+        rewards.setPayout(stranger, true);
+        _pay(account, account);
     }
 
-    /// @dev The node, whose key is known; twice the same, so that one is skipped.
-    function withdrawFor(uint256 amount) external {
-        uint128 balance = rewards.balanceOf(node);
-        if (balance > 0) _withdrawFor(uint128(within(amount, 1, balance)));
+    function push(uint256 who) external {
+        address account = _accountOf(who);
+        if (rewards.balanceOf(account) >= OPEN / 1_000) _push(account);
     }
 
-    function _withdrawFor(uint128 amount) private counted("withdrawFor") {
-        ClaimFor[] memory twice = new ClaimFor[](2);
-        bytes[] memory signatures = new bytes[](2);
-        twice[0] = ClaimFor({
-            account: node, to: stranger, amount: amount, nonce: rewards.nonceOf(node), deadline: uint64(_deadline())
-        });
-        bytes32 kind = keccak256("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)");
-        signatures[0] = _sign(NODE_KEY, _rewards(keccak256(abi.encode(kind, twice[0]))));
-        (twice[1], signatures[1]) = (twice[0], signatures[0]);
-        rewards.withdrawFor(twice, signatures);
-        paidOut += amount;
+    function _push(address account) private counted("push") {
+        vm.prank(account);
+        rewards.setPayout(stranger, false);
+        _pay(stranger, account);
+    }
+
+    /// @dev Twice the same, so that one is skipped.
+    function _pay(address by, address account) private {
+        address[] memory twice = new address[](2);
+        (twice[0], twice[1]) = (account, account);
+        paidOut += rewards.balanceOf(account);
+        vm.prank(by);
+        rewards.withdraw(twice);
     }
 
     // ---- stakes and Disputes ----
@@ -97,7 +98,7 @@ contract Handler is Lists {
         if (how == 0) _refundTooMuch(config);
         if (how == 1) _finishAgain(config);
         if (how == 2) _releaseByHand(which);
-        if (how == 3) _withdrawTooMuch(which);
+        if (how == 3) _withdrawAgain(which);
         if (how == 4) _finalizeAgain(which);
         if (how == 5) _leaveAgain(which);
     }
@@ -129,11 +130,10 @@ contract Handler is Lists {
         try channels.release(record) {} catch {}
     }
 
-    function _withdrawTooMuch(uint256 who) private {
-        address account = _accountOf(who);
-        uint128 more = rewards.balanceOf(account) + 1;
-        vm.prank(account);
-        try rewards.withdraw(stranger, more) {} catch {}
+    function _withdrawAgain(uint256 who) private {
+        address[] memory accounts = new address[](1);
+        accounts[0] = _accountOf(who);
+        if (rewards.balanceOf(accounts[0]) == 0) try rewards.withdraw(accounts) {} catch {}
     }
 
     function _finalizeAgain(uint256 which) private {
@@ -260,8 +260,7 @@ contract Handler is Lists {
     }
 
     function _emptyBalance(address account) private {
-        uint128 balance = rewards.balanceOf(account);
-        if (balance > 0) _withdrawTo(account, balance);
+        if (rewards.balanceOf(account) > 0) _withdraw(account);
     }
 
     function _emptyBond(uint256 which) private {

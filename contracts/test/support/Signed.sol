@@ -68,10 +68,6 @@ abstract contract Signed is Checks {
         return _typed("OpenLedgerPayments", address(channels), structHash);
     }
 
-    function _rewards(bytes32 structHash) internal view returns (bytes32) {
-        return _typed("OpenLedgerRewards", address(rewards), structHash);
-    }
-
     function _voucher(ChannelConfig memory config, bytes32 adapterId, uint128 max)
         internal
         view

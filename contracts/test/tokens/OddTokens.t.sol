@@ -2,53 +2,34 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
-import {ChannelConfig, ClaimFor, ClaimRecord, Item} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, ClaimRecord, Item} from "../../src/interfaces/Types.sol";
 import {IChannels, IToken} from "../support/Contracts.sol";
 import {BlockingToken, CallingToken, IHook} from "../support/OddTokens.sol";
 import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
-/// @notice F: whoever signs a withdrawal to an account that the token refuses could stop 255 others.
+/// @notice F: whoever is paid to an account that the token refuses could stop everybody else in the list.
 contract BlockingTokenTest is Receipts {
-    address private constant REFUSED = address(0xDEAD);
+    address private constant REFUSED = address(0xBAD);
 
     function _token() internal override returns (IToken) {
         return IToken(address(new BlockingToken(address(this), 1_000_000_000 * uint256(OPEN))));
     }
 
     function test_a_recipient_that_the_token_refuses_stops_no_others() public {
-        _earn();
-        BlockingToken(address(token)).setBlocked(REFUSED);
-        ClaimFor[] memory claims = new ClaimFor[](3);
-        bytes[] memory signatures = new bytes[](3);
-        (claims[0], claims[1], claims[2]) = (_claimFor(bob, 0), _claimFor(REFUSED, 1), _claimFor(bob, 2));
-        for (uint256 i = 0; i < claims.length; ++i) signatures[i] = _signed(claims[i]);
-        uint128 before = rewards.balanceOf(payer);
-        _emits(address(rewards));
-        emit IAttributionRewards.WithdrawSkipped(payer, 1, IAttributionRewards.SkipCode.Untransferable);
-        rewards.withdrawFor(claims, signatures);
-        eq("paid", token.balanceOf(bob), 2);
-        eq("kept", rewards.balanceOf(payer), before - 2);
-        eq("paid out", rewards.totals().paidOut, 2);
-        eq("each signature is used", rewards.nonceOf(payer), 3);
-    }
-
-    function _earn() private {
         _finalize(_booked(ONE));
-    }
-
-    function _contributor() internal view override returns (address) {
-        return payer;
-    }
-
-    function _claimFor(address to, uint256 nonce) private view returns (ClaimFor memory) {
-        return ClaimFor({account: payer, to: to, amount: 1, nonce: nonce, deadline: uint64(block.timestamp)});
-    }
-
-    function _signed(ClaimFor memory c) private view returns (bytes memory) {
-        bytes32 kind = keccak256("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)");
-        return _sign(PAYER_KEY, _rewards(keccak256(abi.encode(kind, c))));
+        BlockingToken(address(token)).setBlocked(REFUSED);
+        vm.prank(alice);
+        rewards.setPayout(REFUSED, false);
+        address[] memory accounts = new address[](2);
+        (accounts[0], accounts[1]) = (alice, node);
+        (uint128 kept, uint128 paid) = (rewards.balanceOf(alice), rewards.balanceOf(node));
+        _emits(address(rewards));
+        emit IAttributionRewards.WithdrawSkipped(alice, IAttributionRewards.SkipCode.Untransferable);
+        rewards.withdraw(accounts);
+        eq("kept", rewards.balanceOf(alice), kept);
+        eq("paid out", rewards.totals().paidOut, paid);
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ChannelConfig, ClaimFor, EpochClaim, Item, Payout, Share} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, EpochClaim, Item, Payout, Share} from "../../src/interfaces/Types.sol";
 import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
 
@@ -66,7 +66,6 @@ contract LanesVectorsTest is Receipts {
         string memory refund = string.concat(_bytes32("channel_id", id), _wei("amount_wei", 5), _number("nonce", 3));
         _rule("refund_digest", string.concat(at, refund), _quote(digest));
         _writeConsent();
-        _writeClaimFor();
     }
 
     function _writeConsent() private {
@@ -79,21 +78,6 @@ contract LanesVectorsTest is Receipts {
             _number("deadline_s", 1_800_000_000)
         );
         _rule("signer_consent_digest", input, _quote(_typed("OpenLedgerStaking", address(staking), structHash)));
-    }
-
-    function _writeClaimFor() private {
-        bytes32 kind = keccak256("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)");
-        ClaimFor memory claim = ClaimFor(alice, bob, 7, 2, 1_800_000_000);
-        string memory input = string.concat(
-            _number("chain_id", block.chainid),
-            _address("contract", address(rewards)),
-            _address("account", alice),
-            _address("to", bob),
-            _wei("amount_wei", 7),
-            _number("nonce", 2),
-            _number("deadline_s", 1_800_000_000)
-        );
-        _rule("claim_for_digest", input, _quote(_rewards(keccak256(abi.encode(kind, claim)))));
     }
 
     function _configOf(ChannelConfig memory config) private pure returns (string memory) {
