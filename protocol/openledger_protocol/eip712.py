@@ -15,7 +15,6 @@ from .primitives import Address, Digest
 
 DOMAIN_VERSION = "2"
 PAYMENTS_NAME = "OpenLedgerPayments"
-REWARDS_NAME = "OpenLedgerRewards"
 STAKING_NAME = "OpenLedgerStaking"
 DATANETS_NAME = "OpenLedgerDatanets"
 TOKEN_NAME = "OpenLedger"
@@ -64,11 +63,6 @@ class Domain:
 def payments_domain(chain_id: int, contract: Address) -> Domain:
     """The domain of PaymentChannels: channels, vouchers, receipts, refunds and claims."""
     return Domain(name=PAYMENTS_NAME, chain_id=chain_id, verifying_contract=contract)
-
-
-def rewards_domain(chain_id: int, contract: Address) -> Domain:
-    """The domain of AttributionRewards: withdrawals."""
-    return Domain(name=REWARDS_NAME, chain_id=chain_id, verifying_contract=contract)
 
 
 def token_domain(chain_id: int, contract: Address) -> Domain:

@@ -32,7 +32,7 @@ class CreditRole(IntEnum):
 class Beneficiaries:
     """Recipients of the parts that a record names only by role, as the contracts state when a claim is finalised."""
 
-    node: Address  # the node's payout address
+    node: Address
     protocol: Address  # the protocol's treasury
     treasuries: Mapping[DatanetId, Address]
 

@@ -44,7 +44,6 @@ _CLAIM_HASH = type_hash("EpochClaim(address node,uint64 seq,uint64 epoch,bytes32
 _ITEM_LEAF = type_hash("openledger.item-leaf/1")
 _RECEIPT_LEAF = type_hash("openledger.receipt-leaf/2")
 _CONSENT_HASH = type_hash("SignerConsent(address node,uint64 deadline)")
-_CLAIM_FOR_HASH = type_hash("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,17 +145,6 @@ class ReceiptOpening:
     share: int  # the index of the share whose part covers the point
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimFor:
-    """An account's request to withdraw, for another account to send."""
-
-    account: Address
-    to: Address
-    amount_wei: Wei
-    nonce: int
-    deadline_s: int
-
-
 def span_of(item: Item, adapters: Sequence[AdapterId], domain: Domain) -> ItemSpan:
     """The span of an item; `adapters` are those of its claim."""
     return ItemSpan(
@@ -220,19 +208,6 @@ def signer_consent_digest(node: Address, deadline_s: int, domain: Domain) -> byt
     Without it anybody could appoint a stranger's key, and blame the stranger's work on a node of his own.
     """
     return typed_digest(domain, struct_hash(_CONSENT_HASH, address_word(node), uint_word(deadline_s, 64)))
-
-
-def claim_for_digest(claim: ClaimFor, domain: Domain) -> bytes:
-    """The digest that an account signs so that another can send its withdrawal, under the rewards domain."""
-    struct = struct_hash(
-        _CLAIM_FOR_HASH,
-        address_word(claim.account),
-        address_word(claim.to),
-        uint_word(claim.amount_wei, 128),
-        uint_word(claim.nonce, 256),
-        uint_word(claim.deadline_s, 64),
-    )
-    return typed_digest(domain, struct)
 
 
 def opening_tuple(opening: ReceiptOpening) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain
+from openledger_protocol.eip712 import Domain, payments_domain
 from openledger_protocol.primitives import Address, Digest, Wei, checksum_address
 from openledger_protocol.signatures import address_of
 
@@ -66,10 +66,6 @@ def bytes_of(text: str) -> bytes:
 
 def payments(given: Mapping[str, Any]) -> Domain:
     return payments_domain(int(given["chain_id"]), given["contract"])
-
-
-def rewards(given: Mapping[str, Any]) -> Domain:
-    return rewards_domain(int(given["chain_id"]), given["contract"])
 
 
 def read(cls: type[T], given: Mapping[str, Any], **more: object) -> T:

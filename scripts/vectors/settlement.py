@@ -7,13 +7,11 @@ from openledger_protocol.claims import AdapterTerms, ChannelBalance, DatanetTerm
 from openledger_protocol.epoch import Params
 from openledger_protocol.payments import ChannelConfig, Voucher, channel_id, voucher_digest
 from openledger_protocol.settlement import (
-    ClaimFor,
     ClaimRecord,
     EpochClaim,
     Item,
     ItemSpan,
     claim_digest,
-    claim_for_digest,
     items_hash,
     record_hash,
     span_of,
@@ -33,7 +31,6 @@ from .common import (
     hex_of,
     payments,
     read,
-    rewards,
     write,
 )
 
@@ -204,5 +201,4 @@ RULES: Rules = {
     ),
     "compute_claim": (computed, COMPUTED),
     "claim_digest": lambda given: hex_of(claim_digest(read(EpochClaim, given), payments(given))),
-    "claim_for_digest": lambda given: hex_of(claim_for_digest(read(ClaimFor, given), rewards(given))),
 }

@@ -21,7 +21,7 @@ def test_receipts_are_claimed_drawn_made_final_and_withdrawn_to_the_wei(tmp_path
         earned_wei = 3 * (OPEN - OPEN * fee_ppm // PPM)
         assert world.balance(wallet) == node.treasury.earnings().credited_wei == earned_wei
         before_wei = node.deployment.token_balance(wallet)
-        world.act(WithdrawRewards(amount_wei=Wei(earned_wei), to=wallet))
+        world.act(WithdrawRewards(accounts=(wallet,), amount_wei=Wei(earned_wei)))
         world.run(lambda: node.treasury.earnings().withdrawn_wei == earned_wei)
         assert node.deployment.token_balance(wallet) == before_wei + earned_wei
         assert world.balance(wallet) == 0

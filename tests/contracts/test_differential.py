@@ -26,11 +26,9 @@ from openledger_protocol.errors import ClaimRefusedError
 from openledger_protocol.payments import ChannelConfig, Permit, Refund, channel_id, permit_digest, refund_digest
 from openledger_protocol.primitives import AdapterId, Address, Wei
 from openledger_protocol.settlement import (
-    ClaimFor,
     EpochClaim,
     Item,
     claim_digest,
-    claim_for_digest,
     record_hash,
     signer_consent_digest,
 )
@@ -50,10 +48,9 @@ def test_a_channels_id_is_the_contracts(world: ContractWorld, config: ChannelCon
 
 
 def test_a_domain_is_the_contracts_and_the_tokens_its_own(world: ContractWorld) -> None:
-    for name, domain in ("PaymentChannels", world.payments), ("AttributionRewards", world.rewards):
-        said = world.chain.read(name, "eip712Domain")
-        assert (said["name"], said["version"], said["chainId"]) == (domain.name, domain.version, domain.chain_id)
-        assert said["verifyingContract"] == domain.verifying_contract == world.chain.contracts[name]
+    said, domain = world.chain.read("PaymentChannels", "eip712Domain"), world.payments
+    assert (said["name"], said["version"], said["chainId"]) == (domain.name, domain.version, domain.chain_id)
+    assert said["verifyingContract"] == domain.verifying_contract == world.chain.contracts["PaymentChannels"]
     token = token_domain(world.chain.client.chain_id(), world.chain.contracts["OpenToken"])
     assert world.chain.read("OpenToken", "DOMAIN_SEPARATOR") == hex_digest(token.separator)
 
@@ -100,21 +97,17 @@ def test_a_hot_keys_consent_is_what_it_signed(world: ContractWorld, node: Addres
     assert world.chain.error_of("NodeStaking", "setSigner", *arguments, key=NODE_KEY) == error
 
 
-def test_a_withdrawal_that_its_account_signed_may_be_sent_by_anybody(world: ContractWorld) -> None:
-    owner_key = OWNER_KEYS[2]
-    record, _, _ = world.claim([world.item(10**12, adapter=3)])
+def test_a_balance_is_paid_by_anybody_to_where_its_account_wants_it(world: ContractWorld) -> None:
+    to = account(0x78)
+    record, _, _ = world.claim([world.item(10**17, adapter=0)])
     world.propose(record, [])
     world.wait(WINDOWS.window_s)
     world.finalize(record, [])
-    owner, to = address_of(owner_key), account(0x78)
-    amount = world.balance(owner)
-    assert amount > 0
-    claim = ClaimFor(account=owner, to=to, amount_wei=Wei(amount), nonce=0, deadline_s=world.now_s + 100)
-    forged = sign_digest(STRANGER_KEY, claim_for_digest(claim, world.rewards))
-    signed = sign_digest(owner_key, claim_for_digest(claim, world.rewards))
-    world.must("AttributionRewards", "withdrawFor", [claim, claim], [forged, signed], key=STRANGER_KEY)
-    assert world.chain.read("OpenToken", "balanceOf", to) == amount
-    assert world.balance(owner) == 0
+    amount = world.balance(NODE)
+    world.must("AttributionRewards", "setPayout", to, False, key=NODE_KEY)
+    world.must("AttributionRewards", "withdraw", [NODE], key=STRANGER_KEY)
+    assert world.chain.read("OpenToken", "balanceOf", to) == amount > 0
+    assert world.balance(NODE) == 0
 
 
 # ---- claims

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from support.chain_world.contract_world import (
     ADAPTERS,
     OPEN,
-    PAYOUT,
     PROTOCOL,
     STRANGER_KEY,
     ContractWorld,
@@ -49,7 +48,7 @@ def configs(world: ContractWorld) -> list[ChannelConfig]:
 
 def beneficiaries(world: ContractWorld) -> Beneficiaries:
     treasuries = {id_: terms.treasury for id_, terms in world.datanets.items()}
-    return Beneficiaries(node=PAYOUT, protocol=PROTOCOL, treasuries=treasuries)
+    return Beneficiaries(node=NODE, protocol=PROTOCOL, treasuries=treasuries)
 
 
 def credited_in(world: ContractWorld, receipt: TransactionReceipt) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from support.signed import claim_record, digest
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.claims import item_leaves
 from openledger_protocol.draws import Point, drawn_points
-from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain, staking_domain
+from openledger_protocol.eip712 import Domain, payments_domain, staking_domain
 from openledger_protocol.payments import (
     ChannelConfig,
     Receipt,
@@ -25,14 +25,12 @@ from openledger_protocol.payments import (
 )
 from openledger_protocol.primitives import ZERO_DIGEST, ZERO_WEI, AdapterId, DatanetId, Wei
 from openledger_protocol.settlement import (
-    ClaimFor,
     ClaimRecord,
     EpochClaim,
     ItemSpan,
     Payout,
     Pot,
     claim_digest,
-    claim_for_digest,
     item_leaf,
     items_hash,
     payouts_hash,
@@ -93,9 +91,6 @@ def test_what_is_signed_is_what_the_contracts_hash(rules: dict[str, list[dict[st
     for given, output in cases(rules, "signer_consent_digest"):
         domain = staking_domain(given["chain_id"], given["contract"])
         assert hexed(signer_consent_digest(given["node"], given["deadline_s"], domain)) == output
-    for given, output in cases(rules, "claim_for_digest"):
-        domain = rewards_domain(given["chain_id"], given["contract"])
-        assert hexed(claim_for_digest(ClaimFor(**without(given)), domain)) == output
 
 
 def test_receipts_are_those_of_the_contracts(rules: dict[str, list[dict[str, Any]]]) -> None:

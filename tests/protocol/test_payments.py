@@ -47,7 +47,7 @@ from openledger_protocol.payments import (
     voucher_digest,
 )
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
-from openledger_protocol.settlement import ClaimFor, EpochClaim, claim_digest, claim_for_digest
+from openledger_protocol.settlement import EpochClaim, claim_digest
 from openledger_protocol.signatures import sign_digest
 
 ADAPTER, OTHER = AdapterId(digest("a")), AdapterId(digest("b"))
@@ -77,7 +77,6 @@ TYPES = {
     "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint",
     "EpochClaim": "address node,uint64 seq,uint64 epoch,bytes32 itemsHash",
     "Refund": "bytes32 channelId,uint128 amount,uint256 nonce",
-    "ClaimFor": "address account,address to,uint128 amount,uint256 nonce,uint64 deadline",
     "Permit": "address owner,address spender,uint256 value,uint256 nonce,uint256 deadline",
     "EIP712Domain": "string name,string version,uint256 chainId,address verifyingContract",
 }
@@ -92,9 +91,6 @@ permits = st.builds(
     Permit, owner=addresses, spender=addresses, value_wei=uints(256), nonce=uints(256), deadline_s=uints(256)
 )
 claims = st.builds(EpochClaim, node=addresses, seq=uints(64), epoch=uints(64), items_hash=digests)
-claims_for = st.builds(
-    ClaimFor, account=addresses, to=addresses, amount_wei=weis, nonce=uints(256), deadline_s=uints(64)
-)
 
 
 def fields_of(kind: str) -> list[dict[str, str]]:
@@ -135,7 +131,6 @@ CASES: list[tuple[st.SearchStrategy[Any], Any]] = [
     (refunds, refund_digest),
     (permits, permit_digest),
     (claims, claim_digest),
-    (claims_for, claim_for_digest),
 ]
 
 

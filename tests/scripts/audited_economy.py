@@ -40,18 +40,16 @@ from openledger_protocol.payments import ChannelConfig, Refund, receipt_digest, 
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import (
-    ClaimFor,
     ClaimRecord,
     Item,
     ReceiptOpening,
-    claim_for_digest,
     signer_consent_digest,
     span_of,
 )
 from openledger_protocol.signatures import address_of, sign_digest
 
 NODE2_KEY = b"\x31" * 32
-NODE2, PAYOUT2 = address_of(NODE2_KEY), account(0x61)
+NODE2 = address_of(NODE2_KEY)
 HEIR_KEY = b"\x32" * 32
 CONTRIBUTORS = [account(0x100), account(0x101)]
 WINDOWS = DEVELOPMENT_WINDOWS
@@ -185,9 +183,11 @@ class Economy(ContractWorld):
 
     # ---- others
 
-    def take_out(self, key: bytes, to: Address, amount: int) -> None:
-        self.must("AttributionRewards", "withdraw", to, amount, key=key)
-        self.taken_out[address_of(key)] = self.taken_out.get(address_of(key), 0) + amount
+    def take_out(self, key: bytes) -> None:
+        """Pay out the key's balance; a stranger in the list has none and is skipped."""
+        owner = address_of(key)
+        self.taken_out[owner] = self.taken_out.get(owner, 0) + self.balance(owner)
+        self.must("AttributionRewards", "withdraw", [account(0x7B), owner], key=key)
 
     def appoint(self, key: bytes) -> None:
         """Let a key sign for the node."""
@@ -263,7 +263,6 @@ def open_economy(**settings: Any) -> Economy:
         session.must("OpenToken", "approve", session.chain.contracts["Disputes"], 2**256 - 1, key=key)
     session.must("OpenToken", "approve", session.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
     session.must("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
-    session.must("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
     return session
 
 
@@ -372,17 +371,13 @@ def _change_the_rules(session: Economy) -> None:
 
 
 def _end(session: Economy) -> None:
-    """All waiting is over: stake and an adapter's bond come back, balances are taken out, one by relay."""
+    """All waiting is over: stake and an adapter's bond come back, a balance is taken out."""
     owner = OWNER_KEYS[2]
     session.must("NodeStaking", "withdraw", key=NODE2_KEY)
     session.must("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
-    session.take_out(owner, account(0x78), 100)
-    claim = ClaimFor(
-        account=address_of(owner), to=account(0x78), amount_wei=Wei(11), nonce=0, deadline_s=session.now_s + 100
-    )
-    signature = sign_digest(owner, claim_for_digest(claim, session.rewards))
-    session.must("AttributionRewards", "withdrawFor", [claim], [signature], key=STRANGER_KEY)
-    session.taken_out[address_of(owner)] += 11
+    session.must("AttributionRewards", "setPayout", account(0x78), True, key=owner)
+    session.must("AttributionRewards", "setPayout", account(0x78), False, key=owner)
+    session.take_out(owner)
 
 
 def _leave_undone(session: Economy, first: ChannelConfig) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy
 from liars import Remembered, keys_read, name_of
-from support.chain_world.contract_world import OWNER_KEYS, PAYOUT, TREASURY_1, TREASURY_2
+from support.chain_world.contract_world import NODE, OWNER_KEYS, TREASURY_1, TREASURY_2
 from support.processes.nodes import ROOT
 from support.signed import PAYER_KEY
 
@@ -81,11 +81,11 @@ def test_an_economy_holds_to_the_wei(report: Report) -> None:
 
 def test_the_terms_are_what_was_paid_in_and_what_each_role_has_got(session: Economy, report: Report) -> None:
     terms: dict[str, Any] = dict(report.terms)
-    people = [PAYOUT, session.treasury, TREASURY_1, TREASURY_2, *CONTRIBUTORS]
+    people = [NODE, session.treasury, TREASURY_1, TREASURY_2, *CONTRIBUTORS]
     people += [address_of(key) for key in (*OWNER_KEYS, HEIR_KEY)]
     got = {each: session.balance(each) + session.taken_out.get(each, 0) for each in people}
     assert terms["paid_in"] == session.paid_in
-    assert terms["nodes"] == got[PAYOUT]
+    assert terms["nodes"] == got[NODE]
     assert terms["adapter_owners"] == got[address_of(OWNER_KEYS[2])] + got[address_of(OWNER_KEYS[3])]
     assert terms["datanet_owners"] == got[address_of(OWNER_KEYS[0])] + got[address_of(HEIR_KEY)]
     assert terms["treasuries"] == got[TREASURY_1] + got[TREASURY_2]
@@ -122,15 +122,12 @@ def test_every_variable_that_counts_money_is_read(session: Economy, still: Remem
 
 def test_gifts_are_named_and_break_nothing(session: Economy) -> None:
     contracts = session.chain.contracts
-    owner = OWNER_KEYS[2]
     before = Counter(audit(session.client, session.network).donations)
-    for name, amount in (("PaymentChannels", 5), ("Params", 7), ("NodeStaking", 11), ("Disputes", 13)):
+    given = {"PaymentChannels": 5, "Params": 7, "NodeStaking": 11, "AttributionRewards": 3, "Disputes": 13}
+    for name, amount in given.items():
         assert session.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
-    session.take_out(owner, contracts["AttributionRewards"], 3)
-    session.take_out(owner, contracts["PaymentChannels"], 2)
     report = audit(session.client, session.network)
     assert report.holds, report.faults
-    given = {"PaymentChannels": 7, "Params": 7, "NodeStaking": 11, "AttributionRewards": 3, "Disputes": 13}
     assert report.donations == before + Counter(given)
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
+from openledger_protocol.primitives import Address, Digest
 
 from ..chain.client import ChainClient
 from ..chain.deployment import Deployment
@@ -42,29 +42,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounts:
-    """The accounts of this node, each with its role: wallet, payout, former payout, signer or authorizer."""
+    """The accounts of this node, each with its role: wallet, signer or authorizer."""
 
     wallet: Address
     roles: Mapping[Address, str]
 
-    @property
-    def own(self) -> tuple[Address, ...]:
-        """The accounts whose keys are this node's. A payout account can be another node's wallet."""
-        return tuple(account for account, role in self.roles.items() if not role.endswith("payout"))
-
 
 def accounts_of(session: NetworkSession) -> Accounts:
-    """List the accounts of a node: its wallet, hot keys, and every account that it ever was paid to.
-
-    Raises:
-        ChainError: the chain can't be asked.
-    """
+    """List the accounts of a node: its wallet and its hot keys."""
     named = session.accounts
     roles = {named.wallet: "wallet"}
-    roles.setdefault(session.deployment.payout_of(named.wallet), "payout")
-    for event in session.ledger.events.find("PayoutSet", {"node": named.wallet}):
-        if (payout := Address(str(event.arguments["payout"]))) != ZERO_ADDRESS:
-            roles.setdefault(payout, "former payout")
     roles.setdefault(named.signer, "signer")
     roles.setdefault(named.authorizer, "authorizer")
     return Accounts(wallet=named.wallet, roles=roles)

@@ -148,7 +148,7 @@ class BookReader:
             credits=tuple(final_credits(events, accounts, addresses[CONTRACTS["claims"]], when)),
             under_way=tuple(credits_under_way(events, accounts)),
             case_credits=tuple(self._case_credits(accounts, when)),
-            case_bonds=tuple(LockedMoney(events, views, accounts.own).cases()),
+            case_bonds=tuple(LockedMoney(events, views, tuple(accounts.roles)).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
             withdrawals=tuple(self._withdrawals(accounts, when)),
             held_wei=_held(accounts, views),
@@ -157,7 +157,7 @@ class BookReader:
     def locked(self, books: AccountBooks) -> LockedMoney:
         """The OPEN that contracts hold beside credits, as of the same block."""
         session = self._session
-        return LockedMoney(session.ledger.events, books.views, books.accounts.own)
+        return LockedMoney(session.ledger.events, books.views, tuple(books.accounts.roles))
 
     def _case_credits(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
         return [
@@ -168,13 +168,13 @@ class BookReader:
                 account=account,
                 transaction_hash=event.transaction_hash,
             )
-            for account in accounts.own
+            for account in accounts.roles
             for event in self._find("Credited", {"account": account}, "cases")
         ]
 
     def _withdrawals(self, accounts: Accounts, when: Callable[[Event], float]) -> list[TakenOut]:
         found = [("claims", each, event) for each in accounts.roles for event in self._taken(each, "claims")]
-        found += [("cases", each, event) for each in accounts.own for event in self._taken(each, "cases")]
+        found += [("cases", each, event) for each in accounts.roles for event in self._taken(each, "cases")]
         return [
             TakenOut(
                 of=of,
@@ -222,7 +222,7 @@ def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:
     rewards, disputes = CONTRACTS.values()
     return {
         "claims": sum(views.ask(rewards, "balanceOf", account) for account in accounts.roles),
-        "cases": sum(views.ask(disputes, "balanceOf", account) for account in accounts.own),
+        "cases": sum(views.ask(disputes, "balanceOf", account) for account in accounts.roles),
     }
 
 

@@ -71,18 +71,17 @@ class CommandActions:
     def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
         """Withdraw earnings and what cases have credited, whichever there are."""
         deployment = self._session.deployment
-        to = check_address(arguments["to"]) if arguments.get("to") else account
-        balance = deployment.rewards_balance(account)
-        amount = wei_from_text(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
-        actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
+        accounts = tuple(check_address(each) for each in arguments.get("accounts") or [account])
+        amount = Wei(sum(deployment.rewards_balance(each) for each in accounts))
+        actions: list[Action] = [WithdrawRewards(accounts=accounts, amount_wei=amount)] if amount else []
         if self._session.cases.disputes.balance_wei(account):
-            actions.append(WithdrawBonds(to=to))
+            actions.append(WithdrawBonds(to=account))
         if not actions:
             raise NodeError("there is nothing to withdraw: `openledger-node rewards show` lists earnings under way")
         return actions
 
     def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
-        return [SetPayout(payout=check_address(arguments["payout"]))]
+        return [SetPayout(payout=check_address(arguments["payout"]), only_self=bool(arguments.get("only_self")))]
 
     def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
         node = check_address(arguments["node"])
@@ -139,7 +138,7 @@ _COMMANDS: dict[str, Callable[[CommandActions, Address, Arguments], list[Action]
     "stake add": CommandActions._add_stake,
     "stake remove": CommandActions._remove_stake,
     "stake withdraw": CommandActions._withdraw_stake,
-    "stake payout": CommandActions._set_payout,
+    "rewards payout": CommandActions._set_payout,
     "rewards withdraw": CommandActions._withdraw_rewards,
     "channels open": CommandActions._open_channel,
     "channels top-up": CommandActions._top_up,

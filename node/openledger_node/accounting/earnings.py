@@ -126,7 +126,7 @@ class EarningsReports:
     def _parts(self, books: AccountBooks, claims: _Claims, since_s: float) -> DayParts:
         session = self._session
         found = (*books.credits, *books.under_way, *books.case_results())
-        fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
+        fees = [fee for account in books.accounts.roles for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
             settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
             claimed=_since(((each.at_s, each.amount_wei) for each in claims.credits.values()), since_s),

@@ -213,16 +213,15 @@ class MoneyTrail:
         )
 
     def _withdrawal(self) -> MoneyStep:
-        deployment = self._session.deployment
-        payout, rewards = deployment.payout_of(self._node), deployment.addresses["AttributionRewards"]
-        taken = self._events.find("Withdrawn", {"account": payout}, contract=rewards)
+        rewards = self._session.deployment.addresses["AttributionRewards"]
+        taken = self._events.find("Withdrawn", {"account": self._node}, contract=rewards)
         after = [event for event in taken if self._finalized and _is_after(event, self._finalized)]
         return MoneyStep(
             step="withdrawal",
             is_done=bool(after),
             amount_wei=self._division.node_wei,
             who="each account",
-            account=payout,
+            account=self._node,
             says="withdraws its balance at any time; nothing expires. Shown here: the node's part",
             **self._place(after[0] if after else None),
         )

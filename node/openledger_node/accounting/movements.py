@@ -92,7 +92,7 @@ def _bought(session: NetworkSession, books: AccountBooks, since_s: float) -> Ite
             node=bought.node,
             transaction=bought.receipt,
         )
-    for account in books.accounts.own:
+    for account in books.accounts.roles:
         for fee in session.ledger.sums.fees(account, since_s=since_s):
             yield Moved(
                 at_s=fee.at_s,
@@ -122,10 +122,10 @@ def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
 def _locked(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
     events = session.ledger.events
     for name, argument, kind, sign in LOCKING:
-        for account in books.accounts.own:
+        for account in books.accounts.roles:
             for event in events.find(name, {argument: account}):
                 yield _of_event(books, event, TRANSFER, kind, sign, account)
-    for account in books.accounts.own:
+    for account in books.accounts.roles:
         for opened in events.find("ChannelOpened", {"payer": account}):
             for name, kind, sign in OF_CHANNEL:
                 for event in events.find(name, {"channelId": text(opened, "channelId")}):

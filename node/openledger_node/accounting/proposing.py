@@ -202,7 +202,7 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
         )
     calls: list[ContractCall] = []
     if part := min(amount, credited):
-        calls.append(deployment.withdraw_rewards(to, Wei(part)))
+        calls.append(deployment.withdraw_rewards([to]))
     if rest := amount - part:
         if rest > tokens:
             calls.append(disputes.withdraw(governance.timelock))

@@ -92,7 +92,6 @@ class ContributorReport:
     block_hash: Digest
     time_s: int
     balance_wei: Wei
-    nonce: int  # of the account's next signed withdrawal
     awards: tuple[PayoutAward, ...]
     others: tuple[OtherCredit, ...]
     withdrawals: tuple[Withdrawn, ...]

@@ -141,11 +141,14 @@ def _claims(log: EventLog, claims: Sequence[ClaimHistory]) -> Expected:
 
 
 def _balances(log: EventLog) -> Expected:
-    """Credits minus withdrawals, in total and by account, and the newest pause."""
+    """Credits minus withdrawals, in total and by account, where they are paid to, and the newest pause."""
     yield ("AttributionRewards", "_totals", "credited"), log.total("Credited")
     yield ("AttributionRewards", "_totals", "paidOut"), log.total("Withdrawn")
     for account, amount in log.by("account", plus=["Credited"], minus=["Withdrawn"]).items():
         yield ("AttributionRewards", "_accounts", account, "balance"), amount
+    for account, wanted in {text(event, "account"): event for event in log.of("PayoutSet")}.items():
+        yield ("AttributionRewards", "_accounts", account, "payout"), int(text(wanted, "payout"), 16)
+        yield ("AttributionRewards", "_accounts", account, "onlySelf"), int(bool(wanted.arguments["onlySelf"]))
     for event in log.of("Paused"):
         yield ("AttributionRewards", "latestPause", "from"), integer(event, "from")
         yield ("AttributionRewards", "latestPause", "until"), integer(event, "until")
@@ -184,11 +187,9 @@ def _stake_totals(log: EventLog, stakes: Stakes) -> Expected:
 
 
 def _nodes(log: EventLog, stakes: Stakes) -> Expected:
-    """Each node's bond and its payout account."""
-    payouts = {text(event, "node"): int(text(event, "payout"), 16) for event in log.of("PayoutSet")}
-    for node in sorted({*stakes.bonded, *payouts}):
-        yield ("NodeStaking", "_nodes", node, "bonded"), stakes.bonded[node]
-        yield ("NodeStaking", "_nodes", node, "payout"), payouts.get(node, 0)
+    """Each node's bond."""
+    for node in sorted(stakes.bonded):
+        yield ("NodeStaking", "bondedOf", node), stakes.bonded[node]
 
 
 def _requests(log: EventLog, stakes: Stakes) -> Expected:

@@ -80,7 +80,7 @@ class ClaimHistory:
 class ClaimReader:
     """Builds the histories of claims and cases, and tracks what they depend on.
 
-    That are registries, parameters, payout accounts and stakes.
+    That are registries, parameters and stakes.
     """
 
     def __init__(self, fixed: Fixed) -> None:
@@ -90,7 +90,6 @@ class ClaimReader:
         self.stakes = Stakes()
         self.cases = CaseBooks(fixed, self.stakes, self.registry)
         self._pause_block: int | None = None  # in which the newest pause began
-        self._payouts: dict[str, Address] = {}
 
     def read(self, event: Event) -> None:
         """Process the next event."""
@@ -99,8 +98,6 @@ class ClaimReader:
                 self._update(event)
             case "Paused":
                 self._pause_block = event.block.number
-            case "PayoutSet":
-                self._payouts[text(event, "node")] = Address(text(event, "payout"))
             case _:
                 self.cases.read(event)
                 self.stakes.read(event)
@@ -156,14 +153,10 @@ class ClaimReader:
 
     def _beneficiaries(self, claim: ClaimHistory) -> Beneficiaries:
         return Beneficiaries(
-            node=self._payout_of(claim.node),
+            node=claim.node,
             protocol=Address(self.fixed.treasury),
             treasuries={id_: terms.treasury for id_, terms in claim.datanets.items()},
         )
-
-    def _payout_of(self, node: Address) -> Address:
-        payout = self._payouts.get(node, node)
-        return node if int(payout, 16) == 0 else payout
 
 
 def read_all(events: Sequence[Event], fixed: Fixed) -> ClaimReader:

@@ -79,7 +79,6 @@ def _read(client: ChainClient, network: Network, account: Address, number: int) 
         block_hash=chain.block.hash,
         time_s=chain.block.timestamp_s,
         balance_wei=balance_wei,
-        nonce=chain.ask("AttributionRewards", "nonceOf", account),
         awards=awards,
         others=others,
         withdrawals=withdrawals,

@@ -32,7 +32,6 @@ def contributor_to_json(report: ContributorReport) -> dict[str, Any]:
         "holds": report.holds,
         "faults": list(report.faults),
         "balance_wei": str(report.balance_wei),
-        "nonce": report.nonce,
         "pending_wei": str(report.sum_wei(*PENDING)),
         "final_wei": str(report.sum_wei(AwardState.FINAL)),
         "lapsed_wei": str(report.sum_wei(AwardState.LAPSED)),

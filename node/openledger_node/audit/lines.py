@@ -165,7 +165,7 @@ def _fee_stored(stored: Stored, claim: ClaimHistory) -> int:
 
 
 def _stake_lines(log: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
-    kept = stored.sum("NodeStaking", "_nodes", "bonded") + stored.sum("NodeStaking", "_requests", "amount")
+    kept = stored.sum("NodeStaking", "bondedOf") + stored.sum("NodeStaking", "_requests", "amount")
     left = sum(stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "slashed"))
     yield Line(
         id="stakes",
@@ -252,7 +252,7 @@ def _token_lines(stored: Stored, contracts: Mapping[str, Address], donations: Ma
 
 def held_by(stored: Stored) -> dict[str, int]:
     """The amount that each contract owes to accounts, by contract."""
-    staked = stored.sum("NodeStaking", "_nodes", "bonded") + stored.sum("NodeStaking", "_requests", "amount")
+    staked = stored.sum("NodeStaking", "bondedOf") + stored.sum("NodeStaking", "_requests", "amount")
     return {
         "PaymentChannels": stored.in_channels + stored.live,
         "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),

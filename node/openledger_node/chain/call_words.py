@@ -42,7 +42,6 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
     },
     "AttributionRewards": {
         "pause": lambda given: f"pause the network for {duration_text(given['duration'])}",
-        "withdraw": lambda given: f"withdraw {open_text(given['amount'])} of earnings to {given['to']}",
     },
 }
 """By contract and function; each function takes the call's arguments by name."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.epoch import Params, Windows
-from openledger_protocol.primitives import Address, Digest, Wei
+from openledger_protocol.primitives import Digest, Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +37,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stake:
-    """A node's stake and its payout account."""
+    """A node's stake."""
 
     bonded_wei: Wei
     unbonding_wei: Wei
-    payout: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

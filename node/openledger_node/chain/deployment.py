@@ -6,7 +6,7 @@ from typing import Any
 
 from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
-from openledger_protocol.eip712 import Domain, datanets_domain, payments_domain, rewards_domain, staking_domain
+from openledger_protocol.eip712 import Domain, datanets_domain, payments_domain, staking_domain
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig
@@ -49,7 +49,6 @@ class Deployment:
         self.chain_id = chain_id
         self.addresses = dict(addresses)
         self.payments = payments_domain(chain_id, addresses["PaymentChannels"])
-        self.rewards = rewards_domain(chain_id, addresses["AttributionRewards"])
         self.staking = staking_domain(chain_id, addresses["NodeStaking"])
         self.datanets = datanets_domain(chain_id, addresses["DatanetRegistry"])
 
@@ -133,17 +132,16 @@ class Deployment:
         return nonce
 
     def stake(self, node: Address) -> Stake:
-        """A node's stake and its payout account."""
+        """A node's stake."""
         row = self.ask("NodeStaking", "nodeOf", node)
         return Stake(
             bonded_wei=Wei(row["bonded"]),
             unbonding_wei=Wei(row["unbonding"]),
-            payout=Address(row["payout"]),
         )
 
-    def payout_of(self, node: Address) -> Address:
-        """The account to which a node's earnings are credited."""
-        return Address(self.ask("NodeStaking", "payoutOf", node))
+    def payout_of(self, account: Address) -> Address:
+        """Where an account's balance of rewards is paid to."""
+        return Address(self.ask("AttributionRewards", "payoutOf", account)["payout"])
 
     def unbond_requests(self, node: Address) -> list[UnbondRequest]:
         """A node's stake that is unbonding."""
@@ -243,9 +241,9 @@ class Deployment:
         """Appoint a hot key to sign for the node, with the key's own consent."""
         return self.call("NodeStaking", "setSigner", signer, deadline_s, consent)
 
-    def set_payout(self, payout: Address) -> ContractCall:
-        """Set the account to which earnings are credited."""
-        return self.call("NodeStaking", "setPayout", payout)
+    def set_payout(self, payout: Address, only_self: bool) -> ContractCall:
+        """Set where the sender's balance of rewards is paid to, and whether only the sender may have it paid."""
+        return self.call("AttributionRewards", "setPayout", payout, only_self)
 
     def claim(self, claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> ContractCall:
         """Claim what channels owe. A signer of the node sends this, so it needs no signature."""
@@ -270,9 +268,9 @@ class Deployment:
         """Close a claim whose payout list was not proposed, or not shown, in time."""
         return self.call("AttributionRewards", "finalizeLate", record)
 
-    def withdraw_rewards(self, to: Address, amount_wei: Wei) -> ContractCall:
-        """Withdraw rewards."""
-        return self.call("AttributionRewards", "withdraw", to, amount_wei)
+    def withdraw_rewards(self, accounts: Sequence[Address]) -> ContractCall:
+        """Pay the balance of each account to where it wants it."""
+        return self.call("AttributionRewards", "withdraw", accounts)
 
     # ---- calls of the owners of adapters and Datanets
 

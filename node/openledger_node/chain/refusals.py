@@ -79,9 +79,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "DepositTooSmall": lambda amount, least: (
         f"a channel needs at least {open_text(least)}, and this is {open_text(amount)}; pay in more"
     ),
-    "InsufficientBalance": lambda account, balance, amount: (
-        f"{account} has {open_text(balance)} to withdraw, less than {open_text(amount)}; use a smaller amount"
-    ),
     "NotReady": lambda ready_s: f"this claim can't be final before {time_text(ready_s)} by the chain's clock; wait",
     "WithdrawalNotReady": lambda ready_s: (
         f"the channel's rest can't be withdrawn before {time_text(ready_s)} by the chain's clock; run this again then"
@@ -94,9 +91,9 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the rest of channel {channel_id} is already requested; take it out with "
         f"`openledger-node channels withdraw`, or request it again after {time_text(until_s)}"
     ),
-    "NothingToWithdraw": lambda whose: (
-        f"{whose} has nothing to withdraw; `openledger-node channels list` and `openledger-node attribution cases` "
-        "show what is left"
+    "NothingToWithdraw": lambda: (
+        "no account of these can be paid now: it has nothing, or less than 0.001 OPEN, or lets nobody else withdraw; "
+        "`openledger-node contributor show ADDRESS` shows its balance"
     ),
     "BondLocked": lambda until_s: (
         f"the adapter's bond can't be taken back before {time_text(until_s)}; wait until then"

@@ -15,7 +15,6 @@ from .transactions import (
     open_amount,
     open_money,
     transaction_command,
-    wei_of,
 )
 
 app = typer.Typer(help="The earnings of this node, from receipts to the wallet.", no_args_is_help=True)
@@ -59,16 +58,26 @@ def claim(
 
 @transaction_command(app, "rewards withdraw")
 def withdraw(
-    amount: Annotated[
-        str | None, typer.Argument(help="Amount of OPEN; by default everything that is credited.")
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Account to pay; by default the one that sends the transaction."),
+    accounts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ADDRESS]...", help="Accounts to pay out; by default the one that sends the transaction."
+        ),
     ] = None,
 ) -> dict[str, Any]:
-    """Withdraw what is credited, and bonds and rewards of cases that have ended."""
-    return {"amount_wei": wei_of(amount) if amount else None, "to": to}
+    """Pay what is credited to where each account wants it; anybody can do so for anybody."""
+    return {"accounts": accounts or []}
+
+
+@transaction_command(app, "rewards payout")
+def payout(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Address that withdrawals are paid to.")],
+    only_self: Annotated[
+        bool, typer.Option("--only-self", help="Let nobody else have the balance paid out.")
+    ] = False,
+) -> dict[str, Any]:
+    """Have everything that is credited paid to another address, such as one of a hardware wallet."""
+    return {"payout": address, "only_self": only_self}
 
 
 def _follow(money: MoneyClient, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
@@ -102,7 +111,7 @@ def _show(rewards: dict[str, Any], now_s: int) -> None:
     receipts = counted(rewards["num_unclaimed"], "receipt")
     lines = {
         "earned": f"{open_amount(rewards['unclaimed_wei'])} in {receipts}, gross, not claimed yet",
-        "balance": f"{open_amount(rewards['balance_wei'])} credited to the payout account and ready to withdraw",
+        "balance": f"{open_amount(rewards['balance_wei'])} credited and ready to withdraw",
         "payout": rewards["payout"],
     }
     if rewards["why_not_claimed"]:

@@ -40,14 +40,6 @@ def withdraw() -> dict[str, Any]:
     return {}
 
 
-@transaction_command(app, "stake payout")
-def payout(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Account that earnings are credited to.")],
-) -> dict[str, Any]:
-    """Credit earnings to another account, including those of claims that are not final yet."""
-    return {"payout": address}
-
-
 def _lines(stake: dict[str, Any]) -> dict[str, str]:
     bonded, needed = (open_amount(stake[name]) for name in ("bonded_wei", "min_stake_wei"))
     is_enough = int(stake["bonded_wei"]) >= int(stake["min_stake_wei"])
@@ -55,7 +47,6 @@ def _lines(stake: dict[str, Any]) -> dict[str, str]:
         "node": stake["node"],
         "bonded": bonded if is_enough else f"{bonded}; claiming needs {needed}",
         "signer": stake["signer"] + ("" if stake["is_appointed"] else ": not appointed yet, `stake add` does this"),
-        "payout": stake["payout"],
         "wallet": f"{open_amount(stake['wallet_open_wei'])}, {open_amount(stake['wallet_coin_wei'], 'coins')}",
     }
 

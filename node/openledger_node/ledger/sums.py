@@ -114,10 +114,10 @@ class Sums:
             amount_wei=Wei(int(row["wei"] or 0)),
         )
 
-    def credits(self, node: Address, account: Address) -> list[Movement]:
-        """Credits to `account` for the node's own share of its claims, in the chain's order."""
+    def credits(self, node: Address) -> list[Movement]:
+        """Credits for the node's own share of its claims, in the chain's order."""
         role = str(int(CreditRole.NODE))
-        return self._movements("Credited", {"account": account, "node": node, "role": role})
+        return self._movements("Credited", {"account": node, "node": node, "role": role})
 
     def withdrawals(self, account: Address, rewards: Address) -> list[Movement]:
         """Withdrawals of `account` from the contract `rewards`, in the chain's order."""

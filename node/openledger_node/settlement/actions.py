@@ -51,9 +51,10 @@ class AppointSigner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetPayout:
-    """Credit future earnings to another account."""
+    """Have the balance of rewards paid to an address."""
 
     payout: Address
+    only_self: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +71,10 @@ class WithdrawStake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithdrawRewards:
-    """Withdraw earnings to an account."""
+    """Pay what is credited to accounts to where each of them wants it."""
 
-    amount_wei: Wei
-    to: Address
+    accounts: tuple[Address, ...]
+    amount_wei: Wei  # that is credited to them now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,14 +231,15 @@ def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str,
             consent = actor.sign_as_signer(signer_consent_digest(actor.account, deadline_s, deployment.staking))
             call = deployment.set_signer(signer, deadline_s, consent)
             return "signer", f"appoint {signer} to sign for the node", call
-        case SetPayout(payout=payout):
-            return "payout", f"credit earnings to {payout}", deployment.set_payout(payout)
+        case SetPayout(payout=payout, only_self=only_self):
+            return "payout", f"have earnings paid to {payout}", deployment.set_payout(payout, only_self)
         case RemoveStake(amount_wei=amount):
             return "unstake", f"begin to unbond {open_text(amount)}", deployment.unbond(amount)
         case WithdrawStake():
             return "stake withdraw", "take out unbonded stake", deployment.withdraw_stake()
-        case WithdrawRewards(amount_wei=amount, to=to):
-            return "withdraw", f"withdraw {open_text(amount)} to {to}", deployment.withdraw_rewards(to, amount)
+        case WithdrawRewards(accounts=accounts, amount_wei=amount):
+            summary = f"pay out {open_text(amount)} of {counted(len(accounts), 'account')}"
+            return "withdraw", summary, deployment.withdraw_rewards(accounts)
         case _:
             return _owner_call(action, actor, deployment)
 
@@ -348,9 +350,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
     if payment := payment_of(action):
         return -payment[1]
     match action:
-        case WithdrawRewards(amount_wei=amount, to=to):
-            return amount if to == account else 0
-        case WithdrawStake() | WithdrawChannel() | WithdrawBonds():
+        case WithdrawRewards() | WithdrawStake() | WithdrawChannel() | WithdrawBonds():
             return None
         case RetireAdapter() | ReclaimBond():
             return returned_wei(action)

@@ -36,7 +36,6 @@ class StakeView:
     min_stake_wei: Wei
     unbonding: tuple[UnbondRequest, ...]
     held_until_s: int  # no stake can be withdrawn before; 0 if no case holds it
-    payout: Address
     wallet_open_wei: Wei
     wallet_coin_wei: Wei
 
@@ -166,7 +165,6 @@ class Balances:
             min_stake_wei=params.min_stake_wei,
             unbonding=tuple(self._deployment.unbond_requests(node)),
             held_until_s=self._deployment.ask("NodeStaking", "heldUntil", node),
-            payout=self._deployment.payout_of(node),
             wallet_open_wei=self._deployment.token_balance(node),
             wallet_coin_wei=self._deployment.coin_balance(node),
         )
@@ -177,27 +175,27 @@ class Balances:
 
     def rewards(self) -> RewardsView:
         """Earnings at each stage before their withdrawal, with the newest 20 claims."""
-        payout = self._deployment.payout_of(self._operator.wallet)
-        unclaimed = self._ledger.sums.unclaimed(self._operator.wallet)
+        wallet = self._operator.wallet
+        unclaimed = self._ledger.sums.unclaimed(wallet)
         return RewardsView(
-            payout=payout,
+            payout=self._deployment.payout_of(wallet),
             num_unclaimed=unclaimed.num_receipts,
             unclaimed_wei=unclaimed.amount_wei,
             why_not_claimed=self._why_not(),
             claims=tuple(view for view, _ in self._claims(limit=20)),
-            balance_wei=self._deployment.rewards_balance(payout),
+            balance_wei=self._deployment.rewards_balance(wallet),
         )
 
     def earnings(self) -> EarningsView:
         """All earnings of the node, with every claim."""
-        payout = self._deployment.payout_of(self._operator.wallet)
+        wallet = self._operator.wallet
         claims, sums = list(self._claims()), self._ledger.sums
         return EarningsView(
-            unclaimed_wei=sums.unclaimed(self._operator.wallet).amount_wei,
+            unclaimed_wei=sums.unclaimed(wallet).amount_wei,
             pending_wei=Wei(sum(view.node_share_wei or 0 for view, _ in claims if view.state in ON_CHAIN)),
-            credits=tuple(sums.credits(self._operator.wallet, payout)),
-            withdrawals=tuple(sums.withdrawals(payout, self._deployment.addresses["AttributionRewards"])),
-            balance_wei=self._deployment.rewards_balance(payout),
+            credits=tuple(sums.credits(wallet)),
+            withdrawals=tuple(sums.withdrawals(wallet, self._deployment.addresses["AttributionRewards"])),
+            balance_wei=self._deployment.rewards_balance(wallet),
             gas_wei=sums.gas_wei(self._operator.signer),
             settlements=tuple(view for view, _ in claims),
             claimed_at_s=tuple(at_s for _, at_s in claims),

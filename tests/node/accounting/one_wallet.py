@@ -38,8 +38,6 @@ MANIFEST = digest("9")
 ODD: Final = 123_456_789_012_345_677
 """An amount that no share divides."""
 
-WITHDRAWN_WEI: Final = Wei(9)
-
 
 @dataclass(kw_only=True)
 class OneWallet:
@@ -69,12 +67,14 @@ class OneWallet:
         self.world.run(lambda: all(_is_settled(side) for side in sides))
 
     def live(self) -> None:
-        """Earn and spend in every role, settle, and take some of the credits."""
-        self.sell(ODD), self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
+        """Earn, take the credits, and earn and spend in every role."""
+        self.sell(ODD)
         self.settle()
-        self.world.act(WithdrawRewards(amount_wei=WITHDRAWN_WEI, to=self.wallet))
+        self.world.act(WithdrawRewards(accounts=(self.wallet,), amount_wei=Wei(self.world.balance(self.wallet))))
         events = self.world.node.ledger.events
         self.world.run(lambda: events.find("Withdrawn") and not self.world.node.ledger.outbox.unfinished())
+        self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
+        self.settle()
 
     def credits(self) -> Counter[tuple[CreditRole, Address]]:
         """The credits of claims to the wallet that the chain itself tells of, by role and by the claim's node."""

@@ -12,6 +12,7 @@ import pytest
 from node.accounting.one_wallet import ODD, OneWallet, open_one_wallet
 from support.chain_world.contract_world import OPEN
 from support.contributors import ADA
+from support.signed import account
 
 from openledger_node.accounting.book_entries import BookLine
 from openledger_node.accounting.earnings import EarningsReports
@@ -106,19 +107,22 @@ def test_a_withdrawal_leaves_the_books_whole_and_what_it_left_opens_the_next_per
     world, wallet = one.world, one.wallet
     credited = world.balance(wallet)
     held = world.chain.read("OpenToken", "balanceOf", wallet)
-    world.act(WithdrawRewards(amount_wei=Wei(credited - 5), to=wallet))
+    world.act(WithdrawRewards(accounts=(wallet,), amount_wei=Wei(credited)))
     world.run(lambda: world.node.ledger.events.find("Withdrawn"))
     before = report(one)
-    assert world.chain.read("OpenToken", "balanceOf", wallet) - held == credited - 5
-    assert (int(before["withdrawn_wei"]), int(before["balance_wei"])) == (credited - 5, 5)
+    assert world.chain.read("OpenToken", "balanceOf", wallet) - held == credited
+    assert (int(before["withdrawn_wei"]), int(before["balance_wei"])) == (credited, 0)
     names = ("opening_wei", "credited_wei", "withdrawn_wei", "balance_wei")
-    assert balance(before, "claims") == dict(zip(names, (0, credited, credited - 5, 5), strict=True))
+    assert balance(before, "claims") == dict(zip(names, (0, credited, credited, 0), strict=True))
+    one.sell(ODD)
+    one.settle()
+    before, left = report(one), world.balance(wallet)
     world.wait(1)
     middle = rfc3339(world.now_s)
     one.sell(ODD), one.buy(ODD)
     one.settle()
     found, whole = report(one, since=middle), report(one)
-    assert (balance(found, "claims")["opening_wei"], balance(found, "claims")["withdrawn_wei"]) == (5, 0)
+    assert (balance(found, "claims")["opening_wei"], balance(found, "claims")["withdrawn_wei"]) == (left, 0)
     assert [each["books"]["holds"] for each in (before, found, whole)] == [True] * 3
     for line, wei in final(found).items():
         assert wei == final(whole)[line] - final(before)[line], line
@@ -174,19 +178,15 @@ def test_stake_bonds_and_deposits_come_back_whole(one: OneWallet) -> None:
     assert found["books"]["holds"]
 
 
-def test_money_credited_to_another_payout_account_stays_in_the_books(one: OneWallet) -> None:
+def test_what_is_paid_to_another_address_is_withdrawn_in_the_books(one: OneWallet) -> None:
     one.sell(ODD)
     one.settle()
-    first = one.world.balance(one.wallet)
-    payout = one.world.node.accounts.authorizer  # any account will do
+    credited, payout = one.world.balance(one.wallet), account(0x5E)
     one.world.act(SetPayout(payout=payout))
-    one.world.run(lambda: one.world.node.ledger.events.find("PayoutSet"))
-    one.world.wait(2 * 86_400)
-    one.sell(ODD, is_base=True)
-    one.settle()
+    one.world.act(WithdrawRewards(accounts=(one.wallet,), amount_wei=Wei(credited)))
+    one.world.run(lambda: one.world.node.ledger.events.find("Withdrawn"))
     found = report(one)
-    assert one.world.balance(payout) > 0
-    assert int(found["balance_wei"]) == first + one.world.balance(payout)
+    assert one.world.chain.read("OpenToken", "balanceOf", payout) == credited == int(found["withdrawn_wei"])
     assert found["books"]["holds"]
 
 

@@ -116,7 +116,7 @@ async def test_seven_steps_follow_the_money_to_what_the_chain_credits_for_each_p
     assert [step["is_done"] for step in by_chain["steps"]] == [True, True, True, True, False, False, False]
     assert by_chain["as_paid"] == found["as_paid"], "the payer knows it by the chain alone"
 
-    world.act(WithdrawRewards(amount_wei=Wei(world.balance(wallet)), to=wallet))
+    world.act(WithdrawRewards(accounts=(wallet,), amount_wei=Wei(world.balance(wallet))))
     world.run(lambda: world.node.ledger.events.find("Withdrawn"))
     assert states(followed(seller, bought.digest)) == ["done"] * 7
 

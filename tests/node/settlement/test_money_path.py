@@ -32,7 +32,7 @@ def check_withdrawal(world: World) -> None:
     world.run(lambda: states(world)[:1] == ["final"])
     assert world.balance(node.accounts.wallet) == node.treasury.earnings().credited_wei == SHARE
     before = deployment.token_balance(node.accounts.wallet)
-    world.act(WithdrawRewards(amount_wei=Wei(SHARE), to=node.accounts.wallet))
+    world.act(WithdrawRewards(accounts=(node.accounts.wallet,), amount_wei=Wei(SHARE)))
     world.run(lambda: node.treasury.earnings().withdrawn_wei == SHARE)
     assert deployment.token_balance(node.accounts.wallet) == before + SHARE
     assert world.balance(node.accounts.wallet) == 0

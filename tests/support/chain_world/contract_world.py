@@ -18,7 +18,7 @@ from openledger_protocol.claims import (
     compute_claim,
     skip_codes,
 )
-from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain, staking_domain
+from openledger_protocol.eip712 import Domain, payments_domain, staking_domain
 from openledger_protocol.epoch import Params, epoch_at
 from openledger_protocol.events import Event
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
@@ -52,7 +52,7 @@ from .kept import copied_chain, keep_chain
 
 OWNER_KEYS = [bytes([number]) * 32 for number in range(11, 15)]
 STRANGER_KEY = b"\x21" * 32
-PROTOCOL, PAYOUT, TREASURY_1, TREASURY_2 = (account(number) for number in range(0x51, 0x55))
+PROTOCOL, TREASURY_1, TREASURY_2 = (account(number) for number in range(0x51, 0x54))
 
 OPEN = 10**18
 FORTUNE_WEI = 10**7 * OPEN
@@ -90,11 +90,6 @@ class ContractWorld:
     def payments(self) -> Domain:
         """The domain of PaymentChannels."""
         return payments_domain(self.chain.client.chain_id(), self.chain.contracts["PaymentChannels"])
-
-    @property
-    def rewards(self) -> Domain:
-        """The domain of AttributionRewards."""
-        return rewards_domain(self.chain.client.chain_id(), self.chain.contracts["AttributionRewards"])
 
     @property
     def now_s(self) -> int:
@@ -287,7 +282,6 @@ def _prepared(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
     staking = staking_domain(world.chain.client.chain_id(), world.chain.contracts["NodeStaking"])
     consent = sign_digest(SIGNER_KEY, signer_consent_digest(NODE, 2**63, staking))
     world.must("NodeStaking", "setSigner", SIGNER, 2**63, consent, key=NODE_KEY)
-    world.must("NodeStaking", "setPayout", PAYOUT, key=NODE_KEY)
     _register(world)
     return world
 

@@ -129,8 +129,8 @@ function claimState(each, now) {
 function drawClaims({ rewards, now }, found, again) {
   const line = cliLine("rewards withdraw"), balance = rewards.balance_wei, canTake = BigInt(balance) > 0n;
   const take = button(`Withdraw ${openAmount(balance)}…`, () => act({
-    title: `Withdraw ${openAmount(balance)} OPEN`, sentence: `Takes what is credited out of the rewards contract, and pays it to ${short(found.stake.node)}.`,
-    verb: "rewards withdraw", args: { amount_wei: null, to: null }, words: "rewards withdraw", does: "Withdraw", wei: balance, next: "The OPEN are in the wallet. New claims add to what you can withdraw after their review period.", done: again,
+    title: `Withdraw ${openAmount(balance)} OPEN`, sentence: `Takes what is credited out of the rewards contract, and pays it to ${short(rewards.payout)}.`,
+    verb: "rewards withdraw", args: {}, words: "rewards withdraw", does: "Withdraw", wei: balance, next: "The OPEN are there. New claims add to what you can withdraw after their review period.", done: again,
   }), { kind: canTake ? "primary" : "", key: "withdraw", disabled: !canTake });
   const claim = button(rewards.num_unclaimed ? `Claim ${openAmount(rewards.unclaimed_wei)}…` : "Claim what is due…", () => claimNow(rewards, again), { key: "claim" });
   return panel({ class: "fill" }, "Claims", rewards.payout && ["paid to ", id(rewards.payout)], rewards.claims.length ? table({
