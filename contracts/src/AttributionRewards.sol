@@ -30,6 +30,7 @@ contract AttributionRewards is IAttributionRewards, Pause {
 
     uint256 private constant PAYOUTS_MAX = 256;
     uint256 private constant LATE_PPM = 100_000;
+    uint256 private constant UNLISTED_PART = 10;
     uint128 private constant DUST = 0.001 ether;
 
     uint8 private constant NODE = 0;
@@ -124,8 +125,9 @@ contract AttributionRewards is IAttributionRewards, Pause {
         if (payoutsHash != proposal.payoutsHash) revert PayoutsMismatch(proposal.payoutsHash, payoutsHash);
         _requireShown(proposal, record, payouts, openings);
         proposal.state = State.Finalized;
-        uint128 fee = proposal.redraws * _lapseFee(record);
         uint128 unpaid = _creditPots(record, payouts);
+        uint128 fee = proposal.redraws * _lapseFee(record);
+        fee += _unlistedFee(record, unpaid, record.nodeShare - fee);
         _settle(record, record.nodeShare - fee, record.protocol + fee + unpaid, false);
     }
 
@@ -160,7 +162,7 @@ contract AttributionRewards is IAttributionRewards, Pause {
             if (code == SkipCode.None) isPaid = true;
             else emit WithdrawSkipped(accounts[i], code);
         }
-        if (!isPaid) revert NothingToWithdraw();
+        if (!isPaid) revert NobodyPaid();
     }
 
     /* VIEWS */
@@ -211,6 +213,14 @@ contract AttributionRewards is IAttributionRewards, Pause {
     /// all pots and costs, at half of them for each draw that lapses, at least twice that for every f and K of 4 or more.
     function _lapseFee(ClaimRecord calldata record) private pure returns (uint128) {
         return record.pots.sumOf() / 2;
+    }
+
+    /// @dev A node that lists nobody would save the gas of its list. The part of the pots that nobody gets costs it a
+    /// tenth of that part of its share, as far as `most` allows.
+    function _unlistedFee(ClaimRecord calldata record, uint128 unpaid, uint128 most) private pure returns (uint128) {
+        if (unpaid == 0) return 0;
+        uint256 fee = Math.mulDiv(record.nodeShare, unpaid, UNLISTED_PART * record.pots.sumOf());
+        return uint128(Math.min(fee, most));
     }
 
     /// @dev Every drawn point is shown by the next opening, in order.

@@ -225,7 +225,7 @@ contract Disputes is IDisputes {
         if (slashedAt != 0 && block.timestamp < until) revert SlashedLately(node, until);
         if (staking.bondedOf(node) > 0) return;
         // slither-disable-next-line unused-return: only the stake that is unbonding is asked for
-        (, uint128 unbonding,) = staking.nodeOf(node);
+        (, uint128 unbonding) = staking.nodeOf(node);
         if (unbonding == 0) revert NoStake(node);
     }
 

@@ -16,11 +16,6 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     using SafeERC20 for IERC20;
     using Tokens for IERC20;
 
-    struct Node {
-        uint128 bonded;
-        address payout;
-    }
-
     uint256 private constant REQUESTS_MAX = 16;
     uint64 private constant ACTIVE = type(uint64).max;
 
@@ -33,7 +28,8 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     address public disputes;
 
     Totals private _totals;
-    mapping(address node => Node) private _nodes;
+    /// @inheritdoc INodeStaking
+    mapping(address node => uint128) public bondedOf;
     /// @dev Ascending by readyAt, since every request waits equally long.
     mapping(address node => UnbondRequest[]) private _requests;
     /// @inheritdoc INodeStaking
@@ -70,12 +66,12 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
 
     /// @inheritdoc INodeStaking
     function unbond(uint128 amount) external {
-        Node storage node = _nodes[msg.sender];
+        uint128 bonded = bondedOf[msg.sender];
         UnbondRequest[] storage requests = _requests[msg.sender];
         if (amount == 0) revert ZeroAmount();
-        if (amount > node.bonded) revert InsufficientBond(node.bonded, amount);
+        if (amount > bonded) revert InsufficientBond(bonded, amount);
         if (requests.length == REQUESTS_MAX) revert TooManyRequests(REQUESTS_MAX);
-        node.bonded -= amount;
+        bondedOf[msg.sender] = bonded - amount;
         _totals.bonded -= amount;
         _totals.unbonding += amount;
         uint64 readyAt = uint64(block.timestamp) + _unbonding;
@@ -115,12 +111,6 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function setPayout(address payout) external {
-        _nodes[msg.sender].payout = payout;
-        emit PayoutSet(msg.sender, payout);
-    }
-
-    /// @inheritdoc INodeStaking
     function hold(address node, uint64 until) external {
         uint64 max = uint64(block.timestamp) + _holdMax;
         if (msg.sender != disputes) revert NotDisputes(msg.sender);
@@ -133,7 +123,7 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     /// @inheritdoc INodeStaking
     function slash(address node, uint128 amount) external returns (uint128 slashed) {
         if (msg.sender != disputes) revert NotDisputes(msg.sender);
-        uint128 bonded = _takeBonded(_nodes[node], amount);
+        uint128 bonded = _takeBonded(node, amount);
         uint128 unbonding = _takeYoungest(_requests[node], amount - bonded);
         slashed = bonded + unbonding;
         _totals.bonded -= bonded;
@@ -144,26 +134,15 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding, address payout) {
+    function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding) {
         UnbondRequest[] memory requests = _requests[node];
         for (uint256 i = 0; i < requests.length; ++i) unbonding += requests[i].amount;
-        return (_nodes[node].bonded, unbonding, payoutOf(node));
-    }
-
-    /// @inheritdoc INodeStaking
-    function bondedOf(address node) external view returns (uint128) {
-        return _nodes[node].bonded;
+        bonded = bondedOf[node];
     }
 
     /// @inheritdoc INodeStaking
     function isSigner(address node, address key) external view returns (bool) {
         return key == node || signerUntil[node][key] == ACTIVE;
-    }
-
-    /// @inheritdoc INodeStaking
-    function payoutOf(address node) public view returns (address) {
-        address payout = _nodes[node].payout;
-        return payout == address(0) ? node : payout;
     }
 
     /// @inheritdoc INodeStaking
@@ -178,7 +157,7 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
 
     function _bond(uint128 amount) private {
         if (amount == 0) revert ZeroAmount();
-        _nodes[msg.sender].bonded += amount;
+        bondedOf[msg.sender] += amount;
         _totals.bonded += amount;
         _totals.bondedIn += amount;
         emit Bonded(msg.sender, amount);
@@ -194,9 +173,9 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
         for (uint256 i = 0; i < matured; ++i) requests.pop();
     }
 
-    function _takeBonded(Node storage node, uint128 amount) private returns (uint128 taken) {
-        taken = _min(amount, node.bonded);
-        node.bonded -= taken;
+    function _takeBonded(address node, uint128 amount) private returns (uint128 taken) {
+        taken = _min(amount, bondedOf[node]);
+        bondedOf[node] -= taken;
     }
 
     function _takeYoungest(UnbondRequest[] storage requests, uint128 amount) private returns (uint128 taken) {

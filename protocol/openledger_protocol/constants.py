@@ -119,6 +119,9 @@ ADAPTER_DATANETS_MAX: Final = 8
 LATE_PPM: Final = 100_000
 """The part of its own share that a node loses if it proposes no payout list in time."""
 
+UNLISTED_PART: Final = 10
+"""A node loses a tenth of its share if its list gives all of the money to nobody, and less in proportion."""
+
 WIRE_VERSION: Final = 1
 """The major version of all messages between peers; other versions are refused explicitly."""
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 from .attribution import Share
 from .claims import part_down
-from .constants import LATE_PPM, PAYOUTS_MAX, PPM
+from .constants import LATE_PPM, PAYOUTS_MAX, PPM, UNLISTED_PART
 from .errors import AttributionError, ClaimRefusedError
 from .payments import Receipt
-from .primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
+from .primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Digest, Wei
 from .settlement import NOBODY, ClaimRecord, Payout, Pot, receipt_leaf
 from .sum_tree import SumLeaf, sum_root
 
@@ -159,25 +159,44 @@ def _check_weight(pots: Sequence[Pot], index: int, weight: int) -> None:
 
 
 def payout_amounts(
-    record: ClaimRecord, payouts: Sequence[Payout], to: Beneficiaries, *, fee_wei: Wei = ZERO_WEI
+    record: ClaimRecord, payouts: Sequence[Payout], to: Beneficiaries, *, num_redraws: int = 0
 ) -> list[Credited]:
     """The credits of a proposed claim when it is finalised, in the contract's order.
 
     A payout rounds down. The rest of a pot, and account zero's part, go to the Datanet's treasury. What is nobody's,
-    and a pot that is not listed, go to the protocol, and so does `fee_wei` of the node's share, for repeated draws.
+    and a pot that is not listed, go to the protocol, and so does `final_fee_wei` of the node's share.
 
     Raises:
         ClaimRefusedError, AttributionError: as in `check_payouts`.
     """
     check_payouts(record.pots, payouts)
     credited: list[Credited] = []
-    nobodys = 0
     for index, pot in enumerate(record.pots):
-        listed = [payout for payout in payouts if payout.pot == index]
-        nobodys += _nobodys_wei(pot, listed)
-        if listed:
+        if listed := _listed(payouts, index):
             credited += _pot_amounts(index, pot, listed, to.treasuries[pot.datanet_id])
-    return credited + _settled(record, to, record.node_share_wei - fee_wei, record.protocol_wei + nobodys + fee_wei)
+    fee, nobodys = final_fee_wei(record, payouts, num_redraws=num_redraws), _unlisted_wei(record, payouts)
+    return credited + _settled(record, to, record.node_share_wei - fee, record.protocol_wei + nobodys + fee)
+
+
+def final_fee_wei(record: ClaimRecord, payouts: Sequence[Payout], *, num_redraws: int = 0) -> Wei:
+    """The part of the node's share that a final list costs it.
+
+    It pays for draws that lapsed and, as far as these leave it, for the part of all pots that nobody gets. Else a
+    node would save the gas of a list and be paid the same.
+    """
+    lapsed, pots = num_redraws * lapse_fee_wei(record), sum(pot.amount_wei for pot in record.pots)
+    if not pots:
+        return Wei(lapsed)
+    unlisted = record.node_share_wei * _unlisted_wei(record, payouts) // (UNLISTED_PART * pots)
+    return Wei(lapsed + min(unlisted, record.node_share_wei - lapsed))
+
+
+def _listed(payouts: Sequence[Payout], index: int) -> list[Payout]:
+    return [payout for payout in payouts if payout.pot == index]
+
+
+def _unlisted_wei(record: ClaimRecord, payouts: Sequence[Payout]) -> Wei:
+    return Wei(sum(_nobodys_wei(pot, _listed(payouts, index)) for index, pot in enumerate(record.pots)))
 
 
 def _nobodys_wei(pot: Pot, listed: Sequence[Payout]) -> Wei:

@@ -20,7 +20,7 @@ from openledger_protocol.payouts import (
     payout_list,
     receipts_root,
 )
-from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI
 from openledger_protocol.settlement import NOBODY, OPENING_TYPE, Payout, Pot, opening_tuple, payouts_hash
 from openledger_protocol.signatures import sign_digest
 
@@ -198,12 +198,16 @@ OPENED: list[Case] = [
     ("a moved part", "no receipt gives it to this account", {**ALL, "points": [point(0, account(11), 0)]}),
     ("not countersigned", "what it says can't be shown", {**SILENT, "points": [point(0, ANN, 1_500_000_000)]}),
 ]
-FINAL = {**RECORD, **TO, "fee_wei": "0"}
+FINAL = {**RECORD, **TO, "num_redraws": 0}
 SILENT_FINAL = {**FINAL, "payouts": lines_of(list_of(SILENT).payouts)}
 PAID: list[Case] = [
     ("plain", "dust and account zero to the Datanet's treasury", {**FINAL, "payouts": LINES}),
-    ("not countersigned", "nobody's part goes to the protocol", SILENT_FINAL),
-    ("after a lapsed draw", "half of the pots, from the node's share", {**FINAL, "fee_wei": "390", "payouts": LINES}),
+    (
+        "not countersigned",
+        "nobody's part goes to the protocol, and a tenth of that part of the node's share",
+        SILENT_FINAL,
+    ),
+    ("after a lapsed draw", "half of the pots, from the node's share", {**FINAL, "num_redraws": 1, "payouts": LINES}),
     ("a pot not listed", "goes to the protocol", {**FINAL, "payouts": LINES[:3]}),
     ("nothing listed", "all pots go to the protocol", {**FINAL, "payouts": []}),
     ("weights short", "no part of a pot is left open", {**FINAL, "payouts": LINES[:1]}),
@@ -231,8 +235,8 @@ def beneficiaries(given: Any) -> Beneficiaries:
 
 
 def paid(given: Any) -> Any:
-    payouts, fee_wei = [read(Payout, line) for line in given["payouts"]], Wei(int(given["fee_wei"]))
-    return write(payout_amounts(record_of(given), payouts, beneficiaries(given), fee_wei=fee_wei))
+    payouts = [read(Payout, line) for line in given["payouts"]]
+    return write(payout_amounts(record_of(given), payouts, beneficiaries(given), num_redraws=given["num_redraws"]))
 
 
 def paid_late(given: Any) -> Any:

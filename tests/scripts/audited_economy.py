@@ -339,13 +339,13 @@ def _end_cases_all_ways(session: Economy) -> None:
 def _spend(session: Economy) -> None:
     """A vote takes out of both balances of the treasury, and sends tokens on."""
     there, elsewhere = session.treasury, account(0x7A)
+    credited = session.balance(there)
     session.decide(
-        ("AttributionRewards", "withdraw", (there, 1_000)),
+        ("AttributionRewards", "withdraw", ([there],)),
         ("Disputes", "withdraw", (there,)),
         ("OpenToken", "transfer", (elsewhere, OPEN + 400)),
-        ("AttributionRewards", "withdraw", (elsewhere, 77)),
     )
-    session.taken_out[there] = 1_077
+    session.taken_out[there] = credited
 
 
 def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) -> None:

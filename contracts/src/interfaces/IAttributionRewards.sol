@@ -81,7 +81,7 @@ interface IAttributionRewards {
     error WrongOpenings(uint256 count, uint256 expected);
     error PayoutsMismatch(bytes32 proposed, bytes32 given);
     /// @dev None of the accounts could be paid.
-    error NothingToWithdraw();
+    error NobodyPaid();
 
     /// @notice Propose who gets the pots of a claim, once, within the propose window after the claim. Payouts ascend by
     /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. `receiptsRoot` is the root of a
@@ -97,7 +97,8 @@ interface IAttributionRewards {
     /// @notice Credit everybody. `openings` show the drawn points in their order, without those of {NOBODY} and of pots
     /// that are not listed. A claim without money in pots, or with an empty list, needs no draw. A payout is
     /// `pot.amount · weight / (1,000,000 · pot.gross)`, rounded down. The rest of a pot goes to its Datanet's treasury.
-    /// The part of {NOBODY}, and a pot that is not listed at all, go to the protocol. So do the lapse fees.
+    /// The part of {NOBODY}, and a pot that is not listed at all, go to the protocol. So do the lapse fees, and of what is
+    /// left of the node's share a tenth of the part of all pots that nobody gets.
     function finalize(ClaimRecord calldata record, Payout[] calldata payouts, Opening[] calldata openings) external;
 
     /// @notice Finalize a claim whose node missed a deadline. Its pots go to the protocol. If nothing was proposed in

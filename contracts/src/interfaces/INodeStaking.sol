@@ -24,7 +24,6 @@ interface INodeStaking {
     event StakeWithdrawn(address indexed node, uint128 amount);
     event SignerSet(address indexed node, address indexed signer);
     event SignerRevoked(address indexed node, address indexed signer, uint64 punishableUntil);
-    event PayoutSet(address indexed node, address payout);
     event Held(address indexed node, uint64 until);
     event Slashed(address indexed node, uint128 amount);
     event RolesWired(address disputes);
@@ -62,9 +61,6 @@ interface INodeStaking {
     /// @notice Stop a key from signing, at once. The node answers for what it has signed for the unbonding time.
     function revokeSigner(address signer) external;
 
-    /// @notice Set the address to which the node's earnings are credited; 0 is the node itself.
-    function setPayout(address payout) external;
-
     /// @notice Let no stake of a node leave until a time, at most the longest dispute from now; a time in the past ends
     /// it. Only Disputes can call it.
     function hold(address node, uint64 until) external;
@@ -76,8 +72,8 @@ interface INodeStaking {
     /// @notice Assign the role. Only the deployer, once.
     function wire(address disputes) external;
 
-    /// @notice A node's stake and payout address.
-    function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding, address payout);
+    /// @notice A node's stake.
+    function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding);
 
     /// @notice The stake of a node that counts.
     function bondedOf(address node) external view returns (uint128);
@@ -88,9 +84,6 @@ interface INodeStaking {
     /// @notice The time until which the node answers for a key's signatures: 0 for a key that the node never named,
     /// the largest number while the key is active.
     function signerUntil(address node, address key) external view returns (uint64);
-
-    /// @notice The address to which the node's earnings are credited.
-    function payoutOf(address node) external view returns (address);
 
     /// @notice The time until which a dispute holds a node's stake.
     function heldUntil(address node) external view returns (uint64);

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
 import {IPause} from "../../src/interfaces/IPause.sol";
 import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Share} from "../../src/interfaces/Types.sol";
+import {Values} from "../../src/interfaces/IParams.sol";
 import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
 
@@ -120,18 +121,21 @@ contract FinalizeTest is Receipts {
         _finalize(book);
         eq("first treasury", rewards.balanceOf(firstTreasury), 0);
         eq("owner has his share and no more", rewards.balanceOf(curator), 1.2e18);
-        eq("protocol has the pot", rewards.balanceOf(treasury), 5 * OPEN + 10.8e18);
+        uint256 fee = uint256(65 * OPEN) * 10.8e18 / (10 * 18.8e18);
+        eq("and loses a tenth of that part of its share", rewards.balanceOf(node), 65 * OPEN - fee);
+        eq("protocol has the pot", rewards.balanceOf(treasury), 5 * OPEN + 10.8e18 + fee);
         eq("the listed pot is paid", rewards.balanceOf(alice), 8 * OPEN);
     }
 
-    /// @dev And needs no draw: there is nothing to show.
-    function test_a_list_of_nothing_gives_all_pots_to_the_protocol() public {
+    /// @dev F: a list of nothing needs no draw, so its gas was saved, and the node was paid the same.
+    function test_a_list_of_nothing_gives_all_pots_and_a_tenth_of_the_share_to_the_protocol() public {
         Book memory book = _booked(ONE);
         book.payouts = new Payout[](0);
         _proposeBook(book);
         vm.warp(block.timestamp + windows().window);
         _send(book, new Opening[](0));
-        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18);
+        eq("node", rewards.balanceOf(node), 58.5e18);
+        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18 + 6.5e18);
     }
 
     /// @dev F: what payers did not countersign is nobody's. If it were a treasury's, its owner's node would be paid for
@@ -145,7 +149,8 @@ contract FinalizeTest is Receipts {
         _finalize(book);
         eq("alice", rewards.balanceOf(alice), 13.5e18);
         eq("treasury", rewards.balanceOf(firstTreasury), 0);
-        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 4.5e18);
+        eq("node", rewards.balanceOf(node), 75 * OPEN - 1.875e18);
+        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 4.5e18 + 1.875e18);
         eq("nobody", rewards.balanceOf(NOBODY), 0);
     }
 
@@ -235,10 +240,48 @@ contract FinalizeSumsTest is Receipts {
             if (payout.account == NOBODY) unpaid += amount;
             else yes("at least this", rewards.balanceOf(payout.account) >= amount);
         }
-        eq("protocol", rewards.balanceOf(treasury), book.record.protocol + unpaid);
+        uint256 fee = _feeOf(book.record, unpaid);
+        eq("node", rewards.balanceOf(node), book.record.nodeShare - fee);
+        eq("protocol", rewards.balanceOf(treasury), book.record.protocol + unpaid + fee);
         eq("first treasury", rewards.balanceOf(firstTreasury), rest[0]);
         eq("second treasury", rewards.balanceOf(secondTreasury), rest[1]);
         eq("credited", rewards.totals().credited, book.record.gross);
         eq("held", token.balanceOf(address(rewards)), rewards.totals().credited);
+    }
+
+    function _feeOf(ClaimRecord memory record, uint256 unpaid) private pure returns (uint256) {
+        uint256 pots = uint256(record.pots[0].amount) + record.pots[1].amount;
+        return unpaid == 0 ? 0 : uint256(record.nodeShare) * unpaid / (10 * pots);
+    }
+}
+
+/// @notice A node of which lapsed draws have left little, because its pots are as small as they may be.
+contract LittleLeftTest is Receipts {
+    bytes32 private _adapter;
+
+    function values() internal pure override returns (Values memory v) {
+        v = super.values();
+        v.dataPpm = 100_000;
+    }
+
+    function setUp() public override {
+        super.setUp();
+        vm.prank(curator);
+        bytes32 half = datanets.create("half", firstTreasury, 500_000, "CC-BY-4.0", 2);
+        vm.prank(maker);
+        _adapter = models.register("half", "base", "a", "index", _ids(half), _weights(1_000_000), 0);
+    }
+
+    function test_the_fee_for_what_is_not_listed_takes_no_more_than_is_left() public {
+        Book memory book = _booked(_adapter);
+        book.payouts = new Payout[](0);
+        _drawn(book, "seed");
+        for (uint256 i = 0; i < 33; ++i) {
+            vm.roll(vm.getBlockNumber() + 257);
+            _draw(book.record, "seed");
+        }
+        rewards.finalize(book.record, book.payouts, new Opening[](0));
+        eq("node", rewards.balanceOf(node), 0);
+        eq("protocol", rewards.balanceOf(treasury), 95 * OPEN);
     }
 }

@@ -93,9 +93,9 @@ contract WithdrawTest is Earned {
     }
 
     function test_a_call_that_pays_nobody_is_refused() public {
-        _refuses(I.NothingToWithdraw.selector);
+        _refuses(I.NobodyPaid.selector);
         rewards.withdraw(new address[](0));
-        _refuses(I.NothingToWithdraw.selector);
+        _refuses(I.NobodyPaid.selector);
         _withdrawAs(stranger, stranger);
     }
 

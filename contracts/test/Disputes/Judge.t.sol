@@ -43,7 +43,7 @@ contract JudgeTest is Cases {
         vm.prank(node);
         staking.withdraw();
         _judge(digest, true);
-        (uint128 bonded, uint128 unbonding,) = staking.nodeOf(node);
+        (uint128 bonded, uint128 unbonding) = staking.nodeOf(node);
         eq("left", bonded + unbonding, STAKE - MIN_STAKE);
     }
 

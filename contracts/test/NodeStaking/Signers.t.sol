@@ -36,9 +36,10 @@ contract SignersTest is World {
         bytes memory consent = _consent(STRANGER_KEY, signer, _until);
         vm.startPrank(signer);
         staking.setSigner(stranger, _until, consent);
-        staking.setPayout(stranger);
+        rewards.setPayout(stranger, true);
         yes("no signer of the node's", !staking.isSigner(node, stranger));
-        eq("payout", staking.payoutOf(node), node);
+        (address payout,) = rewards.payoutOf(node);
+        eq("payout", payout, node);
         _refuses(I.NotASigner.selector, abi.encode(signer, node));
         staking.revokeSigner(node);
     }
@@ -123,17 +124,5 @@ contract SignersTest is World {
             vm.prank(node);
             staking.setSigner(stranger, _until, forms[i]);
         }
-    }
-
-    function test_the_payout_address_is_the_nodes_to_choose() public {
-        eq("itself", staking.payoutOf(node), node);
-        _emits(address(staking));
-        emit I.PayoutSet(node, bob);
-        vm.prank(node);
-        staking.setPayout(bob);
-        eq("bob", staking.payoutOf(node), bob);
-        vm.prank(node);
-        staking.setPayout(address(0));
-        eq("itself again", staking.payoutOf(node), node);
     }
 }

@@ -100,7 +100,7 @@ contract SlashTest is World {
         vm.stopPrank();
         uint128 taken = _slash(amount);
         eq("taken", taken, amount < STAKE ? amount : STAKE);
-        (uint128 bonded, uint128 left,) = staking.nodeOf(node);
+        (uint128 bonded, uint128 left) = staking.nodeOf(node);
         eq("bonded first", bonded, amount < STAKE - unbonding ? STAKE - unbonding - amount : 0);
         eq("the rest", uint256(bonded) + left + taken, STAKE);
         eq("total bonded", staking.totals().bonded, bonded);

@@ -13,7 +13,7 @@ contract UnbondTest is World {
         emit I.UnbondStarted(node, 7, readyAt);
         vm.prank(node);
         staking.unbond(7);
-        (uint128 bonded, uint128 unbonding,) = staking.nodeOf(node);
+        (uint128 bonded, uint128 unbonding) = staking.nodeOf(node);
         eq("bonded", bonded, STAKE - 7);
         eq("unbonding", unbonding, 7);
         eq("of all", staking.totals().bonded, STAKE - 7);

@@ -194,7 +194,7 @@ abstract contract Books is Receipts {
 
     function _stakes() private view returns (uint256 bonded, uint256 unbonding) {
         for (uint256 n = 0; n < NODES; ++n) {
-            (uint128 b, uint128 u,) = staking.nodeOf(_nodeOf(n));
+            (uint128 b, uint128 u) = staking.nodeOf(_nodeOf(n));
             (bonded, unbonding) = (bonded + b, unbonding + u);
         }
     }

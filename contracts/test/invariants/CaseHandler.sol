@@ -60,7 +60,7 @@ contract CaseHandler is Governed {
 
     function _isChallengeable(uint256 n) private view returns (bool) {
         address it = _nodeOf(n);
-        (uint128 bonded, uint128 unbonding,) = staking.nodeOf(it);
+        (uint128 bonded, uint128 unbonding) = staking.nodeOf(it);
         uint64 slashedAt = cases.recordOf(it).slashedAt;
         bool isLate = slashedAt != 0 && block.timestamp < slashedAt + 7 days;
         return bonded + unbonding > 0 && !isLate && cases.sidesOf(it).challenger == address(0);
@@ -110,7 +110,7 @@ contract CaseHandler is Governed {
     }
 
     function _judgeCase(bytes32 digest, address it, bool guilty) private counted(guilty ? "guilty" : "not guilty") {
-        (uint128 bonded, uint128 unbonding,) = staking.nodeOf(it);
+        (uint128 bonded, uint128 unbonding) = staking.nodeOf(it);
         uint256 stake = bonded + unbonding;
         _ended(digest, it);
         _judge(digest, guilty);

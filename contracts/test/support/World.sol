@@ -122,7 +122,7 @@ abstract contract World is Signed {
         }
     }
 
-    function values() internal pure returns (Values memory) {
+    function values() internal pure virtual returns (Values memory) {
         return Values({
             protocolPpm: 50_000,
             dataPpm: 200_000,

@@ -147,7 +147,7 @@ class EarningsReports:
         return [{**plain_of(bond), "state": bond.state, "name": names.get(bond.adapter_id)} for bond in bonds]
 
     def _fees(self, books: AccountBooks, claims: _Claims) -> list[Timed]:
-        """Fees of late payout lists and lapsed draws, each at the time when its claim was final."""
+        """Fees of late lists, lapsed draws and what was not listed, each at the time when its claim was final."""
         events = self._session.ledger.events.find("Finalized", {"node": books.accounts.wallet})
         ended = {integer(event, "seq"): event for event in events}
         return [

@@ -22,7 +22,7 @@ from openledger_protocol.governance import (
     timeline_of,
     value_of,
 )
-from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, wei_from_text
+from openledger_protocol.primitives import Address, Digest, check_address, check_digest, wei_from_text
 
 from ..chain.cases import Disputes
 from ..chain.param_words import bound_text, param_text, range_text, typed_param
@@ -188,26 +188,22 @@ def _check_case(proposals: Proposals, digest: Digest, timeline: Timeline) -> Non
 
 
 def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
-    """Pay out of the treasury: first what claims have credited to it, then its tokens, then what cases have."""
+    """Pay tokens of the treasury, which cases fill up; anybody brings in what claims have credited to it."""
     if not arguments.get("to"):
         raise NodeError("who gets it? Give the account by --to")
     to, amount = check_address(arguments["to"]), wei_from_text(arguments["spend_wei"])
     governance, deployment = proposals.governance, proposals.session.deployment
     disputes = Disputes(deployment)
-    credited = deployment.rewards_balance(governance.timelock)
     tokens, slashed = deployment.token_balance(governance.timelock), disputes.balance_wei(governance.timelock)
-    if not 0 < amount <= credited + tokens + slashed:
+    if not 0 < amount <= tokens + slashed:
+        credited = deployment.rewards_balance(governance.timelock)
+        more = f", or bring in {open_text(credited)} by `openledger-node rewards withdraw {governance.timelock}`"
         raise NodeError(
-            f"the treasury has {open_text(credited + tokens + slashed)}, and this is {open_text(amount)}: spend less"
+            f"the treasury has {open_text(tokens + slashed)}, and this is {open_text(amount)}: spend less"
+            f"{more if credited else ''}"
         )
-    calls: list[ContractCall] = []
-    if part := min(amount, credited):
-        calls.append(deployment.withdraw_rewards([to]))
-    if rest := amount - part:
-        if rest > tokens:
-            calls.append(disputes.withdraw(governance.timelock))
-        calls.append(governance.transfer(to, Wei(rest)))
-    return calls
+    calls = [disputes.withdraw(governance.timelock)] if amount > tokens else []
+    return [*calls, governance.transfer(to, amount)]
 
 
 # ---- Votes, words and times

@@ -10,7 +10,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.payouts import Beneficiaries, Credited, CreditRole, late_amounts, payout_amounts
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest, Wei
-from openledger_protocol.settlement import ClaimRecord, record_hash
+from openledger_protocol.settlement import ClaimRecord, Payout, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
 from .cases import CaseBooks, Fixed
@@ -64,8 +64,12 @@ class ClaimHistory:
         """The fee that its node owes, by its events."""
         if self.record is None or not self.is_final:
             return 0
-        is_proposed = self.proposed is not None
-        return fee_wei(self.record, is_late=self.is_late, is_proposed=is_proposed, num_redraws=self.draws.redraws)
+        return fee_wei(self.record, self.payouts, is_late=self.is_late, num_redraws=self.draws.redraws)
+
+    @property
+    def payouts(self) -> list[Payout] | None:
+        """Its payout list; None without a proposal."""
+        return payouts_of(self.proposed) if self.proposed else None
 
     @property
     def roles(self) -> list[str]:
@@ -138,7 +142,7 @@ class ClaimReader:
 
     def _finalize(self, claim: ClaimHistory, block: int) -> None:
         """Compute the credits that the claim must make, independently of the contract."""
-        record, payouts = claim.record, payouts_of(claim.proposed) if claim.proposed else []
+        record, payouts = claim.record, claim.payouts or []
         if record is None or (claim.proposed is None and not claim.is_late):
             return
         if payouts and any(pot.amount_wei for pot in record.pots) and not claim.is_late:
@@ -149,7 +153,7 @@ class ClaimReader:
             claim.expected = late_amounts(record, to, is_proposed=claim.proposed is not None, num_redraws=redraws)
             return
         with suppress(ProtocolError, KeyError):
-            claim.expected = payout_amounts(record, payouts, to, fee_wei=Wei(claim.fee_wei))
+            claim.expected = payout_amounts(record, payouts, to, num_redraws=redraws)
 
     def _beneficiaries(self, claim: ClaimHistory) -> Beneficiaries:
         return Beneficiaries(

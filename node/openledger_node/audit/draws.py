@@ -1,11 +1,12 @@
 """The draws of one claim's payout list, as AttributionRewards counts those that lapsed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from openledger_protocol.claims import part_down
 from openledger_protocol.constants import LATE_PPM
-from openledger_protocol.payouts import lapse_fee_wei
-from openledger_protocol.settlement import ClaimRecord
+from openledger_protocol.payouts import final_fee_wei, lapse_fee_wei
+from openledger_protocol.settlement import ClaimRecord, Payout
 
 HASH_BLOCKS = 256
 """For so many blocks a contract can read a block's hash."""
@@ -48,8 +49,10 @@ def redraws_max(record: ClaimRecord) -> int:
     return min(REDRAWS_LIMIT, record.node_share_wei // fee - 1) if fee else REDRAWS_LIMIT
 
 
-def fee_wei(record: ClaimRecord, *, is_late: bool, is_proposed: bool, num_redraws: int) -> int:
-    """The fees that a final claim takes from its node's share for the protocol."""
-    if is_late and not is_proposed:
+def fee_wei(record: ClaimRecord, payouts: Sequence[Payout] | None, *, is_late: bool, num_redraws: int) -> int:
+    """The fees that a final claim takes from its node's share; `payouts` is None if no list was proposed."""
+    if payouts is None:
         return part_down(record.node_share_wei, LATE_PPM)
-    return (num_redraws + is_late) * lapse_fee_wei(record)
+    if is_late:
+        return (num_redraws + 1) * lapse_fee_wei(record)
+    return final_fee_wei(record, payouts, num_redraws=num_redraws)

@@ -26,8 +26,8 @@ ROLES = ("nodes", "adapter_owners", "datanet_owners", "treasuries", "protocol", 
 def terms_of(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Terms:
     """Deposits, credits by role, refunds to payers, and the amounts still held.
 
-    A credit counts as paid whether it was withdrawn or not. Contributors are listed by account. Fees for late lists
-    and for lapsed draws go to the protocol, but are terms of their own.
+    A credit counts as paid whether it was withdrawn or not. Contributors are listed by account. Fees for late lists,
+    and those for lapsed draws and for what a list leaves to nobody, go to the protocol, but are terms of their own.
     """
     sums: Counter[str] = Counter()
     contributors: Counter[str] = Counter()
@@ -143,7 +143,7 @@ def _payment_lines(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]
     )
     yield Line(
         id="fees",
-        meaning="nodes' shares of final claims - credited to nodes (logs) = fees for late lists and draws (storage)",
+        meaning="nodes' shares of final claims - credited to nodes (logs) = fees for late, lapsed and missing lists",
         left=sum(_kept_from_node(claim) for claim in claims if claim.is_final),
         right=sum(_fee_stored(stored, claim) for claim in claims),
     )
@@ -157,11 +157,10 @@ def _kept_from_node(claim: ClaimHistory) -> int:
 def _fee_stored(stored: Stored, claim: ClaimHistory) -> int:
     """The fee of a claim, by the state of its proposal in storage."""
     at = ("AttributionRewards", "_proposals", claim.node, claim.seq)
-    state, redraws, listed = (stored.values[(*at, name)] for name in ("state", "redraws", "payoutsHash"))
+    state, redraws = (stored.values[(*at, name)] for name in ("state", "redraws"))
     if claim.record is None or state not in (FINALIZED, FINALIZED_LATE):
         return 0
-    is_late = state == FINALIZED_LATE
-    return fee_wei(claim.record, is_late=is_late, is_proposed=listed != 0, num_redraws=redraws)
+    return fee_wei(claim.record, claim.payouts, is_late=state == FINALIZED_LATE, num_redraws=redraws)
 
 
 def _stake_lines(log: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:

@@ -91,7 +91,11 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the rest of channel {channel_id} is already requested; take it out with "
         f"`openledger-node channels withdraw`, or request it again after {time_text(until_s)}"
     ),
-    "NothingToWithdraw": lambda: (
+    "NothingToWithdraw": lambda whose: (
+        f"{whose} has nothing to withdraw; `openledger-node channels list` and `openledger-node attribution cases` "
+        "show what is left"
+    ),
+    "NobodyPaid": lambda: (
         "no account of these can be paid now: it has nothing, or less than 0.001 OPEN, or lets nobody else withdraw; "
         "`openledger-node contributor show ADDRESS` shows its balance"
     ),

@@ -140,7 +140,9 @@ def _print(found: dict[str, Any]) -> None:
         "final": f"{open_amount(total['final_wei'])} for you, credited",
     }
     if int(found["fees_wei"]):
-        lines["fees"] = f"{open_amount(found['fees_wei'])} kept for late lists and lapsed draws; final is without it"
+        lines["fees"] = (
+            f"{open_amount(found['fees_wei'])} kept for late or missing lists and lapsed draws; final is without it"
+        )
     if found["num_bought"]:
         lines["spent"] = (
             f"{open_amount(found['spent_wei'])} for {counted(found['num_bought'], 'answer')} that you bought"
