@@ -13,6 +13,9 @@ from support.processes.nodes import ROOT
 from support.signed import PAYER_KEY
 
 from openledger_node.audit.report import Report, audit
+from openledger_node.settlement.records import payouts_of
+from openledger_protocol.constants import PPM
+from openledger_protocol.settlement import NOBODY
 from openledger_protocol.signatures import address_of
 
 ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
@@ -21,10 +24,9 @@ NOT_MONEY = {
     "PaymentChannels.rewards",  # a role that the audit asks for
     *(
         f"{name}.{each}"
-        for name in ("PaymentChannels", "AttributionRewards", "NodeStaking", "OpenToken")
+        for name in ("PaymentChannels", "NodeStaking", "OpenToken")
         for each in ("_nameFallback", "_versionFallback")
     ),
-    "AttributionRewards._accounts.nonce",
     *(f"OpenToken.{each}" for each in ("_name", "_symbol", "_nonces", "_allowances", "_delegatee")),
     "OpenToken._delegateCheckpoints._checkpoints",  # votes
     "OpenToken._totalCheckpoints._checkpoints",
@@ -101,7 +103,8 @@ def test_the_fees_and_what_was_slashed_are_those_of_the_design(session: Economy,
     again, late, undrawn, unshown = (session.records[index] for index in (2, 4, 5, 6))
     half = {record.seq: sum(pot.amount_wei for pot in record.pots) // 2 for record in session.records}
     assert report.terms["late_fees"] == late.node_share_wei // 10
-    assert report.terms["draw_fees"] == 2 * half[again.seq] + half[undrawn.seq] + 2 * half[unshown.seq]
+    lapsed = 2 * half[again.seq] + half[undrawn.seq] + 2 * half[unshown.seq]
+    assert report.terms["draw_fees"] == lapsed + sum(unlisted_fees(session))
     slashed = session.chain.read("NodeStaking", "totals")["slashed"]
     to_treasury: Any = sum(
         each.arguments["amount"]  # type: ignore[misc]
@@ -109,6 +112,24 @@ def test_the_fees_and_what_was_slashed_are_those_of_the_design(session: Economy,
         if each.name == "Credited" and each.arguments["account"] == session.treasury
     )
     assert to_treasury == slashed - slashed // 10 > 0, "a tenth is the challenger's"
+
+
+def unlisted_fees(session: Economy) -> Iterator[int]:
+    """By each list that became final: a tenth of the node's share, for the part of the pots that nobody got."""
+    records = {(record.node, record.seq): record for record in session.records}
+    told = session.chain.events("AttributionRewards")
+    final = [each for each in told if each.name == "Finalized" and not each.arguments["late"]]
+    shown: Any = {(each.arguments["node"], each.arguments["seq"]) for each in final}
+    for event in (each for each in told if each.name == "Proposed"):
+        at: Any = event.arguments["node"], event.arguments["seq"]
+        if at in shown:
+            pots = [pot.amount_wei for pot in records[at].pots]
+            listed = payouts_of(event)
+            paid = {line.pot for line in listed}
+            nobodys = sum(wei for pot, wei in enumerate(pots) if pot not in paid)
+            for line in (each for each in listed if each.account == NOBODY):
+                nobodys += pots[line.pot] * line.weight // (PPM * records[at].pots[line.pot].gross_wei)
+            yield records[at].node_share_wei * nobodys // (10 * sum(pots)) if nobodys else 0
 
 
 def test_every_variable_that_counts_money_is_read(session: Economy, still: Remembered) -> None:

@@ -16,11 +16,11 @@ from openledger_protocol.chain import Log
 SAID = {
     "OpenToken": "Transfer",
     "Params": "ParamsQueued",
-    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn PayoutSet SignerRevoked Slashed Held RolesWired",
+    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn SignerRevoked Slashed Held RolesWired",
     "DatanetRegistry": "DatanetCreated DatanetOwnerChanged",
     "ModelRegistry": "AdapterRegistered BondReclaimed",
     "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
-    "AttributionRewards": "Proposed Drawn Paused Credited Finalized Withdrawn",
+    "AttributionRewards": "Proposed Drawn Paused Credited Finalized Withdrawn PayoutSet",
     "Disputes": "Challenged Contested Judged Lapsed Credited Withdrawn",
     "Timelock": "RoleGranted RoleRevoked MinDelayChange",
 }

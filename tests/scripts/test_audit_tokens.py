@@ -34,7 +34,7 @@ def session() -> Iterator[Economy]:
     first = session.open(OPEN)
     session.settle(session.record(*session.owed(first, [10_007, 200_003, 30_011, 400_001])))
     session.must("NodeStaking", "bond", 100 * OPEN, key=NODE2_KEY)
-    session.decide(("AttributionRewards", "withdraw", (session.treasury, 77)))
+    session.decide(("AttributionRewards", "withdraw", ([session.treasury],)))
     yield session
     session.client.close()
 
