@@ -16,7 +16,6 @@ const artifacts = path.join(here, "../node/openledger_node/chain/artifacts");
 const CONTRACTS = [
   "AttributionRewards",
   "DatanetRegistry",
-  "Disputes",
   "ModelRegistry",
   "NodeStaking",
   "OpenGovernor",

@@ -311,7 +311,7 @@ contract AttributionRewards is IAttributionRewards, Pause {
             emit Withdrawn(account, to, amount);
             return SkipCode.None;
         }
-        _accounts[account].balance = amount;
+        _accounts[account].balance += amount;
         _totals.paidOut -= amount;
         return SkipCode.Untransferable;
     }

@@ -9,23 +9,21 @@ import {IParams, Windows} from "./interfaces/IParams.sol";
 import {Hashes} from "./lib/Hashes.sol";
 import {Signatures} from "./lib/Signatures.sol";
 import {Tokens} from "./lib/Tokens.sol";
-import {Wired} from "./lib/Wired.sol";
 
 /// @dev See {INodeStaking}.
-contract NodeStaking is INodeStaking, EIP712, Wired {
+contract NodeStaking is INodeStaking, EIP712 {
     using SafeERC20 for IERC20;
     using Tokens for IERC20;
 
     uint256 private constant REQUESTS_MAX = 16;
     uint64 private constant ACTIVE = type(uint64).max;
+    /// @dev Nobody has the key of this account, and every token lets it receive.
+    address private constant BURNT = 0x000000000000000000000000000000000000dEaD;
 
     IERC20 public immutable token;
     IParams public immutable params;
     uint64 private immutable _unbonding;
-    uint64 private immutable _holdMax;
-
-    /// @notice The contract that can hold and slash stake.
-    address public disputes;
+    uint64 private immutable _slashGap;
 
     Totals private _totals;
     /// @inheritdoc INodeStaking
@@ -33,7 +31,7 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     /// @dev Ascending by readyAt, since every request waits equally long.
     mapping(address node => UnbondRequest[]) private _requests;
     /// @inheritdoc INodeStaking
-    mapping(address node => uint64) public heldUntil;
+    mapping(address node => uint64) public slashedAt;
     /// @inheritdoc INodeStaking
     mapping(address node => mapping(address key => uint64)) public signerUntil;
 
@@ -42,15 +40,7 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
         token = token_;
         params = params_;
         _unbonding = windows.unbonding;
-        // A pause moves a judge's deadline along.
-        _holdMax = windows.contest + windows.judge + windows.pauseMax;
-    }
-
-    /// @inheritdoc INodeStaking
-    function wire(address disputes_) external once {
-        _checkRole(disputes_);
-        disputes = disputes_;
-        emit RolesWired(disputes_);
+        _slashGap = windows.slashGap;
     }
 
     /// @inheritdoc INodeStaking
@@ -81,8 +71,6 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
 
     /// @inheritdoc INodeStaking
     function withdraw() external {
-        uint64 until = heldUntil[msg.sender];
-        if (block.timestamp < until) revert StakeHeld(until);
         uint128 amount = _takeMatured(_requests[msg.sender]);
         if (amount == 0) revert NothingMatured(uint64(block.timestamp));
         _totals.unbonding -= amount;
@@ -111,26 +99,23 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function hold(address node, uint64 until) external {
-        uint64 max = uint64(block.timestamp) + _holdMax;
-        if (msg.sender != disputes) revert NotDisputes(msg.sender);
-        // Whatever Disputes does, stake can leave again without it.
-        if (until > max) revert HeldTooLong(until, max);
-        heldUntil[node] = until;
-        emit Held(node, until);
-    }
-
-    /// @inheritdoc INodeStaking
-    function slash(address node, uint128 amount) external returns (uint128 slashed) {
-        if (msg.sender != disputes) revert NotDisputes(msg.sender);
+    function slash(address node, uint128 amount, bytes32 evidence) external {
+        (uint64 now_, uint64 last) = (uint64(block.timestamp), slashedAt[node]);
+        uint128 most = params.claimTermsAt(params.epochAt(now_)).minStake;
+        if (msg.sender != params.governor()) revert NotGovernor(msg.sender);
+        if (amount > most) revert SlashTooLarge(amount, most);
+        // One fault of a software must not take everything, so its operator has some time to mend it.
+        if (last != 0 && now_ < last + _slashGap) revert SlashedLately(node, last + _slashGap);
+        slashedAt[node] = now_;
         uint128 bonded = _takeBonded(node, amount);
-        uint128 unbonding = _takeYoungest(_requests[node], amount - bonded);
-        slashed = bonded + unbonding;
+        uint128 unbonding = _takeOldest(_requests[node], amount - bonded);
+        uint128 slashed = bonded + unbonding;
+        if (slashed == 0) revert NothingToSlash(node);
         _totals.bonded -= bonded;
         _totals.unbonding -= unbonding;
         _totals.slashed += slashed;
-        emit Slashed(node, slashed);
-        token.safeTransfer(msg.sender, slashed);
+        emit Slashed(node, slashed, evidence);
+        token.safeTransfer(BURNT, slashed);
     }
 
     /// @inheritdoc INodeStaking
@@ -164,13 +149,12 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
         token.pull(amount);
     }
 
-    /// @dev The matured requests are the first ones. Those behind them move up.
     function _takeMatured(UnbondRequest[] storage requests) private returns (uint128 amount) {
-        uint256 length = requests.length;
         uint256 matured = 0;
-        while (matured < length && requests[matured].readyAt <= block.timestamp) amount += requests[matured++].amount;
-        for (uint256 i = matured; i < length; ++i) requests[i - matured] = requests[i];
-        for (uint256 i = 0; i < matured; ++i) requests.pop();
+        while (matured < requests.length && requests[matured].readyAt <= block.timestamp) {
+            amount += requests[matured++].amount;
+        }
+        _removeFirst(requests, matured);
     }
 
     function _takeBonded(address node, uint128 amount) private returns (uint128 taken) {
@@ -178,14 +162,22 @@ contract NodeStaking is INodeStaking, EIP712, Wired {
         bondedOf[node] -= taken;
     }
 
-    function _takeYoungest(UnbondRequest[] storage requests, uint128 amount) private returns (uint128 taken) {
-        while (taken < amount && requests.length > 0) {
-            UnbondRequest storage youngest = requests[requests.length - 1];
-            uint128 part = _min(amount - taken, youngest.amount);
+    /// @dev What would leave first is lost first.
+    function _takeOldest(UnbondRequest[] storage requests, uint128 amount) private returns (uint128 taken) {
+        uint256 emptied = 0;
+        while (taken < amount && emptied < requests.length) {
+            UnbondRequest storage oldest = requests[emptied];
+            uint128 part = _min(amount - taken, oldest.amount);
             taken += part;
-            youngest.amount -= part;
-            if (youngest.amount == 0) requests.pop();
+            oldest.amount -= part;
+            if (oldest.amount == 0) ++emptied;
         }
+        _removeFirst(requests, emptied);
+    }
+
+    function _removeFirst(UnbondRequest[] storage requests, uint256 count) private {
+        for (uint256 i = count; i < requests.length; ++i) requests[i - count] = requests[i];
+        for (uint256 i = 0; i < count; ++i) requests.pop();
     }
 
     function _min(uint128 a, uint128 b) private pure returns (uint128) {

@@ -9,6 +9,8 @@ import {GovernorTimelockControl} from "@openzeppelin/contracts/governance/extens
 import {GovernorVotes} from "@openzeppelin/contracts/governance/extensions/GovernorVotes.sol";
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {INodeStaking} from "./interfaces/INodeStaking.sol";
+import {IParams, Windows} from "./interfaces/IParams.sol";
 
 /// @dev The first base, since the constructor of {GovernorPreventLateQuorum} compares its extension with the period.
 abstract contract VotingTimes {
@@ -25,7 +27,7 @@ abstract contract VotingTimes {
     }
 }
 
-/// @title Votes on the values of Params, on cases, and on the protocol's treasury
+/// @title Votes on the values of Params, on stakes, and on the protocol's treasury
 /// @notice Every token is a vote of whom its holder has delegated it to, at the time at which voting on a proposal
 /// begins. What is decided waits in the {Timelock}. Nothing here can be changed: a proposal that calls the governor or
 /// its timelock is refused.
@@ -43,15 +45,21 @@ contract OpenGovernor is
     /// @notice The least number of votes that a decision takes, however few there are.
     uint256 public immutable quorumFloor;
     uint256 private immutable _threshold;
+    /// @dev Proposals that take a stake.
+    mapping(uint256 id => bool) private _isSlash;
 
     /// @dev F: a majority could shorten the wait, or let somebody else propose, for all votes to come.
     error FixedTarget(address target);
     error ZeroFloor();
+    error OtherGovernor(address governor, address timelock);
+    /// @dev A node that unbonds must stay within reach of a vote about its last receipt, and of one more after it.
+    error UnbondingTooShort(uint256 unbonding, uint256 needed);
 
     /// @notice `delay` and `period` in seconds, `threshold` and `floor` in votes.
     constructor(
         IVotes votes,
         TimelockController timelock_,
+        IParams params,
         uint48 delay,
         uint32 period,
         uint256 threshold,
@@ -63,7 +71,12 @@ contract OpenGovernor is
         GovernorTimelockControl(timelock_)
         GovernorPreventLateQuorum(period / 3)
     {
+        Windows memory windows = params.windows();
+        // The longest vote: a quorum in the last second makes it a third longer.
+        uint256 needed = uint256(delay) + period + period / 3 + timelock_.getMinDelay() + windows.slashGap;
         if (floor == 0) revert ZeroFloor();
+        if (params.governor() != address(timelock_)) revert OtherGovernor(params.governor(), address(timelock_));
+        if (windows.unbonding < needed) revert UnbondingTooShort(windows.unbonding, needed);
         (quorumFloor, _threshold) = (floor, threshold);
     }
 
@@ -112,11 +125,22 @@ contract OpenGovernor is
         bytes[] memory calldatas,
         string memory description,
         address proposer
-    ) internal override returns (uint256) {
+    ) internal override returns (uint256 id) {
+        bool isSlash = false;
         for (uint256 i = 0; i < targets.length; ++i) {
             if (targets[i] == address(this) || targets[i] == timelock()) revert FixedTarget(targets[i]);
+            if (bytes4(calldatas[i]) == INodeStaking.slash.selector) isSlash = true;
         }
-        return super._propose(targets, values, calldatas, description, proposer);
+        id = super._propose(targets, values, calldatas, description, proposer);
+        if (isSlash) _isSlash[id] = true;
+    }
+
+    /// @dev F: by a bare majority, those who compete with a node could take its stake. A stake is lost only if two
+    /// thirds of all votes that are cast, abstentions among them, are for it.
+    function _voteSucceeded(uint256 id) internal view override(Governor, GovernorCountingSimple) returns (bool) {
+        if (!_isSlash[id]) return super._voteSucceeded(id);
+        (uint256 against, uint256 for_, uint256 abstain) = proposalVotes(id);
+        return for_ >= 2 * (against + abstain);
     }
 
     function _tallyUpdated(uint256 id) internal override(Governor, GovernorPreventLateQuorum) {

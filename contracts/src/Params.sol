@@ -211,18 +211,14 @@ contract Params is IParams {
         _require("propose", w.propose, w.epoch, WINDOW_MAX);
         _require("window", w.window, w.epoch / 24, WINDOW_MAX);
         _require("redrawBlocks", w.redrawBlocks, 16, REDRAW_MAX);
-        _require("contest", w.contest, w.epoch, WINDOW_MAX);
-        _require("judge", w.judge, w.epoch, WINDOW_MAX);
         _require("pauseMax", w.pauseMax, w.epoch / 24, WINDOW_MAX);
         // A time limit that one pause has moved is over before the next, so that only the newest one has to be kept.
-        uint64 longest = w.propose > w.judge ? w.propose : w.judge;
-        _require("pauseGap", w.pauseGap, longest > w.pauseMax ? longest : w.pauseMax, WINDOW_MAX);
+        _require("pauseGap", w.pauseGap, w.propose > w.pauseMax ? w.propose : w.pauseMax, WINDOW_MAX);
+        _require("slashGap", w.slashGap, w.epoch, WINDOW_MAX);
         _require("unbonding", w.unbonding, w.epoch, WINDOW_MAX);
         _require("withdrawDelayMax", w.withdrawDelayMax, w.epoch / 3, WINDOW_MAX);
         _require("withdrawDelayMin", w.withdrawDelayMin, w.epoch / 3, w.withdrawDelayMax);
         _require("withdrawPeriod", w.withdrawPeriod, w.epoch, WINDOW_MAX);
-        uint256 needed = uint256(w.contest) + w.judge;
-        if (w.unbonding < needed) revert UnbondingTooShort(w.unbonding, needed);
     }
 
     function _checkValues(Values memory v, Bounds memory b) private pure {

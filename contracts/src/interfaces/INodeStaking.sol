@@ -10,7 +10,7 @@ struct UnbondRequest {
 /// @title Stakes of nodes, and the keys that may sign for them
 /// @notice A node is the address of its cold wallet. `bonded` is the stake that counts.
 interface INodeStaking {
-    /// @notice bondedIn = bonded + unbonding + withdrawn + slashed.
+    /// @notice bondedIn = bonded + unbonding + withdrawn + slashed. What is slashed is burnt.
     struct Totals {
         uint128 bonded;
         uint128 unbonding;
@@ -24,9 +24,7 @@ interface INodeStaking {
     event StakeWithdrawn(address indexed node, uint128 amount);
     event SignerSet(address indexed node, address indexed signer);
     event SignerRevoked(address indexed node, address indexed signer, uint64 punishableUntil);
-    event Held(address indexed node, uint64 until);
-    event Slashed(address indexed node, uint128 amount);
-    event RolesWired(address disputes);
+    event Slashed(address indexed node, uint128 amount, bytes32 indexed evidence);
 
     error ZeroAmount();
     error InsufficientBond(uint128 bonded, uint128 amount);
@@ -36,9 +34,10 @@ interface INodeStaking {
     error NoConsent(address signer, address signedBy);
     error ConsentExpired(uint64 deadline);
     error NotASigner(address node, address key);
-    error NotDisputes(address caller);
-    error StakeHeld(uint64 until);
-    error HeldTooLong(uint64 until, uint64 max);
+    error NotGovernor(address caller);
+    error SlashTooLarge(uint128 amount, uint128 max);
+    error SlashedLately(address node, uint64 until);
+    error NothingToSlash(address node);
 
     /// @notice Put stake behind the caller's node.
     function bond(uint128 amount) external;
@@ -51,7 +50,7 @@ interface INodeStaking {
     /// time.
     function unbond(uint128 amount) external;
 
-    /// @notice Pay out all of the caller's requests that are ready, unless a dispute holds the node's stake.
+    /// @notice Pay out all of the caller's requests that are ready.
     function withdraw() external;
 
     /// @notice Let a hot key sign and send for the caller's node. The key has signed SignerConsent(node, deadline), so
@@ -61,16 +60,10 @@ interface INodeStaking {
     /// @notice Stop a key from signing, at once. The node answers for what it has signed for the unbonding time.
     function revokeSigner(address signer) external;
 
-    /// @notice Let no stake of a node leave until a time, at most the longest dispute from now; a time in the past ends
-    /// it. Only Disputes can call it.
-    function hold(address node, uint64 until) external;
-
-    /// @notice Take up to `amount` of a node's stake and send it to the caller. The bonded stake goes first, then the
-    /// youngest request to unbond. Only Disputes can call it.
-    function slash(address node, uint128 amount) external returns (uint128 slashed);
-
-    /// @notice Assign the role. Only the deployer, once.
-    function wire(address disputes) external;
+    /// @notice Burn `amount` of a node's stake, or all of it if it is less. The bonded stake goes first, then the
+    /// oldest request to unbond. Nobody gains by it. Only governance, at most the minimum stake of today, and once for
+    /// a node in the slash gap. `evidence` is the keccak256 of the file that was voted on.
+    function slash(address node, uint128 amount, bytes32 evidence) external;
 
     /// @notice A node's stake.
     function nodeOf(address node) external view returns (uint128 bonded, uint128 unbonding);
@@ -85,8 +78,8 @@ interface INodeStaking {
     /// the largest number while the key is active.
     function signerUntil(address node, address key) external view returns (uint64);
 
-    /// @notice The time until which a dispute holds a node's stake.
-    function heldUntil(address node) external view returns (uint64);
+    /// @notice The time of the newest slash of a node, 0 if there was none.
+    function slashedAt(address node) external view returns (uint64);
 
     /// @notice The node's requests to unbond that were not withdrawn yet, the oldest first.
     function unbondRequests(address node) external view returns (UnbondRequest[] memory);

@@ -47,10 +47,9 @@ struct Windows {
     uint64 propose;
     uint64 window;
     uint64 redrawBlocks;
-    uint64 contest;
-    uint64 judge;
     uint64 pauseMax;
     uint64 pauseGap;
+    uint64 slashGap;
     uint64 unbonding;
     uint64 withdrawDelayMin;
     uint64 withdrawDelayMax;
@@ -67,8 +66,6 @@ interface IParams {
     error NotGovernor(address caller);
     error OutOfBounds(string what, uint256 value, uint256 min, uint256 max);
     error UnknownAlgorithm(uint32 algoId);
-    /// @dev A node that unbonds must stay within reach until a dispute about its last receipt is judged.
-    error UnbondingTooShort(uint256 unbonding, uint256 needed);
     /// @dev A claim's fee for a draw that lapsed is half of its pots, and the node's share pays it.
     error LapseFeeNotCovered(uint256 nodePpm, uint256 needed);
     /// @dev A share moves by at most a quarter of itself, or by 10,000 ppm if that is more.

@@ -105,34 +105,6 @@ struct Opening {
     uint256 share;
 }
 
-/// @notice The facts that a receipt states about the work. Contracts read only their hash.
-struct Work {
-    bytes32 requestId;
-    bytes32 profileHash;
-    bytes32 indexRoot;
-    uint32 tokensIn;
-    uint32 tokensOut;
-    bytes32 promptCommit;
-    bytes32 outputCommit;
-    bytes32 retrievalHash;
-    bytes32 signalsHash;
-    bytes32 fingerprint;
-}
-
-/// @notice The statement that a node signs for each piece of work, and that the payer's authorizer countersigns. `seq`
-/// counts in the channel, `issuedAt` is in seconds, and `cumulative` counts in the lane (channel, adapter).
-struct Receipt {
-    bytes32 channelId;
-    uint64 seq;
-    uint64 issuedAt;
-    bytes32 adapterId;
-    uint128 amount;
-    uint128 cumulative;
-    uint32 algoId;
-    bytes32 sharesHash;
-    Work work;
-}
-
 /// @notice A contributor's part of one receipt within one Datanet.
 struct Share {
     bytes32 datanetId;

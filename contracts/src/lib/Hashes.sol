@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ChannelConfig, EpochClaim, Opening, Receipt} from "../interfaces/Types.sol";
+import {ChannelConfig, EpochClaim, Opening} from "../interfaces/Types.sol";
 
 /// @title EIP-712 struct hashes of everything that is signed
 library Hashes {
@@ -14,9 +14,6 @@ library Hashes {
     );
     bytes32 internal constant REFUND = keccak256("Refund(bytes32 channelId,uint128 amount,uint256 nonce)");
     bytes32 internal constant SIGNER_CONSENT = keccak256("SignerConsent(address node,uint64 deadline)");
-    bytes32 internal constant WORK = keccak256(
-        "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint)"
-    );
     bytes32 internal constant RECEIPT = keccak256(
         "Receipt(bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,uint32 algoId,bytes32 sharesHash,Work work)Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint)"
     );
@@ -80,24 +77,6 @@ library Hashes {
                 opening.algoId,
                 keccak256(abi.encode(opening.shares)),
                 opening.workHash
-            )
-        );
-    }
-
-    /// @dev A receipt whose work is known.
-    function ofWholeReceipt(Receipt calldata receipt) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encode(
-                RECEIPT,
-                receipt.channelId,
-                receipt.seq,
-                receipt.issuedAt,
-                receipt.adapterId,
-                receipt.amount,
-                receipt.cumulative,
-                receipt.algoId,
-                receipt.sharesHash,
-                keccak256(abi.encode(WORK, receipt.work))
             )
         );
     }

@@ -30,7 +30,7 @@ contract PauseTest is World {
     }
 
     function test_only_the_guardian_pauses() public {
-        address[4] memory others = [stranger, governor, disputes, address(this)];
+        address[4] memory others = [stranger, governor, node, address(this)];
         for (uint256 i = 0; i < others.length; ++i) {
             _refuses(I.NotGuardian.selector, abi.encode(others[i]));
             vm.prank(others[i]);

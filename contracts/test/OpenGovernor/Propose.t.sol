@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IGovernor} from "@openzeppelin/contracts/governance/IGovernor.sol";
-import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {IOpenGovernor as I, ITimelock} from "../support/Contracts.sol";
 import {Governed} from "../support/Governed.sol";
 import {vm} from "../support/Vm.sol";
@@ -92,11 +91,28 @@ contract ProposeTest is Governed {
         _isRefused(I.BadTimes.selector, 0, VOTING, FLOOR);
         _isRefused(I.BadTimes.selector, VOTING_DELAY, 2, FLOOR);
         _isRefused(I.ZeroFloor.selector, VOTING_DELAY, VOTING, 0);
-        _new("OpenGovernor", abi.encode(token, timelock, uint48(1), uint32(3), THRESHOLD, 1));
+        _new("OpenGovernor", abi.encode(token, timelock, params, uint48(1), uint32(3), THRESHOLD, 1));
+    }
+
+    /// @dev F: a vote about a stake that has left by then. The longest one takes a third more, and waits, and another
+    /// may have gone before.
+    function test_unbonding_outlasts_the_longest_vote() public {
+        uint32 most = uint32(16 days - 6 days - WAIT - VOTING_DELAY) / 4 * 3;
+        _isRefused(I.UnbondingTooShort.selector, VOTING_DELAY, most + 3, FLOOR);
+        _new("OpenGovernor", abi.encode(token, timelock, params, VOTING_DELAY, most, THRESHOLD, FLOOR));
+    }
+
+    function test_values_and_stakes_obey_the_same_votes() public {
+        ITimelock other = ITimelock(_new("Timelock", abi.encode(WAIT, address(this))));
+        bytes memory arguments = abi.encode(token, other, params, VOTING_DELAY, VOTING, THRESHOLD, FLOOR);
+        _isRefused(I.OtherGovernor.selector, arguments);
     }
 
     function _isRefused(bytes4 expected, uint48 delay, uint32 period, uint256 floor) private {
-        bytes memory arguments = abi.encode(IVotes(address(token)), timelock, delay, period, THRESHOLD, floor);
+        _isRefused(expected, abi.encode(token, timelock, params, delay, period, THRESHOLD, floor));
+    }
+
+    function _isRefused(bytes4 expected, bytes memory arguments) private {
         bytes memory code = abi.encodePacked(vm.getCode("OpenGovernor.sol:OpenGovernor"), arguments);
         bytes4 reason;
         assembly ("memory-safe") {

@@ -23,6 +23,41 @@ contract VoteTest is Governed {
         _is(id, IGovernor.ProposalState.Defeated);
     }
 
+    /// @dev F: those who compete with a node could take its stake by a bare majority (N4).
+    function test_a_stake_goes_only_by_two_thirds_of_all_votes_cast() public {
+        _vote(alice, 25_000_000 * uint256(OPEN));
+        _vote(bob, 1);
+        vm.warp(block.timestamp + 1);
+        Proposal memory p = _slashing(1);
+        uint256 id = _begun(p);
+        p.description = "another";
+        uint256 other = _proposeBy(voter, p);
+        _castBy(voter, id, FOR);
+        _castBy(alice, id, ABSTAIN);
+        vm.warp(gov.proposalDeadline(id) + 1);
+        _is(id, IGovernor.ProposalState.Succeeded);
+        _castBy(voter, other, FOR);
+        _castBy(alice, other, AGAINST);
+        _castBy(bob, other, ABSTAIN);
+        vm.warp(gov.proposalDeadline(other) + 1);
+        _is(other, IGovernor.ProposalState.Defeated);
+    }
+
+    /// @dev F: a slash could pass by a bare majority behind a harmless call.
+    function test_two_thirds_also_behind_another_call() public {
+        Proposal memory p;
+        (p.targets, p.values, p.calls) = (new address[](2), new uint256[](2), new bytes[](2));
+        (p.targets[0], p.calls[0]) = (address(token), abi.encodeCall(token.transfer, (alice, 0)));
+        (p.targets[1], p.calls[1], p.description) = (address(staking), _slashing(1).calls[0], "both");
+        _vote(alice, 25_000_001 * uint256(OPEN));
+        vm.warp(block.timestamp + 1);
+        uint256 id = _begun(p);
+        _castBy(voter, id, FOR);
+        _castBy(alice, id, AGAINST);
+        vm.warp(gov.proposalDeadline(id) + 1);
+        _is(id, IGovernor.ProposalState.Defeated);
+    }
+
     function test_who_abstains_counts_for_the_quorum_only() public {
         uint256 id = _begun(_setting(values()));
         _castBy(rival, id, ABSTAIN);
@@ -73,7 +108,6 @@ contract VoteTest is Governed {
     function test_staked_and_deposited_tokens_do_not_vote() public view {
         eq("staking", token.getVotes(address(staking)), 0);
         eq("channels", token.getVotes(address(channels)), 0);
-        eq("cases", token.getVotes(address(cases)), 0);
     }
 
     function test_once_each() public {

@@ -92,20 +92,19 @@ contract ParamsConstructorTest is Edges {
     /// than its part of an epoch leaves nobody the time to act.
     function test_windows_are_neither_too_short_nor_too_long() public {
         uint256 most = 3650 days;
-        string[10] memory names = [
+        string[9] memory names = [
             "propose",
             "window",
-            "contest",
+            "slashGap",
             "pauseMax",
             "unbonding",
             "withdrawDelayMax",
             "withdrawDelayMin",
             "withdrawPeriod",
-            "judge",
             "pauseGap"
         ];
-        uint64[10] memory least =
-            [uint64(1 days), 1 hours, 1 days, 1 hours, 1 days, 8 hours, 8 hours, 1 days, 1 days, 14 days];
+        uint64[9] memory least =
+            [uint64(1 days), 1 hours, 1 days, 1 hours, 1 days, 8 hours, 8 hours, 1 days, 7 days];
         for (uint256 i = 0; i < names.length; ++i) {
             uint256 max = i == 6 ? windows().withdrawDelayMax : most;
             _isOut(names[i], least[i] - 1, least[i], max, bounds(), _windowsWith(i, least[i] - 1));
@@ -135,10 +134,9 @@ contract ParamsConstructorTest is Edges {
             propose: 60,
             window: 10,
             redrawBlocks: 16,
-            contest: 30,
-            judge: 60,
             pauseMax: 30,
             pauseGap: 60,
+            slashGap: 60,
             unbonding: 120,
             withdrawDelayMin: 40,
             withdrawDelayMax: 40,
@@ -151,14 +149,13 @@ contract ParamsConstructorTest is Edges {
         w = windows();
         if (i == 0) w.propose = value;
         if (i == 1) w.window = value;
-        if (i == 2) w.contest = value;
+        if (i == 2) w.slashGap = value;
         if (i == 3) w.pauseMax = value;
         if (i == 4) w.unbonding = value;
         if (i == 5) w.withdrawDelayMax = value;
         if (i == 6) w.withdrawDelayMin = value;
         if (i == 7) w.withdrawPeriod = value;
-        if (i == 8) w.judge = value;
-        if (i == 9) w.pauseGap = value;
+        if (i == 8) w.pauseGap = value;
     }
 
     function test_governance_chooses_an_algorithm_that_is_defined() public {
@@ -173,14 +170,5 @@ contract ParamsConstructorTest is Edges {
             v.algoId = known[i];
             _deploy(v, bounds(), windows());
         }
-    }
-
-    /// @dev F: a node whose stake is free before a dispute is judged cannot be punished.
-    function test_unbonding_outlasts_all_that_can_be_disputed() public {
-        Windows memory w = windows();
-        w.unbonding = 16 days - 1;
-        _isRefused(abi.encodeWithSelector(I.UnbondingTooShort.selector, 16 days - 1, 16 days), values(), bounds(), w);
-        w.unbonding = 16 days;
-        _deploy(values(), bounds(), w);
     }
 }

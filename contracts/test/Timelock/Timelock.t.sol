@@ -19,9 +19,8 @@ contract TimelockTest is Governed {
         eq("waits", timelock.getMinDelay(), WAIT);
     }
 
-    function test_it_governs_judges_and_keeps_the_treasury() public view {
+    function test_it_governs() public view {
         eq("params", params.governor(), address(timelock));
-        eq("cases", cases.governor(), address(timelock));
     }
 
     /// @dev F: the deployer, or anybody else, could schedule what nobody voted for.

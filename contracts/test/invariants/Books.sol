@@ -143,7 +143,7 @@ abstract contract Books is Receipts {
         eq("bonded in", totals.bondedIn, bondedIn);
         eq("withdrawn", totals.withdrawn, stakeOut);
         eq("slashed", totals.slashed, slashed);
-        eq("what was slashed is with Disputes", token.balanceOf(disputes), slashed);
+        eq("what was slashed is burnt", token.balanceOf(BURNT), slashed);
         eq("what was bonded is somewhere", bondedIn, bonded + unbonding + stakeOut + slashed);
         eq("held", token.balanceOf(address(staking)), bonded + unbonding + donated[address(staking)]);
     }

@@ -52,7 +52,7 @@ abstract contract Conserved is Checks {
 
     /// @dev What moves money along stands twice, so that it is not rare.
     function _actions() internal pure returns (bytes4[] memory actions) {
-        bytes4[32] memory all = [
+        bytes4[31] memory all = [
             Payers.open.selector,
             Payers.open.selector,
             Payers.topUp.selector,
@@ -69,7 +69,6 @@ abstract contract Conserved is Checks {
             Lists.draw.selector,
             Payers.pause.selector,
             Handler.slash.selector,
-            Handler.hold.selector,
             Handler.wait.selector,
             Handler.withdraw.selector,
             Handler.push.selector,
@@ -113,11 +112,11 @@ contract ConservationTest is Conserved {
                 }
             }
         }
-        string[26] memory names = [
+        string[25] memory names = [
             "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
             "finalizeLate", "withdraw", "push", "bond", "unbond", "withdrawStake",
             "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
-            "slash", "hold"
+            "slash"
         ];
         for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
         this.invariant_every_wei_is_where_the_books_say();

@@ -43,7 +43,7 @@ contract Handler is Lists {
         rewards.withdraw(twice);
     }
 
-    // ---- stakes and Disputes ----
+    // ---- stakes ----
 
     function bond(uint256 who, uint256 amount) external counted("bond") {
         amount = within(amount, 1, 3 * MIN_STAKE);
@@ -71,7 +71,6 @@ contract Handler is Lists {
 
     function _withdrawStake(address who, UnbondRequest[] memory requests) private counted("withdrawStake") {
         if (block.timestamp < requests[0].readyAt) vm.warp(requests[0].readyAt);
-        if (block.timestamp < staking.heldUntil(who)) vm.warp(staking.heldUntil(who));
         for (uint256 i = 0; i < requests.length; ++i) {
             if (requests[i].readyAt <= block.timestamp) stakeOut += requests[i].amount;
         }
@@ -79,14 +78,17 @@ contract Handler is Lists {
         staking.withdraw();
     }
 
-    function slash(uint256 who, uint256 amount) external counted("slash") {
-        vm.prank(disputes);
-        slashed += staking.slash(_nodeOf(who), uint128(within(amount, 0, MIN_STAKE)));
+    function slash(uint256 who, uint256 amount) external {
+        (uint128 bonded, uint128 unbonding) = staking.nodeOf(_nodeOf(who));
+        uint64 last = staking.slashedAt(_nodeOf(who));
+        bool isLate = last != 0 && block.timestamp < last + windows().slashGap;
+        if (!isLate && bonded + unbonding > 0) _slash(_nodeOf(who), within(amount, 1, MIN_STAKE), bonded + unbonding);
     }
 
-    function hold(uint256 who, uint256 time) external counted("hold") {
-        vm.prank(disputes);
-        staking.hold(_nodeOf(who), uint64(block.timestamp + within(time, 0, 16 days)));
+    function _slash(address who, uint256 amount, uint256 stake) private counted("slash") {
+        vm.prank(governor);
+        staking.slash(who, uint128(amount), "evidence");
+        slashed += amount < stake ? amount : stake;
     }
 
     // ---- what must not work: if it did, the books would no longer agree ----

@@ -2,17 +2,12 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
-import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {IPaymentChannels} from "../../src/interfaces/IPaymentChannels.sol";
-import {IChannels, IStaking, IWired} from "../support/Contracts.sol";
+import {IChannels, IWired} from "../support/Contracts.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
 contract WiredTest is World {
-    function _freshStaking() private returns (IStaking) {
-        return IStaking(_new("NodeStaking", abi.encode(token, params)));
-    }
-
     function _freshChannels() private returns (IChannels) {
         return IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
     }
@@ -31,17 +26,6 @@ contract WiredTest is World {
         fresh.wire(bob);
     }
 
-    function test_the_role_of_the_stakes_is_given_once() public {
-        IStaking fresh = _freshStaking();
-        _emits(address(fresh));
-        emit INodeStaking.RolesWired(bob);
-        fresh.wire(bob);
-        eq("disputes", fresh.disputes(), bob);
-        eq("dead", fresh.deployer(), address(0));
-        _refuses(IWired.NotDeployer.selector, abi.encode(address(this)));
-        fresh.wire(alice);
-    }
-
     /// @dev F: a deposit that is there before the roles are would depend on who gives them.
     function test_no_channel_opens_before_the_roles_are_given() public {
         IChannels fresh = _freshChannels();
@@ -56,33 +40,25 @@ contract WiredTest is World {
     }
 
     function test_a_stranger_gives_no_role() public {
-        (IStaking freshStaking, IChannels freshChannels) = (_freshStaking(), _freshChannels());
-        vm.startPrank(stranger);
+        IChannels fresh = _freshChannels();
+        vm.prank(stranger);
         _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
-        freshChannels.wire(stranger);
-        _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
-        freshStaking.wire(stranger);
+        fresh.wire(stranger);
     }
 
     function test_zero_is_no_role() public {
-        (IStaking freshStaking, IChannels freshChannels) = (_freshStaking(), _freshChannels());
+        IChannels fresh = _freshChannels();
         _refuses(IWired.ZeroRole.selector);
-        freshChannels.wire(address(0));
-        _refuses(IWired.ZeroRole.selector);
-        freshStaking.wire(address(0));
-        eq("the power is kept", freshStaking.deployer(), address(this));
-        eq("the power is kept", freshChannels.deployer(), address(this));
+        fresh.wire(address(0));
+        eq("the power is kept", fresh.deployer(), address(this));
     }
 
     function test_nobody_who_got_a_role_can_pass_it_on() public {
-        address[6] memory all = [address(rewards), address(this), governor, guardian, disputes, node];
+        address[5] memory all = [address(rewards), address(this), governor, guardian, node];
         for (uint256 i = 0; i < all.length; ++i) {
-            vm.startPrank(all[i]);
+            vm.prank(all[i]);
             _refuses(IWired.NotDeployer.selector, abi.encode(all[i]));
             channels.wire(all[i]);
-            _refuses(IWired.NotDeployer.selector, abi.encode(all[i]));
-            staking.wire(all[i]);
-            vm.stopPrank();
         }
     }
 

@@ -7,7 +7,6 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
-import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {IPause} from "../../src/interfaces/IPause.sol";
@@ -28,18 +27,12 @@ interface IToken is IERC20, IERC20Permit, IVotes {
     function CLOCK_MODE() external view returns (string memory);
 }
 
-interface IStaking is INodeStaking, IWired {
-    function disputes() external view returns (address);
-}
-
-interface ICases is IDisputes {
-    function governor() external view returns (address);
-}
-
 interface IOpenGovernor is IGovernor {
     error FixedTarget(address target);
     error ZeroFloor();
     error BadTimes(uint48 delay, uint32 period);
+    error OtherGovernor(address governor, address timelock);
+    error UnbondingTooShort(uint256 unbonding, uint256 needed);
 
     function quorumFloor() external view returns (uint256);
     function relay(address target, uint256 value, bytes calldata data) external payable;

@@ -3,14 +3,15 @@ pragma solidity 0.8.37;
 
 import {IGovernor} from "@openzeppelin/contracts/governance/IGovernor.sol";
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
+import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {IParams, Values} from "../../src/interfaces/IParams.sol";
-import {Cases} from "./Cases.sol";
 import {IOpenGovernor, ITimelock} from "./Contracts.sol";
 import {vm} from "./Vm.sol";
+import {World} from "./World.sol";
 
-/// @notice A network that its votes govern: the timelock is the governor of Params, the judge, and the treasury. The
-/// governor is made in the order in which a network is deployed.
-abstract contract Governed is Cases {
+/// @notice A network that its votes govern: the timelock is the governor of Params, and the treasury. The governor is
+/// made in the order in which a network is deployed.
+abstract contract Governed is World {
     struct Proposal {
         address[] targets;
         uint256[] values;
@@ -48,7 +49,7 @@ abstract contract Governed is Cases {
 
     function _governor(IVotes votes, uint256 floor) internal returns (IOpenGovernor) {
         return IOpenGovernor(
-            _new("OpenGovernor", abi.encode(votes, timelock, VOTING_DELAY, VOTING, THRESHOLD, floor))
+            _new("OpenGovernor", abi.encode(votes, timelock, params, VOTING_DELAY, VOTING, THRESHOLD, floor))
         );
     }
 
@@ -65,6 +66,10 @@ abstract contract Governed is Cases {
 
     function _setting(Values memory v) internal view returns (Proposal memory) {
         return _call(address(params), abi.encodeCall(IParams.set, (v)));
+    }
+
+    function _slashing(uint128 amount) internal view returns (Proposal memory) {
+        return _call(address(staking), abi.encodeCall(INodeStaking.slash, (node, amount, "evidence")));
     }
 
     function _proposeBy(address account, Proposal memory p) internal returns (uint256) {

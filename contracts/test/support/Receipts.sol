@@ -1,9 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Receipt, Share, SumProof} from "../../src/interfaces/Types.sol";
+import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Share, SumProof} from "../../src/interfaces/Types.sol";
 import {vm} from "./Vm.sol";
 import {World} from "./World.sol";
+
+/// @notice The facts that a receipt states about the work.
+struct Work {
+    bytes32 requestId;
+    bytes32 profileHash;
+    bytes32 indexRoot;
+    uint32 tokensIn;
+    uint32 tokensOut;
+    bytes32 promptCommit;
+    bytes32 outputCommit;
+    bytes32 retrievalHash;
+    bytes32 signalsHash;
+    bytes32 fingerprint;
+}
+
+/// @notice The statement that a node signs for each piece of work, and that the payer's authorizer countersigns.
+/// Contracts read it as an {Opening}, without its work. `seq` counts in the channel, `issuedAt` is in seconds, and
+/// `cumulative` counts in the lane (channel, adapter).
+struct Receipt {
+    bytes32 channelId;
+    uint64 seq;
+    uint64 issuedAt;
+    bytes32 adapterId;
+    uint128 amount;
+    uint128 cumulative;
+    uint32 algoId;
+    bytes32 sharesHash;
+    Work work;
+}
 
 /// @notice An honest node's side of a claim: its receipts in the order of the claim's line, the place of each share in
 /// its account's entry, the payout list, the tree, and the openings of drawn points. Written from the rules, not with

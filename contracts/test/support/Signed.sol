@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {ChannelConfig, EpochClaim} from "../../src/interfaces/Types.sol";
-import {IChannels, IRewards, IStaking, IToken} from "./Contracts.sol";
+import {IChannels, IRewards, IToken} from "./Contracts.sol";
 import {Checks, vm} from "./Vm.sol";
 
 /// @notice Who has a key, and what they sign for which contract. Written from the types' text, not with the contracts'
@@ -21,7 +22,7 @@ abstract contract Signed is Checks {
     address internal stranger = vm.addr(STRANGER_KEY);
 
     IToken internal token;
-    IStaking internal staking;
+    INodeStaking internal staking;
     IChannels internal channels;
     IRewards internal rewards;
 

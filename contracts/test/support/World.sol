@@ -3,9 +3,10 @@ pragma solidity 0.8.37;
 
 import {IDatanetRegistry} from "../../src/interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
+import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {Bounds, IParams, Values, Windows} from "../../src/interfaces/IParams.sol";
 import {ChannelConfig, ClaimRecord, EpochClaim, Item, Payout, PPM} from "../../src/interfaces/Types.sol";
-import {IChannels, IRewards, IStaking, IToken} from "./Contracts.sol";
+import {IChannels, IRewards, IToken} from "./Contracts.sol";
 import {Signed} from "./Signed.sol";
 import {vm, Vm} from "./Vm.sol";
 
@@ -25,10 +26,10 @@ abstract contract World is Signed {
     uint128 internal constant DEPOSIT = 100 * OPEN;
     uint128 internal constant BOND = 10 * OPEN;
     uint64 internal constant DELAY = 2 days;
+    address internal constant BURNT = 0x000000000000000000000000000000000000dEaD;
 
     address internal governor = address(0x60);
     address internal guardian = address(0x61);
-    address internal disputes = address(0x62); // plays Disputes
     address internal treasury = address(0x71);
     address internal maker = address(0x81);
     address internal curator = address(0x91);
@@ -62,21 +63,14 @@ abstract contract World is Signed {
     function _deploy() private {
         token = _token();
         params = IParams(_new("Params", abi.encode(governor, values(), bounds(), windows())));
-        staking = IStaking(_new("NodeStaking", abi.encode(token, params)));
+        staking = INodeStaking(_new("NodeStaking", abi.encode(token, params)));
         datanets = IDatanetRegistry(_new("DatanetRegistry", abi.encode(params)));
         models = IModelRegistry(_new("ModelRegistry", abi.encode(token, params, datanets)));
         channels = IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
         rewards = IRewards(
             _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, guardian, treasury))
         );
-        disputes = _disputes();
-        staking.wire(disputes);
         channels.wire(address(rewards));
-    }
-
-    /// @dev An account that plays Disputes, where a test has no cases.
-    function _disputes() internal virtual returns (address) {
-        return disputes;
     }
 
     function _token() internal virtual returns (IToken) {
@@ -161,10 +155,9 @@ abstract contract World is Signed {
             propose: 3 days,
             window: 1 hours,
             redrawBlocks: 256,
-            contest: 2 days,
-            judge: 14 days,
             pauseMax: 7 days,
             pauseGap: 30 days,
+            slashGap: 6 days,
             unbonding: 16 days,
             withdrawDelayMin: 1 days,
             withdrawDelayMax: 30 days,
