@@ -214,20 +214,13 @@ class PayerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementConfig:
-    """Claims of receipts on the chain, and cases about receipts."""
+    """Claims of receipts on the chain."""
 
     claim_interval_s: float = setting(
         0.0, "Seconds between claims; 0 claims once per epoch of the network.", low=0.0, high=604_800.0
     )
     coin_price_wei: int = setting(
         10**18, "Value of one whole coin of gas in wei of OPEN; the node does not claim at a loss.", low=0
-    )
-    watch: bool = setting(
-        False,
-        "Check open cases against other nodes, and contest those that are wrong; each puts up a bond of OPEN.",
-    )
-    watch_bonds_wei: int = setting(
-        10**20, "Most OPEN that bonds for other nodes may hold at once, in wei; only if watch is true.", low=0
     )
 
 

@@ -31,7 +31,6 @@ CONTRACTS = (
     "ModelRegistry",
     "PaymentChannels",
     "AttributionRewards",
-    "Disputes",
 )
 """Contracts that every network has; later networks may have more. `OpenToken` is the token that the network pays in,
 which may be any ERC-20."""

@@ -35,10 +35,9 @@ class Windows:
     propose_s: int  # from a claim to the last block that may propose its payout list
     window_s: int  # the review period, from a proposal to its draw: longer than a reorganisation
     redraw_blocks: int  # after which a draw has lapsed
-    contest_s: int  # to contest a challenge
-    judge_s: int  # to judge one
     pause_max_s: int
     pause_gap_s: int  # from the end of a pause to the next one
+    slash_gap_s: int  # from one slash of a node to the next
     unbonding_s: int  # until bonded stake, or a past signer's liability, is released
     withdraw_delay_min_s: int
     withdraw_delay_max_s: int

@@ -255,7 +255,7 @@ async def test_the_networks_steps_go_on_after_a_full_disk_at_the_pace_of_a_busy_
     with trio.move_on_after(30) as waiting:
         await service._step_until_cancelled(Session())  # type: ignore[arg-type]
     assert waiting.cancelled_caught
-    idle_s = DEVELOPMENT_WINDOWS.contest_s / LOOKS
+    idle_s = DEVELOPMENT_WINDOWS.epoch_s / LOOKS
     pauses_s = [round(after - before, 1) for before, after in pairwise(looked_s)]
     assert pauses_s[:4] == [idle_s, BUSY_S, BUSY_S, idle_s]
 

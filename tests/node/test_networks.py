@@ -143,9 +143,9 @@ def test_a_file_that_is_endless_or_not_there_is_named(network: Network, tmp_path
 
 
 def test_addresses_in_one_case_are_given_their_checksum_and_more_contracts_are_welcome(network: Network) -> None:
-    contracts = {**network.contracts, "Disputes": "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"}
-    read = network_from_json(changed(network, contracts=contracts), source="friend.json")
-    assert read.contracts["Disputes"] == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    later = {"Timelock": "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266", "Later": "0x" + "1" * 40}
+    read = network_from_json(changed(network, contracts=network.contracts | later), source="friend.json")
+    assert read.contracts["Timelock"] == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 
 
 # ── the network of a home ─────────────────────────────────────────────────────────────────────────────────────────

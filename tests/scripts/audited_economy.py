@@ -19,10 +19,8 @@ from support.signed import (
     AUTHORIZER_KEY,
     NODE,
     NODE_KEY,
-    PAYER,
     PAYER_KEY,
     SIGNER_KEY,
-    WORK,
     account,
     digest,
     plain_receipt,
@@ -38,7 +36,7 @@ from openledger_protocol.eip712 import hex_digest, staking_domain
 from openledger_protocol.openings import ClaimLine, openings_of
 from openledger_protocol.payments import ChannelConfig, Refund, receipt_digest, refund_digest
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
-from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, Digest, Wei
 from openledger_protocol.settlement import (
     ClaimRecord,
     Item,
@@ -69,7 +67,6 @@ class Economy(ContractWorld):
     """A world with its sums, as far as a test wants to know them, and with the receipts behind each claim."""
 
     paid_in: int = 0
-    num_cases: int = 0
     taken_out: dict[Address, int] = field(default_factory=dict)  # of balances
     lines: dict[int, ClaimLine] = field(default_factory=dict)  # by the claim's number
 
@@ -195,34 +192,11 @@ class Economy(ContractWorld):
         consent = sign_digest(key, signer_consent_digest(NODE, 2**63, domain))
         self.must("NodeStaking", "setSigner", address_of(key), 2**63, consent, key=NODE_KEY)
 
-    # ---- cases and votes
+    # ---- votes
 
-    def challenge(self, config: ChannelConfig) -> Digest:
-        """Open a case about the next receipt of a channel, as its payer."""
-        self.num_cases += 1
-        salt = self.num_cases.to_bytes(32, "big")
-        texts = salt + b"a prompt", salt + b"an answer"
-        prompt_commit, output_commit = (Digest("0x" + keccak(text).hex()) for text in texts)
-        shares = (Share(datanet_id=DatanetId(digest("d")), account=account(0x100), ppm=1_000_000),)
-        receipt = plain_receipt(
-            1,
-            shares,
-            channel_id=self.id_of(config),
-            seq=self.num_cases,
-            issued_at_s=self.now_s,
-            work=replace(WORK, prompt_commit=prompt_commit, output_commit=output_commit),
-            cumulative_wei=Wei(self.num_cases),
-        )
-        hashed = receipt_digest(receipt, self.payments)
-        signature = sign_digest(NODE2_KEY if config.node == NODE2 else SIGNER_KEY, hashed)
-        self.must("Disputes", "challenge", config, receipt, shares, signature, *texts, key=PAYER_KEY)
-        return hex_digest(hashed)
-
-    def contest(self, case: Digest, key: bytes = STRANGER_KEY) -> None:
-        self.must("Disputes", "contest", case, key=key)
-
-    def judge(self, case: Digest, *, guilty: bool) -> None:
-        self.decide(("Disputes", "judge", (case, guilty)))
+    def slash(self, amount_wei: int) -> None:
+        """Burn stake of the second node."""
+        self.decide(("NodeStaking", "slash", (NODE2, amount_wei, digest("e"))))
 
     def decide(self, *calls: Call) -> None:
         """Have these calls made by a vote of the bank, which has all; it takes 50 seconds of the chain."""
@@ -254,13 +228,10 @@ class Economy(ContractWorld):
 
 
 def open_economy(**settings: Any) -> Economy:
-    """A world of two nodes, in which votes judge and have the treasury; `settings` are those of its deployment."""
+    """A world of two nodes, in which votes rule and have the treasury; `settings` are those of its deployment."""
     session = open_contract_world(Economy, treasury=None, **settings)
     session.chain.fund(NODE2, open_wei=1_000 * OPEN)
     session.chain.fund(address_of(HEIR_KEY))
-    assert session.chain.send("OpenToken", "transfer", address_of(STRANGER_KEY), 1_000 * OPEN).is_ok
-    for key in (PAYER_KEY, STRANGER_KEY, NODE_KEY, NODE2_KEY):
-        session.must("OpenToken", "approve", session.chain.contracts["Disputes"], 2**256 - 1, key=key)
     session.must("OpenToken", "approve", session.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
     session.must("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
     return session
@@ -275,7 +246,7 @@ def run_economy(**settings: Any) -> Economy:
     session.must("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
     _settle_all_ways(session, first, second)
     _settle_late(session, first, second)
-    _end_cases_all_ways(session)
+    _slash(session)
     _give_back(session, second, third)
     _change_the_rules(session)
     session.must("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
@@ -316,34 +287,20 @@ def _settle_late(session: Economy, first: ChannelConfig, second: ChannelConfig) 
         session.must("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
 
 
-def _end_cases_all_ways(session: Economy) -> None:
-    """Guilty, which takes all that is bonded and a part of what leaves; a draw; not guilty, while nothing is held."""
+def _slash(session: Economy) -> None:
+    """All that is bonded, the oldest request, and a part of the next."""
     session.must("NodeStaking", "bond", 100 * OPEN, key=NODE2_KEY)
     session.must("NodeStaking", "unbond", 50 * OPEN + 5, key=NODE2_KEY)
-    channel = session.open(node=NODE2)
-    case = session.challenge(channel)
-    session.contest(case)
-    session.judge(case, guilty=True)
-    session.must("Disputes", "withdraw", PAYER, key=PAYER_KEY)
-    session.wait(WINDOWS.judge_s // 2)
-    case = session.challenge(channel)
-    session.wait(WINDOWS.judge_s + 1)
-    session.must("Disputes", "close", case, key=STRANGER_KEY)
-    case = session.challenge(channel)
-    session.contest(case)
-    session.contest(case, NODE2_KEY)
-    session.judge(case, guilty=False)
-    session.must("Disputes", "withdraw", account(0x79), key=STRANGER_KEY)
+    session.slash(100 * OPEN)
 
 
 def _spend(session: Economy) -> None:
-    """A vote takes out of both balances of the treasury, and sends tokens on."""
+    """A vote takes out the treasury's balance, and sends tokens on."""
     there, elsewhere = session.treasury, account(0x7A)
     credited = session.balance(there)
     session.decide(
         ("AttributionRewards", "withdraw", ([there],)),
-        ("Disputes", "withdraw", (there,)),
-        ("OpenToken", "transfer", (elsewhere, OPEN + 400)),
+        ("OpenToken", "transfer", (elsewhere, credited // 3)),
     )
     session.taken_out[there] = credited
 
@@ -381,11 +338,11 @@ def _end(session: Economy) -> None:
 
 
 def _leave_undone(session: Economy, first: ChannelConfig) -> None:
-    """Claims that nobody has listed, drawn or shown yet, stake on its way, a withdrawal that waits, an open case."""
+    """Claims that nobody has listed, drawn or shown yet, stake on its way, a withdrawal that waits."""
     session.must("NodeStaking", "bond", 110 * OPEN + 58, key=NODE2_KEY)
     for amount in (30 * OPEN + 7, 11, 20 * OPEN):
         session.must("NodeStaking", "unbond", amount, key=NODE2_KEY)
-    session.judge(session.challenge(session.open(node=NODE2)), guilty=True)
+    session.slash(100 * OPEN)
     session.must("NodeStaking", "bond", OPEN, key=NODE2_KEY)
     session.must("NodeStaking", "unbond", 17, key=NODE2_KEY)
     offered = ADAPTERS[:3]  # the bond of the last one is free
@@ -397,7 +354,6 @@ def _leave_undone(session: Economy, first: ChannelConfig) -> None:
     session.offer(listed)
     session.record(*session.owed(first, [50_021, 0, 60_013]), adapters=offered)
     session.must("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
-    session.contest(session.challenge(first))
     for key in (HEIR_KEY, STRANGER_KEY):
         session.appoint(key)
     session.must("NodeStaking", "revokeSigner", address_of(HEIR_KEY), key=NODE_KEY)

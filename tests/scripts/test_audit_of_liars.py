@@ -16,12 +16,11 @@ from openledger_protocol.chain import Log
 SAID = {
     "OpenToken": "Transfer",
     "Params": "ParamsQueued",
-    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn SignerRevoked Slashed Held RolesWired",
+    "NodeStaking": "Bonded UnbondStarted StakeWithdrawn SignerRevoked Slashed",
     "DatanetRegistry": "DatanetCreated DatanetOwnerChanged",
     "ModelRegistry": "AdapterRegistered BondReclaimed",
     "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
     "AttributionRewards": "Proposed Drawn Paused Credited Finalized Withdrawn PayoutSet",
-    "Disputes": "Challenged Contested Judged Lapsed Credited Withdrawn",
     "Timelock": "RoleGranted RoleRevoked MinDelayChange",
 }
 """Events without which no line can be right."""
@@ -33,13 +32,10 @@ WITHOUT_AMOUNT = [
     "DatanetCreated",
     "DatanetOwnerChanged",
     "Finalized",
-    "RolesWired",
-    "Contested",
-    "Lapsed",
     "RoleGranted",
     "RoleRevoked",
 ]
-EACH_OF = ("OpenToken._balances", "Disputes.balanceOf")
+EACH_OF = ("OpenToken._balances",)
 """Variables of which each value has a line of its own; of the others one value is looked at."""
 
 

@@ -13,8 +13,8 @@ from openledger_node.audit.chain import is_code_of, pin_chain
 from openledger_node.audit.claims import ClaimReader, claim_faults, read_all
 from openledger_node.audit.draws import Draws, redraws_max
 from openledger_node.audit.report import read_fixed
-from openledger_node.audit.splits import check_split
-from openledger_node.audit.staking import Stakes
+from openledger_node.audit.splits import EpochTerms, RegistryState, check_split
+from openledger_node.audit.staking import Fixed, Stakes
 from openledger_node.chain.contracts import load_contract
 from openledger_node.network_file import CONTRACTS
 from openledger_protocol.primitives import Wei
@@ -159,7 +159,9 @@ def test_more_redraws_than_a_nodes_share_covers_are_found_out(reader: ClaimReade
 
 
 def stakes_after(*told: tuple[str, int]) -> Stakes:
-    stakes = Stakes()
+    fixed = Fixed(treasury=NODE, windows={"epoch": 30, "slashGap": 60}, seconds_of=lambda block: block.number)
+    terms = EpochTerms(protocol_ppm=0, data_ppm=0, min_stake_wei=100)
+    stakes = Stakes(fixed, RegistryState(terms=[(0, terms)]))
     for number, (name, amount) in enumerate(told):
         arguments = {"node": NODE, "amount": amount, "readyAt": 100 + number}
         stakes.read(event_of(name, arguments, block=number))
@@ -173,8 +175,8 @@ UNBONDS = (("Bonded", 100), ("UnbondStarted", 10), ("UnbondStarted", 20), ("Unbo
     ("then", "bonded", "requests"),
     [
         (("Slashed", 39), 1, [(10, 101), (20, 102), (30, 103)]),
-        (("Slashed", 45), 0, [(10, 101), (20, 102), (25, 103)]),
-        (("Slashed", 71), 0, [(10, 101), (19, 102)]),
+        (("Slashed", 45), 0, [(5, 101), (20, 102), (30, 103)]),
+        (("Slashed", 71), 0, [(29, 103)]),
         (("Slashed", 100), 0, []),
         (("StakeWithdrawn", 30), 40, [(30, 103)]),
     ],
@@ -188,3 +190,11 @@ def test_stake_is_taken_as_on_chain(then: tuple[str, int], bonded: int, requests
 @pytest.mark.parametrize("then", [("Slashed", 101), ("StakeWithdrawn", 11), ("StakeWithdrawn", 61)])
 def test_stake_that_cannot_have_been_taken_is_found_out(then: tuple[str, int]) -> None:
     assert stakes_after(*UNBONDS, then).faults
+
+
+def test_more_than_the_minimum_stake_or_a_second_slash_within_the_gap_is_found_out() -> None:
+    more = stakes_after(("Bonded", 200), ("Slashed", 101))
+    assert more.faults == [f"{NODE} lost 101 wei of stake at once, and 100 are the most"]
+    twice = stakes_after(("Bonded", 200), ("Slashed", 1), ("Slashed", 1))
+    assert twice.faults == [f"{NODE} was slashed twice within 60 s"]
+    assert twice.slashed_at_s == {NODE: 2}

@@ -22,7 +22,6 @@ class BookLine(StrEnum):
     DATANET = "datanet_owner"
     CONTRIBUTOR = "contributor"
     TREASURY = "treasury"
-    CASES = "cases"
     PROTOCOL = "protocol"
     OTHER_NODES = "other_nodes"
 
@@ -32,7 +31,7 @@ class Entry:
     """One amount of the books at its time on the chain."""
 
     line: BookLine
-    amount_wei: int  # below zero for a bond that is taken off what a case has credited
+    amount_wei: int
     at_s: float
     account: Address
     node: Address | None = None  # whose claim it is of

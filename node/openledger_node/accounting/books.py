@@ -1,11 +1,11 @@
 """The books of this node: all amounts credited to its accounts, by line, against the balances of the contracts.
 
-Two contracts credit accounts: AttributionRewards for claims, and Disputes for cases. For each, what it credited must
-be what was withdrawn and what it still holds, to the wei.
+AttributionRewards credits accounts for claims. What it credited must be what was withdrawn and what it still holds,
+to the wei.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
@@ -13,22 +13,19 @@ from openledger_protocol.primitives import Address, Digest
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
-from ..ledger.events import EventRows
 from ..settlement.session import NetworkSession
-from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, accounts_of
+from .book_entries import Accounts, BlockTimes, Entry, ViewsAtBlock, accounts_of
 from .credits import credits_under_way, final_credits
-from .locked import CaseBond, Locked, LockedMoney
+from .locked import Locked, LockedMoney
 from .plain import plain_of
 
-CONTRACTS = {"claims": "AttributionRewards", "cases": "Disputes"}
-"""The contracts that credit accounts, by what they credit them for."""
+REWARDS = "AttributionRewards"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenOut:
-    """OPEN that left one of the contracts for an account."""
+    """OPEN that left the rewards for an account."""
 
-    of: str  # a key of CONTRACTS
     amount_wei: int
     at_s: float
     account: Address
@@ -38,9 +35,8 @@ class TakenOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """The account of one contract since a time: opening balance and credits are withdrawals and closing balance."""
+    """The rewards since a time: opening balance and credits are withdrawals and closing balance."""
 
-    of: str
     opening_wei: int
     credited_wei: int
     withdrawn_wei: int
@@ -62,62 +58,24 @@ class AccountBooks:
     when: Callable[[Event], float]
     credits: tuple[Entry, ...]  # of final claims
     under_way: tuple[Entry, ...]  # of claims that are not final, without the node's own part of its claims
-    case_credits: tuple[Entry, ...]  # bonds that came back, and rewards
-    case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
     withdrawals: tuple[TakenOut, ...]
-    held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
+    held_wei: int  # as the contract says
 
-    def balances(self, since_s: float) -> list[Balance]:
-        """The account of each contract since a time.
-
-        Raises:
-            ChainError: the chain can't be asked.
-        """
-        credited = {
-            "claims": _split(((each.at_s, each.amount_wei) for each in self.credits), since_s),
-            "cases": _split(((each.at_s, each.amount_wei) for each in self.case_credits), since_s),
-        }
-        found = []
-        for of, held_wei in self.held_wei.items():
-            before, since = credited[of]
-            withdrawn = [(each.at_s, each.amount_wei) for each in self.withdrawals if each.of == of]
-            withdrawn_before, withdrawn_since = _split(withdrawn, since_s)
-            found.append(
-                Balance(
-                    of=of,
-                    opening_wei=before - withdrawn_before,
-                    credited_wei=since,
-                    withdrawn_wei=withdrawn_since,
-                    balance_wei=held_wei,
-                )
-            )
-        return found
-
-    def case_results(self) -> list[Entry]:
-        """The rewards of cases: credits, and below zero each bond that came back in them."""
-        return [
-            *self.case_credits,
-            *(
-                Entry(
-                    line=BookLine.CASES, amount_wei=-bond.amount_wei, at_s=self.when(bond.ended), account=bond.account
-                )
-                for bond in self.case_bonds
-                if bond.ended and bond.is_returned
-            ),
-        ]
+    def balance(self, since_s: float) -> Balance:
+        """The rewards since a time."""
+        credited_before, credited = _split(((each.at_s, each.amount_wei) for each in self.credits), since_s)
+        withdrawn_before, withdrawn = _split(((each.at_s, each.amount_wei) for each in self.withdrawals), since_s)
+        return Balance(
+            opening_wei=credited_before - withdrawn_before,
+            credited_wei=credited,
+            withdrawn_wei=withdrawn,
+            balance_wei=self.held_wei,
+        )
 
     def slashes(self) -> list[tuple[float, int]]:
-        """Stake that cases have taken, each with its time."""
+        """Stake that votes have burnt, each with its time."""
         return [(self.when(event), amount_of(event)) for event in self.slashed]
-
-    def lost_bonds(self) -> list[tuple[float, int]]:
-        """Bonds that cases have taken, each with its time."""
-        return [
-            (self.when(bond.ended), bond.amount_wei)
-            for bond in self.case_bonds
-            if bond.ended and not bond.is_returned
-        ]
 
 
 class BookReader:
@@ -145,13 +103,11 @@ class BookReader:
             accounts=accounts,
             times=self._times,
             when=when,
-            credits=tuple(final_credits(events, accounts, addresses[CONTRACTS["claims"]], when)),
+            credits=tuple(final_credits(events, accounts, addresses[REWARDS], when)),
             under_way=tuple(credits_under_way(events, accounts)),
-            case_credits=tuple(self._case_credits(accounts, when)),
-            case_bonds=tuple(LockedMoney(events, views, tuple(accounts.roles)).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
             withdrawals=tuple(self._withdrawals(accounts, when)),
-            held_wei=_held(accounts, views),
+            held_wei=sum(views.ask(REWARDS, "balanceOf", account) for account in accounts.roles),
         )
 
     def locked(self, books: AccountBooks) -> LockedMoney:
@@ -159,40 +115,21 @@ class BookReader:
         session = self._session
         return LockedMoney(session.ledger.events, books.views, tuple(books.accounts.roles))
 
-    def _case_credits(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
-        return [
-            Entry(
-                line=BookLine.CASES,
-                amount_wei=amount_of(event),
-                at_s=when(event),
-                account=account,
-                transaction_hash=event.transaction_hash,
-            )
-            for account in accounts.roles
-            for event in self._find("Credited", {"account": account}, "cases")
-        ]
-
     def _withdrawals(self, accounts: Accounts, when: Callable[[Event], float]) -> list[TakenOut]:
-        found = [("claims", each, event) for each in accounts.roles for event in self._taken(each, "claims")]
-        found += [("cases", each, event) for each in accounts.roles for event in self._taken(each, "cases")]
+        session = self._session
         return [
             TakenOut(
-                of=of,
                 amount_wei=amount_of(event),
                 at_s=when(event),
                 account=account,
                 to=Address(text(event, "to")),
                 transaction_hash=event.transaction_hash,
             )
-            for of, account, event in found
+            for account in accounts.roles
+            for event in session.ledger.events.find(
+                "Withdrawn", {"account": account}, contract=session.deployment.addresses[REWARDS]
+            )
         ]
-
-    def _taken(self, account: Address, of: str) -> Sequence[Event]:
-        return self._find("Withdrawn", {"account": account}, of)
-
-    def _find(self, name: str, arguments: dict[str, int | str], of: str) -> Sequence[Event]:
-        contract = self._session.deployment.addresses[CONTRACTS[of]]
-        return self._session.ledger.events.find(name, arguments, contract=contract)
 
     def _views_now(self) -> ViewsAtBlock:
         """The contracts at the latest block that the ledger knows; the page asks for several reports of one block.
@@ -213,26 +150,13 @@ class BookReader:
         return self._views
 
 
-def _of_each(events: EventRows, name: str, argument: str, accounts: Sequence[Address]) -> list[Event]:
-    return [event for account in accounts for event in events.find(name, {argument: account})]
-
-
-def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:
-    """The balances that the contracts hold for these accounts, by a key of CONTRACTS."""
-    rewards, disputes = CONTRACTS.values()
-    return {
-        "claims": sum(views.ask(rewards, "balanceOf", account) for account in accounts.roles),
-        "cases": sum(views.ask(disputes, "balanceOf", account) for account in accounts.roles),
-    }
-
-
-def books_to_plain(books: AccountBooks, balances: Sequence[Balance], locked: Sequence[Locked]) -> dict[str, Any]:
+def books_to_plain(books: AccountBooks, balance: Balance, locked: Sequence[Locked]) -> dict[str, Any]:
     """The balance equations of the books for JSON, each with the answer whether it holds."""
     return {
         "block": books.views.number,
-        "holds": all(each.holds for each in balances) and all(each.holds for each in locked),
+        "holds": balance.holds and all(each.holds for each in locked),
         "accounts": [{"account": account, "role": role} for account, role in books.accounts.roles.items()],
-        "balances": [{**plain_of(each), "holds": each.holds} for each in balances],
+        "balance": {**plain_of(balance), "holds": balance.holds},
         "locked": [{**plain_of(each), "holds": each.holds} for each in locked],
     }
 

@@ -30,7 +30,6 @@ from ..settlement.actions import (
     WithdrawRewards,
     WithdrawStake,
 )
-from ..settlement.case_actions import WithdrawBonds
 from ..settlement.deposits import usual_delay_s
 from ..settlement.session import NetworkSession
 
@@ -69,16 +68,13 @@ class CommandActions:
         return [WithdrawStake()]
 
     def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
-        """Withdraw earnings and what cases have credited, whichever there are."""
+        """Withdraw what claims have credited."""
         deployment = self._session.deployment
         accounts = tuple(check_address(each) for each in arguments.get("accounts") or [account])
         amount = Wei(sum(deployment.rewards_balance(each) for each in accounts))
-        actions: list[Action] = [WithdrawRewards(accounts=accounts, amount_wei=amount)] if amount else []
-        if self._session.cases.disputes.balance_wei(account):
-            actions.append(WithdrawBonds(to=account))
-        if not actions:
+        if not amount:
             raise NodeError("there is nothing to withdraw: `openledger-node rewards show` lists earnings under way")
-        return actions
+        return [WithdrawRewards(accounts=accounts, amount_wei=amount)]
 
     def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
         return [SetPayout(payout=check_address(arguments["payout"]), only_self=bool(arguments.get("only_self")))]

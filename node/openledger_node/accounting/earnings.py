@@ -24,7 +24,7 @@ from .plain import plain_of
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
-    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES),
+    "other_wei": (BookLine.PROTOCOL, BookLine.OTHER_NODES),
 }
 """The income of a day beside the node's own part, final or under way, by field."""
 
@@ -100,18 +100,18 @@ class EarningsReports:
 
     def _figures(self, books: AccountBooks, claims: _Claims, parts: DayParts, since_s: float) -> dict[str, Any]:
         """The sums of a report, without its lists."""
-        balances, spent = books.balances(since_s), self._spent(books, since_s)
+        balance, spent = books.balance(since_s), self._spent(books, since_s)
         return {
             "since": None if not since_s else rfc3339(since_s),
             "pending_wei": str(claims.unclaimed_wei),
             "unclaimed_wei": str(claims.unclaimed_wei),
-            "withdrawn_wei": str(balances[0].withdrawn_wei),
-            "balance_wei": str(balances[0].balance_wei),
+            "withdrawn_wei": str(balance.withdrawn_wei),
+            "balance_wei": str(balance.balance_wei),
             **_sums(books, parts, since_s),
             "fees_wei": str(_sum(_since(self._fees(books, claims), since_s))),
             "num_bought": sum(day.num_answers for day in spent),
             "books": {
-                **books_to_plain(books, balances, self._reader.locked(books).all()),
+                **books_to_plain(books, balance, self._reader.locked(books).all()),
                 "left_out": [
                     {"account": each.address, "name": each.name}
                     for each in self._accounts_of()
@@ -125,7 +125,7 @@ class EarningsReports:
 
     def _parts(self, books: AccountBooks, claims: _Claims, since_s: float) -> DayParts:
         session = self._session
-        found = (*books.credits, *books.under_way, *books.case_results())
+        found = (*books.credits, *books.under_way)
         fees = [fee for account in books.accounts.roles for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
             settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
@@ -138,7 +138,7 @@ class EarningsReports:
             },
             costs={
                 "spent_wei": [(float(each.day * DAY_S), each.amount_wei) for each in self._spent(books, since_s)],
-                "lost_wei": _since((*books.lost_bonds(), *books.slashes()), since_s),
+                "lost_wei": _since(books.slashes(), since_s),
             },
         )
 
@@ -183,7 +183,7 @@ def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[st
     under_way, final = Counter[BookLine](), Counter[BookLine]()
     for entry in books.under_way:
         under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
-    for entry in (*books.credits, *books.case_results()):
+    for entry in books.credits:
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     under_way[BookLine.NODE] = _sum(parts.settled)
     return [

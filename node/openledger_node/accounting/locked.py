@@ -24,10 +24,10 @@ RETURNS: Final = ("WithdrawFinished", "Refunded")
 class Locked:
     """The money of one kind that contracts hold or held."""
 
-    what: str  # "stake", "adapters", "cases", "contributors" or "channels"
+    what: str  # "stake", "adapters" or "channels"
     put_in_wei: int
     returned_wei: int
-    used_wei: int  # slashed stake, lost bonds, or claims of nodes for answers
+    used_wei: int  # slashed stake, or claims of nodes for answers
     locked_wei: int  # by the contract itself
 
     @property
@@ -53,18 +53,6 @@ class AdapterBond:
         return "retired" if self.free_at_s else "published"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseBond:
-    """A bond that one of our accounts put into a case, and how it ended."""
-
-    account: Address
-    digest: Digest  # of the case's receipt
-    amount_wei: int
-    put_in: Event
-    ended: Event | None  # None while the case is open
-    is_returned: bool = False
-
-
 class LockedMoney:
     """Reads everything that is locked, as of one block."""
 
@@ -79,8 +67,7 @@ class LockedMoney:
         Raises:
             ChainError: the chain can't be asked.
         """
-        bonds = [self.bonds_of_adapters(), self.bonds_of_cases()]
-        return [self.stake(), *bonds, self.deposits()]
+        return [self.stake(), self.bonds_of_adapters(), self.deposits()]
 
     def stake(self) -> Locked:
         """The stake of the wallet, the first of our accounts."""
@@ -116,22 +103,6 @@ class LockedMoney:
             locked_wei=sum(bond.bond_wei for bond in bonds),
         )
 
-    def cases(self) -> list[CaseBond]:
-        """The bonds that our accounts have put into cases, oldest first."""
-        bonds = [bond for event in self._events.find("Challenged") for bond in self._case(event)]
-        return [bond for bond in bonds if bond.account in self._own]
-
-    def bonds_of_cases(self) -> Locked:
-        """All bonds of cases."""
-        bonds = self.cases()
-        return Locked(
-            what="cases",
-            put_in_wei=sum(bond.amount_wei for bond in bonds),
-            returned_wei=sum(bond.amount_wei for bond in bonds if bond.is_returned),
-            used_wei=sum(bond.amount_wei for bond in bonds if bond.ended and not bond.is_returned),
-            locked_wei=self._bonds_of_open_cases(),
-        )
-
     def deposits(self) -> Locked:
         """The deposits of channels that the wallet has opened as a payer."""
         opened = [event for account in self._own for event in self._events.find("ChannelOpened", {"payer": account})]
@@ -153,49 +124,6 @@ class LockedMoney:
             put_in_wei=amount_of(registered),
             bond_wei=self._ask("ModelRegistry", "adapterOf", adapter_id)["bond"],
             free_at_s=integer(retired[-1], "reclaimableAt") if retired else NOT_RETIRED,
-        )
-
-    def _case(self, challenged: Event) -> list[CaseBond]:
-        """The bonds of one case: the challenger's, and those of all who have contested it."""
-        digest, amount_wei = Digest(text(challenged, "digest")), amount_of(challenged)
-        key = {"digest": digest}
-        contests = self._events.find("Contested", key)
-        judged, lapsed = self._events.find("Judged", key), self._events.find("Lapsed", key)
-        end = next(iter([*judged, *lapsed]), None)
-        is_guilty = bool(judged and judged[0].arguments["guilty"])
-        bonds = [
-            CaseBond(
-                account=Address(text(challenged, "challenger")),
-                digest=digest,
-                amount_wei=amount_wei,
-                put_in=challenged,
-                ended=end,
-                is_returned=bool(lapsed) or is_guilty,
-            )
-        ]
-        for place, contested in enumerate(contests):
-            follower = contests[place + 1] if place + 1 < len(contests) else None  # takes the place, so it comes back
-            bonds.append(
-                CaseBond(
-                    account=Address(text(contested, "contester")),
-                    digest=digest,
-                    amount_wei=amount_wei,
-                    put_in=contested,
-                    ended=follower or end,
-                    is_returned=bool(follower or lapsed or (judged and not is_guilty)),
-                )
-            )
-        return bonds
-
-    def _bonds_of_open_cases(self) -> int:
-        nodes = {
-            text(event, "node")
-            for event in self._events.find("Challenged")
-            if not self._events.find("Judged", {"digest": text(event, "digest")})
-        }
-        sides = [self._ask("Disputes", "sidesOf", node) for node in nodes]
-        return sum(
-            row["bond"] * [row["challenger"], row["contester"]].count(own) for row in sides for own in self._own
         )
 
     def _sum(self, name: str, node: Address) -> int:

@@ -17,8 +17,8 @@ from ..text import rfc3339
 from .books import AccountBooks
 from .plain import plain_of
 
-INCOME, COST, TRANSFER, CASE = "income", "cost", "transfer", "case"
-"""Flows. A transfer moves your own money; a case takes bonds and gives them back, with a reward or not at all."""
+INCOME, COST, TRANSFER = "income", "cost", "transfer"
+"""Flows. A transfer moves your own money."""
 
 LOCKING: Final = (
     ("Bonded", "node", "stake_added", -1),
@@ -58,7 +58,6 @@ def list_movements(session: NetworkSession, books: AccountBooks, since_s: float)
         *_bought(session, books, since_s),
         *_withdrawn(books),
         *_locked(session, books),
-        *_cases(books),
     ]
     moved = sorted((each for each in found if each.at_s >= since_s), key=lambda each: each.at_s)
     return [
@@ -130,20 +129,6 @@ def _locked(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
             for name, kind, sign in OF_CHANNEL:
                 for event in events.find(name, {"channelId": text(opened, "channelId")}):
                     yield _of_event(books, event, TRANSFER, kind, sign, account)
-
-
-def _cases(books: AccountBooks) -> Iterator[Moved]:
-    for bond in books.case_bonds:
-        yield _of_event(books, bond.put_in, CASE, "case_bond", -1, bond.account)
-    for entry in books.case_credits:
-        yield Moved(
-            at_s=entry.at_s,
-            flow=CASE,
-            kind="case_credit",
-            amount_wei=entry.amount_wei,
-            account=entry.account,
-            transaction=entry.transaction_hash,
-        )
 
 
 def _of_event(books: AccountBooks, event: Event, flow: str, kind: str, sign: int, account: Address) -> Moved:

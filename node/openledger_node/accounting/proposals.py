@@ -24,7 +24,7 @@ from openledger_protocol.transactions import MINED, Transaction
 
 from ..chain.governance import Governance, ProposedContent, content_of, history_of, queued_of
 from ..chain.param_words import bound_text, param_text
-from ..chain.vote_words import describe_calls, proposed_params, proposed_verdict, shorten, title_of
+from ..chain.vote_words import describe_calls, proposed_params, proposed_slash, shorten, title_of
 from ..errors import NodeError
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
@@ -179,7 +179,7 @@ class Proposals:
             "num_calls": len(content.calls),
             "is_understood": len(actions) == len(content.calls) and all(action.is_known for action in actions),
             "values": self._values(content, before),
-            "verdicts": self._verdicts(content),
+            "slashes": self._slashes(content),
             **self._times(found),
             "active_epoch": self._active_epoch(found),
             **plain_of(tally),
@@ -208,10 +208,10 @@ class Proposals:
             for spec in changed_params(before, wanted[-1])
         ]
 
-    def _verdicts(self, content: ProposedContent) -> list[dict[str, Any]]:
-        """The cases that would be judged."""
-        found = (proposed_verdict(call, self._addresses) for call in content.calls)
-        return [{"digest": verdict[0], "is_guilty": verdict[1]} for verdict in found if verdict]
+    def _slashes(self, content: ProposedContent) -> list[dict[str, Any]]:
+        """The stakes that would be burnt."""
+        found = (proposed_slash(call, self._addresses) for call in content.calls)
+        return [plain_of(slash) for slash in found if slash]
 
     def _active_epoch(self, found: FoundProposal) -> int | None:
         """The first epoch with a proposal's values, at the earliest; None if it sets none, or can't take effect."""

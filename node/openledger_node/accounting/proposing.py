@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.epoch import Params
-from openledger_protocol.errors import MalformedError
 from openledger_protocol.governance import (
     PARAM_SPECS,
     SHARES,
@@ -22,12 +21,12 @@ from openledger_protocol.governance import (
     timeline_of,
     value_of,
 )
-from openledger_protocol.primitives import Address, Digest, check_address, check_digest, wei_from_text
+from openledger_protocol.primitives import Address, check_address, check_digest, wei_from_text
 
-from ..chain.cases import Disputes
+from ..chain.contract_values import Slash
 from ..chain.param_words import bound_text, param_text, range_text, typed_param
 from ..chain.refusals import open_text, time_text
-from ..chain.vote_words import describe_calls, proposed_verdict, title_of
+from ..chain.vote_words import describe_calls, proposed_slash, title_of
 from ..errors import NodeError
 from ..home import Home
 from ..settlement.session import NetworkSession
@@ -37,13 +36,12 @@ from .proposals import Proposals, open_values, under_way
 from .publishing import Publication
 
 REASON_BYTES_MAX: Final = 4_000
-VERDICTS: Final = {"guilty": True, "not-guilty": False}
 
 Arguments = Mapping[str, Any]
 
 
 def propose(_: Home, session: NetworkSession, account: Address, arguments: Arguments) -> Publication:
-    """Plan a proposal of values, verdicts and payments of the treasury.
+    """Plan a proposal of values, a slash, and payments of the treasury.
 
     Raises:
         NodeError: it would fail, is in conflict with an open proposal, or the account has too few votes.
@@ -52,27 +50,31 @@ def propose(_: Home, session: NetworkSession, account: Address, arguments: Argum
     _check_not_under_way(session, account)
     timeline = _timeline(proposals)
     values = _wanted_params(proposals, arguments.get("values") or {})
-    verdicts = _wanted_verdicts(arguments.get("judge") or {})
     calls: list[ContractCall] = []
     if values is not None:
         _check_values(proposals, values, timeline)
         if not arguments.get("is_anyway"):
             _check_no_conflict(proposals)
         calls.append(proposals.governance.set_params(values))
-    for digest, is_guilty in verdicts.items():
-        _check_case(proposals, digest, timeline)
-        calls.append(proposals.governance.judge(digest, is_guilty))
+    slash = _wanted_slash(arguments.get("slash") or {})
+    if slash is not None:
+        _check_slash(proposals, slash, timeline)
+        calls.append(proposals.governance.slash(slash))
     if arguments.get("spend_wei"):
         calls += _spend(proposals, arguments)
     if not calls:
-        raise NodeError("a proposal needs something to do: give KEY=VALUE, --judge, or --spend with --to")
+        raise NodeError(
+            "a proposal needs something to do: give KEY=VALUE, or `slash NODE AMOUNT --evidence FILE`, or --spend "
+            "with --to"
+        )
     _check_votes(proposals, account)
     actions = describe_calls(tuple(calls), session.deployment.addresses, proposals.newest)
     title = title_of(actions, len(calls))
     action = ProposeCalls(calls=tuple(calls), description=_description(arguments, account, proposals), title=title)
     lines = [line for each in actions for line in (each.changes or (each.text,))]
     return Publication(
-        actions=(action,), details=(*lines, *_course(proposals, account, timeline, has_values=values is not None))
+        actions=(action,),
+        details=(*lines, *_course(proposals, account, timeline, has_values=values is not None, slash=slash)),
     )
 
 
@@ -151,59 +153,56 @@ def _check_no_conflict(proposals: Proposals) -> None:
         )
 
 
-# ---- Verdicts and payments
+# ---- A slash, and payments
 
 
-def _wanted_verdicts(typed: Mapping[str, str]) -> dict[Digest, bool]:
-    found = {}
-    for digest, verdict in typed.items():
-        if verdict not in VERDICTS:
-            raise MalformedError(f"a verdict is guilty or not-guilty, not {str(verdict)[:40]!r}")
-        found[check_digest(digest)] = VERDICTS[verdict]
-    return found
+def _wanted_slash(typed: Mapping[str, Any]) -> Slash | None:
+    if not typed:
+        return None
+    amount = wei_from_text(typed["amount_wei"])
+    return Slash(node=check_address(typed["node"]), amount_wei=amount, evidence=check_digest(typed["evidence"]))
 
 
-def _check_case(proposals: Proposals, digest: Digest, timeline: Timeline) -> None:
-    case = Disputes(proposals.session.deployment).case(digest)
-    if case.state != "open":
+def _check_slash(proposals: Proposals, slash: Slash, timeline: Timeline) -> None:
+    deployment, windows = proposals.session.deployment, proposals.session.windows
+    stake, most = deployment.stake(slash.node), proposals.newest.min_stake_wei
+    if not 0 < slash.amount_wei <= most:
         raise NodeError(
-            f"there is no open case {digest}: `openledger-node attribution cases` shows those that can be judged"
+            f"a slash takes up to the minimum stake, {open_text(most)}, and this is {open_text(slash.amount_wei)}: "
+            "name an amount within that"
         )
-    last_s = case.opened_at_s + proposals.session.windows.judge_s
-    pause = proposals.governance.pause_state()
-    if pause.until_s > case.opened_at_s:
-        last_s += pause.until_s - max(pause.from_s, case.opened_at_s)
-    if timeline.execute_at_s > last_s:
+    if not stake.bonded_wei + stake.unbonding_wei:
+        raise NodeError(f"{slash.node} has no stake: there is nothing to burn")
+    last_s = deployment.slashed_at_s(slash.node)
+    if last_s and timeline.execute_at_s < last_s + windows.slash_gap_s:
         raise NodeError(
-            f"case {digest} can be judged until {time_text(last_s)}, and a vote that begins now is carried out at "
-            f"{time_text(timeline.execute_at_s)} at the earliest: it will end as a draw"
+            f"{slash.node} was slashed at {time_text(last_s)}, and a vote that begins now is carried out at "
+            f"{time_text(timeline.execute_at_s)}, less than {duration_text(windows.slash_gap_s)} later: propose it "
+            "later"
         )
-    addresses = proposals.session.deployment.addresses
     for other in proposals.open():
-        verdicts = [proposed_verdict(call, addresses) for call in other.content.calls]
-        if any(verdict and verdict[0] == digest for verdict in verdicts):
+        slashes = [proposed_slash(call, deployment.addresses) for call in other.content.calls]
+        if any(found and found.node == slash.node for found in slashes):
             raise NodeError(
-                f"proposal {other.number} judges this case already: `openledger-node gov show {other.number}`"
+                f"proposal {other.number} would slash this node already: `openledger-node gov show {other.number}`"
             )
 
 
 def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
-    """Pay tokens of the treasury, which cases fill up; anybody brings in what claims have credited to it."""
+    """Pay tokens of the treasury; anybody brings in what claims have credited to it."""
     if not arguments.get("to"):
         raise NodeError("who gets it? Give the account by --to")
     to, amount = check_address(arguments["to"]), wei_from_text(arguments["spend_wei"])
     governance, deployment = proposals.governance, proposals.session.deployment
-    disputes = Disputes(deployment)
-    tokens, slashed = deployment.token_balance(governance.timelock), disputes.balance_wei(governance.timelock)
-    if not 0 < amount <= tokens + slashed:
+    tokens = deployment.token_balance(governance.timelock)
+    if not 0 < amount <= tokens:
         credited = deployment.rewards_balance(governance.timelock)
         more = f", or bring in {open_text(credited)} by `openledger-node rewards withdraw {governance.timelock}`"
         raise NodeError(
-            f"the treasury has {open_text(tokens + slashed)}, and this is {open_text(amount)}: spend less"
+            f"the treasury has {open_text(tokens)}, and this is {open_text(amount)}: spend less"
             f"{more if credited else ''}"
         )
-    calls = [disputes.withdraw(governance.timelock)] if amount > tokens else []
-    return [*calls, governance.transfer(to, amount)]
+    return [governance.transfer(to, amount)]
 
 
 # ---- Votes, words and times
@@ -256,16 +255,24 @@ def _timeline(proposals: Proposals) -> Timeline:
     )
 
 
-def _course(proposals: Proposals, account: Address, timeline: Timeline, *, has_values: bool) -> Sequence[str]:
+def _course(
+    proposals: Proposals, account: Address, timeline: Timeline, *, has_values: bool, slash: Slash | None
+) -> Sequence[str]:
     governance = proposals.governance
+    needed = "two thirds of all votes cast for it" if slash else "more votes for than against"
     lines = [
         f"voting begins at {time_text(timeline.votes_from_s)} and ends at {time_text(timeline.votes_until_s)}, or "
         f"up to {duration_text(governance.late_extension_s())} after the quorum was reached, if that is later",
-        f"carried with more votes for than against, and {open_text(governance.quorum(proposals.now_s - 1))} for or "
+        f"carried with {needed}, and {open_text(governance.quorum(proposals.now_s - 1))} for or "
         f"abstaining; {account} has {open_text(governance.votes(account))}",
         f"then `gov queue`, a wait of {duration_text(proposals.voting.timelock_s)}, and `gov execute` from "
         f"{time_text(timeline.execute_at_s)} on",
     ]
+    if slash:
+        lines.append(
+            f"the proposal holds only the hash of the evidence, {slash.evidence}: publish the file, whose content is "
+            "public then, and say where by --reason"
+        )
     if has_values:
         lines.append(
             f"active from epoch {timeline.active_epoch:,} on, at {time_text(timeline.active_at_s)} at the earliest"

@@ -17,7 +17,6 @@ from ..payments.bought_texts import open_bought_texts
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .answer_page import answer_page
-from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .datanet_boards import DatanetQueries
 from .earnings import EarningsReports
@@ -85,7 +84,6 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
-            "cases": lambda given: cases_report(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
             **DatanetQueries(home, session).answers,

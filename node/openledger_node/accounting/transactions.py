@@ -23,7 +23,6 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .adapter_bonds import ADAPTER_BONDS
-from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .datanet_terms import DATANET_TERMS
 from .plain import plain_of
@@ -41,7 +40,6 @@ PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
     **ADAPTER_BONDS,
     **DATANET_TERMS,
-    **CASE_PLANNERS,
     **VOTING,
     "datanet withdraw": withdraw_rows,
 }

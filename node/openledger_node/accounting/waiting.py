@@ -13,8 +13,8 @@ STAKE_EVENTS = ("Bonded", "UnbondStarted", "StakeWithdrawn", "Slashed")
 
 
 def num_waiting(session: NetworkSession) -> int:
-    """Count parked transactions, one more if stake can be withdrawn, and one more if cases have credited money."""
-    return num_parked(session) + (stake_ready_wei(session) > 0) + (case_money_wei(session) > 0)
+    """Count parked transactions, and one more if stake can be withdrawn."""
+    return num_parked(session) + (stake_ready_wei(session) > 0)
 
 
 def num_parked(session: NetworkSession) -> int:
@@ -24,18 +24,11 @@ def num_parked(session: NetworkSession) -> int:
     return len(session.alerts) + num_locked
 
 
-def case_money_wei(session: NetworkSession) -> Wei:
-    """Bonds and rewards of cases that are the wallet's, if the node does not withdraw them by itself."""
-    keeper, wallet = session.case_keeper, session.accounts.wallet
-    return Wei(0 if keeper.is_unattended(wallet) else max(0, keeper.credited_wei(wallet)))
-
-
 def stake_ready_wei(session: NetworkSession) -> Wei:
-    """The stake that can be withdrawn by now; 0 while a case holds it."""
+    """The stake that can be withdrawn by now."""
     head, events = session.watcher.head, session.ledger.events
     whose = {"node": session.accounts.wallet}
-    held = events.find("Held", whose)
-    if head is None or (held and integer(held[-1], "until") > head.timestamp_s):
+    if head is None:
         return Wei(0)
     found = [event for name in STAKE_EVENTS for event in events.find(name, whose)]
     requests = unbonding(sorted(found, key=lambda event: (event.block.number, event.log_index)))
@@ -45,7 +38,7 @@ def stake_ready_wei(session: NetworkSession) -> Wei:
 def unbonding(events: Sequence[Event]) -> list[UnbondRequest]:
     """A node's stake that is unbonding, oldest first, by the events of its stake in the chain's order.
 
-    A withdrawal takes the oldest requests, each as a whole. A slash takes what is bonded, and then the youngest.
+    A withdrawal takes the oldest requests, each as a whole. A slash takes what is bonded, and then the oldest.
     """
     bonded, requests = 0, list[UnbondRequest]()
     for event in events:
@@ -60,14 +53,14 @@ def unbonding(events: Sequence[Event]) -> list[UnbondRequest]:
                 left -= requests.pop(0).amount_wei
         else:
             bonded, left = max(0, bonded - left), max(0, left - bonded)
-            _take_youngest(requests, left)
+            _take_oldest(requests, left)
     return requests
 
 
-def _take_youngest(requests: list[UnbondRequest], left: int) -> None:
+def _take_oldest(requests: list[UnbondRequest], left: int) -> None:
     while left > 0 and requests:
-        youngest = requests.pop()
-        if youngest.amount_wei > left:
-            rest = Wei(youngest.amount_wei - left)
-            requests.append(UnbondRequest(amount_wei=rest, ready_at_s=youngest.ready_at_s))
-        left -= min(left, youngest.amount_wei)
+        oldest = requests.pop(0)
+        if oldest.amount_wei > left:
+            rest = Wei(oldest.amount_wei - left)
+            requests.insert(0, UnbondRequest(amount_wei=rest, ready_at_s=oldest.ready_at_s))
+        left -= min(left, oldest.amount_wei)

@@ -9,7 +9,6 @@ from openledger_protocol.settlement import payouts_hash
 
 from ..network_file import WRAPPED_VOTES
 from ..settlement.records import integer, payouts_of
-from .cases import case_values
 from .chain import PinnedChain
 from .claims import ClaimHistory, ClaimReader
 from .draws import redraws_max
@@ -59,7 +58,6 @@ def books_of(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Books:
         _nodes(log, reader.stakes),
         _requests(log, reader.stakes),
         _bonds(log),
-        case_values(log, reader.cases),
         timelock_values(log),
         _holdings(log, "Transfer", "OpenToken") if chain.is_open_token else (),
         _holdings(log, "VotesMoved", WRAPPED_VOTES) if WRAPPED_VOTES in chain.contracts else (),
@@ -70,17 +68,14 @@ def books_of(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Books:
         adapters=reader.registry.lane_keys(),
         claimed=log.by("node", plus=["Claimed"]),
         lanes=_lanes(claims),
-        faults=(*reader.stakes.faults, *reader.cases.all_faults()),
+        faults=tuple(reader.stakes.faults),
     )
 
 
 def _roles(log: EventLog) -> Expected:
     """Roles that were given once: whoever deployed the contracts can't give them again."""
-    for event in log.of("RolesWired"):
-        contract = "NodeStaking" if "disputes" in event.arguments else "PaymentChannels"
-        yield (contract, "deployer"), 0
-        if contract == "NodeStaking":
-            yield (contract, "disputes"), int(text(event, "disputes"), 16)
+    if log.of("RolesWired"):
+        yield ("PaymentChannels", "deployer"), 0
 
 
 def _lanes(claims: Sequence[ClaimHistory]) -> Lanes:
@@ -204,7 +199,7 @@ def _requests(log: EventLog, stakes: Stakes) -> Expected:
         until = ACTIVE if event.name == "SignerSet" else integer(event, "punishableUntil")
         yield ("NodeStaking", "signerUntil", text(event, "node"), text(event, "signer")), until
     for node in sorted(stakes.bonded):
-        yield ("NodeStaking", "heldUntil", node), 0  # unless a case holds it
+        yield ("NodeStaking", "slashedAt", node), stakes.slashed_at_s.get(node, 0)
 
 
 def _bonds(log: EventLog) -> Expected:

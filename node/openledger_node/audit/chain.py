@@ -58,8 +58,6 @@ CHUNK_BLOCKS = 1_000
 
 
 OWN_NAMES = {
-    ("Disputes", "Credited"): "CaseCredited",
-    ("Disputes", "Withdrawn"): "CaseWithdrawn",
     (WRAPPED_VOTES, "Transfer"): "VotesMoved",
     (WRAPPED_VOTES, "Approval"): "VotesApproved",
 }

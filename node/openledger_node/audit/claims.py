@@ -13,11 +13,10 @@ from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
 from openledger_protocol.settlement import ClaimRecord, Payout, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
-from .cases import CaseBooks, Fixed
 from .draws import Draws, fee_wei, redraws_max
 from .events import amount_of, text
 from .splits import ADAPTER_OWNERS, EpochTerms, RegistryState, Split, check_split
-from .staking import Stakes
+from .staking import Fixed, Stakes
 
 TERMS = {
     CreditRole.NODE: "nodes",
@@ -82,7 +81,7 @@ class ClaimHistory:
 
 
 class ClaimReader:
-    """Builds the histories of claims and cases, and tracks what they depend on.
+    """Builds the histories of claims, and tracks what they depend on.
 
     That are registries, parameters and stakes.
     """
@@ -91,8 +90,7 @@ class ClaimReader:
         self.fixed = fixed
         self.claims: dict[str, ClaimHistory] = {}
         self.registry = RegistryState()
-        self.stakes = Stakes()
-        self.cases = CaseBooks(fixed, self.stakes, self.registry)
+        self.stakes = Stakes(fixed, self.registry)
         self._pause_block: int | None = None  # in which the newest pause began
 
     def read(self, event: Event) -> None:
@@ -103,7 +101,6 @@ class ClaimReader:
             case "Paused":
                 self._pause_block = event.block.number
             case _:
-                self.cases.read(event)
                 self.stakes.read(event)
                 register(self.registry, event)
 

@@ -66,8 +66,8 @@ def timelock_values(log: EventLog) -> Iterator[tuple[StorageKey, int]]:
 
 
 def treasury_in(log: EventLog, treasury: Address) -> int:
-    """Wei credited to the treasury by claims and verdicts, and sent to it otherwise."""
-    credited = sum(amount_of(event) for event in _of(log, "account", treasury, "Credited", "CaseCredited"))
+    """Wei credited to the treasury by claims, and sent to it otherwise."""
+    credited = sum(amount_of(event) for event in _of(log, "account", treasury, "Credited"))
     return credited + _tokens(log, "to", treasury) - _fetched(log, treasury, elsewhere=False)
 
 
@@ -100,5 +100,5 @@ def _tokens(log: EventLog, side: str, treasury: Address) -> int:
 
 def _fetched(log: EventLog, treasury: Address, *, elsewhere: bool) -> int:
     """The part of the treasury's balances that it withdrew to itself, or to others."""
-    withdrawn = _of(log, "account", treasury, "Withdrawn", "CaseWithdrawn")
+    withdrawn = _of(log, "account", treasury, "Withdrawn")
     return sum(amount_of(event) for event in withdrawn if (text(event, "to") != treasury) is elsewhere)

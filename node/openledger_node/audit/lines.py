@@ -9,11 +9,11 @@ from openledger_protocol.primitives import Address
 
 from ..network_file import WRAPPED_VOTES
 from .books import FINALIZED, FINALIZED_LATE
-from .cases import CaseBooks
 from .claims import ClaimHistory, record_parts
 from .draws import fee_wei
 from .events import EventLog, amount_of, text
 from .governance import treasury_in, treasury_spent
+from .staking import BURNT
 from .storage import Stored
 
 # ---- Terms: the way of everything paid in, one term for each role; none is computed as the rest of all others.
@@ -85,7 +85,6 @@ def conservation_lines(
     log: EventLog,
     stored: Stored,
     claims: Sequence[ClaimHistory],
-    cases: CaseBooks,
     terms: Terms,
     contracts: Mapping[str, Address],
     donations: Mapping[str, int],
@@ -95,7 +94,6 @@ def conservation_lines(
         *_payment_lines(log, stored, claims),
         *_stake_lines(log, stored, contracts["NodeStaking"]),
         _bond_line(log, stored),
-        *_case_lines(log, stored, cases),
         _treasury_line(log, stored, contracts["Timelock"]),
         *_token_lines(stored, contracts, donations),
         Line(
@@ -165,18 +163,19 @@ def _fee_stored(stored: Stored, claim: ClaimHistory) -> int:
 
 def _stake_lines(log: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
     kept = stored.sum("NodeStaking", "bondedOf") + stored.sum("NodeStaking", "_requests", "amount")
-    left = sum(stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "slashed"))
+    gone = sum(stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "slashed"))
     yield Line(
         id="stakes",
         meaning="bonded in (logs) = bonded + unbonding + withdrawn + slashed (storage)",
         left=log.total("Bonded"),
-        right=kept + left,
+        right=kept + gone,
     )
+    out = [event for event in log.of("Transfer") if text(event, "from") == staking]
     yield Line(
         id="slashes",
-        meaning="tokens that left NodeStaking (logs) = withdrawn + slashed (storage)",
-        left=sum(amount_of(event) for event in log.of("Transfer") if text(event, "from") == staking),
-        right=left,
+        meaning="slashed (storage) = tokens of NodeStaking that were burnt (logs)",
+        left=stored.values["NodeStaking", "_totals", "slashed"],
+        right=sum(amount_of(event) for event in out if text(event, "to") == BURNT),
     )
 
 
@@ -189,42 +188,13 @@ def _bond_line(log: EventLog, stored: Stored) -> Line:
     )
 
 
-def _case_lines(log: EventLog, stored: Stored, cases: CaseBooks) -> Iterator[Line]:
-    value = stored.values
-    yield Line(
-        id="case-bonds",
-        meaning="bonds of cases put in (logs) = bonds returned + bonds of open cases (storage)",
-        left=cases.bonds_in_wei,
-        right=value["Disputes", "_totals", "bondsOut"] + stored.case_bonds,
-    )
-    yield Line(
-        id="case-credits",
-        meaning="bonds returned + slashed (storage) = credited by cases (logs)",
-        left=value["Disputes", "_totals", "bondsOut"] + value["Disputes", "_totals", "slashed"],
-        right=log.total("CaseCredited"),
-    )
-    yield Line(
-        id="case-balances",
-        meaning="credited by cases (logs) = paid out + balances (storage)",
-        left=log.total("CaseCredited"),
-        right=value["Disputes", "_totals", "paidOut"] + stored.sum("Disputes", "balanceOf"),
-    )
-    yield Line(
-        id="verdicts",
-        meaning="slashed (storage of NodeStaking) = for challengers + for the protocol (logs)",
-        left=value["NodeStaking", "_totals", "slashed"],
-        right=cases.rewards_wei + cases.protocol_wei,
-    )
-
-
 def _treasury_line(log: EventLog, stored: Stored, treasury: Address) -> Line:
     value = stored.values
-    credited = ("AttributionRewards", "_accounts", treasury, "balance"), ("Disputes", "balanceOf", treasury)
     return Line(
         id="treasury",
         meaning="credited to the treasury + sent to it (logs) = its balances + its tokens (storage) + spent (logs)",
         left=treasury_in(log, treasury),
-        right=sum(value.get(key, 0) for key in credited)
+        right=value.get(("AttributionRewards", "_accounts", treasury, "balance"), 0)
         + value["OpenToken", "_balances", treasury]
         + treasury_spent(log, treasury),
     )
@@ -257,6 +227,5 @@ def held_by(stored: Stored) -> dict[str, int]:
         "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),
         "NodeStaking": staked,
         "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
-        "Disputes": stored.case_bonds + stored.sum("Disputes", "balanceOf"),
         WRAPPED_VOTES: stored.values.get((WRAPPED_VOTES, "_totalSupply"), 0),
     }

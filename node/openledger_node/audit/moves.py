@@ -8,13 +8,13 @@ from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
 from ..network_file import WRAPPED_VOTES
-from .cases import CaseBooks
 from .events import EventLog, amount_of, text
+from .staking import BURNT
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
 Holders = Mapping[str, str]  # accounts by contract, by channel, by role
 
-PAYER, DISPUTES = "payer of the channel", "holder of the disputes role"
+PAYER, BURNER = "payer of the channel", "account of what is burnt"
 NOT_MATCHED = ("Timelock", WRAPPED_VOTES)
 """Anybody may send tokens to the treasury, and wrap them for somebody else: both are summed instead."""
 ENDS: Mapping[str, tuple[str, str]] = {
@@ -26,10 +26,7 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "Withdrawn": ("AttributionRewards", "to"),
     "Bonded": ("node", "NodeStaking"),
     "StakeWithdrawn": ("NodeStaking", "node"),
-    "Slashed": ("NodeStaking", DISPUTES),
-    "Challenged": ("challenger", "Disputes"),
-    "Contested": ("contester", "Disputes"),
-    "CaseWithdrawn": ("Disputes", "to"),
+    "Slashed": ("NodeStaking", BURNER),
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
 }
@@ -44,11 +41,11 @@ class Moves:
     faults: tuple[str, ...]
 
 
-def match_moves(log: EventLog, contracts: Mapping[str, Address], cases: CaseBooks) -> Moves:
+def match_moves(log: EventLog, contracts: Mapping[str, Address]) -> Moves:
     """Match transfers and events within each transaction."""
     names = {address: name for name, address in contracts.items() if name not in NOT_MATCHED}
     holders: Holders = {**contracts, **_roles(log)}
-    moves = [_move(event, holders, cases) for event in log.of(*ENDS)]
+    moves = [_move(event, holders) for event in log.of(*ENDS)]
     explained = Counter(move for move in moves if move[-1])
     seen = Counter(move for event in log.of("Transfer") if (move := _transfer(event, names)))
     faults = [f"{_show(move, names)} is in an event, but no token moved" for move in (explained - seen).elements()]
@@ -80,29 +77,22 @@ def _unbacked(log: EventLog, wrapped: Address) -> Counter[str]:
 def _sent_astray(log: EventLog, names: Mapping[Address, str]) -> Counter[str]:
     """Amounts that owners had paid out to one of the contracts, which books them for nobody."""
     donations: Counter[str] = Counter()
-    for event in log.of("Withdrawn", "CaseWithdrawn"):
+    for event in log.of("Withdrawn"):
         if name := names.get(Address(text(event, "to"))):
             donations[name] += amount_of(event)
     return donations
 
 
 def _roles(log: EventLog) -> dict[str, str]:
-    """The payer of each channel, and who holds the disputes role."""
+    """The payer of each channel, and the account of what is burnt."""
     payers = {text(event, "channelId"): text(event, "payer") for event in log.of("ChannelOpened")}
-    wired = (event for event in log.of("RolesWired") if "disputes" in event.arguments)
-    return payers | {DISPUTES: next((text(event, "disputes") for event in wired), ZERO_ADDRESS)}
+    return payers | {BURNER: BURNT}
 
 
-def _move(event: Event, holders: Holders, cases: CaseBooks) -> Move:
+def _move(event: Event, holders: Holders) -> Move:
     """The transfer that an event announces."""
     sender, to = (_end(event, end, holders) for end in ENDS[event.name])
-    is_contest = event.name == "Contested"
-    return (
-        event.transaction_hash,
-        sender,
-        to,
-        cases.bond_of(text(event, "digest")) if is_contest else amount_of(event),
-    )
+    return event.transaction_hash, sender, to, amount_of(event)
 
 
 def _end(event: Event, end: str, holders: Holders) -> str:

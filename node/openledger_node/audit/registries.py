@@ -13,15 +13,14 @@ from .events import EventLog
 from .governance import deployers_of, role_faults
 from .splits import RegistryState
 
-PAID = ("ModelRegistry", "NodeStaking", "PaymentChannels", "AttributionRewards", "Disputes")
+PAID = ("ModelRegistry", "NodeStaking", "PaymentChannels", "AttributionRewards")
 WIRES = (
     *((name, "token", "OpenToken") for name in PAID),
     *((name, "params", "Params") for name in PAID),
     *((name, "datanets", "DatanetRegistry") for name in ("ModelRegistry", "PaymentChannels", "AttributionRewards")),
-    *((name, "staking", "NodeStaking") for name in ("PaymentChannels", "AttributionRewards", "Disputes")),
-    *((name, "channels", "PaymentChannels") for name in ("AttributionRewards", "Disputes")),
+    *((name, "staking", "NodeStaking") for name in ("PaymentChannels", "AttributionRewards")),
+    ("AttributionRewards", "channels", "PaymentChannels"),
     ("PaymentChannels", "models", "ModelRegistry"),
-    ("Disputes", "pause", "AttributionRewards"),
     *RULED,
 )
 """Addresses that contracts hold of one another: the holder, its view, and the contract that it must name."""

@@ -8,7 +8,6 @@ from openledger_protocol.primitives import Address
 from ..chain.client import ChainClient
 from ..network_file import Network
 from .books import books_of
-from .cases import Fixed
 from .chain import PinnedChain, pin_chain
 from .claims import ClaimReader, claim_faults, read_all
 from .events import EventLog
@@ -16,6 +15,7 @@ from .governance import treasury_faults
 from .lines import Line, Terms, conservation_lines, terms_of, terms_to_json
 from .moves import match_moves
 from .registries import registry_faults, wiring_faults
+from .staking import Fixed
 from .storage import read_storage, storage_faults
 
 SCHEMA = "openledger.audit/1"
@@ -67,14 +67,14 @@ def _compare(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Report:
     claims = list(reader.claims.values())
     books = books_of(chain, log, reader)
     stored = read_storage(chain, books, claims)
-    moves = match_moves(log, chain.contracts, reader.cases)
+    moves = match_moves(log, chain.contracts)
     terms = terms_of(log, stored, claims)
-    epochs = {claim.record.epoch for claim in claims if claim.record} | set(reader.cases.epochs)
+    epochs = {claim.record.epoch for claim in claims if claim.record} | reader.stakes.slash_epochs
     return Report(
         network=chain.network.network,
         block=chain.block.number,
         is_open_token=chain.is_open_token,
-        lines=conservation_lines(log, stored, claims, reader.cases, terms, chain.contracts, moves.donations),
+        lines=conservation_lines(log, stored, claims, terms, chain.contracts, moves.donations),
         terms=terms,
         donations={name: amount for name, amount in moves.donations.items() if amount},
         faults=(

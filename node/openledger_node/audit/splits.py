@@ -20,7 +20,7 @@ WITHOUT_DATANETS = "the base and adapters without a Datanet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochTerms:
-    """Values of an epoch: the shares of every fee in ppm, and the stake by which bonds and slashes are counted."""
+    """Values of an epoch: the shares of every fee in ppm, and the stake that limits a slash."""
 
     protocol_ppm: int
     data_ppm: int

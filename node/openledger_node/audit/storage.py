@@ -28,12 +28,6 @@ class Stored:
         """Σ (deposit − claimed) over all channels."""
         return self.sum("PaymentChannels", "_channels", "deposit") - sum(self.claimed.values())
 
-    @property
-    def case_bonds(self) -> int:
-        """The bonds of open cases: one from each challenger, and one from each contester."""
-        sides = [key[:3] for key in self.values if key[:2] == ("Disputes", "_sides") and key[-1] == "bond"]
-        return sum(self.values[(*node, "bond")] * (1 + (self.values[(*node, "contester")] != 0)) for node in sides)
-
 
 def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory]) -> Stored:
     """Read every storage key of the books, those behind their sums (channels, lanes), and the contracts' tokens."""

@@ -37,8 +37,11 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
     "Params": {
         "set": lambda given: f"set the network's values: {_values(given['values'])}",
     },
-    "Disputes": {
-        "judge": lambda given: f"judge case {given['digest']}: {'guilty' if given['guilty'] else 'not guilty'}",
+    "NodeStaking": {
+        "slash": lambda given: (
+            f"burn {open_text(given['amount'])} of the stake of {given['node']}, or what there is; "
+            f"the evidence hashes to {given['evidence']}"
+        ),
     },
     "AttributionRewards": {
         "pause": lambda given: f"pause the network for {duration_text(given['duration'])}",

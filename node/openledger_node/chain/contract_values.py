@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.epoch import Params, Windows
-from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.primitives import Address, Digest, Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,15 @@ class UnbondRequest:
     ready_at_s: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slash:
+    """A part of a node's stake that a vote may burn."""
+
+    node: Address
+    amount_wei: Wei  # or all that there is
+    evidence: Digest  # keccak256 of a file
+
+
 def windows_of(row: Mapping[str, Any]) -> Windows:
     """The durations in a struct of the contract."""
     return Windows(
@@ -58,10 +67,9 @@ def windows_of(row: Mapping[str, Any]) -> Windows:
         propose_s=row["propose"],
         window_s=row["window"],
         redraw_blocks=row["redrawBlocks"],
-        contest_s=row["contest"],
-        judge_s=row["judge"],
         pause_max_s=row["pauseMax"],
         pause_gap_s=row["pauseGap"],
+        slash_gap_s=row["slashGap"],
         unbonding_s=row["unbonding"],
         withdraw_delay_min_s=row["withdrawDelayMin"],
         withdraw_delay_max_s=row["withdrawDelayMax"],

@@ -131,6 +131,10 @@ class Deployment:
         nonce: int = self.ask("OpenToken", "nonces", owner)
         return nonce
 
+    def slashed_at_s(self, node: Address) -> int:
+        """The time of the newest slash of a node; 0 if there was none."""
+        return int(self.ask("NodeStaking", "slashedAt", node))
+
     def stake(self, node: Address) -> Stake:
         """A node's stake."""
         row = self.ask("NodeStaking", "nodeOf", node)

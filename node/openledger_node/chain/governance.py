@@ -14,7 +14,7 @@ from openledger_protocol.primitives import Address, Digest, Wei
 from ..errors import ChainError
 from ..network_file import WRAPPED_VOTES
 from .abi_codec import bytes_of_text
-from .contract_values import params_of
+from .contract_values import Slash, params_of
 from .deployment import Deployment
 
 NEWEST_EPOCH: Final = 2**63
@@ -188,9 +188,9 @@ class Governance:
         """Queue new values."""
         return self._call("Params", "set", params)
 
-    def judge(self, digest: Digest, is_guilty: bool) -> ContractCall:
-        """Judge a case."""
-        return self._call("Disputes", "judge", digest, is_guilty)
+    def slash(self, slash: Slash) -> ContractCall:
+        """Burn a part of a node's stake."""
+        return self._call("NodeStaking", "slash", slash.node, slash.amount_wei, slash.evidence)
 
     def transfer(self, to: Address, amount_wei: Wei) -> ContractCall:
         """Send tokens of the treasury."""

@@ -91,10 +91,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the rest of channel {channel_id} is already requested; take it out with "
         f"`openledger-node channels withdraw`, or request it again after {time_text(until_s)}"
     ),
-    "NothingToWithdraw": lambda whose: (
-        f"{whose} has nothing to withdraw; `openledger-node channels list` and `openledger-node attribution cases` "
-        "show what is left"
-    ),
     "NobodyPaid": lambda: (
         "no account of these can be paid now: it has nothing, or less than 0.001 OPEN, or lets nobody else withdraw; "
         "`openledger-node contributor show ADDRESS` shows its balance"
@@ -125,7 +121,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "NotCurator": lambda _, signer: (
         f"{signer} is not a curator of this Datanet now, or has signed something else; ask the curators again"
     ),
-    "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
     "InPause": lambda until_s: (
         f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"
     ),
@@ -177,49 +172,15 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "UnknownAlgorithm": lambda algo_id: (
         f"attribution rule {algo_id} has no public definition, so it can't be chosen; choose 1, 4, 5 or 7"
     ),
-    "NotYourExchange": lambda caller, payer, authorizer: (
-        f"{caller} can't make the texts of others public: {payer} paid for this exchange, with the key for vouchers "
-        f"{authorizer}; use one of those accounts"
-    ),
-    "SelfChallenge": lambda node, _: f"{node} is the node of this receipt, and a node can't challenge itself",
-    "TextsTooLong": lambda length, most: (
-        f"both texts together have {length:,} bytes, and a challenge takes {most:,}; this one can't be challenged"
-    ),
-    "OutOfTime": lambda issued_s, earliest_s, latest_s: (
-        f"the receipt is of {time_text(issued_s)}, and only those from {time_text(earliest_s)} to "
-        f"{time_text(latest_s)} can be challenged now"
-    ),
-    "AlreadyChallenged": lambda digest, _: (
-        f"receipt {digest} was challenged before; `openledger-node attribution cases` shows how it ended"
-    ),
-    "CaseOpen": lambda node, challenger: (
-        f"{challenger} has an open case against {node}, and a node has one at a time; run this again when it ends"
-    ),
     "SlashedLately": lambda node, until_s: (
         f"{node} was slashed lately, and has until {time_text(until_s)} to mend what was wrong; run this again then"
     ),
-    "NotSignedByNode": lambda node, signer: (
-        f"{signer} signed this receipt, and {node} does not answer for that key: it was never the node's, or was "
-        "revoked longer ago than stake answers for"
+    "NothingToSlash": lambda node: f"{node} has no stake left to burn",
+    "SlashTooLarge": lambda amount, most: (
+        f"a slash takes up to the minimum stake, {open_text(most)}, and this is {open_text(amount)}; propose less"
     ),
-    "NoStake": lambda node: f"{node} has no stake left that a challenge could cost it",
-    "AlreadyContested": lambda _, contester: (
-        f"{contester} has contested this challenge, and one is enough; only the node itself can take that place"
-    ),
-    "ContestOver": lambda opened_s: (
-        f"the challenge is of {time_text(opened_s)}, and the time to contest it is over; its judgement comes next"
-    ),
-    "JudgeOver": lambda opened_s: (
-        f"the challenge is of {time_text(opened_s)}, and nobody judged it in time; "
-        "`openledger-node attribution cases` shows how to close it"
-    ),
-    "JudgeNotOver": lambda opened_s: (
-        f"the challenge is of {time_text(opened_s)}, and can still be judged; run this again when that time is over"
-    ),
-    "NotOpen": lambda digest, _: f"there is no open case about receipt {digest}",
-    "NotJudge": lambda caller: f"{caller} can't judge: only a vote can; `openledger-node gov propose` begins one",
     "NotGovernor": lambda caller: (
-        f"{caller} can't change the parameters: only a vote can; `openledger-node gov propose` begins one"
+        f"{caller} can't do this: only a vote can; `openledger-node gov propose` begins one"
     ),
     "NotGuardian": lambda caller: f"{caller} is not this network's guardian, so it can't pause anything",
     "TooSoon": lambda earliest_s: (

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.epoch import Params
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import Address, Digest, Wei
 
 from ..text import counted, on_one_line
 from .call_words import describe_call
-from .contract_values import params_of
+from .contract_values import Slash, params_of
 from .contracts import load_contract
 from .param_words import change_texts
 
@@ -65,14 +65,15 @@ def proposed_params(call: ContractCall, contracts: Mapping[str, Address]) -> Par
     return params_of(values)
 
 
-def proposed_verdict(call: ContractCall, contracts: Mapping[str, Address]) -> tuple[str, bool] | None:
-    """The case that a call would judge, and True for guilty; None for another call."""
-    if call.to != contracts["Disputes"] or call.value_wei:
+def proposed_slash(call: ContractCall, contracts: Mapping[str, Address]) -> Slash | None:
+    """The stake that a call would burn; None for another call."""
+    if call.to != contracts["NodeStaking"] or call.value_wei:
         return None
-    found = load_contract("Disputes").decode_call(call.data)
-    if found is None or found[0] != "judge":
+    found = load_contract("NodeStaking").decode_call(call.data)
+    if found is None or found[0] != "slash":
         return None
-    return str(found[1]["digest"]), bool(found[1]["guilty"])
+    given: Any = found[1]
+    return Slash(node=Address(given["node"]), amount_wei=Wei(given["amount"]), evidence=Digest(given["evidence"]))
 
 
 def _describe(call: ContractCall, contracts: Mapping[str, Address], before: Params | None) -> ProposedAction:

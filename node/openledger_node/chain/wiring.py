@@ -19,10 +19,7 @@ PROPOSER_ROLE, CANCELLER_ROLE = (keccak_digest(name) for name in (b"PROPOSER_ROL
 RULED: Final = (
     ("OpenGovernor", "timelock", "Timelock"),
     ("Params", "governor", "Timelock"),
-    ("Disputes", "governor", "Timelock"),
-    ("Disputes", "protocolTreasury", "Timelock"),
     ("AttributionRewards", "protocolTreasury", "Timelock"),
-    ("NodeStaking", "disputes", "Disputes"),
     ("PaymentChannels", "rewards", "AttributionRewards"),
 )
 """Powers by contract: the view that tells who has it, and the contract that must."""

@@ -16,7 +16,6 @@ from ..models.adapters import find_adapter
 from ..models.bases import find_base
 from ..models.library import list_adapters
 from ..text import counted, size_text
-from .cases import add_cases
 from .daemon_client import open_node_home
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
@@ -63,7 +62,7 @@ def name_of(person: dict[str, Any]) -> str:
 # ---- The commands
 
 app = typer.Typer(
-    help="Who taught an answer, whether its receipt is right, and cases about receipts that are not.",
+    help="Who taught an answer, and whether its receipt is right.",
     no_args_is_help=True,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -137,9 +136,6 @@ def verify(
     else:
         show_checks(found)
     return 0 if found["holds"] else FAILED
-
-
-add_cases(app)
 
 
 @app.command()

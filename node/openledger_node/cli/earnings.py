@@ -43,14 +43,12 @@ LINES: Final = {
     "datanet_owner": "your Datanets, as their owner",
     "contributor": "your rows, as a contributor",
     "treasury": "your Datanets' treasury",
-    "cases": "rewards of cases",
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
 }
 LOCKED: Final = {
     "stake": "stake",
     "adapters": "adapter bonds",
-    "cases": "case bonds",
     "channels": "channel deposits",
 }
 
@@ -148,12 +146,12 @@ def _print(found: dict[str, Any]) -> None:
             f"{open_amount(found['spent_wei'])} for {counted(found['num_bought'], 'answer')} that you bought"
         )
     if int(found["lost_wei"]):
-        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds that cases have taken"
+        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake that votes have burnt"
     lines |= {
         "gas": f"{open_amount(found['gas_wei'], 'coins')}, worth {open_amount(found['gas_open_wei'])}",
         "net": f"{open_amount(found['net_wei'])}, claimed and final, less all spent and lost, and gas",
-        "withdrawn": open_amount(_of_balances(found, "withdrawn_wei")),
-        "balance": f"{open_amount(_of_balances(found, 'balance_wei'))} ready to withdraw",
+        "withdrawn": open_amount(found["books"]["balance"]["withdrawn_wei"]),
+        "balance": f"{open_amount(found['books']['balance']['balance_wei'])} ready to withdraw",
         "locked": _locked(found),
         "books": _books(found),
     }
@@ -169,11 +167,6 @@ def _print(found: dict[str, Any]) -> None:
     show_table(columns, rows, empty="no claim yet")
 
 
-def _of_balances(found: dict[str, Any], name: str) -> int:
-    """A sum over claims and cases: `rewards withdraw` takes both."""
-    return sum(int(each[name]) for each in found["books"]["balances"])
-
-
 def _locked(found: dict[str, Any]) -> str:
     held = [(LOCKED.get(each["what"], each["what"]), each["locked_wei"]) for each in found["books"]["locked"]]
     return ", ".join(f"{open_amount(wei)} {name}" for name, wei in held if int(wei)) or "nothing"
@@ -181,20 +174,19 @@ def _locked(found: dict[str, Any]) -> str:
 
 def _books(found: dict[str, Any]) -> str:
     """The balance equation in words."""
-    books, opening = found["books"], _of_balances(found, "opening_wei")
+    books = found["books"]
+    balance = books["balance"]
     if not books["holds"]:
-        faults = [
-            each.get("of") or each["what"] for each in (*books["balances"], *books["locked"]) if not each["holds"]
-        ]
+        faults = [each.get("what", "rewards") for each in (balance, *books["locked"]) if not each["holds"]]
         return (
             f"do not add up for {', '.join(faults)} at block {books['block']:,}: events are missing, so run "
             "`openledger-node network rescan` and then this again"
         )
-    before = f"{open_amount(opening)} before + " if opening else ""
+    before = f"{open_amount(balance['opening_wei'])} before + " if int(balance["opening_wei"]) else ""
     return (
-        f"{before}{open_amount(_of_balances(found, 'credited_wei'))} credited = "
-        f"{open_amount(_of_balances(found, 'withdrawn_wei'))} withdrawn + "
-        f"{open_amount(_of_balances(found, 'balance_wei'))} balance, to the wei at block {books['block']:,}"
+        f"{before}{open_amount(balance['credited_wei'])} credited = "
+        f"{open_amount(balance['withdrawn_wei'])} withdrawn + "
+        f"{open_amount(balance['balance_wei'])} balance, to the wei at block {books['block']:,}"
     )
 
 

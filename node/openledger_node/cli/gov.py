@@ -1,16 +1,18 @@
-"""`gov`: votes on the network's values, on cases and on the treasury, and the guardian's pause."""
+"""`gov`: votes on the network's values, on stakes and on the treasury, and the guardian's pause."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from ..errors import InputError
 from .gov_view import show_params, show_proposal, show_proposals, show_votes
 from .render import emit_json
 from .transactions import Json, open_money, transaction_command, wei_of
 from .units import pairs_of, seconds_of
 
 app = typer.Typer(
-    help="Votes on the network's values, on cases and on the treasury, and the guardian's pause.",
+    help="Votes on the network's values, on stakes and on the treasury, and the guardian's pause.",
     no_args_is_help=True,
 )
 
@@ -77,27 +79,50 @@ def propose(
     values: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE", help="Values as `gov params` names them, such as minStake=150 dataPpm=22%."
+            metavar="KEY=VALUE",
+            help="Values as `gov params` names them, such as minStake=150 dataPpm=22%; or `slash NODE AMOUNT`.",
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for those who vote.")] = None,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIGEST=VERDICT", help="Judge a case: guilty or not-guilty."),
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Why a node loses stake; the proposal holds its keccak256.")
     ] = None,
     spend: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Pay OPEN of the treasury to --to.")] = None,
     to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Account that gets it.")] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although an open proposal sets the values, too.")] = False,
 ) -> dict[str, Any]:
-    """Put a change to the vote. Shows what changes, the course of the vote, and the cost."""
+    """Put a change to the vote. Shows what changes, the course of the vote, and the cost.
+
+    `slash NODE AMOUNT --evidence FILE` burns a part of a node's stake. Publish the file for those who vote.
+    """
+    typed = values or []
+    is_slash = typed[:1] == ["slash"]
     return {
-        "values": pairs_of(values, "KEY=VALUE, such as minStake=150"),
-        "judge": pairs_of(judge, "--judge DIGEST=guilty or DIGEST=not-guilty"),
+        "values": {} if is_slash else pairs_of(typed, "KEY=VALUE, such as minStake=150"),
+        "slash": _slash(typed[1:], evidence) if is_slash else None,
         "spend_wei": wei_of(spend) if spend else None,
         "to": to,
         "reason": reason,
         "is_anyway": anyway,
     }
+
+
+def _slash(typed: list[str], evidence: Path | None) -> dict[str, Any]:
+    """The stake to burn, and the hash of the file that says why.
+
+    Raises:
+        InputError: something is missing, or the file can't be read.
+    """
+    if len(typed) != 2 or evidence is None:
+        raise InputError("name a node, an amount and a file: `gov propose slash NODE AMOUNT --evidence FILE`")
+    try:
+        content = evidence.read_bytes()
+    except OSError as error:
+        raise InputError(f"{evidence} can't be read: {error.strerror}") from error
+    from openledger_protocol.eip712 import keccak_digest  # imports the hash, which no other command here needs
+
+    node, amount = typed
+    return {"node": node, "amount_wei": wei_of(amount), "evidence": keccak_digest(content)}
 
 
 @transaction_command(app, "gov vote")

@@ -47,10 +47,9 @@ REAL_WINDOWS = Windows(
     propose_s=3 * DAY_S,
     window_s=3_600,
     redraw_blocks=256,
-    contest_s=2 * DAY_S,
-    judge_s=14 * DAY_S,
     pause_max_s=7 * DAY_S,
     pause_gap_s=30 * DAY_S,
+    slash_gap_s=6 * DAY_S,
     unbonding_s=16 * DAY_S,
     withdraw_delay_min_s=DAY_S,
     withdraw_delay_max_s=30 * DAY_S,
@@ -64,7 +63,7 @@ REAL_VOTING = Voting(
     threshold_wei=Wei(1_000 * 10**18),
     quorum_floor_wei=Wei(10_000 * 10**18),
 )
-"""A vote takes 7 days at most, half of the time in which a case must be judged."""
+"""A vote takes 7 days at most, and stake stays within its reach for 16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +113,9 @@ Guardian = Annotated[
 ProposalVotes = Annotated[str | None, typer.Option(help="Votes that a proposer needs; by default 1000.")]
 QuorumVotes = Annotated[
     str | None,
-    typer.Option(help="Votes that a decision needs where 4 % of all are fewer; by default 10000."),
+    typer.Option(
+        help="Votes that a decision needs where 4 % of all are fewer; by default 10000, and required with --token."
+    ),
 ]
 Public = Annotated[
     bool,
@@ -148,9 +149,9 @@ def init(
 ) -> None:
     """Deploy the contracts on a chain, and write the network.json that nodes join with.
 
-    Votes then rule the parameters, the disputes and the treasury. The account that deploys keeps no power over them.
+    Votes then rule the parameters, the stakes and the treasury. The account that deploys keeps no power over them.
     """
-    _check_options(out, token=token, holder=holder, url=url, is_public=public)
+    _check_options(out, token=token, holder=holder, quorum_votes=quorum_votes, url=url, is_public=public)
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)
         check_draws(client, is_development=is_development)
@@ -177,7 +178,15 @@ def init(
     _show_deployed(plan, network, out, url=url, is_public=public, as_json=as_json)
 
 
-def _check_options(out: Path, *, token: str | None, holder: str | None, url: str | None, is_public: bool) -> None:
+def _check_options(
+    out: Path,
+    *,
+    token: str | None,
+    holder: str | None,
+    quorum_votes: str | None,
+    url: str | None,
+    is_public: bool,
+) -> None:
     """Check what needs no chain, before anything is asked or paid.
 
     Raises:
@@ -189,6 +198,11 @@ def _check_options(out: Path, *, token: str | None, holder: str | None, url: str
     if token and holder:
         raise ConfigError(
             "--holder is for OPEN that is created, and --token names a token that exists: leave one out"
+        )
+    if token and not quorum_votes:
+        raise ConfigError(
+            "how many votes decide? A token that exists has no usual number: give --quorum-votes, best a part of the "
+            "stake that you expect"
         )
     if not os.access(out.absolute().parent, os.W_OK):
         raise ConfigError(f"cannot write to {out.absolute().parent}, so nothing is deployed: name another --out")

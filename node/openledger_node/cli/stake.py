@@ -19,7 +19,7 @@ def show(as_json: Json = False) -> None:
     if as_json:
         emit_json("stake", stake)
         return
-    show_lines({**_lines(stake), **_unbonding(stake, now_s), **_held(stake, now_s)})
+    show_lines({**_lines(stake), **_unbonding(stake, now_s)})
 
 
 @transaction_command(app, "stake add")
@@ -49,13 +49,6 @@ def _lines(stake: dict[str, Any]) -> dict[str, str]:
         "signer": stake["signer"] + ("" if stake["is_appointed"] else ": not appointed yet, `stake add` does this"),
         "wallet": f"{open_amount(stake['wallet_open_wei'])}, {open_amount(stake['wallet_coin_wei'], 'coins')}",
     }
-
-
-def _held(stake: dict[str, Any], now_s: int) -> dict[str, str]:
-    if stake["held_until_s"] <= now_s:
-        return {}
-    ends = in_s(stake["held_until_s"], now_s)
-    return {"held": f"by a case, which ends {ends} at the latest: `openledger-node attribution cases` shows it"}
 
 
 def _unbonding(stake: dict[str, Any], now_s: int) -> dict[str, str]:

@@ -19,7 +19,6 @@ class Ruling:
 
     verdict: Verdict
     detail: str  # what differs, or why it can't be recomputed
-    is_too_long: bool = False  # no case can hold its texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +27,9 @@ class Audit:
 
     digest: Digest
     node: Address
-    until_s: int  # a case can be opened until then
+    until_s: int  # its node's stake answers for it until then
     verdict: Verdict | None = None  # None: not recomputed yet
     detail: str = ""
-    is_too_long: bool = False
 
 
 class Audits:
@@ -52,8 +50,8 @@ class Audits:
         """Store a result; a second one changes nothing."""
         with self._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE audit SET verdict = ?, detail = ?, is_too_long = ? WHERE digest = ? AND verdict IS NULL",
-                (ruling.verdict, ruling.detail, ruling.is_too_long, digest),
+                "UPDATE audit SET verdict = ?, detail = ? WHERE digest = ? AND verdict IS NULL",
+                (ruling.verdict, ruling.detail, digest),
             )
 
     def find(self, digest: Digest) -> Audit | None:
@@ -65,7 +63,7 @@ class Audits:
         return self._found("WHERE verdict IS NULL ORDER BY digest")
 
     def alarms(self, now_s: int) -> list[Audit]:
-        """Receipts with wrong shares that the operator has not forgiven, while a case about them can be opened."""
+        """Receipts with wrong shares that the operator has not forgiven, while stake answers for them."""
         return self._found("WHERE verdict = 'wrong' AND is_forgiven = 0 AND until_s > ? ORDER BY digest", now_s)
 
     def forgive(self, node: Address) -> int:
@@ -92,5 +90,4 @@ def _audit(row: sqlite3.Row) -> Audit:
         until_s=row["until_s"],
         verdict=row["verdict"],
         detail=row["detail"],
-        is_too_long=bool(row["is_too_long"]),
     )

@@ -114,7 +114,6 @@ CREATE TABLE audit (
     until_s     INTEGER NOT NULL,
     verdict     TEXT CHECK (verdict IN ('right', 'wrong', 'unknown')),
     detail      TEXT NOT NULL DEFAULT '',
-    is_too_long INTEGER NOT NULL DEFAULT 0,
     is_forgiven INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX audit_verdict ON audit (verdict);

@@ -226,7 +226,7 @@ def open_audits(
         recount=ShareRecount(home, registry, lambda: serving.base),
         sign=session.ring.signer(session.accounts.authorizer),
         one_in=config.payer.audit_one_in,
-        case_s=session.windows.unbonding_s,
+        liable_s=session.windows.unbonding_s,
         draw_below=secrets.randbelow,
         now_ns=time.time_ns,
     )

@@ -408,8 +408,8 @@ class ChainPace:
     - busy: a transaction or claim of the node is under way, a paid answer runs, or the chain does not answer;
     - earned: payers may withdraw what the node has earned and not claimed. It looks a few times in the shortest time
       that a withdrawal takes, so that it can claim before the end;
-    - idle: somebody may still open a case about an old answer. It looks a few times in the time that there is to
-      contest one, and no less often than the operator wishes.
+    - idle: values and claims of others may change from epoch to epoch. It looks a few times in one, and no less often
+      than the operator wishes.
 
     No pause is shorter than the busy one, whatever the deadlines of a network are. It is made and waited for under
     trio. Any thread may hurry it, so that a node that sends something, or is asked or paid for something, looks soon.
@@ -417,7 +417,7 @@ class ChainPace:
 
     def __init__(self, windows: Windows, *, is_development: bool, idle_poll_s: float) -> None:
         busy_s = DEVELOPMENT_BUSY_S if is_development else BUSY_S
-        idle_s = max(busy_s, min(idle_poll_s, windows.contest_s / LOOKS))  # cases about past answers
+        idle_s = max(busy_s, min(idle_poll_s, windows.epoch_s / LOOKS))
         self._busy_s = busy_s
         self._pauses_s: dict[Waits, float] = {
             "block": busy_s,

@@ -1,8 +1,8 @@
 """The payer's own audit: the shares of one receipt in N are recomputed before it is countersigned.
 
 A receipt with wrong shares is never countersigned, so the accounts that it names get nothing of it. Its texts are
-kept until a case about it can no longer be opened. A draw comes after the receipt, or after a stream that broke off
-before its receipt, so the node can't know the draw when it signs.
+kept as evidence while the node's stake answers for it. A draw comes after the receipt, or after a stream that broke
+off before its receipt, so the node can't know the draw when it signs.
 """
 
 import logging
@@ -11,7 +11,6 @@ from collections.abc import Callable
 import trio
 
 from openledger_protocol.attribution import Share
-from openledger_protocol.cases import TEXTS_BYTES_MAX, case_texts
 from openledger_protocol.commitments import prompt_commit
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import ProtocolError
@@ -49,7 +48,7 @@ class ReceiptAudits:
         recount: ShareRecount,
         sign: Callable[[bytes], bytes],
         one_in: int,
-        case_s: int,
+        liable_s: int,
         draw_below: Callable[[int], int],
         now_ns: Callable[[], int],
     ) -> None:
@@ -58,7 +57,7 @@ class ReceiptAudits:
         self._recount = recount
         self._sign = sign
         self._one_in = one_in  # 0 draws none
-        self._case_s = case_s  # from a receipt to the last second in which a case about it can be opened
+        self._liable_s = liable_s  # for which a node's stake answers for a receipt
         self._draw_below = draw_below  # a random number below another; no peer may foresee it
         self._now_ns = now_ns
         self._thread = trio.CapacityLimiter(1)  # a large index takes seconds and memory
@@ -95,7 +94,7 @@ class ReceiptAudits:
 
     def begin(self, row: ReceiptRow, node: Address, exchange: Opening) -> None:
         """Store that a receipt was drawn, and its exchange; call it in the transaction that stores the receipt."""
-        until_s = max(row.receipt.issued_at_s, self._now_ns() // NS) + self._case_s  # an early date hides nothing
+        until_s = max(row.receipt.issued_at_s, self._now_ns() // NS) + self._liable_s  # an early date hides nothing
         self._ledger.audits.begin(Audit(digest=row.digest, node=node, until_s=until_s))
         self._texts.hold(row.digest, exchange, until_s=until_s)
         self._texts.release(row.receipt.work.prompt_commit)  # if it was held while there was no receipt
@@ -125,7 +124,7 @@ class ReceiptAudits:
     def _hold_lost(self, exchange: Opening) -> None:
         commit = prompt_commit(exchange.salts.prompt, exchange.messages, exchange.sampling, exchange.tooling)
         try:
-            self._texts.hold(commit, exchange, until_s=self._now_ns() // NS + self._case_s)
+            self._texts.hold(commit, exchange, until_s=self._now_ns() // NS + self._liable_s)
         except LedgerError as error:
             log.warning("an exchange that was drawn for an audit could not be kept: %s", error)
 
@@ -179,13 +178,13 @@ class ReceiptAudits:
         if expected == row.shares:
             return Ruling(verdict="right", detail="recomputed to the same integers")
         detail = difference(row.shares, expected)
-        return Ruling(verdict="wrong", detail=detail, is_too_long=is_too_long(exchange))
+        return Ruling(verdict="wrong", detail=detail)
 
     def _rule_by_signals(self, row: ReceiptRow, exchange: Opening) -> Ruling:
         try:
             said = self._recount.check_signals(row.receipt, row.shares, exchange)
         except WrongSharesError as error:
-            return Ruling(verdict="wrong", detail=str(error), is_too_long=is_too_long(exchange))
+            return Ruling(verdict="wrong", detail=str(error))
         return Ruling(verdict="right", detail=said)
 
     def _end(self, row: ReceiptRow, audit: Audit, ruling: Ruling) -> None:
@@ -194,15 +193,9 @@ class ReceiptAudits:
             self._ledger.audits.end(row.digest, ruling)
             if ruling.verdict != "wrong":
                 self._ledger.receipts.countersign(row.digest, self._sign(digest_word(row.digest)))
-            if ruling.verdict != "wrong" or ruling.is_too_long:
                 self._texts.release(row.digest)
         if ruling.verdict == "wrong":
             log.error("%s signed wrong shares in receipt %s: %s", audit.node, row.digest, ruling.detail)
-
-
-def is_too_long(exchange: Opening) -> bool:
-    """True if an exchange has too much text for a case on the chain."""
-    return case_texts(exchange).size_bytes > TEXTS_BYTES_MAX
 
 
 def difference(signed: tuple[Share, ...], expected: tuple[Share, ...]) -> str:

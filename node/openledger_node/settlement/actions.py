@@ -18,7 +18,6 @@ from ..chain.token import Allowance
 from ..network_file import WRAPPED_VOTES
 from ..text import counted
 from .adapter_actions import AdapterAction, ReclaimBond, RetireAdapter, adapter_call, returned_wei
-from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
@@ -196,7 +195,6 @@ Action = (
     | CommitRows
     | RegisterAdapter
     | AdapterAction
-    | CaseAction
     | VoteAction
 )
 
@@ -298,8 +296,6 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
         case WithdrawChannel(config=config):
             summary = f"take out what was asked for of channel {action.channel_id[:10]}…"
             return "channel withdraw", summary, deployment.finish_withdraw(config)
-        case ChallengeReceipt() | ContestCase() | CloseCase() | WithdrawBonds():
-            return case_call(action, deployment)
         case RetireAdapter() | ReclaimBond():
             return adapter_call(action, deployment)
         case _:
@@ -315,8 +311,6 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "PaymentChannels", amount
         case RegisterAdapter(bond_wei=bond):
             return "ModelRegistry", bond
-        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
-            return "Disputes", bond
         case WrapVotes(amount_wei=amount):
             return WRAPPED_VOTES, amount
         case _:
@@ -350,7 +344,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
     if payment := payment_of(action):
         return -payment[1]
     match action:
-        case WithdrawRewards() | WithdrawStake() | WithdrawChannel() | WithdrawBonds():
+        case WithdrawRewards() | WithdrawStake() | WithdrawChannel():
             return None
         case RetireAdapter() | ReclaimBond():
             return returned_wei(action)

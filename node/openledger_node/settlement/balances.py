@@ -35,7 +35,6 @@ class StakeView:
     bonded_wei: Wei
     min_stake_wei: Wei
     unbonding: tuple[UnbondRequest, ...]
-    held_until_s: int  # no stake can be withdrawn before; 0 if no case holds it
     wallet_open_wei: Wei
     wallet_coin_wei: Wei
 
@@ -164,7 +163,6 @@ class Balances:
             bonded_wei=stake.bonded_wei,
             min_stake_wei=params.min_stake_wei,
             unbonding=tuple(self._deployment.unbond_requests(node)),
-            held_until_s=self._deployment.ask("NodeStaking", "heldUntil", node),
             wallet_open_wei=self._deployment.token_balance(node),
             wallet_coin_wei=self._deployment.coin_balance(node),
         )

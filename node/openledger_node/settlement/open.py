@@ -10,10 +10,7 @@ from functools import partial
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
-from ..attribution.recount import ShareRecount
-from ..attribution.registry import AdapterRegistry
 from ..chain.client import ChainClient
-from ..chain.deployment import Deployment
 from ..chain.dev.constants import BANK_KEY
 from ..chain.dev.deploy import deploy_network
 from ..chain.dev.faucet import fund
@@ -24,7 +21,6 @@ from ..errors import ChainError
 from ..home import Home
 from ..keystore import WALLET, ensure_development_wallet, ensure_hot_keys, find_account
 from ..ledger.ledger import Ledger
-from ..models.bases import find_base
 from ..network_file import (
     Network,
     Token,
@@ -144,15 +140,10 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Net
     ring.add(hot.signer, hot.authorizer)
     wallet = _wallet(home, network, ring)
 
-    def recount(deployment: Deployment) -> ShareRecount:
-        registry = AdapterRegistry(home, deployment, ledger)
-        return ShareRecount(home, registry, lambda: find_base(home, config.inference.base))
-
     return NetworkSession(
         network=network,
         client=open_chain(network, config, is_own=is_embedded(home, config.node.network)),
         ledger=ledger,
-        recount=recount,
         accounts=NodeAccounts(wallet=wallet, signer=hot.signer.address, authorizer=hot.authorizer.address),
         ring=ring,
         config=config,

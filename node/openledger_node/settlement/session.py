@@ -13,7 +13,6 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import OutboxLimits, Transaction
 
-from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
 from ..chain.delivery import TOO_FEW_COINS
 from ..chain.deployment import Deployment
@@ -26,8 +25,6 @@ from ..keystore import Key
 from ..ledger.ledger import Ledger
 from ..network_file import Network
 from .balances import Balances, Operator, PlannedTransaction
-from .case_keeper import CaseKeeper, CasePolicy
-from .cases import Cases
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
 from .wrong_shares import WrongShares
@@ -73,9 +70,6 @@ class KeyRing:
 
 # ---- session
 
-RecountOf = Callable[[Deployment], ShareRecount | None]
-"""Makes what computes shares over a session's contracts; None for a session that computes none."""
-
 Waits = Literal["block", "payers", "nothing"]
 """`payers` may withdraw what this node has earned and not claimed yet."""
 
@@ -104,7 +98,6 @@ class NetworkSession:
         accounts: NodeAccounts,
         ring: KeyRing,
         config: Config,
-        recount: RecountOf = lambda _: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.network = network
@@ -154,28 +147,6 @@ class NetworkSession:
             fail_point=fail_point,
         )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
-        self.cases = Cases(
-            ledger=ledger,
-            client=client,
-            deployment=self.deployment,
-            windows=self.windows,
-            recount=recount(self.deployment),
-        )
-        self.case_keeper = CaseKeeper(
-            ledger=ledger,
-            deployment=self.deployment,
-            cases=self.cases,
-            wallet=accounts.wallet,
-            signer=accounts.signer,
-            unlocked=ring.keys,
-            windows=self.windows,
-            policy=CasePolicy(
-                is_watching=config.settlement.watch,
-                bonds_max_wei=Wei(config.settlement.watch_bonds_wei),
-                in_coin=self.settlement.claimer.policy.in_coin,
-            ),
-            fail_point=fail_point,
-        )
         self.wrong_shares = WrongShares(ledger)
         self.treasury = Balances(
             ledger=ledger,
@@ -195,12 +166,11 @@ class NetworkSession:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """Sentences for the operator on transactions, claims of its own and of nodes that it pays, and cases."""
+        """Sentences for the operator on transactions, claims of its own and of nodes that it pays."""
         return (
             *self.outbox.alerts,
             *self.settlement.alerts,
             *self.overclaims.alerts,
-            *self.case_keeper.alerts,
             *self.wrong_shares.alerts,
         )
 
@@ -208,7 +178,7 @@ class NetworkSession:
     def alert_counts(self) -> dict[str, int]:
         """The number of alerts by kind: too little gas, claims of this node, and sellers that took too much."""
         num_gas = sum(TOO_FEW_COINS in alert for alert in (*self.outbox.alerts, *self.settlement.alerts))
-        own = (self.outbox, self.settlement, self.case_keeper)
+        own = (self.outbox, self.settlement)
         return {
             "gas": num_gas,
             "claims": sum(len(each.alerts) for each in own) - num_gas,
@@ -316,7 +286,6 @@ class NetworkSession:
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
             self.overclaims.step()
-            self.case_keeper.step(self.watcher.head)
         self.outbox.step(self.watcher.seen)
 
 

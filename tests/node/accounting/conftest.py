@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from support.chain_world.datanet_owner import DatanetOwner, open_owner
-from support.chain_world.fixtures import adapter, cases, seller, voters, world
+from support.chain_world.fixtures import adapter, seller, voters, world
 from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import World, open_world
 
 from openledger_node.home import Home
 
-__all__ = ["adapter", "cases", "seller", "voters", "world"]
+__all__ = ["adapter", "seller", "voters", "world"]
 
 
 @pytest.fixture

@@ -55,13 +55,8 @@ def under_way(found: dict[str, Any]) -> dict[str, int]:
     return {line["line"]: int(line["under_way_wei"]) for line in found["lines"]}
 
 
-def balance(found: dict[str, Any], of: str) -> dict[str, int]:
-    return {
-        name: int(value)
-        for each in found["books"]["balances"]
-        for name, value in each.items()
-        if each["of"] == of and name.endswith("_wei")
-    }
+def balance(found: dict[str, Any]) -> dict[str, int]:
+    return {name: int(value) for name, value in found["books"]["balance"].items() if name.endswith("_wei")}
 
 
 def locked(found: dict[str, Any], what: str) -> tuple[int, ...]:
@@ -95,10 +90,10 @@ def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(
     assert int(found["total"]["final_wei"]) == sum(chain.values())
     assert under_way(found) == dict.fromkeys(lines, 0)
     assert found["books"]["holds"]
-    assert balance(found, "claims")["credited_wei"] == sum(chain.values())
+    assert balance(found)["credited_wei"] == sum(chain.values())
     with events._store.transaction() as transaction:
         transaction.execute("DELETE FROM event WHERE name = 'Credited'")
-    assert [each["holds"] for each in report(one)["books"]["balances"]] == [False, True], "events are missing"
+    assert report(one)["books"]["balance"]["holds"] is False, "events are missing"
 
 
 def test_a_withdrawal_leaves_the_books_whole_and_what_it_left_opens_the_next_period(one: OneWallet) -> None:
@@ -113,7 +108,7 @@ def test_a_withdrawal_leaves_the_books_whole_and_what_it_left_opens_the_next_per
     assert world.chain.read("OpenToken", "balanceOf", wallet) - held == credited
     assert (int(before["withdrawn_wei"]), int(before["balance_wei"])) == (credited, 0)
     names = ("opening_wei", "credited_wei", "withdrawn_wei", "balance_wei")
-    assert balance(before, "claims") == dict(zip(names, (0, credited, credited, 0), strict=True))
+    assert balance(before) == dict(zip(names, (0, credited, credited, 0), strict=True))
     one.sell(ODD)
     one.settle()
     before, left = report(one), world.balance(wallet)
@@ -122,7 +117,7 @@ def test_a_withdrawal_leaves_the_books_whole_and_what_it_left_opens_the_next_per
     one.sell(ODD), one.buy(ODD)
     one.settle()
     found, whole = report(one, since=middle), report(one)
-    assert (balance(found, "claims")["opening_wei"], balance(found, "claims")["withdrawn_wei"]) == (left, 0)
+    assert (balance(found)["opening_wei"], balance(found)["withdrawn_wei"]) == (left, 0)
     assert [each["books"]["holds"] for each in (before, found, whole)] == [True] * 3
     for line, wei in final(found).items():
         assert wei == final(whole)[line] - final(before)[line], line
@@ -144,7 +139,7 @@ def test_days_sum_to_every_total_and_periods_are_those_of_each_alone(one: OneWal
             assert sums[name] == int(found[name]), (name, since)
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
-        assert sums["other_wei"] == sum(both[name] for name in ("cases", "protocol", "other_nodes"))
+        assert sums["other_wei"] == sum(both[name] for name in ("protocol", "other_nodes"))
         assert found["days"][-1]["total_wei"] == found["net_wei"]
 
     found = report(one, since="30d", by="day", periods=asked)
@@ -227,11 +222,11 @@ def test_books_that_do_not_add_up_or_leave_accounts_out_say_so(
     own, other = (Account(name=name, address=at, file=Path()) for name, at in (("wallet", one.wallet), ("ada", ADA)))
     found = EarningsReports(one.world.node, accounts_of=lambda: [own, other]).report({}, now_s=float(one.world.now_s))
     assert found["books"]["left_out"] == [{"account": ADA, "name": "ada"}]
-    found["books"]["holds"] = found["books"]["balances"][0]["holds"] = False
+    found["books"]["holds"] = found["books"]["balance"]["holds"] = False
     _print(found)
     said = " ".join(capsys.readouterr().out.split())
     assert "ada: these are the books of the node's own accounts, and of none chosen by --wallet" in said
-    assert "do not add up for claims at block" in said
+    assert "do not add up for rewards at block" in said
     assert "`openledger-node network rescan`" in said
 
 
@@ -248,9 +243,6 @@ def test_books_of_a_ledger_that_is_far_behind_are_not_shown(one: OneWallet) -> N
 
 
 LINES = ("node", "royalty", "datanet_owner", "contributor", "treasury")
-BESIDE = (BookLine.CASES,)
-"""Lines that are in no balance of AttributionRewards."""
-
 LOCKED = {"staked": "stake", "adapter bonds": "adapters", "channel deposits": "channels"}
 
 
@@ -281,7 +273,7 @@ def figures_of_csv(text: str) -> dict[str, int]:
     for row in rows:
         sums[row["kind"]] += int(row["amount_wei"])
         assert open_amount(row["amount_wei"]).replace(",", "") == f"{row['amount_open']} OPEN"
-    credited = sum(sums[line] for line in BookLine if line not in BESIDE)
+    credited = sum(sums[line] for line in BookLine)
     withdrawn = sums["withdrawn"]
     return {
         **{line: sums[line] for line in LINES},

@@ -8,21 +8,19 @@ import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import open_session, open_world
-from support.signed import PAYER_KEY, SIGNER_KEY, WORK, account, plain_receipt
+from support.signed import account
 
 from openledger_node.accounting.governing import GovernanceQueries
 from openledger_node.accounting.votes_waiting import VotesWaiting
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING
 from openledger_node.chain.governance import Governance
 from openledger_node.errors import NodeError
+from openledger_node.settlement.actions import RemoveStake
 from openledger_node.settlement.vote_actions import CastVote, DelegateVotes
-from openledger_protocol.eip712 import hex_digest, keccak_digest
 from openledger_protocol.epoch import epoch_at
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.governance import Support
-from openledger_protocol.payments import receipt_digest
-from openledger_protocol.primitives import Digest
-from openledger_protocol.signatures import sign_digest
+from openledger_protocol.primitives import Wei
 
 
 def value(voters: Voters, key: str) -> dict[str, Any]:
@@ -379,58 +377,57 @@ def test_a_proposal_waits_no_longer_than_its_vote_and_a_late_quorum_makes_that_l
     assert waiting.count() == 0
 
 
-# ---- verdicts on cases: each is judged in time or not at all
+# ---- a stake that votes take
 
 
-PROMPT, OUTPUT = bytes(32) + b"who taught it?", bytes(32) + b"nobody"
+EVIDENCE = "0x" + "e" * 64
 
 
-def challenge(voters: Voters) -> Digest:
-    """Open a case about a receipt that the node has signed."""
-    world = voters.world
-    channel = world.open_channel()
-    receipt = plain_receipt(
-        OPEN,
-        channel_id=channel,
-        issued_at_s=world.now_s,
-        work=replace(WORK, prompt_commit=keccak_digest(PROMPT), output_commit=keccak_digest(OUTPUT)),
-    )
-    digest = receipt_digest(receipt, world.payments)
-    world.must("OpenToken", "approve", world.chain.contracts["Disputes"], 100 * OPEN, key=PAYER_KEY)
-    signature = sign_digest(SIGNER_KEY, digest)
-    texts = (PROMPT, OUTPUT)
-    world.must("Disputes", "challenge", world.configs[channel], receipt, [], signature, *texts, key=PAYER_KEY)
-    return hex_digest(digest)
+def slash(voters: Voters, **given: Any) -> dict[str, Any]:
+    node = voters.world.node.accounts.wallet
+    return {"node": node, "amount_wei": str(70 * OPEN), "evidence": EVIDENCE, **given}
 
 
-@pytest.mark.parametrize(("verdict", "bonded"), [("guilty", 0), ("not-guilty", 100 * OPEN)])
-def test_a_vote_judges_a_case(voters: Voters, verdict: str, bonded: int) -> None:
-    digest = challenge(voters)
-    voters.do("gov propose", judge={digest: verdict})
-    words = "guilty" if verdict == "guilty" else "not guilty"
-    assert voters.show()["title"] == f"judge case {digest}: {words}"
-    with pytest.raises(NodeError, match="proposal 1 judges this case already: `openledger-node gov show 1`"):
-        voters.plan("gov propose", judge={digest: verdict})
+def test_two_thirds_of_the_votes_burn_stake_that_leaves_already(voters: Voters) -> None:
+    world, node = voters.world, voters.world.node.accounts.wallet
+    world.act(RemoveStake(amount_wei=Wei(40 * OPEN)))
+    details = "\n".join(voters.plan("gov propose", slash=slash(voters))["details"])
+    assert "two thirds of all votes cast for it" in details
+    assert f"only the hash of the evidence, {EVIDENCE}" in details
+    voters.do("gov propose", slash=slash(voters))
+    shown = voters.show()
+    assert shown["title"].startswith(f"burn 70 OPEN of the stake of {node}, or what there is; the evidence")
+    assert shown["slashes"] == [slash(voters)]
+    with pytest.raises(NodeError, match="proposal 1 would slash this node already: `openledger-node gov show 1`"):
+        voters.plan("gov propose", slash=slash(voters))
     voters.carry()
-    assert voters.world.node.deployment.stake(voters.world.node.accounts.wallet).bonded_wei == bonded
-    with pytest.raises(NodeError, match=f"there is no open case {digest}: `openledger-node attribution cases`"):
-        voters.plan("gov propose", judge={digest: verdict})
+    stake = world.node.deployment.stake(node)
+    assert (stake.bonded_wei, stake.unbonding_wei) == (0, 30 * OPEN)
+    assert world.chain.read("OpenToken", "balanceOf", "0x000000000000000000000000000000000000dEaD") == 70 * OPEN
+    with pytest.raises(NodeError, match=r"was slashed at .*, less than 1 min later: propose it later"):
+        voters.plan("gov propose", slash=slash(voters))
+    world.wait(node_gap_s(voters))
+    assert voters.plan("gov propose", slash=slash(voters))["steps"]
 
 
-def test_a_vote_that_would_come_too_late_for_a_case_is_refused_unless_a_pause_makes_time(voters: Voters) -> None:
-    digest = challenge(voters)
-    voters.world.wait(20)
-    with pytest.raises(NodeError, match=r"can be judged until 20.* it will end as a draw"):
-        voters.plan("gov propose", judge={digest: "guilty"})
-    assert voters.world.chain.send("AttributionRewards", "pause", 30).is_ok
-    assert voters.plan("gov propose", judge={digest: "guilty"})["steps"]
+def node_gap_s(voters: Voters) -> int:
+    return voters.world.node.windows.slash_gap_s - DEVELOPMENT_VOTING.delay_s
 
 
-def test_a_verdict_of_another_form_or_case_is_refused(planners: Voters) -> None:
-    unknown = "0x" + "1" * 64
+def test_a_bare_majority_burns_no_stake(voters: Voters) -> None:
+    """Those who compete with a node could take its stake (N4)."""
+    voters.do("gov propose", slash=slash(voters))
+    voters.begin()
+    voters.do("gov vote", proposal="1", support="for")
+    voters.do("gov vote", by="ben", proposal="1", support="against")
+    voters.end()
+    assert voters.show()["state"] == "defeated"
+
+
+def test_a_slash_that_would_fail_is_refused(planners: Voters) -> None:
     with pytest.raises(MalformedError, match="0x12"):
-        planners.plan("gov propose", judge={"0x12": "guilty"})
-    with pytest.raises(MalformedError, match="a verdict is guilty"):
-        planners.plan("gov propose", judge={unknown: "maybe"})
-    with pytest.raises(NodeError, match="there is no open case"):
-        planners.plan("gov propose", judge={unknown: "guilty"})
+        planners.plan("gov propose", slash=slash(planners, evidence="0x12"))
+    with pytest.raises(NodeError, match=r"up to the minimum stake, 100 OPEN, and this is 100\.5 OPEN"):
+        planners.plan("gov propose", slash=slash(planners, amount_wei=str(201 * OPEN // 2)))
+    with pytest.raises(NodeError, match="has no stake: there is nothing to burn"):
+        planners.plan("gov propose", slash=slash(planners, node=account(0x51)))

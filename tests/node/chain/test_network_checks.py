@@ -97,7 +97,7 @@ def test_votes_rule_what_is_deployed_and_its_deployer_has_no_power(chain: Deploy
     governor = chain.contracts["OpenGovernor"]
     assert chain.error_of("Timelock", "grantRole", PROPOSER_ROLE, BANK) == "AccessControlUnauthorizedAccount"
     assert chain.read("Timelock", "hasRole", PROPOSER_ROLE, governor)
-    assert chain.error_of("NodeStaking", "wire", BANK) == "NotDeployer"
+    assert chain.error_of("PaymentChannels", "wire", BANK) == "NotDeployer"
 
 
 def test_a_guardian_is_found_out(chain: DeployedChain) -> None:
@@ -105,15 +105,9 @@ def test_a_guardian_is_found_out(chain: DeployedChain) -> None:
         check_has_no_power(chain.client, chain.network, STRANGER)
 
 
-def test_a_network_with_another_governor_is_refused() -> None:
-    chain = deployed_chain(seed=b"\7" * 32, governor=STRANGER)
-    with closing(chain.client), pytest.raises(ChainError, match=f"Params.governor of .* is {STRANGER}, not its Time"):
-        check_wiring(chain.client, chain.network)
-
-
 def test_a_network_with_another_treasury_is_refused() -> None:
     chain = deployed_chain(seed=b"\10" * 32, treasury=STRANGER)
-    with closing(chain.client), pytest.raises(ChainError, match=r"Disputes.protocolTreasury of .* wired it wrongly"):
+    with closing(chain.client), pytest.raises(ChainError, match=r"Rewards.protocolTreasury of .* wired it wrongly"):
         check_wiring(chain.client, chain.network)
 
 

@@ -20,7 +20,6 @@ WRONG = {
     "N": "abc",
     "NUMBER": "abc",
     "KEY=VALUE": "minStake",
-    "DIGEST=VERDICT": "guilty",
     "SETTING": "api.prot",
 }
 """A value of each kind that nobody can mean. Kinds whose every text may be right, such as names, are not here."""

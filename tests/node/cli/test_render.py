@@ -83,8 +83,6 @@ IS_NO_HINT = {
     "cli/command_tree.py": "paths of commands",
     "cli/completion.py": "scripts of shells",
     "operator/idle_reasons.py": "commands as data, which `status` puts into backticks",
-    "settlement/case_keeper.py": "the beginning of commands, used in backticks",
-    "accounting/case_report.py": "the beginning of commands, used in backticks",
     "accounting/answer_page.py": "a command in a file for people who have no node here",
     "operator/background/systemd.py": "a description in a unit, which is no command",
     "cli/network_check.py": "the line that is published for others, who have homes of their own",

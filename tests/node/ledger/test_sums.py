@@ -29,7 +29,7 @@ def word(number: int) -> Digest:
 
 
 CREDITS = st.tuples(ACCOUNTS, ACCOUNTS, st.integers(0, 5), AMOUNTS, st.sampled_from(list(CreditRole)))
-CONTRACTS = REWARDS, DISPUTES = Address("0x" + "c" * 40), Address("0x" + "d" * 40)
+CONTRACTS = REWARDS, OTHER = Address("0x" + "c" * 40), Address("0x" + "d" * 40)
 WITHDRAWALS = st.tuples(ACCOUNTS, AMOUNTS, st.sampled_from(CONTRACTS))
 TRANSACTIONS = st.tuples(ACCOUNTS, st.one_of(st.none(), st.integers(1, 50)), st.integers(0, 2**60))
 

@@ -36,7 +36,7 @@ async def auditing(seller: Seller) -> AsyncIterator[ReceiptAudits]:
         recount=ShareRecount(home, AdapterRegistry(home, session.deployment, session.ledger), lambda: FAKE_BASE),
         sign=session.ring.signer(session.accounts.authorizer),
         one_in=1,
-        case_s=session.windows.unbonding_s,
+        liable_s=session.windows.unbonding_s,
         draw_below=secrets.randbelow,
         now_ns=time.time_ns,
     )

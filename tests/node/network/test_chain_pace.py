@@ -13,7 +13,7 @@ from openledger_node.settlement.session import Waits
 from openledger_protocol.epoch import Windows
 
 DAY_S = 86_400
-PUBLIC = replace(DEVELOPMENT_WINDOWS, contest_s=2 * DAY_S, withdraw_delay_min_s=DAY_S)
+PUBLIC = replace(DEVELOPMENT_WINDOWS, epoch_s=DAY_S, withdraw_delay_min_s=DAY_S)
 
 
 async def waited_s(pace: ChainPace, waits_for: Waits) -> float:
@@ -26,11 +26,11 @@ async def waited_s(pace: ChainPace, waits_for: Waits) -> float:
     ("windows", "idle_poll_s", "idle_s", "earned_s"),
     [
         (PUBLIC, 60.0, 60.0, 60.0),
-        (replace(PUBLIC, contest_s=120), 60.0, 20.0, 20.0),
+        (replace(PUBLIC, epoch_s=120), 60.0, 20.0, 20.0),
         (replace(PUBLIC, withdraw_delay_min_s=60), 60.0, 60.0, 10.0),
-        (replace(PUBLIC, withdraw_delay_min_s=6, contest_s=6), 60.0, BUSY_S, BUSY_S),
+        (replace(PUBLIC, withdraw_delay_min_s=6, epoch_s=6), 60.0, BUSY_S, BUSY_S),
     ],
-    ids=["a public chain", "short contests", "short withdrawals", "never faster than a busy node"],
+    ids=["a public chain", "short epochs", "short withdrawals", "never faster than a busy node"],
 )
 async def test_an_idle_node_looks_as_seldom_as_its_deadlines_allow(
     autojump_clock: trio.testing.MockClock, windows: Windows, idle_poll_s: float, idle_s: float, earned_s: float

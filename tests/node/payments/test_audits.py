@@ -25,7 +25,6 @@ from openledger_node.payments.kept_texts import KeptTexts, open_seal
 from openledger_node.payments.payer import Purchase
 from openledger_node.settlement.wrong_shares import WrongShares
 from openledger_protocol.attribution import Share
-from openledger_protocol.cases import TEXTS_BYTES_MAX
 from openledger_protocol.constants import PPM, SIGNAL_SKETCH_BYTES
 from openledger_protocol.errors import BadSignatureError, ReceiptRefusedError, UnavailableError
 from openledger_protocol.opening import Opening
@@ -35,7 +34,7 @@ from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signals import DatanetSignals, Signals, signals_hash
 from openledger_protocol.wire.inference import InferenceMessage, ReceiptMessage, Salts
 
-CASE_S = 1_000
+LIABLE_S = 1_000
 """From a receipt to the end of the time for a case."""
 
 
@@ -76,7 +75,7 @@ def auditing(
     *,
     one_in: int = 1,
     draw_below: Callable[[int], int] = always,
-    case_s: int = CASE_S,
+    liable_s: int = LIABLE_S,
 ) -> Callable[[Ledger], ReceiptAudits]:
     """Open the audits of a buyer that keeps no texts."""
 
@@ -87,7 +86,7 @@ def auditing(
             recount=rule or Rule(),  # type: ignore[arg-type]  # it answers as the real one does
             sign=sign_as("authorizer"),
             one_in=one_in,
-            case_s=case_s,
+            liable_s=liable_s,
             draw_below=draw_below,
             now_ns=Clock(),
         )
@@ -143,12 +142,11 @@ async def test_wrong_shares_are_not_countersigned_though_the_answer_is_given(
     assert audit is not None
     assert why in audit.detail
     assert NODE in alert
-    assert f"`openledger-node attribution challenge {bought.digest}`" in alert
     assert f"`openledger-node attribution forgive {NODE}`" in alert
     assert "keep_texts_s" in alert
 
 
-async def test_the_texts_of_a_wrong_receipt_are_held_by_one_who_keeps_none_until_no_case_can_be_opened(
+async def test_the_texts_of_a_wrong_receipt_are_held_by_one_who_keeps_none_while_stake_answers(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
@@ -159,31 +157,18 @@ async def test_the_texts_of_a_wrong_receipt_are_held_by_one_who_keeps_none_until
             clock = Clock(now_ns=NOW_NS + seconds * 10**9)
             return KeptTexts(ledger, seal, keep_s=0, now_ns=clock).find(bought.digest)
 
-        assert found_at(CASE_S - 1).messages == "who keeps the harbour?"
-        assert found_at(CASE_S + 1) is None
+        assert found_at(LIABLE_S - 1).messages == "who keeps the harbour?"
+        assert found_at(LIABLE_S + 1) is None
 
 
 async def test_a_node_whose_clock_is_late_gets_no_receipt_past_an_audit(
     tmp_path: Path, autojump_clock: object
 ) -> None:
-    """On a development network, a case can be opened for less time than the clocks may differ by."""
+    """On a development network, stake answers for less time than the clocks may differ by."""
     early = receipt(issued_at_s=lambda told: told.issued_at_s - 500)
-    async with open_market(tmp_path, audits=auditing(tmp_path, case_s=100), attribute=lambda _: LIE) as market:
+    async with open_market(tmp_path, audits=auditing(tmp_path, liable_s=100), attribute=lambda _: LIE) as market:
         await buy_through(market, wanted(), by_node=early)
         assert verdicts(market.buyer.ledger) == ["wrong"]
-
-
-async def test_texts_that_are_too_long_for_a_case_are_not_held_and_no_case_is_advised(
-    tmp_path: Path, autojump_clock: object
-) -> None:
-    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
-        market.seller.state = replace(market.seller.state, context_max=10**6)
-        await buy_through(market, wanted(prompt="o" * TEXTS_BYTES_MAX))
-        assert market.countersigned() == [False]
-        assert num_texts(market.buyer.ledger) == 0
-        (alert,) = alarms(market.buyer.ledger).alerts
-    assert "too long for a case" in alert
-    assert "challenge" not in alert
 
 
 async def test_shares_that_cant_be_recomputed_here_are_countersigned_and_counted(tmp_path: Path) -> None:
@@ -373,8 +358,8 @@ async def test_nothing_is_bought_from_a_node_until_its_alarm_ends_or_it_is_forgi
             alarms(ledger).check(NODE)
         alarms(ledger).check(BO)
         with pytest.raises(UnavailableError):
-            alarms(ledger, now_s=NOW_S + CASE_S - 1).check(NODE)
-        over = alarms(ledger, now_s=NOW_S + CASE_S + 1)
+            alarms(ledger, now_s=NOW_S + LIABLE_S - 1).check(NODE)
+        over = alarms(ledger, now_s=NOW_S + LIABLE_S + 1)
         over.check(NODE)
         assert over.alerts == ()
         found = alarms(ledger)

@@ -1,5 +1,5 @@
 """A world of a node and a payer on a simulated chain."""
 
-from support.chain_world.fixtures import cases, world
+from support.chain_world.fixtures import world
 
-__all__ = ["cases", "world"]
+__all__ = ["world"]

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from support import lives
-from support.chain_world.case_world import FixedRecount
 from support.chain_world.chain_server import RemoteChain
 from support.chain_world.world import World, open_session
 from support.contributors import ADA, BEN
@@ -36,7 +35,7 @@ def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:
     """Step until no claim or transaction is under way for a while; the chain makes a block after each step."""
     client = RemoteChain(chain)
     network = pickle.loads((folder / NETWORK).read_bytes())
-    node = open_session(folder, client, network, "node", recount=lambda _: FixedRecount(), fail_point=fail_point)
+    node = open_session(folder, client, network, "node", fail_point=fail_point)
     num_idle = 0
     for _ in range(STEPS_MAX):
         node.step()

@@ -1,23 +1,19 @@
 """Settlement killed at every point of its work: each receipt is claimed once, and each claim made final once."""
 
-import pickle
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
-from node.settlement.mortal_settlement import ADAPTER, NETWORK, open_lives, prepare
-from support.chain_world.case_world import BOND, CaseWorld, challenge_of, open_case_world
+from node.settlement.mortal_settlement import ADAPTER, open_lives, prepare
 from support.chain_world.chain_server import lend
 from support.chain_world.world import OPEN, World, open_world
 from support.lives import DONE, Live
 from support.tiers import depth
 
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
-from openledger_node.settlement.case_keeper import FAIL_POINTS as CASE_POINTS
 from openledger_node.settlement.claim_line import find_line
 from openledger_node.settlement.records import record_of
 from openledger_node.settlement.settler import FAIL_POINTS
@@ -154,47 +150,6 @@ def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene
             num_killed += 1
     assert num_killed >= depth(light=4, deep=200)
     check_books(scene, lost=lost)
-
-
-# ---- cases
-
-
-@pytest.fixture(scope="module")
-def disputed(tmp_path_factory: pytest.TempPathFactory, lives: Live) -> Iterator[tuple[CaseWorld, Callable[..., int]]]:
-    """A world of cases, and the lives of its node."""
-    folder = tmp_path_factory.mktemp("cases")
-    with open_case_world(folder) as cases, lend(cases.world.chain.client) as socket:
-        (folder / NETWORK).write_bytes(pickle.dumps(cases.world.chain.network))
-        cases.world.run(lambda: cases.world.payer.is_idle and cases.world.node.is_idle)
-        yield cases, partial(lives, folder, socket)
-
-
-@pytest.mark.parametrize("point", CASE_POINTS)
-def test_a_node_that_was_killed_puts_up_one_bond_and_gets_it_back_once(
-    disputed: tuple[CaseWorld, Callable[..., int]], point: str
-) -> None:
-    cases, live = disputed
-    world, before = cases.world, wealth(cases)
-    challenge = challenge_of(cases.buy(), world.configs[cases.channel], bond_wei=Wei(BOND))
-    world.act(challenge, by=world.payer)
-    step_payer(world, 4)
-    assert wealth(cases) == (before[0] - BOND, before[1])
-    is_contest = point.startswith("contest")
-    if is_contest:
-        assert live(point, 1) == KILLED
-    assert live("*", 0) == DONE
-    assert wealth(cases) == (before[0] - BOND, before[1] - BOND)
-    world.wait(61)  # nobody has judged it
-    if not is_contest:
-        assert live(point, 1) == KILLED
-    assert live("*", 0) == DONE
-    step_payer(world, 8)
-    assert wealth(cases) == before
-    assert world.chain.read("OpenToken", "balanceOf", world.chain.contracts["Disputes"]) == 0
-
-
-def wealth(cases: CaseWorld) -> tuple[int, int]:
-    return cases.open_of(cases.world.payer), cases.open_of(cases.world.node)
 
 
 # ---- what must hold whenever all claims are over

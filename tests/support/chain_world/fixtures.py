@@ -1,4 +1,4 @@
-"""A world with two nodes for each test, and those who sell, dispute and vote in it, for conftests to import."""
+"""A world with two nodes for each test, and those who sell and vote in it, for conftests to import."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from openledger_node.models.adapters import Adapter
 
-from .case_world import CaseWorld, open_case_world
 from .seller import Seller, start_seller
 from .voter import SUPPLY_WEI, Voters, open_voters
 from .world import World, open_world
@@ -31,12 +30,6 @@ def adapter(seller: Seller) -> Adapter:
     made = seller.train()
     seller.publish(made)
     return made
-
-
-@pytest.fixture
-def cases(tmp_path: Path) -> Iterator[CaseWorld]:
-    with open_case_world(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ CREATION_GAS: Final = 7_000_000
 """Enough for the largest contract: 24,576 bytes at 200 gas each, and its creation code as call data."""
 
 WIRING_GAS: Final = 200_000
-NUM_WIRINGS: Final = 5
+NUM_WIRINGS: Final = 4
 
 POLL_S: Final = 0.2
 WAIT_S: Final = 120.0
@@ -67,7 +67,6 @@ def deploy_network(
     supply_wei: Wei = DEVELOPMENT_SUPPLY_WEI,
     holder: Address | None = None,
     guardian: Address | None = None,
-    governor: Address | None = None,
     treasury: Address | None = None,
     pause: Callable[[], object] = lambda: time.sleep(POLL_S),
     wait_s: float = WAIT_S,
@@ -75,8 +74,8 @@ def deploy_network(
     """Create the contracts, wire them, and wait until everything is mined.
 
     Returns their addresses, and the first block that holds one. Without a `token`, OPEN is created, and `holder` gets
-    all of it. The deployer is holder and guardian if these are not given. The timelock is governor and treasury
-    otherwise, so what they do takes a vote. `pause` waits between two looks at the chain.
+    all of it. The deployer is holder and guardian, and the timelock the treasury, if these are not given. What the
+    timelock does takes a vote. `pause` waits between two looks at the chain.
 
     Raises:
         ChainError: the deployer has no coins, a transaction fails, or not everything is mined within `wait_s`.
@@ -93,16 +92,14 @@ def deploy_network(
         votes = create(WRAPPED_VOTES, money)
     timelock = create("Timelock", voting.timelock_s, deployer)
     limits = (voting.delay_s, voting.period_s, voting.threshold_wei, voting.quorum_floor_wei)
-    votes_counter = create("OpenGovernor", votes, timelock, *limits)
-    rules = create("Params", governor or timelock, params, BOUNDS, windows)
+    rules = create("Params", timelock, params, BOUNDS, windows)
+    votes_counter = create("OpenGovernor", votes, timelock, rules, *limits)
     staking = create("NodeStaking", money, rules)
     treasury = treasury or timelock
     datanets = create("DatanetRegistry", rules)
     models = create("ModelRegistry", money, rules, datanets)
     channels = create("PaymentChannels", money, rules, staking, models, datanets)
     rewards = create("AttributionRewards", money, rules, channels, staking, datanets, guardian or deployer, treasury)
-    disputes = create("Disputes", money, rules, channels, staking, rewards, treasury)
-    call("NodeStaking", "wire", disputes)
     call("PaymentChannels", "wire", rewards)
     call("Timelock", "grantRole", PROPOSER_ROLE, votes_counter)
     call("Timelock", "grantRole", CANCELLER_ROLE, votes_counter)

@@ -253,15 +253,15 @@ function openChannel(again) {
 
 // ---- what contracts hold, and whether it all adds up
 
-const HELD = { stake: "Stake", adapters: "Bonds of adapters", cases: "Bonds of cases", channels: "Deposits of channels" }, CREDITED = { claims: "Claims", cases: "Cases" };
+const HELD = { stake: "Stake", adapters: "Bonds of adapters", channels: "Deposits of channels" };
 
 function drawBooks({ books, bonds, now }, again) {
   const column = (label, name, rank = 1) => ({ label, num: true, rank, cell: (each) => amount(each[name]) });
   const state = { label: "State", cell: (each) => each.holds ? chip("adds up", "ok") : chip("events are missing", "bad") };
   const line = cliLine("earnings"), live = bonds.filter((each) => each.state !== "returned");
   return panel({}, "Books", books.holds ? "what came in = what left + what is there, to the wei" : "they do not add up", table({
-    caption: "Credited and withdrawn, OPEN", rows: books.balances, key: (each) => each.of,
-    columns: [{ label: "Credited for", head: true, cell: (each) => CREDITED[each.of] }, column("Credited", "credited_wei"), column("Withdrawn", "withdrawn_wei"), column("Ready", "balance_wei"), state],
+    caption: "Credited and withdrawn, OPEN", rows: [books.balance], key: () => "claims",
+    columns: [column("Credited", "credited_wei"), column("Withdrawn", "withdrawn_wei"), column("Ready", "balance_wei"), state],
   }), table({
     caption: "Your own OPEN in contracts", rows: books.locked, key: (each) => each.what,
     columns: [{ label: "Locked", head: true, cell: (each) => HELD[each.what] }, column("Put in", "put_in_wei", 2), column("Returned", "returned_wei", 2), column("Used", "used_wei", 2), column("Locked now", "locked_wei"), state],
