@@ -82,7 +82,7 @@ def earner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def is_all_claimed(found: dict[str, str]) -> bool:
-    """True once all that was earned is claimed, and no claim can be disputed any more."""
+    """True once all that was earned is claimed, and every claim is final."""
     return found["pending_wei"] == found["settled_wei"] == "0" != found["claimed_wei"]
 
 

@@ -9,27 +9,11 @@ from support.pages import AUDIT, Change, change_answers, is_command
 from support.processes.nodes import EMBEDDED, Node, ask, command_json
 from web.parts import OpenPage, carry_out, tile
 
-from openledger_node.accounting.plain import plain_of
-from openledger_node.settlement.cases import KnownCase
-from openledger_protocol.primitives import Address, Digest, Wei
-
 MINED_MS = 30_000
 VOTES_WEI = 50_000_000 * 10**18
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
 HOSTILE_SHOWN = "<script>alert(2)</script>\\u202egnp.exe"
 OTHER = "0x" + "11" * 20
-CASE = KnownCase(
-    digest=Digest("0x" + "ab" * 32),
-    node=Address("0x" + "22" * 20),
-    challenger=Address("0x" + "33" * 20),
-    bond_wei=Wei(5 * 10**18),
-    contester=None,
-    state="open",
-    opened_at_s=1,
-    contest_until_s=2**40,
-    judge_until_s=2**40,
-    opened_by=Digest("0x" + "cd" * 32),
-)
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
@@ -146,7 +130,7 @@ def as_state(state: str, **more: Any) -> Change:
                 alter(each, content["chain_time_s"])
 
     first_s: dict[str, int] = {}
-    shown_in_list: list[Any] = [{"number": 1, "id": "0x", "own": {"weight_wei": "1"}, "values": [], "verdicts": []}]
+    shown_in_list: list[Any] = [{"number": 1, "id": "0x", "own": {"weight_wei": "1"}, "values": [], "slashes": []}]
     return change
 
 
@@ -170,22 +154,23 @@ def test_a_proposal_says_its_state_and_what_can_be_done(voted: Node, open_page: 
     check("defeated", "not carried: not more for than against", [], abstain_wei=str(VOTES_WEI))
 
 
-def test_an_open_vote_over_a_case_can_be_read_and_a_verdict_against_the_computed_shares_is_marked(
-    voted: Node, open_page: OpenPage
-) -> None:
+def test_a_vote_on_a_stake_names_the_evidence_and_needs_two_thirds(voted: Node, open_page: OpenPage) -> None:
+    slash = {"node": OTHER, "amount_wei": str(10**18), "evidence": "0x" + "ab" * 32}
+
     def change(path: str, content: Any) -> None:
-        as_state("active", values=[])(path, content)
-        if path == "/money/gov_show":
-            content["verdicts"] = [{"digest": CASE.digest, "is_guilty": True}]
-        with_case(path, content, shares_are_right=True, detail="")
+        as_state(state, values=[], abstain_wei=str(VOTES_WEI), slashes=[slash])(path, content)
 
     page = open_page(voted, "governance", width=380)
+    state = "active"
     change_answers(page, change)
     expect(page.locator(".ballot button.primary")).to_be_visible()
-    expect(panel(page, "Proposal").locator(".note.bad")).to_contain_text(
-        "guilty. This node computed the shares again: they are right, so the challenge is wrong."
+    expect(panel(page, "Proposal").locator(".note")).to_contain_text(
+        f"the file whose keccak256 is {slash['evidence']}"
     )
     assert page.evaluate(AUDIT) == []
+    state = "defeated"
+    change_answers(page, change)
+    expect(panel(page, "Proposal").locator("header")).to_contain_text("not carried: less than two thirds for")
 
 
 # ---- what strangers write
@@ -216,34 +201,6 @@ def test_what_a_proposer_writes_stays_text_and_a_call_that_is_not_understood_is_
     assert page.locator("main img, main script").count() == 0
     assert "\u202e" not in page.locator("main").inner_text()
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-
-
-# ---- cases
-
-
-def with_case(path: str, content: Any, **more: Any) -> None:
-    if path == "/money/cases":
-        known = {"shares_are_right": False, "detail": "0x44 has 1 ppm, and the rule gives 2", "adapter_id": None}
-        content["cases"] = [{**plain_of(CASE), **known, "amount_wei": None, "next": "", **more}]
-
-
-def test_a_case_offers_what_follows_from_the_shares_that_this_node_computed(voted: Node, open_page: OpenPage) -> None:
-    page = open_page(voted, "governance")
-
-    def check(words: dict[str, str], **more: Any) -> None:
-        change_answers(page, lambda path, content: with_case(path, content, **more))
-        cases = panel(page, "Open cases")
-        expect(cases.locator("tbody button")).to_have_text(list(words))
-        for name, line in words.items():
-            cases.locator("button", has_text=re.compile(f"^{name}$")).hover()
-            expect(cases.locator(".cli code")).to_have_text(f"openledger-node {line}")
-            assert is_command(f"openledger-node {line}")
-
-    short, all_of_it = CASE.digest[:14], CASE.digest
-    check({"Guilty…": f"gov propose --judge {all_of_it}=guilty"})
-    right = {"Contest…": f"attribution contest {short}", "Not guilty…": f"gov propose --judge {all_of_it}=not-guilty"}
-    check(right, shares_are_right=True)
-    check({"Close…": f"attribution close {short}"}, judge_until_s=1)
 
 
 # ---- who votes, and who pauses

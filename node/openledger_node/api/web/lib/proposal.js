@@ -2,7 +2,7 @@
 import { cliLine, quoted, says } from "./cli.js";
 import { act, openDialog } from "./dialog.js";
 import { h, put } from "./dom.js";
-import { count, decimal, id, open as openAmount, short, span, sum, time } from "./format.js";
+import { count, decimal, id, open as openAmount, span, sum, time } from "./format.js";
 import { button, chip, meter, note, panel, progress } from "./parts.js";
 import { table } from "./table.js";
 import { boundsOf } from "./votes.js";
@@ -31,7 +31,7 @@ export function whenOf(found, now) {
   }
 }
 
-const whyDefeated = (found) => found.quorum_wei !== null && BigInt(sum(found.for_wei, found.abstain_wei)) < BigInt(found.quorum_wei) ? "no quorum" : "not more for than against";
+const whyDefeated = (found) => found.quorum_wei !== null && BigInt(sum(found.for_wei, found.abstain_wei)) < BigInt(found.quorum_wei) ? "no quorum" : found.slashes.length ? "less than two thirds for" : "not more for than against";
 
 // [word, tone] of the chip in the list.
 export function stateText(found, now) {
@@ -50,12 +50,12 @@ const titleOf = (each) => each.values.length ? each.values.map((value) => `${val
 
 // ---- the proposal that is shown
 
-// drawProposal({shown, isReady, cases, isDelegated, isWhole}, when, {again(), toggle()}); `when` ticks by itself.
-export function drawProposal({ shown, isReady, cases, isDelegated, isWhole }, when, { again, toggle }) {
+// drawProposal({shown, isReady, isDelegated, isWhole}, when, {again(), toggle()}); `when` ticks by itself.
+export function drawProposal({ shown, isReady, isDelegated, isWhole }, when, { again, toggle }) {
   const line = cliLine(shown.next ?? `gov show ${shown.number}`);
   return panel({ "aria-label": "Proposal" }, null, null, h("header", {}, h("h2", {}, `Proposal ${shown.number}: ${titleOf(shown)}`), h("span", { class: "note12" }, "by ", id(shown.proposer), " · ", when)),
     h("div", { class: "two" },
-      h("div", {}, drawText(shown, isWhole, toggle), drawChanges(shown), drawCalls(shown), shown.verdicts.map((verdict) => drawVerdict(verdict, cases))),
+      h("div", {}, drawText(shown, isWhole, toggle), drawChanges(shown), drawCalls(shown), shown.slashes.map(drawSlash)),
       h("div", { class: "ballot" }, drawTally(shown), drawActions({ shown, isReady, isDelegated }, line, again), line)),
     drawVoters(shown));
 }
@@ -86,11 +86,7 @@ function drawCalls(shown) {
   ];
 }
 
-function drawVerdict(verdict, cases) {
-  const found = cases.find((each) => each.digest === verdict.digest);
-  const says = !found ? "The case is not open any more." : found.shares_are_right === null ? `This node can’t check the shares: ${found.detail}` : found.shares_are_right ? "This node computed the shares again: they are right, so the challenge is wrong." : `This node computed the shares again: they are wrong. ${found.detail}`;
-  return note(found && found.shares_are_right !== null && found.shares_are_right === verdict.is_guilty ? "bad" : "", `Case ${short(verdict.digest)}, ${verdict.is_guilty ? "guilty" : "not guilty"}. ${says}`);
-}
+const drawSlash = (slash) => note("warn", `A stake is lost only if two thirds of all votes cast are for it. Read the evidence before you vote: the file whose keccak256 is \`${slash.evidence}\`.`);
 
 // ---- votes
 
@@ -161,7 +157,7 @@ function propose(values, votes, again) {
   }
   function go() {
     if (!wanted.value.trim()) return put(alert, note("bad", "Give the new value."));
-    const given = { values: { [chosen.value]: wanted.value.trim() }, judge: {}, spend_wei: null, to: null, reason: why.value.trim() || null, is_anyway: false }, said = words();
+    const given = { values: { [chosen.value]: wanted.value.trim() }, spend_wei: null, to: null, reason: why.value.trim() || null, is_anyway: false }, said = words();
     dialog.close();
     act({ title: `Propose ${chosen.value} = ${wanted.value.trim()}`, sentence: "Puts this to the vote of all who hold OPEN.", verb: "gov propose", args: given, words: said, does: "Propose", done: again });
   }

@@ -1,4 +1,4 @@
-// Governance: the values that every node follows, the proposals that would change them, and who votes, judges and pauses.
+// Governance: the values that every node follows, the proposals that would change them, and who votes and pauses.
 import { money, Refused } from "../lib/api.js";
 import { h, part } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
@@ -6,7 +6,6 @@ import { moneyTrouble } from "../lib/facts.js";
 import { count, open as openAmount, span, time } from "../lib/format.js";
 import { emptyState, heading, note, strip, tile } from "../lib/parts.js";
 import { setParams } from "../lib/route.js";
-import { drawCases, drawNoCase } from "../lib/cases.js";
 import { drawProposal, drawProposals, isWaiting, stateText, votesText, whenOf } from "../lib/proposal.js";
 import { drawGuardian, drawPower, drawValues, pauseText } from "../lib/votes.js";
 
@@ -17,18 +16,18 @@ const LONG_EPOCH_S = 600, REST_MS = 15e3; // where epochs are long, nothing here
 
 export function mount(root, params) {
   const held = { picked: params.proposal ?? null, number: null, found: null, why: null, missing: null, all: null, mark: null, shown: null, to: "", isWhole: false, isMore: false };
-  const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span"), cases = part(), noCase = part();
+  const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span");
   root.append(heading("Governance", "The numbers that every node follows, and who may change them.", "gov params"),
-    h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, noCase, guardian)));
+    h("div", { class: "grid" }, none, tiles, proposal, values, h("div", { class: "w5 stack" }, list, power, guardian)));
 
   async function look() {
     const status = latest.state;
     if (!status || document.hidden) return;
     if (status.chain === "ok") {
       try {
-        const [rules, votes, open, disputes] = await Promise.all(["gov_params", "gov_votes", "gov_list", "cases"].map((question) => money(question)));
+        const [rules, votes, open] = await Promise.all(["gov_params", "gov_votes", "gov_list"].map((question) => money(question)));
         const all = await listAll(open), number = choose(all.proposals);
-        Object.assign(held, { found: { rules, votes, open, all, disputes, now: rules.chain_time_s }, why: null });
+        Object.assign(held, { found: { rules, votes, open, all, now: rules.chain_time_s }, why: null });
         await lookAt(number);
       } catch (error) {
         if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // gone: the frame says so
@@ -68,10 +67,10 @@ export function mount(root, params) {
     const status = latest.state, { found, shown } = held;
     none.show({ chain: status.chain, network: status.network, why: held.why ?? status.money?.why_down ?? null, has: Boolean(found), missing: held.missing }, whyNone);
     if (!found) return;
-    const { rules, votes, open, all, disputes, now } = found;
+    const { rules, votes, open, all, now } = found;
     tiles.show({ rules: { epoch: rules.epoch, ends: rules.epoch_ends_s, length: lengthOf(rules) }, votes, open: open.proposals.map((each) => [each.number, each.state, isWaiting(each)]) }, drawTiles);
     when.show(shown && whenOf(shown, now), (text) => text);
-    proposal.show(shown && { shown, isReady: shown.execute_from_s !== null && shown.execute_from_s <= now, cases: disputes.cases, isDelegated: Boolean(votes.delegate), isWhole: held.isWhole },
+    proposal.show(shown && { shown, isReady: shown.execute_from_s !== null && shown.execute_from_s <= now, isDelegated: Boolean(votes.delegate), isWhole: held.isWhole },
       (given) => given ? drawProposal(given, when, { again, toggle }) : null);
     values.show({ values: rules.values, fixed: rules.fixed, isMore: held.isMore }, (given) => drawValues(given, () => { held.isMore = !held.isMore; draw(); }));
     list.show({ rows: all.proposals.map((each) => ({ number: each.number, title: each.title, values: each.values, state: stateText(each, now) })), total: all.num_proposals, chosen: held.shown?.number ?? null },
@@ -79,9 +78,6 @@ export function mount(root, params) {
     power.show({ ...votes, quorum_wei: null, supply_wei: null }, (given) => drawPower(given, held, again));
     pause.show(pauseText(rules.pause, now), (text) => text);
     guardian.show({ ...rules.pause, isNow: Boolean(rules.pause.paused_until_s), isSoon: Boolean(rules.pause.next_possible_s) }, (given) => drawGuardian(given, pause, again));
-    const isQuiet = disputes.cases.length === 0;
-    noCase.show(isQuiet && disputes.bond_now_wei, (bond) => bond ? drawNoCase(bond) : null);
-    cases.show(!isQuiet && { cases: disputes.cases, bond: disputes.bond_now_wei, judged: open.proposals.flatMap((each) => each.verdicts.map((verdict) => ({ ...verdict, number: each.number }))), isOver: disputes.cases.map((each) => [each.judge_until_s < now, each.contest_until_s < now]), account: votes.account }, (given) => given ? drawCases(given, pick, again) : null);
   }
 
   const pick = (number) => { Object.assign(held, { picked: number, isWhole: false, missing: null }); setParams({ proposal: number }); look(); };
