@@ -154,7 +154,9 @@ def test_a_proposal_says_its_state_and_what_can_be_done(voted: Node, open_page: 
     check("defeated", "not carried: not more for than against", [], abstain_wei=str(VOTES_WEI))
 
 
-def test_a_vote_on_a_stake_names_the_evidence_and_needs_two_thirds(voted: Node, open_page: OpenPage) -> None:
+def test_a_vote_on_a_stake_names_the_node_and_the_evidence_and_needs_two_thirds(
+    voted: Node, open_page: OpenPage
+) -> None:
     slash = {"node": OTHER, "amount_wei": str(10**18), "evidence": "0x" + "ab" * 32}
 
     def change(path: str, content: Any) -> None:
@@ -165,7 +167,8 @@ def test_a_vote_on_a_stake_names_the_evidence_and_needs_two_thirds(voted: Node, 
     change_answers(page, change)
     expect(page.locator(".ballot button.primary")).to_be_visible()
     expect(panel(page, "Proposal").locator(".note")).to_contain_text(
-        f"the file whose keccak256 is {slash['evidence']}"
+        f"Burns up to 1 OPEN of the stake of {OTHER}; two thirds of all votes cast must be for it. "
+        f"Evidence: the file whose keccak256 is {slash['evidence']}."
     )
     assert page.evaluate(AUDIT) == []
     state = "defeated"

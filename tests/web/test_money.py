@@ -114,7 +114,7 @@ def test_each_button_asks_the_chain_about_its_own_command(page: Page) -> None:
 
     def change(path: str, content: Any) -> None:
         if path == "/money/stake":
-            content |= {"unbonding": [{"amount_wei": "7", "ready_at_s": s} for s in (1, 2**40)], "held_until_s": 0}
+            content |= {"unbonding": [{"amount_wei": "7", "ready_at_s": s} for s in (1, 2**40)]}
         if path == "/money/channels":
             state = {**channel, "last_receipt_at": None, "is_retired": False}
             content["channels"] = [

@@ -148,7 +148,7 @@ def pause(_: Home, session: NetworkSession, account: Address, arguments: Argumen
         )
     details = [
         f"until {time_text(now_s + duration_s)} nobody can open a channel, draw points or be paid out by a claim",
-        "top-ups, claims, payout lists, challenges and all withdrawals go on, and time limits move along",
+        "top-ups, claims, payout lists and all withdrawals go on, and time limits move along",
         f"it ends by itself and not sooner; the next one can begin {duration_text(windows.pause_gap_s)} after it",
     ]
     return _publication(session, account, PauseNetwork(duration_s=duration_s), details)

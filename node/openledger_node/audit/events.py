@@ -9,7 +9,6 @@ from openledger_protocol.events import Event
 AMOUNTS = {
     "Transfer": ("value",),
     "VotesMoved": ("value",),
-    "Challenged": ("bond",),
     "Claimed": ("record", "gross"),
     "Released": ("gross",),
     "AdapterRegistered": ("adapter", "bond"),

@@ -1,4 +1,4 @@
-"""A payer's own questions and answers, sealed and kept for a while: audits and challenges need them.
+"""A payer's own questions and answers, sealed and kept for a while: audits need them, and they are evidence for votes.
 
 A seller keeps no text once an answer has ended. The cipher protects a copied ledger, not a copied home.
 """

@@ -28,10 +28,6 @@ PAYMENT_GAS, PAYMENT_GAS_PER_BYTE = 300_000, 500
 132,000 and registering an adapter 290,000. Each further Datanet of an adapter adds 64 bytes to the call and up to
 30,000 gas. What is not used costs nothing."""
 
-CHALLENGE, CHALLENGE_GAS_PER_BYTE = "challenge", 50
-"""A challenge has long texts that cost little more than their place in the call: 40 gas a byte at most, and 237,000
-in all with 4 KB."""
-
 
 def with_approvals(actions: Sequence[Action], account: Address, deployment: Deployment) -> Iterator[Action]:
     """Put an approval before each payment that is not approved yet and can't carry a permit."""
@@ -66,10 +62,9 @@ def gas_of(intent: Intent, client: ChainClient) -> int:
         explained = explain_revert(error)
         if explained.name != NOT_APPROVED:
             raise explained from error
-        per_byte = CHALLENGE_GAS_PER_BYTE if intent.kind == CHALLENGE else PAYMENT_GAS_PER_BYTE
-        return payment_gas_limit(intent.call, per_byte=per_byte)
+        return payment_gas_limit(intent.call)
 
 
-def payment_gas_limit(call: ContractCall, *, per_byte: int = PAYMENT_GAS_PER_BYTE) -> int:
+def payment_gas_limit(call: ContractCall) -> int:
     """The gas limit of a payment that can't be simulated yet."""
-    return PAYMENT_GAS + per_byte * len(call.data)
+    return PAYMENT_GAS + PAYMENT_GAS_PER_BYTE * len(call.data)

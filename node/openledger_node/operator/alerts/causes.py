@@ -46,8 +46,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "No transaction waits for coins any more.",
     ),
     "claims": (
-        "A claim, a case or a transaction of this node needs you. `openledger-node status` says what to do.",
-        "A claim, a case or a transaction that needed you goes on.",
+        "A claim or a transaction of this node needs you. `openledger-node status` says what to do.",
+        "A claim or a transaction that needed you goes on.",
     ),
     "sellers": (
         "A node that you paid has claimed too much or named wrong shares. `openledger-node status` names it.",

@@ -86,7 +86,7 @@ function drawCalls(shown) {
   ];
 }
 
-const drawSlash = (slash) => note("warn", `A stake is lost only if two thirds of all votes cast are for it. Read the evidence before you vote: the file whose keccak256 is \`${slash.evidence}\`.`);
+const drawSlash = (slash) => note("warn", `Burns up to ${openAmount(slash.amount_wei, 18).replace(/\.?0+$/, "")} OPEN of the stake of \`${slash.node}\`; two thirds of all votes cast must be for it. Evidence: the file whose keccak256 is \`${slash.evidence}\`.`);
 
 // ---- votes
 

@@ -78,6 +78,6 @@ export function drawGuardian(pause, state, again) {
   return panel({}, "Pause", pause.isNow ? chip("paused", "warn") : null, facts([
     ["State", state], ["Guardian", pause.is_own ? "this node’s wallet" : id(pause.guardian)],
     ["Can stop", `new channels, draws and payments of claims, for at most ${span(pause.pause_max_s)}, then not again for ${span(pause.pause_gap_s)}`],
-    ["Can’t stop", "withdrawals, claims, challenges and votes; deadlines move along"],
+    ["Can’t stop", "withdrawals, claims and votes; deadlines move along"],
   ]), go && h("div", { class: "buttons above8" }, go), h("span", { class: "fill" }), line);
 }

@@ -194,10 +194,10 @@ function chartTable(points) {
 // What no claim holds is everybody's, whenever it was earned; the own part is known once a claim is on the chain.
 const ROWS = [
   ["Earned, gross", "before the others’ parts; all there is now", (each) => each.pending_wei], ["Claimed", "yours, on the chain, before or in the draw", (each) => each.total.under_way_wei], ["Final", "yours, credited for good", (each) => each.total.final_wei],
-  ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "stake and bonds, taken or posted for others", (each) => minus(each.lost_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
+  ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "your stake that votes have burnt", (each) => minus(each.lost_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
 ];
 // What money was paid for, by the line of `earnings`.
-const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", cases: "Cases", protocol: "Protocol treasury", other_nodes: "Other nodes", bonds: "Bonds posted for you" };
+const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", protocol: "Protocol treasury", other_nodes: "Other nodes", bonds: "Bonds posted for you" };
 const RARE = { Spent: "spent_wei", Lost: "lost_wei" };
 const minus = (wei) => (-BigInt(wei)).toString();
 

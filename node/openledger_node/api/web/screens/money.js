@@ -65,7 +65,7 @@ export function mount(root, params) {
     tiles.show({ stake: found.stake, rewards: found.rewards, channels: found.channels }, drawTiles);
     way.show({ found: held.way && ticking(held.way, now), error: held.wayError, receipts: found.receipts.map((each) => ({ digest: each.digest })), asPaid: held.asPaid }, (given) => given.found ? drawWay(given, { pick, toggle }) : noWay(given.error));
     claims.show({ rewards: found.rewards, now: found.rewards.claims.some((each) => each.state === "proposed") ? now : 0 }, (given) => drawClaims(given, found, again));
-    leaving.show(found.stake.unbonding.map((each) => [each.amount_wei, each.ready_at_s <= now ? (found.stake.held_until_s > now ? "held by a case" : "free") : `free in ${span(each.ready_at_s - now)}`]), drawLeaving);
+    leaving.show(found.stake.unbonding.map((each) => [each.amount_wei, each.ready_at_s <= now ? "free" : `free in ${span(each.ready_at_s - now)}`]), drawLeaving);
     stake.show(stakeFacts(found.stake, now), (given) => drawStake(given, held, leaving, again));
     channels.show({ channels: found.channels.channels, now: found.channels.channels.some((each) => each.ready_at_s) ? now : 0 }, (given) => drawChannels(given, again));
     books.show({ books: { ...found.earned.books, block: null }, bonds: found.earned.adapter_bonds, now: found.earned.adapter_bonds.some((each) => each.state === "retired") ? now : 0 }, (given) => drawBooks(given, again));
@@ -166,8 +166,8 @@ function claimNow(rewards, again) {
 // ---- stake
 
 // What the panel shows but for the clock: nobody types in a field that is drawn anew with each block.
-const stakeFacts = ({ min_stake_wei, bonded_wei, signer, is_appointed, unbonding, held_until_s }, now) =>
-  ({ min_stake_wei, bonded_wei, signer, is_appointed, lost_wei: canBeLost({ bonded_wei, min_stake_wei, unbonding }), isReady: !(held_until_s > now) && unbonding.some((each) => each.ready_at_s <= now) });
+const stakeFacts = ({ min_stake_wei, bonded_wei, signer, is_appointed, unbonding }, now) =>
+  ({ min_stake_wei, bonded_wei, signer, is_appointed, lost_wei: canBeLost({ bonded_wei, min_stake_wei, unbonding }), isReady: unbonding.some((each) => each.ready_at_s <= now) });
 
 // What votes can take at a time: stake that is leaving answers for receipts, too.
 function canBeLost({ bonded_wei, min_stake_wei, unbonding }) {
