@@ -181,8 +181,8 @@ class PayerConfig:
     audit_one_in: int = setting(
         16,
         "Recompute the shares of one bought receipt in so many before countersigning it, if its adapter is on this "
-        "machine; 0 never, 1 always. The texts of one with wrong shares are kept, sealed, until a case about it can "
-        "no longer be opened, whatever keep_texts_s says.",
+        "machine; 0 never, 1 always. The texts of one with wrong shares are kept, sealed, while stake answers "
+        "for it, whatever keep_texts_s says.",
         low=0,
         high=10_000,
     )

@@ -97,7 +97,7 @@ def test_shares_that_do_not_add_up_are_refused_although_they_are_signed() -> Non
 
 @pytest.mark.parametrize("issued_at_s", [0, NOW_S - ISSUED_SKEW_S_MAX - 1, NOW_S + ISSUED_SKEW_S_MAX + 1, 2**64 - 1])
 def test_a_receipt_is_dated_minutes_back_or_ahead_at_most(issued_at_s: int) -> None:
-    """A node that backdates would be out of its bond's reach when the receipt is disputed."""
+    """A node that backdates would be out of its stake's reach when votes decide."""
     for skew_s in (-ISSUED_SKEW_S_MAX, ISSUED_SKEW_S_MAX):
         check(replace(RECEIPT, issued_at_s=NOW_S + skew_s))
     with pytest.raises(ReceiptRefusedError, match=f"issued_at_s {issued_at_s} is minutes off the payer's clock at"):

@@ -20,7 +20,7 @@ class TextEnd:
     """The end of a text: the time until which it is kept, or since which it is gone."""
 
     end_ns: int
-    is_held: bool = False  # for an audit or a case, longer than the owner keeps it
+    is_held: bool = False  # for an audit, longer than the owner keeps it
     why_gone: WhyGone | None = None  # None: it is still here
 
 
@@ -106,8 +106,8 @@ class SealedTexts:
     def mend_times(self, now_ns: int) -> None:
         """Move texts that came in the future to now, after the clock was set back, so that none stays for years.
 
-        The time of an audit or a case stays: the clock was right when the answer was bought, because other nodes
-        refuse one that is wrong. A clock that is wrong for a minute must not delete the evidence of a case.
+        The time of an audit stays: the clock was right when the answer was bought, because other nodes
+        refuse one that is wrong. A clock that is wrong for a minute must not delete evidence.
         """
         if self._store.row("SELECT 1 FROM text WHERE kept_ns > ? LIMIT 1", (now_ns,)) is None:
             return

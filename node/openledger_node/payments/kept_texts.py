@@ -1,4 +1,4 @@
-"""A payer's own questions and answers, sealed and kept for a while: audits need them, and they are evidence for votes.
+"""A payer's own questions and answers, sealed and kept for a while: for audits, and as evidence for votes.
 
 A seller keeps no text once an answer has ended. The cipher protects a copied ledger, not a copied home.
 """
@@ -72,7 +72,7 @@ class KeptTexts:
             self._rows.make_room(BYTES_MAX, now_ns=now_ns)
 
     def hold(self, digest: Digest, opening: Opening, *, until_s: int) -> None:
-        """Keep an exchange until `until_s`, even if the operator keeps none: an audit or a case needs it.
+        """Keep an exchange until `until_s`, even if the operator keeps none: an audit needs it.
 
         `digest` is its receipt's, or its prompt commitment while the receipt has not come.
         """
