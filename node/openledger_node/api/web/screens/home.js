@@ -197,7 +197,7 @@ const ROWS = [
   ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "your stake that votes have burnt", (each) => minus(each.lost_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
 ];
 // What money was paid for, by the line of `earnings`.
-const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", protocol: "Protocol treasury", other_nodes: "Other nodes", bonds: "Bonds posted for you" };
+const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", protocol: "Protocol treasury", other_nodes: "Other nodes" };
 const RARE = { Spent: "spent_wei", Lost: "lost_wei" };
 const minus = (wei) => (-BigInt(wei)).toString();
 
