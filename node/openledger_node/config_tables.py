@@ -216,11 +216,8 @@ class PayerConfig:
 class SettlementConfig:
     """Claims of receipts on the chain."""
 
-    claim_interval_s: float = setting(
-        0.0, "Seconds between claims; 0 claims once per epoch of the network.", low=0.0, high=604_800.0
-    )
     coin_price_wei: int = setting(
-        10**18, "Value of one whole coin of gas in wei of OPEN; the node does not claim at a loss.", low=0
+        0, "Value of one whole coin of gas in wei of OPEN; 0 takes the one in network.json.", low=0
     )
 
 

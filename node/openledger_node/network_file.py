@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from openledger_protocol.codec import to_plain
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, Digest, check_address, check_digest, check_name
+from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, check_name
 
 from .errors import ConfigError
 from .home import DEVELOPMENT_PREFIX, Home, is_development, write_private
@@ -41,6 +42,7 @@ WRAPPED_VOTES = "WrappedVotes"
 FILE_BYTES_MAX = 64 * 1024
 ENTRIES_MAX = 32  # endpoints, peers, contracts
 TEXT_LENGTH_MAX = 256
+PRICE = "coin_price"
 CHAIN_ID_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
 Read = TypeVar("Read")
@@ -48,6 +50,8 @@ Read = TypeVar("Read")
 _CONTRACT = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 _PEER = re.compile(r"/[!-~]+/p2p/[A-Za-z0-9]+")
 _SYMBOL = re.compile(r"[A-Za-z0-9]{1,16}")
+_PRICE = re.compile(r"[1-9][0-9]{0,30}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,14 @@ class Token:
 
     symbol: str
     decimals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoinPrice:
+    """The worth of a whole coin of the chain, which pays gas, on a day."""
+
+    open_wei: Wei
+    on: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +82,7 @@ class Network:
     contracts: Mapping[str, Address]
     bootstrap: tuple[str, ...]
     token: Token
+    coin_price: CoinPrice | None = None  # None on a development network alone: its gas costs nothing
 
     @property
     def is_development(self) -> bool:
@@ -100,10 +113,10 @@ def network_from_json(text: str | bytes, *, source: str) -> Network:
 
 def network_to_json(network: Network) -> dict[str, Any]:
     """Convert a network to the object in `network.json`."""
-    return {
-        "schema": NETWORK_SCHEMA,
-        **{spec.name: to_plain(getattr(network, spec.name)) for spec in fields(network)},
-    }
+    plain = {spec.name: to_plain(getattr(network, spec.name)) for spec in fields(network) if spec.name != PRICE}
+    if price := network.coin_price:
+        plain[PRICE] = {"open_wei": str(price.open_wei), "date": price.on.isoformat()}
+    return {"schema": NETWORK_SCHEMA, **plain}
 
 
 def read_network(file: Path) -> Network:
@@ -150,7 +163,7 @@ def embed_network(home: Home, network: Network) -> None:
 
 
 def keep_network(home: Home, network: Network) -> None:
-    """Store a network. A known network may change its endpoints and bootstrap nodes, and nothing else.
+    """Store a network. A known one may change its endpoints, bootstrap nodes and price of a coin, and nothing else.
 
     Raises:
         ConfigError: a different network with the same id is known here; its ledger would be taken for this one's.
@@ -227,6 +240,7 @@ def _fields(content: object) -> dict[str, Any]:
             f"its schema is {repr(content.get('schema'))[:80]}, not {NETWORK_SCHEMA!r}, so another version of "
             "this program wrote it. Move it aside and join a network again: nothing in it was changed"
         )
+    content.setdefault(PRICE, None)
     _check_keys("it", content, ("schema", *(spec.name for spec in fields(Network))))
     return content
 
@@ -246,11 +260,15 @@ def _network_from_fields(content: dict[str, Any]) -> Network:
             symbol=_named("token.symbol", _check_symbol, token["symbol"]),
             decimals=_count("token.decimals", token["decimals"], 0, 36),
         ),
+        coin_price=_coin_price(content[PRICE]),
     )
     if not network.rpc:
         raise MalformedError("rpc names no endpoint")
     if network.is_development and network.network != network_id_for_development(network.genesis_hash):
         raise MalformedError(f"the id {network.network} does not fit the genesis hash {network.genesis_hash}")
+    if network.is_development != (network.coin_price is None):
+        must = "must not" if network.is_development else "must"
+        raise MalformedError(f"it {must} name the price of a coin of gas, {PRICE}")
     return network
 
 
@@ -277,6 +295,32 @@ def _network_id(text: object) -> str:
     if name in RESERVED_IDS:
         raise MalformedError(f"network can't be {name!r}: that word means something else here")
     return name
+
+
+def _coin_price(value: object) -> CoinPrice | None:
+    if value is None:
+        return None
+    price = _object(PRICE, value)
+    _check_keys(PRICE, price, ("open_wei", "date"))
+    return CoinPrice(
+        open_wei=_named(f"{PRICE}.open_wei", _check_price, price["open_wei"]),
+        on=_named(f"{PRICE}.date", _check_date, price["date"]),
+    )
+
+
+def _check_price(text: object) -> Wei:
+    if not isinstance(text, str) or not _PRICE.fullmatch(text):
+        raise MalformedError("not a positive whole number as text")
+    return Wei(int(text))
+
+
+def _check_date(text: object) -> date:
+    if not isinstance(text, str) or not _DATE.fullmatch(text):
+        raise MalformedError("not a day such as 2026-01-31")
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise MalformedError(str(error)) from error
 
 
 def _contracts(value: object) -> dict[str, Address]:

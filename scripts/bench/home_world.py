@@ -31,7 +31,6 @@ POLL_S = 0.05
 SETTINGS = {
     "OPENLEDGER_INFERENCE_BACKEND": "fake",
     "OPENLEDGER_INFERENCE_BASE": "fake",
-    "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1",
 }
 """All else is as it comes: a node at home is not told where it is or who else there is."""
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from openledger_node.network_file import (
     CONTRACTS,
     EMBEDDED,
     FILE_BYTES_MAX,
+    CoinPrice,
     Network,
     Token,
     current_network,
@@ -29,9 +31,10 @@ from openledger_node.network_file import (
     write_network,
 )
 from openledger_protocol.constants import LOCAL_NETWORK
-from openledger_protocol.primitives import Digest, check_address
+from openledger_protocol.primitives import Digest, Wei, check_address
 
 GENESIS = Digest("0x1a2b3c4d" + "0" * 56)
+PRICE = CoinPrice(open_wei=Wei(3_000 * 10**18), on=date(2026, 12, 6))
 PEER = "/ip4/10.0.0.1/tcp/4001/p2p/12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2"
 
 
@@ -48,7 +51,7 @@ def network() -> Network:
 
 @pytest.fixture
 def real(network: Network) -> Network:
-    return replace(network, network="openledger-8453", chain_id=8453)
+    return replace(network, network="openledger-8453", chain_id=8453, coin_price=PRICE)
 
 
 def changed(network: Network, /, **changes: Any) -> str:
@@ -113,6 +116,22 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a token without decimals": ({"token": {"symbol": "OPEN"}}, "token has no field 'decimals'"),
     "a token in colours": ({"token": {"symbol": "\x1b[31m", "decimals": 18}}, "token.symbol: 1 to 16 letters"),
     "a token of many decimals": ({"token": {"symbol": "OPEN", "decimals": 99}}, "token.decimals must be"),
+    "free gas for real money": ({"network": "openledger-1"}, "it must name the price of a coin of gas, coin_price"),
+    "gas that costs play money": (
+        {"coin_price": {"open_wei": "1", "date": "2026-12-06"}},
+        "it must not name the price of a coin of gas",
+    ),
+    "a price without a day": ({"coin_price": {"open_wei": "1"}}, "coin_price has no field 'date'"),
+    "a price of nothing": (
+        {"coin_price": {"open_wei": "0", "date": "2026-12-06"}},
+        "open_wei: not a positive",
+    ),
+    "a price as a number": ({"coin_price": {"open_wei": 1, "date": "2026-12-06"}}, "open_wei: not a positive"),
+    "a price of no day": (
+        {"coin_price": {"open_wei": "1", "date": "2026-13-06"}},
+        "coin_price.date: month must",
+    ),
+    "a price of a week": ({"coin_price": {"open_wei": "1", "date": "2026-W49-7"}}, "coin_price.date: not a day such"),
 }
 
 
@@ -197,10 +216,12 @@ def test_a_spoilt_note_of_the_joined_network_is_refused(home: Home, content: str
         current_network(home, AUTO)
 
 
-def test_a_known_network_may_come_with_new_endpoints_and_peers(home: Home, network: Network) -> None:
-    keep_network(home, network)
-    keep_network(home, moved := replace(network, rpc=("https://rpc.example.org",), bootstrap=()))
-    assert current_network(home, network.network) == moved
+def test_a_known_network_may_come_with_new_endpoints_peers_and_a_new_price(home: Home, real: Network) -> None:
+    keep_network(home, real)
+    price = CoinPrice(open_wei=Wei(7), on=date(2027, 1, 31))
+    keep_network(home, moved := replace(real, rpc=("https://rpc.example.org",), bootstrap=(), coin_price=price))
+    assert current_network(home, real.network) == moved
+    assert network_to_json(moved)["coin_price"] == {"open_wei": "7", "date": "2027-01-31"}
 
 
 def test_a_network_file_of_another_version_is_kept_and_refused_with_the_way_out(home: Home, network: Network) -> None:

@@ -1,12 +1,14 @@
 """Rows of ledgers for tests that need some: blocks, events and jobs; and a network to keep them for."""
 
+from datetime import date
 from typing import Any
 
+from openledger_node.home import DEVELOPMENT_PREFIX
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.network_file import CONTRACTS, Network, Token
+from openledger_node.network_file import CONTRACTS, CoinPrice, Network, Token
 from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, RequestId, check_address
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, RequestId, Wei, check_address
 
 
 def block_of(number: int) -> BlockId:
@@ -41,7 +43,8 @@ def job_of(request_id: str, **changes: Any) -> Job:
 
 
 def network_named(name: str = "development-1a1a1a1a", **changes: Any) -> Network:
-    """A network that nobody runs."""
+    """A network that nobody runs; one for real money has a price of a coin that never grows old."""
+    price = None if name.startswith(DEVELOPMENT_PREFIX) else CoinPrice(open_wei=Wei(10**18), on=date(2999, 1, 1))
     fields = {
         "chain_id": 31337,
         "rpc": ("http://127.0.0.1:1",),
@@ -50,5 +53,6 @@ def network_named(name: str = "development-1a1a1a1a", **changes: Any) -> Network
         "contracts": {each: check_address(f"0x{number:040x}") for number, each in enumerate(CONTRACTS, 1)},
         "bootstrap": (),
         "token": Token(symbol="OPEN", decimals=18),
+        "coin_price": price,
     }
     return Network(**{"network": name, **fields, **changes})

@@ -30,6 +30,7 @@ from .network_source import fetch_network
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say
 from .transactions import open_money
+from .units import amount
 
 app = typer.Typer(help="This node's network: its chain, contracts and bootstrap nodes.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -197,11 +198,13 @@ def forgive(
 
 def _show(network: Network) -> None:
     kind = "development: coins are worth nothing, keys are throwaway" if network.is_development else "real"
+    price = network.coin_price
     facts = {
         "network": f"{network.network} ({kind})",
         "chain": f"{network.chain_id}, begins with block {network.genesis_hash[:18]}…",
         "endpoints": ", ".join(network.rpc),
         "token": network.token.symbol,
+        **({"price of a coin": f"{amount(price.open_wei)} on {price.on}"} if price else {}),
         "bootstrap nodes": ", ".join(network.bootstrap) or "none named",
         "since": f"block {network.deploy_block}",
         "sha256": hash_of(network_bytes(network)).hexdigest(),

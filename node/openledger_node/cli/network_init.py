@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,6 +118,14 @@ QuorumVotes = Annotated[
         help="Votes that a decision needs where 4 % of all are fewer; by default 10000, and required with --token."
     ),
 ]
+CoinPrice = Annotated[
+    str | None,
+    typer.Option(
+        "--coin-price",
+        help="OPEN, or the token's units, for one coin of the chain: nodes compare gas with it. Required, except on "
+        "a development chain, where gas costs nothing.",
+    ),
+]
 Public = Annotated[
     bool,
     typer.Option(
@@ -142,6 +151,7 @@ def init(
     guardian: Guardian = None,
     proposal_votes: ProposalVotes = None,
     quorum_votes: QuorumVotes = None,
+    coin_price: CoinPrice = None,
     public: Public = False,
     url: Url = None,
     yes: Yes = False,
@@ -155,8 +165,9 @@ def init(
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)
         check_draws(client, is_development=is_development)
+        price = _price(coin_price, is_development=is_development)
         found = _read_token(client, token)
-        fields = _network(client, rpc, bootstrap or [], None if is_development else name, found)
+        fields = _network(client, rpc, bootstrap or [], None if is_development else name, found, price)
         if public:
             check_public(fields)
         deployer = _deployer(key, password_file, is_development=is_development)
@@ -245,8 +256,29 @@ def _read_token(client: ChainClient, token: str | None) -> "TokenFacts | None":
     return read_token(client, address_of(token)) if token else None
 
 
+def _price(coin_price: str | None, *, is_development: bool) -> dict[str, str] | None:
+    """The price of a coin of gas as network.json has it, of today."""
+    if is_development:
+        if coin_price:
+            raise ConfigError("gas costs nothing on a development chain: leave --coin-price out")
+        return None
+    if coin_price is None:
+        raise ConfigError(
+            "what is a coin of this chain worth? Nodes compare the gas of a claim with what it brings: give "
+            "--coin-price, in OPEN or the token that the network pays in"
+        )
+    if (open_wei := wei_of(coin_price)) == "0":
+        raise InputError("a coin of a chain for real money is worth something: give --coin-price more than 0")
+    return {"open_wei": open_wei, "date": datetime.now(UTC).date().isoformat()}
+
+
 def _network(
-    client: ChainClient, rpc: list[str], bootstrap: list[str], name: str | None, token: "TokenFacts | None"
+    client: ChainClient,
+    rpc: list[str],
+    bootstrap: list[str],
+    name: str | None,
+    token: "TokenFacts | None",
+    price: dict[str, str] | None,
 ) -> Network:
     genesis = genesis_hash(client)
     is_development = is_development_chain(client)
@@ -261,6 +293,7 @@ def _network(
         "contracts": {contract: f"0x{number:040x}" for number, contract in enumerate(CONTRACTS)},
         "bootstrap": bootstrap,
         "token": {"symbol": token.symbol if token else "OPEN", "decimals": 18},
+        "coin_price": price,
     }
     return network_from_json(json.dumps(fields), source="the network to deploy")
 
@@ -311,6 +344,8 @@ def _announce(client: ChainClient, plan: DeploymentPlan) -> None:
     say(_whose_votes(plan))
     say(f"guardian: {plan.guardian}, who can pause draws and payments for a time")
     say(f"gas: at most {amount(cost_most_wei)} coins")
+    if price := plan.network.coin_price:
+        say(f"one coin is taken to be worth {amount(price.open_wei)} {plain(plan.network.token.symbol)}")
     if has_wei < cost_most_wei:
         raise ChainError(f"{deployer} has {amount(has_wei)} coins: send it {amount(cost_most_wei - has_wei)} more")
 

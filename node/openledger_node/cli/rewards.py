@@ -119,7 +119,9 @@ def _show(rewards: dict[str, Any], now_s: int) -> None:
     show_lines(lines)
     rows = [_settlement(claim, now_s) for claim in rewards["claims"]]
     columns = ["claim", "state", "receipts", "gross", "this node's", "transactions"]
-    show_table(columns, rows, empty="no claim yet: receipts are claimed once per epoch, or with `rewards claim`")
+    show_table(
+        columns, rows, empty="no claim yet: receipts are claimed when gas is cheap for them, or with `rewards claim`"
+    )
 
 
 def claim_words(state: str) -> str:

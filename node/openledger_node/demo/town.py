@@ -20,7 +20,6 @@ COMMON: Final = {
     "OPENLEDGER_API_PORT": "0",
     "OPENLEDGER_NODE_AUTO_BOND": "false",
     "OPENLEDGER_P2P_LISTEN": LOOPBACK,
-    "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "20",
 }
 STAKE: Final = "100"
 PREPARED: Final = ("*.so", "*.pack", "bases/*.pack")

@@ -1,6 +1,10 @@
-"""The next claim: which receipts are due, whether it is worth its gas, and its transaction in the outbox."""
+"""The next claim: which receipts are due, whether its gas is cheap enough, and its transaction in the outbox.
 
-from collections.abc import Callable
+A claim waits until its gas costs at most a twentieth of what it brings. Any gas below its worth will do if a payer
+withdraws, if its oldest receipt is a week old, if an adapter of it has retired, or if the operator asks.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -15,6 +19,7 @@ from ..chain.deployment import Deployment
 from ..chain.refusals import open_text
 from ..ledger.claims import Claim
 from ..ledger.ledger import Ledger
+from ..text import rfc3339
 from .batcher import ClaimableLane, ClaimBatch, batch, epoch_claim
 from .claim_line import lane_of
 
@@ -26,6 +31,15 @@ ATTEMPTS: Final = 8
 
 COIN_WEI: Final = 10**18
 
+CHEAP: Final = 20
+"""Gas is cheap for a claim that brings this many times as much."""
+
+PATIENCE_S: Final = 7 * 86_400
+"""Seconds that a receipt waits for cheap gas."""
+
+RETIRED_EPOCHS: Final = 2
+"""A retired adapter's last claims are made this many epochs before the contract refuses them."""
+
 
 def attempt_at(now: int, length: int) -> str:
     """Name an attempt, so that what was refused is tried again a few times in a period of this length."""
@@ -34,10 +48,11 @@ def attempt_at(now: int, length: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementPolicy:
-    """The interval of claims, and the price by which a claim must be worth its gas."""
+    """The price by which a claim must be worth its gas."""
 
-    interval_s: int  # of chain time between claims
-    coin_price_wei: Wei | None  # of OPEN for one coin of gas; None: gas costs nothing here
+    coin_price_wei: (
+        Wei | None
+    )  # of OPEN for one coin of gas; None: gas costs nothing here, and claims wait for nothing
 
     def in_coin(self, amount_wei: Wei) -> Wei:
         """Convert OPEN into the chain's own coin, by the operator's price."""
@@ -56,6 +71,20 @@ class _LaneOnChain:
     def is_leaving(self, head: Block, windows: Windows) -> bool:
         """True if the payer's withdrawal is still good."""
         return self.ready_at_s is not None and head.timestamp_s <= self.ready_at_s + windows.withdraw_period_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """Receipts that may be claimed: all that are worth their gas, and those for which gas is cheap."""
+
+    whole: ClaimBatch
+    cheap: ClaimBatch | None
+    until_s: int  # chain time at which any gas below the whole one's worth will do
+
+    @property
+    def deadline_s(self) -> int | None:
+        """The earliest withdrawal of a payer."""
+        return self.whole.deadline_s
 
 
 class Claimer:
@@ -80,11 +109,12 @@ class Claimer:
         self.policy = policy
         self._fail_point = fail_point
         self.why_not: str | None = None  # why no receipts are claimed, for the operator
-        self._is_hurried = False
+        self._is_hurried = False  # by the operator
+        self._has_more = False  # the last claim left receipts out for want of room
         self._read: dict[tuple[ChannelId, AdapterId], _LaneOnChain] = {}  # lanes of the last look
 
     def hurry(self) -> None:
-        """Make the next step claim without waiting for the interval."""
+        """Make the next step claim all that is worth its gas."""
         self._is_hurried = True
 
     def step(self, head: Block) -> None:
@@ -96,18 +126,23 @@ class Claimer:
         content = self._content(head)
         sent = next((claim for claim in self._ledger.claims.unfinished() if claim.state == "sent"), None)
         if sent:
-            if content is None or content.deadline_s is None or not self._take_back(sent, content):
+            if content is None or content.deadline_s is None or not self._take_back(sent, content.whole):
                 return
             content = self._content(head)  # with the receipts of the other
         if content is None:
             self.why_not = None
             return
-        self.why_not = self._why_not(content, head, is_urgent=content.deadline_s is not None or self._is_hurried)
+        is_urgent = content.deadline_s is not None or self._is_hurried
+        takes_whole = is_urgent or head.timestamp_s >= content.until_s
+        chosen = content.whole if takes_whole else content.cheap
+        self.why_not = self._why_no_claim(head, is_urgent=is_urgent) or _why_too_dear(chosen, content)
         if self.why_not is None:
+            assert chosen
             self._fail_point("claim:planned")
-            self._store(content, head)
+            self._store(chosen, head)
             self._fail_point("claim:stored")
-        self._is_hurried = self.why_not is None and content.has_more
+        self._has_more = self.why_not is None and chosen is not None and chosen.has_more
+        self._is_hurried = self._is_hurried and self._has_more
 
     def _take_back(self, sent: Claim, urgent: ClaimBatch) -> bool:
         """Make way for a claim that must be mined before a payer's withdrawal; return True if it can be made now.
@@ -133,15 +168,24 @@ class Claimer:
             self._ledger.outbox.hasten(transaction.id, deadline_s=urgent.deadline_s, value_at_risk_wei=at_risk_wei)
         return False
 
-    def _content(self, head: Block) -> ClaimBatch | None:
-        lanes, gas_wei = self._claimable(head), ZERO_WEI
+    def _content(self, head: Block) -> _Content | None:
+        ends = self._ends_of_adapters()
+        lanes, gas_wei = self._claimable(head, ends), ZERO_WEI
         if lanes and self.policy.coin_price_wei is not None:
             fees = self._deployment.fees()
             gas_wei = Wei(-(-(fees.base_wei + fees.tip_wei) * self.policy.coin_price_wei // COIN_WEI))  # rounded up
-        return batch(lanes, gas_wei=gas_wei)
+        whole = batch(lanes, gas_wei=gas_wei)
+        if whole is None:
+            return None
+        cheap = batch(lanes, gas_wei=Wei(CHEAP * gas_wei)) if gas_wei else whole
+        last_s = [
+            ends[adapter] - RETIRED_EPOCHS * self._windows.epoch_s for adapter in whole.adapters if adapter in ends
+        ]
+        oldest_s = min(row.receipt.issued_at_s for row in whole.earned)
+        return _Content(whole=whole, cheap=cheap, until_s=min([oldest_s + PATIENCE_S, *last_s]))
 
-    def _claimable(self, head: Block) -> list[ClaimableLane]:
-        unclaimable = self._unclaimable_adapters(head)
+    def _claimable(self, head: Block, ends: Mapping[AdapterId, int]) -> list[ClaimableLane]:
+        unclaimable = {adapter for adapter, end_s in ends.items() if end_s <= head.timestamp_s}
         found, read = [], dict[tuple[ChannelId, AdapterId], _LaneOnChain]()
         for (adapter_id, key), rows in groupby(self._ledger.receipts.unclaimed(self._node), lane_of):
             channel = self._ledger.channels.find(key)
@@ -182,28 +226,27 @@ class Claimer:
             ready_at_s=withdrawal.ready_at_s if withdrawal.amount_wei else None,
         )
 
-    def _unclaimable_adapters(self, head: Block) -> set[AdapterId]:
-        """Adapters that retired so long ago that the contract refuses every claim that names one."""
+    def _ends_of_adapters(self) -> dict[AdapterId, int]:
+        """The chain time from which the contract refuses every claim that names a retired adapter."""
         retired = self._ledger.events.find("AdapterRetired")
         return {
-            AdapterId(str(event.arguments["adapterId"]))
+            AdapterId(str(event.arguments["adapterId"])): int(str(event.arguments["reclaimableAt"]))
             for event in retired
-            if int(str(event.arguments["reclaimableAt"])) <= head.timestamp_s
         }
 
-    def _why_not(self, content: ClaimBatch, head: Block, *, is_urgent: bool) -> str | None:
-        """Explain to the operator why nothing is claimed now; None if a claim is due."""
+    def _why_no_claim(self, head: Block, *, is_urgent: bool) -> str | None:
+        """Explain to the operator why no claim can be made now, whatever it brings; None if one can."""
         params = self._deployment.params(epoch_at(head.timestamp_s, self._windows))
         bonded = self._deployment.stake(self._node).bonded_wei
         if bonded < params.min_stake_wei:
             needed = open_text(params.min_stake_wei)
             return f"{open_text(bonded)} are bonded, claims need {needed}: `openledger-node stake add`"
-        newest = self._ledger.claims.newest(limit=1)
-        left_s = newest[0].created_s + self.policy.interval_s - head.timestamp_s if newest else 0
-        if 0 < left_s <= self.policy.interval_s and not is_urgent:  # more is left only after a wrong time of a head
+        if is_urgent or self._has_more or self.policy.coin_price_wei is None:
+            return None
+        newest, epoch_s = self._ledger.claims.newest(limit=1), self._windows.epoch_s
+        left_s = newest[0].created_s + epoch_s - head.timestamp_s if newest else 0
+        if 0 < left_s <= epoch_s:  # more is left only after a wrong time of a head
             return f"the next claim is due {left_s} s from now"
-        if not content.is_worth:
-            return f"{content.gross_wei} wei are earned, and claiming them costs about {content.cost_wei} wei"
         return None
 
     def _store(self, content: ClaimBatch, head: Block) -> None:
@@ -236,3 +279,17 @@ class Claimer:
             value_at_risk_wei=self.policy.in_coin(content.gross_wei),
             deadline_s=content.deadline_s,
         )
+
+
+def _why_too_dear(chosen: ClaimBatch | None, content: _Content) -> str | None:
+    """Explain to the operator why gas costs too much for a claim now; None if it is worth it."""
+    if chosen and chosen.is_worth:
+        return None
+    whole = content.whole
+    earned, cost = open_text(whole.gross_wei), open_text(whole.cost_wei)
+    if not whole.is_worth:
+        return f"claiming {earned} costs about {cost}, more than it brings"
+    return (
+        f"claiming {earned} costs about {cost}: the node waits for cheaper gas or more receipts, at most until "
+        f"{rfc3339(content.until_s)}; `openledger-node rewards claim` claims now"
+    )

@@ -6,6 +6,7 @@ Everything here blocks. The daemon steps it in a thread; a command without a dae
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from openledger_protocol.epoch import Params, Windows, epoch_at
@@ -25,6 +26,7 @@ from ..keystore import Key
 from ..ledger.ledger import Ledger
 from ..network_file import Network
 from .balances import Balances, Operator, PlannedTransaction
+from .coin_price import coin_price_wei, price_warning
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
 from .wrong_shares import WrongShares
@@ -101,6 +103,7 @@ class NetworkSession:
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.network = network
+        self._config = config.settlement
         self.client = client
         self.ledger = ledger
         self.accounts = accounts
@@ -142,7 +145,7 @@ class NetworkSession:
             node=accounts.wallet,
             signer=accounts.signer,
             windows=self.windows,
-            policy=_policy(network, config, self.windows),
+            policy=SettlementPolicy(coin_price_wei=coin_price_wei(network, config.settlement)),
             limits=self.limits,
             fail_point=fail_point,
         )
@@ -167,7 +170,9 @@ class NetworkSession:
     @property
     def alerts(self) -> tuple[str, ...]:
         """Sentences for the operator on transactions, claims of its own and of nodes that it pays."""
+        old_price = price_warning(self.network, self._config, datetime.now(UTC).date())
         return (
+            *([old_price] if old_price else []),
             *self.outbox.alerts,
             *self.settlement.alerts,
             *self.overclaims.alerts,
@@ -287,12 +292,3 @@ class NetworkSession:
             self.settlement.step(self.watcher.head)
             self.overclaims.step()
         self.outbox.step(self.watcher.seen)
-
-
-def _policy(network: Network, config: Config, windows: Windows) -> SettlementPolicy:
-    """Settle by the settings; on a development network gas costs nothing."""
-    settlement = config.settlement
-    return SettlementPolicy(
-        interval_s=int(settlement.claim_interval_s) or windows.epoch_s,
-        coin_price_wei=None if network.is_development else Wei(settlement.coin_price_wei),
-    )

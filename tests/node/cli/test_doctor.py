@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import MANIFEST_FILE
 from openledger_node.models.bases import describe_folder
-from openledger_node.network_file import Network, join_network
+from openledger_node.network_file import CoinPrice, Network, join_network
 from openledger_node.operator.doctor.finding import Check, Finding, Verdict
 from openledger_node.operator.doctor.run import CHECKS, examine, examine_for_doctor
 from openledger_node.operator.doctor.scene import Scene
 from openledger_node.operator.reach_words import reach_to_plain
 from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.primitives import Wei
 
 PROBLEMS = 8
 PEER_ID = "12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2"
@@ -163,6 +165,24 @@ def test_a_sound_home_has_no_problem(run: Run, home: Home) -> None:
     _, checks = examined(run)
     of_the_machine = {"disk", "load"}  # nearly full, or busy with other tests: neither is the home's fault
     assert {name for name, check in checks.items() if check["is_ok"] is False} <= of_the_machine
+
+
+def test_an_old_price_of_a_coin_is_a_warning_until_the_operator_names_one(run: Run, home: Home) -> None:
+    network = network_at("http://127.0.0.1:1")
+    join_network(home, network)
+    _, checks = examined(run, "--only", "chain")
+    assert (checks["coin price"]["is_ok"], checks["coin price"]["fix"]) == (True, "")
+    join_network(home, replace(network, coin_price=CoinPrice(open_wei=Wei(3_000 * 10**18), on=date(2020, 1, 31))))
+    _, checks = examined(run, "--only", "chain")
+    assert checks["coin price"]["found"] == "3000 OPEN for a coin, by network.json, of 2020-01-31"
+    assert (checks["coin price"]["is_ok"], checks["coin price"]["fix"]) == (
+        None,
+        "set [settlement] coin_price_wei to today's price",
+    )
+    home.config_file.write_text(f"[settlement]\ncoin_price_wei = {2 * 10**18}\n")
+    _, checks = examined(run, "--only", "chain")
+    assert checks["coin price"]["found"] == "2 OPEN for a coin, by node.toml"
+    assert (checks["coin price"]["is_ok"], checks["coin price"]["fix"]) == (True, "")
 
 
 def test_a_key_that_lies_without_its_password_is_found(run: Run, home: Home) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,9 @@ def test_a_real_network_is_made_by_a_named_wallet(run: Run, real_rpc: str, tmp_p
     out = tmp_path / "network.json"
     words = ["network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich]
     words += ["--guardian", STRANGER]
+    assert "what is a coin of this chain worth?" in run(*words).stderr
+    assert "worth something" in run(*words, "--coin-price", "0").stderr
+    words += ["--coin-price", "2500.5"]
     asked = run(*words)
     assert asked.status == 3
     assert "no terminal to ask at: deploy harbour-net? Give --yes to confirm" in asked.stderr
@@ -190,11 +194,16 @@ def test_a_real_network_is_made_by_a_named_wallet(run: Run, real_rpc: str, tmp_p
     assert ran.status == 0, ran.stderr
     network = read_network(out)
     assert (network.network, network.is_development) == ("harbour-net", False)
+    assert network.coin_price
+    assert network.coin_price.open_wei == 2500 * 10**18 + 5 * 10**17
+    assert timedelta(0) <= datetime.now(UTC).date() - network.coin_price.on <= timedelta(days=1)
+    assert "one coin is taken to be worth 2,500.5 OPEN" in ran.stderr
     assert windows_of(network, real_rpc)["unbonding"] == 16 * 86_400
 
 
 def test_a_real_network_needs_a_name_and_a_guardian(run: Run, real_rpc: str, tmp_path: Path, rich: list[str]) -> None:
     words = ["network", "init", "--rpc", real_rpc, "--out", str(tmp_path / "n.json"), *rich, "--yes"]
+    words += ["--coin-price", "1"]
     for flags, says in (
         (["--name", "harbour-net", "--guardian", address_of(REAL_KEY)], "name another account, best a multisig"),
         (["--name", "local"], "network can't be 'local'"),

@@ -15,8 +15,10 @@ from support.tiers import depth
 from openledger_node.audit.report import audit
 from openledger_node.settlement.claim_line import find_line
 from openledger_node.settlement.records import integer, payouts_of
+from openledger_node.settlement.settler import SettlementPolicy
 from openledger_protocol.events import Event
 from openledger_protocol.payouts import payout_list
+from openledger_protocol.primitives import Wei
 
 SEEDS = depth(light=3, deep=500)
 
@@ -87,6 +89,7 @@ def test_a_claim_that_is_mined_after_it_was_given_up_is_brought_to_its_end(
 ) -> None:
     """It was called reverted, a reorganisation took it back, and the outbox sent it again."""
     node = world.node
+    node.settlement.claimer.policy = SettlementPolicy(coin_price_wei=Wei(1))  # claims come an epoch after each other
     channel = world.open_channel()
     world.earn(channel, OPEN)
     with monkeypatch.context() as lying:
@@ -120,6 +123,7 @@ def test_a_reverted_claim_that_an_endpoint_calls_mined_is_claimed_again(
 def test_a_wrong_time_of_a_head_puts_off_no_later_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interval to the next claim began at that time."""
     node = world.node
+    node.settlement.claimer.policy = SettlementPolicy(coin_price_wei=Wei(1))
     channel = world.open_channel()
     world.earn(channel, OPEN)
     head = node.client.head

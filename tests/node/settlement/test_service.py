@@ -16,18 +16,20 @@ from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.errors import ChainError
 from openledger_node.settlement import claimer
-from openledger_node.settlement.actions import CloseChannel, RemoveStake
+from openledger_node.settlement.actions import CloseChannel, RemoveStake, RetireAdapter
 from openledger_node.settlement.batcher import ClaimLimits, batch
 from openledger_node.settlement.claimer import COIN_WEI
+from openledger_node.settlement.gas import BASE_GAS, LANE_GAS
 from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
+from openledger_node.text import rfc3339
 from openledger_protocol.attribution import Share
 from openledger_protocol.chain import Block, ContractCall, Fees
 from openledger_protocol.constants import LATE_PPM, PPM
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.payouts import lapse_fee_wei
-from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Digest, Wei
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import Intent
 
@@ -267,35 +269,106 @@ def spend(world: World, amount_wei: int) -> None:
 
 def test_nothing_is_claimed_at_a_loss(world: World) -> None:
     world.earn(world.open_channel(), 1000)
-    dear = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=Wei(OPEN)))
+    dear = desk_of(world, SettlementPolicy(coin_price_wei=Wei(OPEN)))
     dear.step(world.chain.client.head())
     assert states(world) == []
-    assert dear.claimer.why_not is not None
-    assert dear.claimer.why_not.startswith("1000 wei are earned, and claiming them costs about ")
-    free = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=None))
+    assert re.fullmatch(
+        r"claiming 0.000000000000001 OPEN costs about 0\.\d+ OPEN, more than it brings", dear.claimer.why_not or ""
+    )
+    free = desk_of(world, SettlementPolicy(coin_price_wei=None))
     free.step(world.chain.client.head())
     assert states(world) == ["sent"]
 
 
 def test_dust_of_one_payer_does_not_keep_the_money_of_others_unclaimed(world: World) -> None:
     """At this price a claim of the one lane is worth its gas, and a claim with twenty lanes of dust is not."""
-    for _ in range(20):
-        world.earn(world.open_channel(), 1)
-    channel = world.open_channel()
+    dusty, channel = [world.open_channel() for _ in range(20)], world.open_channel()
+    for each in dusty:
+        world.earn(each, 1)
     world.earn(channel, OPEN)
-    fees = world.node.deployment.fees()
-    price = Wei(OPEN * COIN_WEI // (700_000 * (fees.base_wei + fees.tip_wei)))
-    desk = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=price))
+    desk = desk_of(world, priced(world, 700_000, OPEN))
     desk.step(world.chain.client.head())
     (claim,) = world.node.ledger.claims.unfinished()
     assert {row.receipt.channel_id for row in world.node.ledger.receipts.of_claim(claim.claim_id)} == {channel}
+
+
+def priced(world: World, gas: int, worth_wei: int) -> SettlementPolicy:
+    """At this price of a coin, so much gas costs so much."""
+    fees = world.node.deployment.fees()
+    return SettlementPolicy(coin_price_wei=Wei(worth_wei * COIN_WEI // (gas * (fees.base_wei + fees.tip_wei))))
+
+
+def receipts_of_newest(world: World) -> set[Digest]:
+    (claim,) = world.node.ledger.claims.newest(limit=1)
+    return {row.digest for row in world.node.ledger.receipts.of_claim(claim.claim_id)}
+
+
+ONE_LANE_GAS = BASE_GAS + LANE_GAS
+
+
+def test_a_claim_waits_until_its_gas_is_cheap_or_its_oldest_receipt_a_week_old(world: World) -> None:
+    """At this price, the gas for one lane costs a twentieth of 1 OPEN: too dear for less, and cheap for 1."""
+    channel, head = world.open_channel(), world.chain.client.head()
+    first = world.earn(channel, OPEN // 2, issued_at_s=head.timestamp_s)
+    policy = priced(world, ONE_LANE_GAS, OPEN // 20)
+    desk = desk_of(world, policy)
+    desk.step(head)
+    assert states(world) == []
+    due = rfc3339(head.timestamp_s + 7 * 86_400)
+    assert (desk.claimer.why_not or "").endswith(
+        f"the node waits for cheaper gas or more receipts, at most until {due}; `openledger-node rewards claim` "
+        "claims now"
+    )
+    desk.step(replace(head, timestamp_s=head.timestamp_s + 7 * 86_400 - 1))
+    assert states(world) == []
+    week = desk_of(world, policy)
+    week.step(replace(head, timestamp_s=head.timestamp_s + 7 * 86_400))
+    assert receipts_of_newest(world) == {first.digest}
+
+
+def test_an_operator_claims_at_once_what_is_worth_its_gas(world: World) -> None:
+    world.earn(world.open_channel(), OPEN // 2, issued_at_s=world.chain.client.head().timestamp_s)
+    desk = desk_of(world, priced(world, ONE_LANE_GAS, OPEN // 20))
+    desk.claimer.hurry()
+    desk.step(world.chain.client.head())
+    assert states(world) == ["sent"]
+
+
+def test_a_lane_whose_gas_is_cheap_does_not_wait_for_one_whose_gas_is_not(world: World) -> None:
+    """The other alone is worth its gas, and in one claim with the first it would make that too dear."""
+    channels, now_s = (world.open_channel(), world.open_channel()), world.chain.client.head().timestamp_s
+    rich = world.earn(channels[0], OPEN + OPEN // 100, issued_at_s=now_s)
+    world.earn(channels[1], OPEN // 100, issued_at_s=now_s)
+    desk = desk_of(world, priced(world, ONE_LANE_GAS, OPEN // 20))
+    desk.step(world.chain.client.head())
+    assert receipts_of_newest(world) == {rich.digest}
+
+
+def test_the_last_receipts_of_a_retired_adapter_do_not_wait_for_cheap_gas(world: World, tmp_path: Path) -> None:
+    shares, channel = prepare(world, tmp_path), world.open_channel()
+    world.node.settlement.claimer.policy = policy = priced(world, 1_000_000, OPEN // 2)
+    world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares, issued_at_s=world.chain.client.head().timestamp_s)
+    world.act(RetireAdapter(adapter_id=ADAPTER, name="a", bond_wei=Wei(10 * OPEN)))
+    world.run(lambda: world.node.ledger.events.find("AdapterRetired"))
+    (retired,) = world.node.ledger.events.find("AdapterRetired")
+    last_s = integer(retired, "reclaimableAt") - 2 * world.node.windows.epoch_s
+    desk, head = desk_of(world, policy), world.chain.client.head()
+    assert head.timestamp_s < last_s
+    desk.step(replace(head, timestamp_s=last_s - 1))
+    assert states(world) == []
+    desk.step(replace(head, timestamp_s=last_s))
+    assert states(world) == ["sent"]
+
+
+NEARLY_FREE = SettlementPolicy(coin_price_wei=Wei(1))
+"""Of a network for real money whose gas is cheap for any claim."""
 
 
 def test_what_did_not_fit_a_claim_is_claimed_next_without_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claimer, "batch", partial(batch, limits=ClaimLimits(items_max=1)))
-    world.node.settlement.claimer.policy = SettlementPolicy(interval_s=86_400, coin_price_wei=None)
+    world.node.settlement.claimer.policy = NEARLY_FREE
     for channel in (world.open_channel(), world.open_channel()):
         world.earn(channel, OPEN)
     world.run(lambda: len(states(world)) == 2)
@@ -310,7 +383,7 @@ def test_lanes_are_read_from_the_chain_only_after_something_happened_to_them(
 ) -> None:
     """A node with 1,000 lanes would otherwise ask its endpoint 3,000 times at each look."""
     channels = [world.open_channel() for _ in range(5)]
-    world.node.settlement.claimer.policy = SettlementPolicy(interval_s=86_400, coin_price_wei=None)
+    world.node.settlement.claimer.policy = NEARLY_FREE
     world.earn(channels[0], OPEN)
     world.run(lambda: states(world) == ["final"])
     for channel in channels:
@@ -468,6 +541,7 @@ def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws
     world: World,
 ) -> None:
     calm, leaving = world.open_channel(), world.open_channel()
+    world.node.settlement.claimer.policy = NEARLY_FREE
     world.earn(calm, OPEN)
     world.run(lambda: states(world) == ["claimed"])
     world.earn(calm, OPEN)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TEST_HOME = Home(ROOT / ".home")
 """The data directory in which `make test` keeps the real demo base."""
 
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 """The settings of a node on a development chain of its own, where what it earns is claimed at once."""
 
 START_TIMEOUT_S = 180.0

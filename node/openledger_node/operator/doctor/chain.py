@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 
 from openledger_protocol.constants import LOCAL_NETWORK
@@ -13,6 +14,7 @@ from ...errors import ChainError, NodeError
 from ...keystore import HOT_NAMES, PASSWORD_FILE, SIGNER, WALLET, account_file, check_is_private, find_account
 from ...ledger.store import open_store
 from ...network_file import is_embedded
+from ...settlement.coin_price import coin_price_wei, price_warning
 from .finding import Verdict, unknown
 from .scene import Scene
 
@@ -180,6 +182,19 @@ def gas(scene: Scene) -> Verdict:
     has = client.coin_balance(signer)
     fix = f"send {(needed - has) / 1e18:.6f} coins to the signer {signer}" if has < needed else ""
     return Verdict(f"{has / 1e18:.6f} coins; {GAS_CLAIMS} claims cost about {needed / 1e18:.6f}", fix)
+
+
+def coin_price(scene: Scene) -> Verdict:
+    """The price by which claims compare gas with their worth is a recent one."""
+    found = scene.network
+    if found is None or found.coin_price is None:
+        return unknown("gas costs nothing without a network for real money")
+    today, settings = datetime.now(UTC).date(), scene.config.settlement
+    price_wei = coin_price_wei(found, settings)
+    assert price_wei, "a network for real money has one"
+    source = "node.toml" if settings.coin_price_wei else f"network.json, of {found.coin_price.on}"
+    fix = "set [settlement] coin_price_wei to today's price" if price_warning(found, settings, today) else ""
+    return Verdict(f"{price_wei / 1e18:g} {found.token.symbol} for a coin, by {source}", fix, is_passing=True)
 
 
 @_on_chain

@@ -52,6 +52,7 @@ CHECKS = (
     Check("chain", "clock", chain.clock, NETWORK_S, is_told=True),
     Check("chain", "gas", chain.gas, NETWORK_S, is_told=True),
     Check("chain", "stake", chain.stake, NETWORK_S, is_told=True),
+    Check("chain", "coin price", chain.coin_price, LOCAL_S),
     Check("chain", "claims", chain.claims, NETWORK_S),
     Check("network", "port", network.port, NETWORK_S),
     Check("network", "listening", network.listening, NETWORK_S),

@@ -139,7 +139,7 @@ function drawClaims({ rewards, now }, found, again) {
       { label: "Epoch", head: true, cell: (each) => count(each.epoch) }, { label: "Receipts", num: true, rank: 2, cell: (each) => count(each.num_receipts) },
       { label: "Gross, OPEN", num: true, rank: 2, cell: (each) => amount(each.gross_wei) }, { label: "Yours, OPEN", num: true, cell: (each) => amount(each.node_share_wei) }, { label: "State", cell: (each) => claimState(each, now) },
     ],
-  }) : h("p", { class: "dim" }, "No claim yet: receipts are brought to the chain once an epoch, by themselves."),
+  }) : h("p", { class: "dim" }, "No claim yet: receipts are brought to the chain by themselves."),
   rewards.why_not_claimed && note("warn", `Nothing is claimed: ${rewards.why_not_claimed}.`), h("span", { class: "fill" }),
   h("div", { class: "buttons" }, says(take, line, "rewards withdraw"), says(claim, line, "rewards claim")), line);
 }
@@ -158,7 +158,7 @@ function claimNow(rewards, again) {
     again();
   }, { kind: "primary" });
   const back = button("Cancel", () => dialog.close(), { changes: false });
-  const dialog = openDialog("Claim what is due", h("p", {}, `Brings ${count(rewards.num_unclaimed)} receipts with ${openAmount(rewards.unclaimed_wei)} OPEN to the chain, submits the payout list, and finalizes unchallenged lists after their review period. The node does this once an epoch anyway. Its own key signs, within the day’s gas budget.`),
+  const dialog = openDialog("Claim what is due", h("p", {}, `Brings ${count(rewards.num_unclaimed)} receipts with ${openAmount(rewards.unclaimed_wei)} OPEN to the chain, submits the payout list, and finalizes unchallenged lists after their review period. The node does this anyway, when gas is cheap for what it brings. Its own key signs, within the day’s gas budget.`),
     facts([["Gas left of today’s budget", `${openAmount(BigInt(rewards.gas_budget_wei) - BigInt(rewards.gas_today_wei))} coins`]]), why, cliLine("rewards claim"), h("div", { class: "buttons" }, back, go));
   back.focus();
 }
