@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from support.processes.nodes import ROOT, ask_status, node_environment, wait_for
 from support.tiny import make_base
 
 from openledger_node.home import Home
-from openledger_node.network_file import join_network
+from openledger_node.network_file import CoinPrice, join_network
+from openledger_protocol.primitives import Wei
 
 pytestmark = pytest.mark.process
 
@@ -125,7 +127,8 @@ def test_a_key_is_locked_and_a_wrong_password_opens_nothing(home: Home, tmp_path
         (tmp_path / name).write_text(f"{name} {name} {name}\n")
         (tmp_path / name).chmod(0o600)
     with served_chain() as url:
-        join_network(home, replace(deploy_over(url), network="for-real-money"))
+        price = CoinPrice(open_wei=Wei(10**18), on=date(2999, 1, 1))
+        join_network(home, replace(deploy_over(url), network="for-real-money", coin_price=price))
         create = ("wallet", "create", "--password-file", str(tmp_path / "right"))
         run_command(*create, env=node_environment(home, **FAKE))
         for moment in ("a key is locked", "the wrong password"):

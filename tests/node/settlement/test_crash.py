@@ -43,9 +43,13 @@ class Scene:
     def earn(self) -> ChannelId:
         """Receipts of the base and of an adapter on a channel of its own."""
         channel = self.world.open_channel()
+        self.earn_on(channel)
+        return channel
+
+    def earn_on(self, channel: ChannelId) -> None:
+        """The same on a channel that is open; no block is made, so that nothing of it is claimed yet."""
         self.world.earn(channel, OPEN)
         self.world.earn(channel, OPEN // 3, adapter_id=ADAPTER, shares=self.shares)
-        return channel
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +127,8 @@ def test_a_claim_that_is_mined_after_it_was_given_up_goes_on_though_the_node_was
 def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene: Scene) -> None:
     """The payer takes its deposit out between the claim's signature and its block: that much is lost, no more."""
     world = scene.world
-    empty, full = scene.earn(), scene.earn()
+    empty, full = world.open_channel(), scene.earn()
+    scene.earn_on(empty)
     config = world.configs[empty]
     world.act(CloseChannel(channel_id=empty, config=config, amount_wei=Wei(10 * OPEN)), by=world.payer)
     step_payer(world, 3)
