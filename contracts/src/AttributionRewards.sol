@@ -12,10 +12,9 @@ import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
 import {ClaimRecord, NOBODY, Opening, Payout, Pot, PPM} from "./interfaces/Types.sol";
 import {Draws, Point} from "./lib/Draws.sol";
 import {Openings} from "./lib/Openings.sol";
-import {Pause} from "./lib/Pause.sol";
 
 /// @dev See {IAttributionRewards}.
-contract AttributionRewards is IAttributionRewards, Pause {
+contract AttributionRewards is IAttributionRewards {
     using SafeERC20 for IERC20;
     using Draws for Pot[];
     using Openings for Opening;
@@ -61,11 +60,8 @@ contract AttributionRewards is IAttributionRewards, Pause {
         IPaymentChannels channels_,
         INodeStaking staking_,
         IDatanetRegistry datanets_,
-        address guardian_,
         address protocolTreasury_
-    )
-        Pause(guardian_, params_.windows().pauseMax, params_.windows().pauseGap)
-    {
+    ) {
         Windows memory windows = params_.windows();
         if (protocolTreasury_ == address(0)) revert ZeroAddress();
         token = token_;
@@ -105,7 +101,6 @@ contract AttributionRewards is IAttributionRewards, Pause {
         Proposal storage proposal = _proposals[node][seq];
         // No list can be made for the hash of a block that is not there yet.
         uint64 drawBlock = uint64(block.number) + 1;
-        requireActive();
         _requireSigner(node);
         if (proposal.state != State.Proposed) revert NotProposed(node, seq, proposal.state);
         if (block.timestamp < proposal.readyAt) revert NotReady(proposal.readyAt);
@@ -118,7 +113,6 @@ contract AttributionRewards is IAttributionRewards, Pause {
     function finalize(ClaimRecord calldata record, Payout[] calldata payouts, Opening[] calldata openings) external {
         Proposal storage proposal = _proposals[record.node][record.seq];
         bytes32 payoutsHash = keccak256(abi.encode(payouts));
-        requireActive();
         _requireLive(record);
         if (proposal.state != State.Proposed) revert NotProposed(record.node, record.seq, proposal.state);
         if (block.timestamp < proposal.readyAt) revert NotReady(proposal.readyAt);
@@ -135,7 +129,6 @@ contract AttributionRewards is IAttributionRewards, Pause {
     function finalizeLate(ClaimRecord calldata record) external {
         Proposal storage proposal = _proposals[record.node][record.seq];
         bool isProposed = proposal.state == State.Proposed;
-        requireActive();
         _requireLive(record);
         uint64 start = isProposed ? proposal.readyAt : record.claimedAt;
         if (!_isOver(start)) revert NotOver(start);
@@ -193,10 +186,8 @@ contract AttributionRewards is IAttributionRewards, Pause {
     /// @dev A draw that was not shown in time is paid for, or else a node could draw until its points are all true
     /// ones.
     function _countRedraw(Proposal storage proposal) private {
-        (uint64 drawBlock, uint64 lastBlock) = (proposal.drawBlock, proposal.drawBlock + _redrawBlocks);
-        if (block.number <= lastBlock) revert DrawStands(drawBlock);
-        // Nobody draws in a pause, so one that began since was not there when the points were drawn.
-        if (_pausedWithin(drawBlock - 1, lastBlock)) return;
+        uint64 drawBlock = proposal.drawBlock;
+        if (block.number <= drawBlock + _redrawBlocks) revert DrawStands(drawBlock);
         if (proposal.redraws == proposal.redrawsMax) revert NoDrawsLeft(proposal.redrawsMax);
         ++proposal.redraws;
     }
@@ -318,9 +309,9 @@ contract AttributionRewards is IAttributionRewards, Pause {
 
     /* CHECKS */
 
-    /// @dev True if the propose window after `start` is over, not counting pauses.
+    /// @dev True if the propose window after `start` is over.
     function _isOver(uint64 start) private view returns (bool) {
-        return activeSince(start) > _proposeWindow;
+        return block.timestamp > start + _proposeWindow;
     }
 
     function _requireLive(ClaimRecord calldata record) private view {

@@ -211,9 +211,6 @@ contract Params is IParams {
         _require("propose", w.propose, w.epoch, WINDOW_MAX);
         _require("window", w.window, w.epoch / 24, WINDOW_MAX);
         _require("redrawBlocks", w.redrawBlocks, 16, REDRAW_MAX);
-        _require("pauseMax", w.pauseMax, w.epoch / 24, WINDOW_MAX);
-        // A time limit that one pause has moved is over before the next, so that only the newest one has to be kept.
-        _require("pauseGap", w.pauseGap, w.propose > w.pauseMax ? w.propose : w.pauseMax, WINDOW_MAX);
         _require("slashGap", w.slashGap, w.epoch, WINDOW_MAX);
         _require("unbonding", w.unbonding, w.epoch, WINDOW_MAX);
         _require("withdrawDelayMax", w.withdrawDelayMax, w.epoch / 3, WINDOW_MAX);

@@ -10,7 +10,6 @@ import {IModelRegistry, Terms} from "./interfaces/IModelRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
 import {ClaimTerms, IParams, Windows} from "./interfaces/IParams.sol";
 import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
-import {IPause} from "./interfaces/IPause.sol";
 import {ChannelConfig, ClaimRecord, EpochClaim, Item} from "./interfaces/Types.sol";
 import {ClaimSplit, Line} from "./lib/ClaimSplit.sol";
 import {Hashes} from "./lib/Hashes.sol";
@@ -29,18 +28,23 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     uint256 private constant ITEMS_MAX = 256;
     uint256 private constant ADAPTERS_MAX = 32;
+    uint64 private constant STOP_MAX = 30 days;
 
     IERC20 public immutable token;
     IParams public immutable params;
     INodeStaking public immutable staking;
     IModelRegistry public immutable models;
     IDatanetRegistry public immutable datanets;
+    /// @inheritdoc IPaymentChannels
+    address public immutable guardian;
     uint64 private immutable _withdrawDelayMin;
     uint64 private immutable _withdrawDelayMax;
     uint64 private immutable _withdrawPeriod;
 
     /// @notice The contract that can release claims.
     address public rewards;
+    /// @inheritdoc IPaymentChannels
+    uint64 public stoppedUntil;
     uint128 private _paidIn;
     uint128 private _refunded;
     uint128 private _withdrawn;
@@ -65,14 +69,17 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         IParams params_,
         INodeStaking staking_,
         IModelRegistry models_,
-        IDatanetRegistry datanets_
+        IDatanetRegistry datanets_,
+        address guardian_
     ) EIP712("OpenLedgerPayments", "2") {
         Windows memory windows = params_.windows();
+        if (guardian_ == address(0)) revert ZeroAddress();
         token = token_;
         params = params_;
         staking = staking_;
         models = models_;
         datanets = datanets_;
+        guardian = guardian_;
         (_withdrawDelayMin, _withdrawDelayMax) = (windows.withdrawDelayMin, windows.withdrawDelayMax);
         _withdrawPeriod = windows.withdrawPeriod;
     }
@@ -82,6 +89,23 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         _checkRole(rewards_);
         rewards = rewards_;
         emit RolesWired(rewards_);
+    }
+
+    /* NEW MONEY */
+
+    /// @inheritdoc IPaymentChannels
+    function stopDeposits(uint64 duration) external {
+        if (msg.sender != guardian) revert NotGuardian(msg.sender);
+        if (stoppedUntil != 0) revert StoppedBefore(stoppedUntil);
+        if (duration == 0 || duration > STOP_MAX) revert BadDuration(duration, STOP_MAX);
+        _stopUntil(uint64(block.timestamp) + duration);
+    }
+
+    /// @inheritdoc IPaymentChannels
+    function resumeDeposits() external {
+        if (msg.sender != guardian && msg.sender != params.governor()) revert NotGuardian(msg.sender);
+        if (block.timestamp >= stoppedUntil) revert NotStopped();
+        _stopUntil(uint64(block.timestamp));
     }
 
     /* DEPOSITS */
@@ -250,11 +274,22 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     /* DEPOSITS: INTERNALS */
 
+    function _stopUntil(uint64 time) private {
+        stoppedUntil = time;
+        emit DepositsStopped(time);
+    }
+
+    /// @dev Only the payer pays in, and nobody while the guardian stops it.
+    function _requireTaken(ChannelConfig calldata config) private view {
+        if (block.timestamp < stoppedUntil) revert DepositsAreStopped(stoppedUntil);
+        _requirePayer(config);
+    }
+
     function _open(ChannelConfig calldata config, uint128 amount) private returns (bytes32 id) {
         id = channelId(config);
         uint128 minDeposit = params.valuesAt(_epochNow()).minDeposit;
-        IPause(rewards).requireActive();
-        _requirePayer(config);
+        _checkRole(rewards);
+        _requireTaken(config);
         if (config.authorizer == address(0) || config.node == address(0)) revert ZeroAddress();
         if (config.withdrawDelay < _withdrawDelayMin || config.withdrawDelay > _withdrawDelayMax) {
             revert BadWithdrawDelay(config.withdrawDelay, _withdrawDelayMin, _withdrawDelayMax);
@@ -271,7 +306,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     function _topUp(ChannelConfig calldata config, uint128 amount) private {
         bytes32 id = channelId(config);
-        _requirePayer(config);
+        _requireTaken(config);
         if (_channels[id].deposit == 0) revert UnknownChannel(id);
         if (amount == 0) revert ZeroAmount();
         _channels[id].deposit += amount;

@@ -35,8 +35,6 @@ class Windows:
     propose_s: int  # from a claim to the last block that may propose its payout list
     window_s: int  # the review period, from a proposal to its draw: longer than a reorganisation
     redraw_blocks: int  # after which a draw has lapsed
-    pause_max_s: int
-    pause_gap_s: int  # from the end of a pause to the next one
     slash_gap_s: int  # from one slash of a node to the next
     unbonding_s: int  # until bonded stake, or a past signer's liability, is released
     withdraw_delay_min_s: int
@@ -66,31 +64,14 @@ def is_claimable_epoch(epoch: int, timestamp_s: int, windows: Windows) -> bool:
     return epoch in (now, now - 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardianPause:
-    """The newest pause of draws and finalisation: time limits move along with it."""
-
-    from_s: int
-    until_s: int  # the first second after it
-
-    def moved_s(self, start_s: int, last_s: int) -> int:
-        """The end of a time limit that began at `start_s` and would end with `last_s`."""
-        if self.from_s > last_s:
-            return last_s
-        return last_s + max(0, self.until_s - max(self.from_s, start_s))
-
-
-NO_PAUSE = GuardianPause(from_s=0, until_s=0)
-
-
-def propose_until_s(claimed_at_s: int, windows: Windows, pause: GuardianPause = NO_PAUSE) -> int:
+def propose_until_s(claimed_at_s: int, windows: Windows) -> int:
     """The last second in which the node may propose a payout list; later, anyone may finalise without one."""
-    return pause.moved_s(claimed_at_s, claimed_at_s + windows.propose_s)
+    return claimed_at_s + windows.propose_s
 
 
-def show_until_s(ready_at_s: int, windows: Windows, pause: GuardianPause = NO_PAUSE) -> int:
+def show_until_s(ready_at_s: int, windows: Windows) -> int:
     """The last second in which the node's list can become final; later, anyone may finalise without it."""
-    return pause.moved_s(ready_at_s, ready_at_s + windows.propose_s)
+    return ready_at_s + windows.propose_s
 
 
 def ready_at_s(proposed_at_s: int, windows: Windows) -> int:

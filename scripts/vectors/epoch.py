@@ -3,7 +3,6 @@
 from typing import Any
 
 from openledger_protocol.epoch import (
-    GuardianPause,
     Windows,
     epoch_at,
     is_claimable_epoch,
@@ -19,11 +18,10 @@ from .common import Rules, read
 def deadlines(given: Any) -> dict[str, int]:
     windows, now_s = read(Windows, given), given["timestamp_s"]
     first_s, last_s = withdrawal_s(now_s, given["delay_s"], windows)
-    pause = GuardianPause(**given["pause"])
     return {
-        "propose_until_s": propose_until_s(now_s, windows, pause),
+        "propose_until_s": propose_until_s(now_s, windows),
         "ready_at_s": ready_at_s(now_s, windows),
-        "show_until_s": show_until_s(ready_at_s(now_s, windows), windows, pause),
+        "show_until_s": show_until_s(ready_at_s(now_s, windows), windows),
         "withdraw_from_s": first_s,
         "withdraw_until_s": last_s,
     }

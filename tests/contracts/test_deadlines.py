@@ -9,10 +9,8 @@ from support.chain_world.contract_world import ADAPTERS, STRANGER_KEY, WITHDRAW_
 from support.signed import NODE, PAYER_KEY, SIGNER_KEY
 from support.tiers import depth
 
-from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS as WINDOWS
 from openledger_protocol.epoch import (
-    GuardianPause,
     epoch_at,
     is_claimable_epoch,
     propose_until_s,
@@ -67,20 +65,6 @@ def test_the_last_second_of_a_list_that_is_not_shown_is_ours(world: ContractWorl
     world.wait(last_s + late_s - 1 - world.now_s)
     late = world.chain.send("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
     assert (world.now_s, late.is_ok) == (last_s + late_s, late_s == 1)
-
-
-@pytest.mark.parametrize("late_s", [0, 1])
-def test_the_last_second_after_a_pause_is_ours(world: ContractWorld, late_s: int) -> None:
-    world.wait(WINDOWS.pause_gap_s + WINDOWS.pause_max_s)  # since the last one
-    record, _, _ = world.claim([world.item(5)])
-    world.wait(WINDOWS.propose_s - 1)
-    world.must("AttributionRewards", "pause", 7, key=BANK_KEY)
-    pause = GuardianPause(from_s=world.now_s, until_s=world.now_s + 7)
-    last_s = propose_until_s(record.claimed_at_s, WINDOWS, pause)
-    assert last_s == record.claimed_at_s + WINDOWS.propose_s + 7
-    world.wait(last_s + late_s - 1 - world.now_s)
-    sent = world.chain.send("AttributionRewards", "propose", record, ZERO_DIGEST, [], key=SIGNER_KEY)
-    assert (world.now_s, sent.is_ok) == (last_s + late_s, late_s == 0)
 
 
 @pytest.mark.parametrize(("edge", "shift_s", "is_taken"), [(0, -1, False), (0, 0, True), (1, 0, True), (1, 1, False)])

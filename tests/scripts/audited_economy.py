@@ -259,18 +259,15 @@ def run_economy(**settings: Any) -> Economy:
 
 
 def _settle_all_ways(session: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
-    """A list without one of its pots, a claim of the base alone, a list drawn again for a fee, and one for free."""
+    """A list without one of its pots, a claim of the base alone, a list drawn again, and one while deposits stop."""
     [wrong] = session.owed(second, [0, 5])
     both = [*session.owed(first, [10_007, 200_003, 30_011, 400_001]), *session.owed(second, [70_009, 0, 90_001])]
     session.settle(session.record(*both, replace(wrong, from_wei=Wei(1))), unlisted=[1])
     session.settle(session.record(*session.owed(second, [999_983])))
     session.settle(session.record(*session.owed(first, [0, 101_009])), lapses=2)
-    free = session.record(*session.owed(second, [0, 300_007]))
-    listed = session.offer(free)
-    session.draw(free)
-    session.must("AttributionRewards", "pause", 5, key=BANK_KEY)
-    session.lapse()
-    session.finalize(free, listed.payouts, session.openings(free, listed, session.draw(free)))
+    session.must("PaymentChannels", "stopDeposits", 86_400, key=BANK_KEY)
+    session.settle(session.record(*session.owed(second, [0, 300_007])))
+    session.must("PaymentChannels", "resumeDeposits", key=BANK_KEY)
 
 
 def _settle_late(session: Economy, first: ChannelConfig, second: ChannelConfig) -> None:

@@ -22,7 +22,7 @@ from openledger_protocol.primitives import Address
 OTHER_NUMBERS = {
     "Proposed": "readyAt",
     "Drawn": "drawBlock",
-    "Paused": "until",
+    "DepositsStopped": "until",
     "Held": "until",
     "SignerRevoked": "punishableUntil",
     "Judged": "slashed",

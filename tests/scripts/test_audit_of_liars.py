@@ -20,7 +20,7 @@ SAID = {
     "DatanetRegistry": "DatanetCreated DatanetOwnerChanged",
     "ModelRegistry": "AdapterRegistered BondReclaimed",
     "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
-    "AttributionRewards": "Proposed Drawn Paused Credited Finalized Withdrawn PayoutSet",
+    "AttributionRewards": "Proposed Drawn Credited Finalized Withdrawn PayoutSet",
     "Timelock": "RoleGranted RoleRevoked MinDelayChange",
 }
 """Events without which no line can be right."""

@@ -117,27 +117,27 @@ def test_a_record_of_another_block_or_whose_parts_are_more_than_the_whole_is_fou
 # ---- how draws are counted
 
 
-def drawn(*blocks: int, pause_block: int | None = None) -> Draws:
-    """Draws that were mined in these blocks; the pause began before the last."""
+def drawn(*blocks: int) -> Draws:
+    """Draws that were mined in these blocks."""
     draws = Draws()
     for block in blocks:
-        began = pause_block if block == blocks[-1] else None
-        draws.draw(block + 1, mined_in=block, redraw_blocks=16, pause_block=began)
+        draws.draw(block + 1, mined_in=block, redraw_blocks=16)
     return draws
 
 
-@pytest.mark.parametrize(("pause_block", "redraws"), [(None, 1), (99, 1), (100, 0), (117, 0), (118, 1)])
-def test_a_draw_that_lapsed_counts_unless_a_pause_began_while_it_stood(pause_block: int | None, redraws: int) -> None:
-    assert (drawn(100).redraws, drawn(100, 118, 136).redraws) == (0, 2)
-    draws = drawn(100, 120, pause_block=pause_block)
-    assert (draws.redraws, draws.faults) == (redraws, [])
+def test_each_draw_that_lapsed_counts() -> None:
+    assert [(draws.redraws, draws.faults) for draws in (drawn(100), drawn(100, 118), drawn(100, 118, 136))] == [
+        (0, []),
+        (1, []),
+        (2, []),
+    ]
 
 
 def test_a_draw_while_one_stands_or_by_a_block_that_is_there_already_is_found_out() -> None:
     [fault] = drawn(100, 117).faults
     assert "until 117 the draw stood" in fault
     draws = Draws()
-    draws.draw(100, mined_in=100, redraw_blocks=16, pause_block=None)
+    draws.draw(100, mined_in=100, redraw_blocks=16)
     assert draws.faults == ["its draw of block 100 names block 100, not the next one"]
 
 

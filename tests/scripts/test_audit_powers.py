@@ -32,7 +32,7 @@ def test_a_deployer_that_is_guardian_of_real_money_is_named_and_no_other_guardia
     chain = deployed_chain()
     faults = audit(chain.client, replace(chain.network, network="coast")).faults
     chain.client.close()
-    assert faults == (f"{BANK} deployed the contracts and is their guardian, who can pause them",)
+    assert faults == (f"{BANK} deployed the contracts and is their guardian, who can stop new deposits",)
     assert faults_of(deployed_chain(guardian=SOMEBODY)) == []
 
 

@@ -158,7 +158,7 @@ spans = st.builds(ItemSpan, channel_id=digests, adapter_id=digests, authorizer=a
 
 
 WINDOWS = Windows(
-    epoch_s=30, propose_s=31, window_s=10, redraw_blocks=16, pause_max_s=32, pause_gap_s=60, slash_gap_s=60,
+    epoch_s=30, propose_s=31, window_s=10, redraw_blocks=16, slash_gap_s=60,
     unbonding_s=90, withdraw_delay_min_s=10, withdraw_delay_max_s=3_600, withdraw_period_s=604_800,
 )  # fmt: skip
 

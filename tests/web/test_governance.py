@@ -206,7 +206,7 @@ def test_what_a_proposer_writes_stays_text_and_a_call_that_is_not_understood_is_
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
-# ---- who votes, and who pauses
+# ---- who votes, and the guardian
 
 
 def test_votes_are_delegated_to_another_address(voted: Node, open_page: OpenPage) -> None:
@@ -226,14 +226,9 @@ def test_votes_are_delegated_to_another_address(voted: Node, open_page: OpenPage
     expect(power.locator("button", has_text="To yourself…")).to_be_enabled()
 
 
-def test_the_guardian_is_shown_what_a_pause_does_before_it_begins(voted: Node, open_page: OpenPage) -> None:
-    """It is not begun: other tests of this node open channels meanwhile."""
-    page = open_page(voted, "governance")
-    guardian, dialog = panel(page, "Pause"), page.locator("dialog")
+def test_the_page_says_what_the_guardian_can_stop(voted: Node, open_page: OpenPage) -> None:
+    guardian = panel(open_page(voted, "governance"), "Guardian")
     expect(guardian).to_contain_text("this node’s wallet")
-    guardian.locator("button", has_text="Pause…").click()
-    expect(dialog).to_contain_text("Gas, at most")
-    expect(dialog.locator(".cli code")).to_contain_text("openledger-node gov pause")
-    dialog.locator("button", has_text="Cancel").click()
-    expect(dialog).to_have_count(0)
-    assert verb(voted, "gov", "params")["pause"]["paused_until_s"] is None
+    expect(guardian).to_contain_text("once for ever and for at most 30 days")
+    expect(guardian.locator("button", has_text="Pause")).to_have_count(0)
+    assert verb(voted, "gov", "params")["guardian"]["can_stop"] is True

@@ -65,7 +65,7 @@ interface IAttributionRewards {
     error UnknownClaim(address node, uint64 seq);
     error AlreadyProposed(address node, uint64 seq);
     error NotProposed(address node, uint64 seq, State state);
-    /// @dev The propose window after `start` is over, or is not over yet. It does not count pauses.
+    /// @dev The propose window after `start` is over, or is not over yet.
     error ProposeOver(uint64 start);
     error NotOver(uint64 start);
     error NotReady(uint64 readyAt);
@@ -90,8 +90,8 @@ interface IAttributionRewards {
 
     /// @notice Let the hash of the next block draw the points of the list, once the review period is over. The hash can
     /// be read for 256 blocks, and the node shows the points in that time. After `redrawBlocks` the draw has lapsed and
-    /// can be repeated, as long as the node's share covers the lapse fee for each. A draw that a pause interrupted is
-    /// repeated free. Only an active signer of the node, since anybody else would draw while it is offline.
+    /// can be repeated, as long as the node's share covers the lapse fee for each. Only an active
+    /// signer of the node, since anybody else would draw while it is offline.
     function draw(address node, uint64 seq) external;
 
     /// @notice Credit everybody. `openings` show the drawn points in their order, without those of {NOBODY} and of pots

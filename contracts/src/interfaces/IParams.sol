@@ -47,8 +47,6 @@ struct Windows {
     uint64 propose;
     uint64 window;
     uint64 redrawBlocks;
-    uint64 pauseMax;
-    uint64 pauseGap;
     uint64 slashGap;
     uint64 unbonding;
     uint64 withdrawDelayMin;

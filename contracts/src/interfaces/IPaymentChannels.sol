@@ -55,8 +55,15 @@ interface IPaymentChannels {
     /// @notice A claim was recorded. The chain stores only the hash of the record, and later calls ask for all of it.
     event Claimed(address indexed node, uint64 indexed seq, ClaimRecord record);
     event RolesWired(address rewards);
+    /// @notice Nobody can pay in before `until`, which is not in the future if the stop was ended early.
+    event DepositsStopped(uint64 until);
     event Released(address indexed node, uint64 indexed seq, uint128 gross);
 
+    error NotGuardian(address caller);
+    error BadDuration(uint64 duration, uint64 max);
+    error StoppedBefore(uint64 until);
+    error DepositsAreStopped(uint64 until);
+    error NotStopped();
     error NotPayer(address payer, address caller);
     error ZeroAddress();
     error ZeroAmount();
@@ -84,7 +91,7 @@ interface IPaymentChannels {
     error NotRewards(address caller);
     error UnknownClaim(address node, uint64 seq);
 
-    /// @notice Open a channel with at least the minimum deposit, unless the guardian has paused it. The tokens are
+    /// @notice Open a channel with at least the minimum deposit, unless the guardian has stopped it. The tokens are
     /// taken from the caller, who must be the payer, so that nobody else can spend an allowance given to this contract.
     function open(ChannelConfig calldata config, uint128 amount) external returns (bytes32 id);
 
@@ -99,7 +106,7 @@ interface IPaymentChannels {
         bytes32 s
     ) external returns (bytes32 id);
 
-    /// @notice Add `amount` to the deposit of an open channel. Only its payer.
+    /// @notice Add `amount` to the deposit of an open channel, unless the guardian has stopped it. Only its payer.
     function topUp(ChannelConfig calldata config, uint128 amount) external;
 
     /// @notice Like {topUp}, with a permit.
@@ -159,6 +166,19 @@ interface IPaymentChannels {
 
     /// @notice The EIP-712 domain separator of vouchers, receipts, claims and refunds.
     function domainSeparator() external view returns (bytes32);
+
+    /// @notice Stop {open} and {topUp} for `duration` seconds, at most 30 days. Only the guardian, once for ever.
+    /// Channels that are open, claims, draws, payments, withdrawals and all time limits go on.
+    function stopDeposits(uint64 duration) external;
+
+    /// @notice End the stop early. Only the guardian, or the governor.
+    function resumeDeposits() external;
+
+    /// @notice The only account that can call {stopDeposits}. Nobody can change it.
+    function guardian() external view returns (address);
+
+    /// @notice The end of the stop in seconds; 0 if there was none.
+    function stoppedUntil() external view returns (uint64);
 
     /// @notice Assign the only role: the AttributionRewards that can release claims. Only the deployer, once.
     function wire(address rewards) external;

@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
-import {IPause} from "../../src/interfaces/IPause.sol";
 import {Opening} from "../../src/interfaces/Types.sol";
 import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
@@ -107,66 +106,5 @@ contract DrawTest is Receipts {
         eq("node", rewards.balanceOf(node), 65 * OPEN - 9.4e18);
         eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 9.4e18);
         eq("contributor", rewards.balanceOf(alice), 18.8e18);
-    }
-
-    function test_not_in_a_pause() public {
-        _ready();
-        vm.prank(guardian);
-        rewards.pause(60);
-        _refuses(IPause.InPause.selector, abi.encode(block.timestamp + 60));
-        _send();
-        vm.warp(block.timestamp + 60);
-        _send();
-    }
-
-    /// @dev The node could not show its points, and that is not its fault.
-    function test_a_draw_that_a_pause_interrupted_is_repeated_free() public {
-        Book memory book = _ready();
-        _send();
-        vm.roll(rewards.proposalOf(node, 0).drawBlock + windows().redrawBlocks);
-        vm.prank(guardian);
-        rewards.pause(1 days);
-        vm.roll(vm.getBlockNumber() + 1);
-        vm.warp(block.timestamp + 1 days);
-        _draw(book.record, "again");
-        eq("nothing to pay for", rewards.proposalOf(node, 0).redraws, 0);
-        vm.roll(vm.getBlockNumber() + 300);
-        _draw(book.record, "once more");
-        eq("once", rewards.proposalOf(node, 0).redraws, 1);
-    }
-
-    function test_a_pause_in_the_block_of_the_draw_makes_it_free() public {
-        Book memory book = _ready();
-        _send();
-        vm.prank(guardian);
-        rewards.pause(1 days);
-        vm.roll(vm.getBlockNumber() + 300);
-        vm.warp(block.timestamp + 1 days);
-        _draw(book.record, "again");
-        eq("nothing to pay for", rewards.proposalOf(node, 0).redraws, 0);
-    }
-
-    /// @dev F: otherwise a node would let a bad draw lapse and wait for a pause.
-    function test_a_pause_after_a_lapse_does_not_make_it_free() public {
-        Book memory book = _ready();
-        _send();
-        vm.roll(rewards.proposalOf(node, 0).drawBlock + windows().redrawBlocks + 1);
-        vm.prank(guardian);
-        rewards.pause(60);
-        vm.warp(block.timestamp + 60);
-        _draw(book.record, "again");
-        eq("to pay for", rewards.proposalOf(node, 0).redraws, 1);
-    }
-
-    function test_a_pause_before_a_draw_does_not_make_it_free() public {
-        Book memory book = _ready();
-        vm.prank(guardian);
-        rewards.pause(60);
-        vm.warp(block.timestamp + 60);
-        vm.roll(vm.getBlockNumber() + 1);
-        _send();
-        vm.roll(vm.getBlockNumber() + 300);
-        _draw(book.record, "again");
-        eq("to pay for", rewards.proposalOf(node, 0).redraws, 1);
     }
 }

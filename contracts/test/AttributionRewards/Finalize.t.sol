@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
-import {IPause} from "../../src/interfaces/IPause.sol";
 import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Share} from "../../src/interfaces/Types.sol";
 import {Values} from "../../src/interfaces/IParams.sol";
 import {Receipts} from "../support/Receipts.sol";
@@ -173,19 +172,6 @@ contract FinalizeTest is Receipts {
             _finalize(_booked(ONE));
             eq("node", rewards.balanceOf(node), i * 65 * OPEN);
         }
-    }
-
-    function test_not_in_a_pause() public {
-        Book memory book = _booked(ONE);
-        _drawn(book, "seed");
-        (Opening[] memory openings,) = _openings(book, "seed");
-        uint64 until = uint64(block.timestamp) + 60;
-        vm.prank(guardian);
-        rewards.pause(60);
-        _refuses(IPause.InPause.selector, abi.encode(until));
-        _send(book, openings);
-        vm.warp(until);
-        _send(book, openings);
     }
 }
 

@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
-import {IPause} from "../../src/interfaces/IPause.sol";
 import {ClaimRecord, Payout} from "../../src/interfaces/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
@@ -106,25 +105,6 @@ contract FinalizeLateTest is World {
         _proposed(record, new Payout[](0));
         _overdue(record);
         eq("node", rewards.balanceOf(node), 95 * OPEN);
-    }
-
-    function test_a_pause_moves_the_time_to_propose() public {
-        ClaimRecord memory record = _claimed(ONE);
-        vm.prank(guardian);
-        rewards.pause(7 days);
-        vm.warp(record.claimedAt + 7 days + windows().propose);
-        _refuses(I.NotOver.selector, abi.encode(record.claimedAt));
-        rewards.finalizeLate(record);
-        _propose(record, _payouts(record, alice));
-    }
-
-    function test_not_in_a_pause() public {
-        ClaimRecord memory record = _claimed(ONE);
-        vm.warp(record.claimedAt + windows().propose + 1);
-        vm.prank(guardian);
-        rewards.pause(60);
-        _refuses(IPause.InPause.selector, abi.encode(block.timestamp + 60));
-        rewards.finalizeLate(record);
     }
 
     function _overdue(ClaimRecord memory record) private {

@@ -16,8 +16,6 @@ contract DevelopmentTest is ExecuteTest {
             propose: 60,
             window: 10,
             redrawBlocks: 16,
-            pauseMax: 30,
-            pauseGap: 60,
             slashGap: 60,
             unbonding: 120,
             withdrawDelayMin: 10,

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IGovernor} from "@openzeppelin/contracts/governance/IGovernor.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {IParams, Values} from "../../src/interfaces/IParams.sol";
+import {IPaymentChannels as I} from "../../src/interfaces/IPaymentChannels.sol";
 import {Governed} from "../support/Governed.sol";
 import {vm} from "../support/Vm.sol";
 
@@ -54,6 +55,18 @@ contract ExecuteTest is Governed {
         eq("alice", token.balanceOf(alice), 9);
     }
 
+    function test_a_vote_ends_the_guardians_stop() public {
+        vm.prank(guardian);
+        channels.stopDeposits(30 days);
+        _decided(_resuming());
+        _execute(_resuming());
+        eq("until", channels.stoppedUntil(), block.timestamp);
+    }
+
+    function _resuming() private view returns (Proposal memory) {
+        return _call(address(channels), abi.encodeCall(channels.resumeDeposits, ()));
+    }
+
     /// @dev F: no majority leaves the bounds, moves a share or a minimum far, or lets an unknown algorithm decide.
     function test_no_vote_leaves_the_bounds() public {
         Values memory v = values();
@@ -72,7 +85,7 @@ contract ExecuteTest is Governed {
 
     function test_no_vote_reaches_what_is_not_governed() public {
         _isRefused(_slashing(MIN_STAKE + 1), INodeStaking.SlashTooLarge.selector);
-        _isRefused(_call(address(rewards), abi.encodeWithSignature("pause(uint64)", 60)), bytes4(0));
+        _isRefused(_call(address(channels), abi.encodeCall(channels.stopDeposits, (1))), I.NotGuardian.selector);
         _isRefused(_call(address(token), abi.encodeCall(token.transferFrom, (node, alice, 1))), bytes4(0));
     }
 

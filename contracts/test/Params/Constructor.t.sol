@@ -92,21 +92,18 @@ contract ParamsConstructorTest is Edges {
     /// than its part of an epoch leaves nobody the time to act.
     function test_windows_are_neither_too_short_nor_too_long() public {
         uint256 most = 3650 days;
-        string[9] memory names = [
+        string[7] memory names = [
             "propose",
             "window",
             "slashGap",
-            "pauseMax",
             "unbonding",
             "withdrawDelayMax",
             "withdrawDelayMin",
-            "withdrawPeriod",
-            "pauseGap"
+            "withdrawPeriod"
         ];
-        uint64[9] memory least =
-            [uint64(1 days), 1 hours, 1 days, 1 hours, 1 days, 8 hours, 8 hours, 1 days, 7 days];
+        uint64[7] memory least = [uint64(1 days), 1 hours, 1 days, 1 days, 8 hours, 8 hours, 1 days];
         for (uint256 i = 0; i < names.length; ++i) {
-            uint256 max = i == 6 ? windows().withdrawDelayMax : most;
+            uint256 max = i == 5 ? windows().withdrawDelayMax : most;
             _isOut(names[i], least[i] - 1, least[i], max, bounds(), _windowsWith(i, least[i] - 1));
             _isOut(names[i], max + 1, least[i], max, bounds(), _windowsWith(i, uint64(max + 1)));
         }
@@ -134,8 +131,6 @@ contract ParamsConstructorTest is Edges {
             propose: 60,
             window: 10,
             redrawBlocks: 16,
-            pauseMax: 30,
-            pauseGap: 60,
             slashGap: 60,
             unbonding: 120,
             withdrawDelayMin: 40,
@@ -150,12 +145,10 @@ contract ParamsConstructorTest is Edges {
         if (i == 0) w.propose = value;
         if (i == 1) w.window = value;
         if (i == 2) w.slashGap = value;
-        if (i == 3) w.pauseMax = value;
-        if (i == 4) w.unbonding = value;
-        if (i == 5) w.withdrawDelayMax = value;
-        if (i == 6) w.withdrawDelayMin = value;
-        if (i == 7) w.withdrawPeriod = value;
-        if (i == 8) w.pauseGap = value;
+        if (i == 3) w.unbonding = value;
+        if (i == 4) w.withdrawDelayMax = value;
+        if (i == 5) w.withdrawDelayMin = value;
+        if (i == 6) w.withdrawPeriod = value;
     }
 
     function test_governance_chooses_an_algorithm_that_is_defined() public {

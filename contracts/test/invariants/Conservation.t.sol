@@ -50,9 +50,9 @@ abstract contract Conserved is Checks {
         this.invariant_every_wei_is_where_the_books_say();
     }
 
-    /// @dev What moves money along stands twice, so that it is not rare.
+    /// @dev What moves money along stands more than once, so that it is not rare.
     function _actions() internal pure returns (bytes4[] memory actions) {
-        bytes4[31] memory all = [
+        bytes4[33] memory all = [
             Payers.open.selector,
             Payers.open.selector,
             Payers.topUp.selector,
@@ -67,7 +67,9 @@ abstract contract Conserved is Checks {
             Lists.finalizeLate.selector,
             Lists.draw.selector,
             Lists.draw.selector,
-            Payers.pause.selector,
+            Lists.draw.selector,
+            Payers.stop.selector,
+            Payers.resume.selector,
             Handler.slash.selector,
             Handler.wait.selector,
             Handler.withdraw.selector,
@@ -112,11 +114,11 @@ contract ConservationTest is Conserved {
                 }
             }
         }
-        string[25] memory names = [
+        string[26] memory names = [
             "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
             "finalizeLate", "withdraw", "push", "bond", "unbond", "withdrawStake",
-            "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
-            "slash"
+            "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "stop",
+            "resume", "slash"
         ];
         for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
         this.invariant_every_wei_is_where_the_books_say();

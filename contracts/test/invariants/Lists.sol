@@ -127,7 +127,7 @@ abstract contract Lists is Payers {
     function propose(uint256 which, uint256 seed) external {
         if (claims.length == 0) return;
         Claim storage it = claims[which % claims.length];
-        bool isOver = rewards.activeSince(_recordOf(it).claimedAt) > windows().propose;
+        bool isOver = block.timestamp > _recordOf(it).claimedAt + windows().propose;
         if (it.state == IAttributionRewards.State.None && !isOver) _proposeFor(it, seed);
     }
 
@@ -154,7 +154,6 @@ abstract contract Lists is Payers {
 
     /// @dev A draw that stands is made to lapse, as long as the node's share covers it.
     function _drawFor(ClaimRecord memory record, bytes32 seed) private counted("draw") {
-        _awake();
         IAttributionRewards.Proposal memory proposal = rewards.proposalOf(record.node, record.seq);
         if (block.timestamp < proposal.readyAt) vm.warp(proposal.readyAt);
         if (proposal.drawBlock != 0) {
@@ -177,7 +176,6 @@ abstract contract Lists is Payers {
         bool isDrawn = proposal.drawBlock != 0 && vm.getBlockNumber() <= proposal.drawBlock + 256;
         if (!isDrawn && proposal.drawBlock != 0 && proposal.redraws == proposal.redrawsMax) return;
         if (!isDrawn) _drawFor(book.record, keccak256(abi.encode(proposal.readyAt)));
-        _awake();
         _show(it, book);
     }
 
@@ -197,12 +195,9 @@ abstract contract Lists is Payers {
 
     function _finalizeLateOf(Claim storage it) internal counted("finalizeLate") {
         ClaimRecord memory record = _recordOf(it);
-        _awake();
         bool isProposed = it.state == IAttributionRewards.State.Proposed;
         uint256 start = isProposed ? rewards.proposalOf(record.node, record.seq).readyAt : record.claimedAt;
-        if (block.timestamp < start) vm.warp(start);
-        uint256 active = rewards.activeSince(uint64(start));
-        if (active <= windows().propose) vm.warp(block.timestamp + windows().propose + 1 - active);
+        if (block.timestamp <= start + windows().propose) vm.warp(start + windows().propose + 1);
         vm.prank(stranger);
         rewards.finalizeLate(record);
         it.state = IAttributionRewards.State.FinalizedLate;

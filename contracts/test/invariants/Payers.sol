@@ -5,7 +5,7 @@ import {ChannelConfig} from "../../src/interfaces/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {Books} from "./Books.sol";
 
-/// @notice What payers do with their channels, and the guardian with all of them.
+/// @notice What payers do with their channels, and the guardian with new money.
 abstract contract Payers is Books {
     modifier counted(string memory action) {
         _;
@@ -15,7 +15,7 @@ abstract contract Payers is Books {
     // ---- payers ----
 
     function open(uint256 who, uint256 amount, uint64 delay) external {
-        if (configs.length == 12 || _isPaused()) return;
+        if (configs.length == 12 || _isStopped()) return;
         ChannelConfig memory config = _config(configs.length);
         (config.payer, config.node) = (_payerOf(who), _nodeOf(who / PAYERS));
         config.withdrawDelay = uint64(within(delay, windows().withdrawDelayMin, 4 days));
@@ -24,11 +24,10 @@ abstract contract Payers is Books {
     }
 
     function topUp(uint256 which, uint256 amount) external {
-        if (configs.length == 0) return;
+        if (configs.length == 0 || _isStopped()) return;
         ChannelConfig memory config = configs[which % configs.length];
         (uint128 deposit,) = channels.channelOf(channels.channelId(config));
         bool isClosed = deposit == 0;
-        if (isClosed && _isPaused()) return;
         _pay(config, within(amount, isClosed ? MIN_DEPOSIT : 1, DEPOSIT), isClosed);
     }
 
@@ -88,23 +87,25 @@ abstract contract Payers is Books {
 
     // ---- the guardian ----
 
-    function pause(uint256 duration) external {
-        (, uint64 until,) = rewards.latestPause();
-        if (until == 0 || block.timestamp >= until + windows().pauseGap) _pause(uint64(within(duration, 1, 7 days)));
+    function stop(uint256 duration) external {
+        if (channels.stoppedUntil() == 0) _stop(uint64(within(duration, 1, 4 days)));
     }
 
-    function _pause(uint64 duration) private counted("pause") {
+    function _stop(uint64 duration) private counted("stop") {
         vm.prank(guardian);
-        rewards.pause(duration);
+        channels.stopDeposits(duration);
     }
 
-    function _isPaused() internal view returns (bool) {
-        (, uint64 until,) = rewards.latestPause();
-        return block.timestamp < until;
+    function resume(uint256 who) external {
+        if (_isStopped()) _resume(who % 2 == 0 ? governor : guardian);
     }
 
-    function _awake() internal {
-        (, uint64 until,) = rewards.latestPause();
-        if (block.timestamp < until) vm.warp(until);
+    function _resume(address by) private counted("resume") {
+        vm.prank(by);
+        channels.resumeDeposits();
+    }
+
+    function _isStopped() private view returns (bool) {
+        return block.timestamp < channels.stoppedUntil();
     }
 }

@@ -9,7 +9,7 @@ import {World} from "../support/World.sol";
 
 contract WiredTest is World {
     function _freshChannels() private returns (IChannels) {
-        return IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
+        return IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets, guardian)));
     }
 
     /// @dev F: a role that can be given again is a way to all the money.
@@ -31,7 +31,7 @@ contract WiredTest is World {
         IChannels fresh = _freshChannels();
         vm.startPrank(payer);
         token.approve(address(fresh), DEPOSIT);
-        vm.expectRevert();
+        _refuses(IWired.ZeroRole.selector);
         fresh.open(_config(1), DEPOSIT);
         vm.stopPrank();
         fresh.wire(address(rewards));
@@ -63,7 +63,7 @@ contract WiredTest is World {
     }
 
     function test_rewards_without_a_protocol_treasury_cannot_be_deployed() public {
-        bytes memory arguments = abi.encode(token, params, channels, staking, datanets, guardian, address(0));
+        bytes memory arguments = abi.encode(token, params, channels, staking, datanets, address(0));
         bytes memory code = abi.encodePacked(vm.getCode("AttributionRewards.sol:AttributionRewards"), arguments);
         bytes4 reason;
         assembly ("memory-safe") {

@@ -9,7 +9,6 @@ import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
-import {IPause} from "../../src/interfaces/IPause.sol";
 import {IPaymentChannels} from "../../src/interfaces/IPaymentChannels.sol";
 
 // What the contracts offer besides their interfaces. Tests deploy compiled code and never import a contract, so the
@@ -59,8 +58,6 @@ interface IWrappedVotes is IToken {
     function underlying() external view returns (IERC20);
     function decimals() external view returns (uint8);
 }
-
-interface IRewards is IAttributionRewards, IPause {}
 
 interface IChannels is IPaymentChannels, IWired {
     function rewards() external view returns (address);

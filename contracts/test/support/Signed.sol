@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {ChannelConfig, EpochClaim} from "../../src/interfaces/Types.sol";
-import {IChannels, IRewards, IToken} from "./Contracts.sol";
+import {IChannels, IToken} from "./Contracts.sol";
 import {Checks, vm} from "./Vm.sol";
 
 /// @notice Who has a key, and what they sign for which contract. Written from the types' text, not with the contracts'
@@ -24,7 +25,7 @@ abstract contract Signed is Checks {
     IToken internal token;
     INodeStaking internal staking;
     IChannels internal channels;
-    IRewards internal rewards;
+    IAttributionRewards internal rewards;
 
     function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);

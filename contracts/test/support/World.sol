@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {IDatanetRegistry} from "../../src/interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {Bounds, IParams, Values, Windows} from "../../src/interfaces/IParams.sol";
 import {ChannelConfig, ClaimRecord, EpochClaim, Item, Payout, PPM} from "../../src/interfaces/Types.sol";
-import {IChannels, IRewards, IToken} from "./Contracts.sol";
+import {IChannels, IToken} from "./Contracts.sol";
 import {Signed} from "./Signed.sol";
 import {vm, Vm} from "./Vm.sol";
 
@@ -66,9 +67,9 @@ abstract contract World is Signed {
         staking = INodeStaking(_new("NodeStaking", abi.encode(token, params)));
         datanets = IDatanetRegistry(_new("DatanetRegistry", abi.encode(params)));
         models = IModelRegistry(_new("ModelRegistry", abi.encode(token, params, datanets)));
-        channels = IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
-        rewards = IRewards(
-            _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, guardian, treasury))
+        channels = IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets, guardian)));
+        rewards = IAttributionRewards(
+            _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, treasury))
         );
         channels.wire(address(rewards));
     }
@@ -155,8 +156,6 @@ abstract contract World is Signed {
             propose: 3 days,
             window: 1 hours,
             redrawBlocks: 256,
-            pauseMax: 7 days,
-            pauseGap: 30 days,
             slashGap: 6 days,
             unbonding: 16 days,
             withdrawDelayMin: 1 days,

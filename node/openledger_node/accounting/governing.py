@@ -1,4 +1,4 @@
-"""Queries about votes: proposals, the values that they may change, and the guardian's pause, for JSON.
+"""Queries about votes: proposals, the values that they may change, and the guardian's stop, for JSON.
 
 A command and the page show the same answers.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from openledger_protocol.epoch import Windows, epoch_at
+from openledger_protocol.epoch import epoch_at
 from openledger_protocol.governance import (
     ALGORITHMS,
     PARAM_SPECS,
@@ -20,7 +20,7 @@ from openledger_protocol.governance import (
 )
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, check_address
 
-from ..chain.governance import PauseState
+from ..chain.governance import Guardian
 from ..chain.param_words import bound_text, param_text, range_text
 from ..settlement.session import NetworkSession
 from .proposals import PROPOSALS_SHOWN_MAX, Proposals
@@ -29,8 +29,6 @@ FIXED_TIMES = {
     "epoch_s": "epoch; values change with an epoch only",
     "propose_s": "to propose a payout list after a claim, and to show it after the review period",
     "window_s": "review period of a payout list",
-    "pause_max_s": "longest pause",
-    "pause_gap_s": "from the end of a pause to the next one",
     "slash_gap_s": "from one slash of a node to the next",
     "unbonding_s": "until unbonded stake can be taken out",
     "withdraw_delay_min_s": "least withdraw delay of a channel",
@@ -83,7 +81,7 @@ class GovernanceQueries:
 
 
 def params_to_plain(session: NetworkSession) -> dict[str, Any]:
-    """The network's values with what is queued, their bounds and meaning, and the rules of votes and pauses."""
+    """The network's values with what is queued, their bounds and meaning, the rules of votes, and the guardian."""
     proposals = Proposals(session)
     governance, windows, now_s = proposals.governance, session.windows, proposals.now_s
     epoch = epoch_at(now_s, windows)
@@ -99,7 +97,7 @@ def params_to_plain(session: NetworkSession) -> dict[str, Any]:
             {"name": name, "seconds": getattr(windows, name), "meaning": meaning}
             for name, meaning in FIXED_TIMES.items()
         ],
-        "pause": pause_to_plain(governance.pause_state(), windows, now_s, session.accounts.wallet),
+        "guardian": guardian_to_plain(governance.guardian(), now_s, session.accounts.wallet),
         "voting": voting_to_plain(proposals),
     }
 
@@ -136,16 +134,14 @@ def voting_to_plain(proposals: Proposals) -> dict[str, Any]:
     }
 
 
-def pause_to_plain(pause: PauseState, windows: Windows, now_s: int, wallet: Address) -> dict[str, Any]:
-    """The guardian, a pause that is running, and the next one that is possible."""
-    next_s = pause.until_s + windows.pause_gap_s if pause.until_s else 0
+def guardian_to_plain(guardian: Guardian, now_s: int, wallet: Address) -> dict[str, Any]:
+    """The guardian, a stop of new deposits that runs, and if one can still begin."""
+    until_s = guardian.stopped_until_s
     return {
-        "guardian": pause.guardian,
-        "is_own": pause.guardian == wallet,
-        "paused_until_s": pause.until_s if pause.until_s > now_s else None,
-        "next_possible_s": next_s if next_s > now_s else None,
-        "pause_max_s": windows.pause_max_s,
-        "pause_gap_s": windows.pause_gap_s,
+        "account": guardian.account,
+        "is_own": guardian.account == wallet,
+        "stopped_until_s": until_s if until_s > now_s else None,
+        "can_stop": until_s == 0,
     }
 
 

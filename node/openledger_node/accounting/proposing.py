@@ -41,7 +41,7 @@ Arguments = Mapping[str, Any]
 
 
 def propose(_: Home, session: NetworkSession, account: Address, arguments: Arguments) -> Publication:
-    """Plan a proposal of values, a slash, and payments of the treasury.
+    """Plan a proposal of values, a slash, the end of a stop of deposits, and payments of the treasury.
 
     Raises:
         NodeError: it would fail, is in conflict with an open proposal, or the account has too few votes.
@@ -60,12 +60,14 @@ def propose(_: Home, session: NetworkSession, account: Address, arguments: Argum
     if slash is not None:
         _check_slash(proposals, slash, timeline)
         calls.append(proposals.governance.slash(slash))
+    if arguments.get("is_resume"):
+        calls.append(_resume(proposals, timeline))
     if arguments.get("spend_wei"):
         calls += _spend(proposals, arguments)
     if not calls:
         raise NodeError(
-            "a proposal needs something to do: give KEY=VALUE, or `slash NODE AMOUNT --evidence FILE`, or --spend "
-            "with --to"
+            "a proposal needs something to do: give KEY=VALUE, or `slash NODE AMOUNT --evidence FILE`, or `resume`, "
+            "or --spend with --to"
         )
     _check_votes(proposals, account)
     actions = describe_calls(tuple(calls), session.deployment.addresses, proposals.newest)
@@ -153,7 +155,7 @@ def _check_no_conflict(proposals: Proposals) -> None:
         )
 
 
-# ---- A slash, and payments
+# ---- A slash, the end of a stop, and payments
 
 
 def _wanted_slash(typed: Mapping[str, Any]) -> Slash | None:
@@ -186,6 +188,18 @@ def _check_slash(proposals: Proposals, slash: Slash, timeline: Timeline) -> None
             raise NodeError(
                 f"proposal {other.number} would slash this node already: `openledger-node gov show {other.number}`"
             )
+
+
+def _resume(proposals: Proposals, timeline: Timeline) -> ContractCall:
+    until_s = proposals.governance.guardian().stopped_until_s
+    if until_s <= proposals.now_s:
+        raise NodeError("the guardian has not stopped new deposits, so there is nothing to end")
+    if until_s <= timeline.execute_at_s:
+        raise NodeError(
+            f"the stop of new deposits ends by itself at {time_text(until_s)}, before a vote that begins now could "
+            f"be carried out at {time_text(timeline.execute_at_s)}: wait for that"
+        )
+    return proposals.governance.resume_deposits()
 
 
 def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:

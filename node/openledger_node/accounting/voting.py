@@ -1,4 +1,4 @@
-"""Plans of voters and of the guardian: what each command would do, what counts, and why it is refused."""
+"""Plans of voters: what each command would do, what counts, and why it is refused."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,14 +16,12 @@ from ..settlement.vote_actions import (
     CastVote,
     DelegateVotes,
     ExecuteProposal,
-    PauseNetwork,
     QueueProposal,
     UnwrapVotes,
     VoteAction,
     WrapVotes,
     vote_call,
 )
-from ..text import duration_text
 from .proposals import FoundProposal, Proposals, under_way
 from .proposing import propose
 from .publishing import Planner, Publication
@@ -124,36 +122,6 @@ def cancel(_: Home, session: NetworkSession, account: Address, arguments: Argume
     return _publication(session, account, CancelProposal(content=found.content, number=found.number), [])
 
 
-def pause(_: Home, session: NetworkSession, account: Address, arguments: Arguments) -> Publication:
-    """Plan a pause by the guardian.
-
-    Raises:
-        NodeError: the account is not the guardian, the pause is too long, or too soon after the last.
-    """
-    governance, windows = Proposals(session).governance, session.windows
-    state, now_s = governance.pause_state(), session.client.head().timestamp_s
-    duration_s = int(arguments.get("duration_s") or windows.pause_max_s)
-    if account != state.guardian:
-        raise NodeError(
-            f"only the guardian {state.guardian} can pause, not {account}: choose its account by --wallet"
-        )
-    if not 0 < duration_s <= windows.pause_max_s:
-        raise NodeError(f"a pause lasts at most {duration_text(windows.pause_max_s)}: choose from 1 s to that")
-    if state.until_s > now_s:
-        raise NodeError(f"the network is paused already, until {time_text(state.until_s)}; it ends by itself")
-    if state.until_s and now_s < (next_s := state.until_s + windows.pause_gap_s):
-        raise NodeError(
-            f"the last pause ended at {time_text(state.until_s)}, and the next one can begin at {time_text(next_s)}: "
-            "until then a vote has to decide"
-        )
-    details = [
-        f"until {time_text(now_s + duration_s)} nobody can open a channel, draw points or be paid out by a claim",
-        "top-ups, claims, payout lists and all withdrawals go on, and time limits move along",
-        f"it ends by itself and not sooner; the next one can begin {duration_text(windows.pause_gap_s)} after it",
-    ]
-    return _publication(session, account, PauseNetwork(duration_s=duration_s), details)
-
-
 def wrap(_: Home, session: NetworkSession, account: Address, arguments: Arguments) -> Publication:
     """Plan to turn OPEN into votes, on a network whose token has none.
 
@@ -184,11 +152,10 @@ VOTING: Final[Mapping[str, Planner]] = {
     "gov queue": queue,
     "gov execute": execute,
     "gov cancel": cancel,
-    "gov pause": pause,
     "gov wrap": wrap,
     "gov unwrap": unwrap,
 }
-"""The commands of voters and of the guardian."""
+"""The commands of voters."""
 
 
 def _publication(session: NetworkSession, account: Address, action: VoteAction, details: list[str]) -> Publication:

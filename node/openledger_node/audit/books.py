@@ -128,6 +128,8 @@ def _claims(log: EventLog, claims: Sequence[ClaimHistory]) -> Expected:
     """Claimed totals, and the hash of each claim's record, which is stored until its tokens leave."""
     yield ("PaymentChannels", "_claimed"), log.total("Claimed")
     yield ("PaymentChannels", "_released"), log.total("Released")
+    for event in log.of("DepositsStopped"):
+        yield ("PaymentChannels", "stoppedUntil"), integer(event, "until")
     for node, count in Counter(text(event, "node") for event in log.of("Claimed")).items():
         yield ("PaymentChannels", "nextSeq", node), count
     for claim in claims:
@@ -136,7 +138,7 @@ def _claims(log: EventLog, claims: Sequence[ClaimHistory]) -> Expected:
 
 
 def _balances(log: EventLog) -> Expected:
-    """Credits minus withdrawals, in total and by account, where they are paid to, and the newest pause."""
+    """Credits minus withdrawals, in total and by account, and where they are paid to."""
     yield ("AttributionRewards", "_totals", "credited"), log.total("Credited")
     yield ("AttributionRewards", "_totals", "paidOut"), log.total("Withdrawn")
     for account, amount in log.by("account", plus=["Credited"], minus=["Withdrawn"]).items():
@@ -144,10 +146,6 @@ def _balances(log: EventLog) -> Expected:
     for account, wanted in {text(event, "account"): event for event in log.of("PayoutSet")}.items():
         yield ("AttributionRewards", "_accounts", account, "payout"), int(text(wanted, "payout"), 16)
         yield ("AttributionRewards", "_accounts", account, "onlySelf"), int(bool(wanted.arguments["onlySelf"]))
-    for event in log.of("Paused"):
-        yield ("AttributionRewards", "latestPause", "from"), integer(event, "from")
-        yield ("AttributionRewards", "latestPause", "until"), integer(event, "until")
-        yield ("AttributionRewards", "latestPause", "fromBlock"), event.block.number
 
 
 def _proposals(claims: Sequence[ClaimHistory]) -> Expected:

@@ -91,15 +91,12 @@ class ClaimReader:
         self.claims: dict[str, ClaimHistory] = {}
         self.registry = RegistryState()
         self.stakes = Stakes(fixed, self.registry)
-        self._pause_block: int | None = None  # in which the newest pause began
 
     def read(self, event: Event) -> None:
         """Process the next event."""
         match event.name:
             case "Claimed" | "Proposed" | "Drawn" | "Credited" | "Finalized" | "Released":
                 self._update(event)
-            case "Paused":
-                self._pause_block = event.block.number
             case _:
                 self.stakes.read(event)
                 register(self.registry, event)
@@ -117,7 +114,6 @@ class ClaimReader:
                     integer(event, "drawBlock"),
                     mined_in=event.block.number,
                     redraw_blocks=self.fixed.windows["redrawBlocks"],
-                    pause_block=self._pause_block,
                 )
             case "Credited":
                 claim.credited.append(_credited(event))

@@ -23,17 +23,14 @@ class Draws:
     redraws: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def draw(self, draw_block: int, *, mined_in: int, redraw_blocks: int, pause_block: int | None) -> None:
-        """Add a draw; `pause_block` is the block in which the newest pause began.
-
-        One that stood when a pause began is repeated free, since nobody could show its points.
-        """
+    def draw(self, draw_block: int, *, mined_in: int, redraw_blocks: int) -> None:
+        """Add a draw."""
         if draw_block != mined_in + 1:
             self.faults.append(f"its draw of block {mined_in} names block {draw_block}, not the next one")
         last = self.block + redraw_blocks
         if self.block and mined_in <= last:
             self.faults.append(f"points were drawn again in block {mined_in}, and until {last} the draw stood")
-        elif self.block and not (pause_block is not None and self.block - 1 <= pause_block <= last):
+        elif self.block:
             self.redraws += 1
         self.block = draw_block
 

@@ -48,10 +48,10 @@ def wiring_faults(chain: PinnedChain, log: EventLog) -> list[str]:
 
 def _guardian_faults(chain: PinnedChain, log: EventLog) -> list[str]:
     """Where money is real, whoever deployed the contracts must not be their guardian either."""
-    guardian = chain.ask("AttributionRewards", "guardian")
+    guardian = chain.ask("PaymentChannels", "guardian")
     if chain.network.is_development or guardian not in deployers_of(log, chain.contracts):
         return []
-    return [f"{guardian} deployed the contracts and is their guardian, who can pause them"]
+    return [f"{guardian} deployed the contracts and is their guardian, who can stop new deposits"]
 
 
 def registry_faults(chain: PinnedChain, registry: RegistryState, epochs: Iterable[int]) -> list[str]:

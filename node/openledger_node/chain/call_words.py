@@ -9,7 +9,6 @@ from openledger_protocol.governance import PARAM_SPECS
 from openledger_protocol.primitives import Address
 
 from ..network_file import CONTRACTS, WRAPPED_VOTES
-from ..text import duration_text
 from .contracts import load_contract
 from .param_words import param_text
 from .refusals import coins_text, open_text
@@ -43,8 +42,8 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
             f"the evidence hashes to {given['evidence']}"
         ),
     },
-    "AttributionRewards": {
-        "pause": lambda given: f"pause the network for {duration_text(given['duration'])}",
+    "PaymentChannels": {
+        "resumeDeposits": lambda _: "end the guardian's stop of new deposits",
     },
 }
 """By contract and function; each function takes the call's arguments by name."""

@@ -67,8 +67,6 @@ def windows_of(row: Mapping[str, Any]) -> Windows:
         propose_s=row["propose"],
         window_s=row["window"],
         redraw_blocks=row["redrawBlocks"],
-        pause_max_s=row["pauseMax"],
-        pause_gap_s=row["pauseGap"],
         slash_gap_s=row["slashGap"],
         unbonding_s=row["unbonding"],
         withdraw_delay_min_s=row["withdrawDelayMin"],

@@ -1,4 +1,4 @@
-"""Votes on the network's values: the governor, its timelock, the votes token, and the guardian's pause, typed."""
+"""Votes on the network's values: the governor, its timelock, the votes token, and the guardian's stop, typed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,12 +46,11 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PauseState:
-    """The guardian, and its newest pause; zeros if there was none."""
+class Guardian:
+    """The account that may stop new deposits once, and the end of that stop; 0 if there was none."""
 
-    guardian: Address
-    from_s: int
-    until_s: int
+    account: Address
+    stopped_until_s: int
 
 
 class Governance:
@@ -174,13 +173,12 @@ class Governance:
         """True if an account's vote on a proposal is counted."""
         return bool(self._ask("OpenGovernor", "hasVoted", proposal, account))
 
-    # ---- pauses
+    # ---- the guardian
 
-    def pause_state(self) -> PauseState:
-        """The guardian and its newest pause."""
-        row = self._ask("AttributionRewards", "latestPause")
-        guardian = Address(self._ask("AttributionRewards", "guardian"))
-        return PauseState(guardian=guardian, from_s=row["from"], until_s=row["until"])
+    def guardian(self) -> Guardian:
+        """The guardian and its stop of new deposits."""
+        account = Address(self._ask("PaymentChannels", "guardian"))
+        return Guardian(account=account, stopped_until_s=self._ask("PaymentChannels", "stoppedUntil"))
 
     # ---- calls of the timelock, which a proposal consists of
 
@@ -191,6 +189,10 @@ class Governance:
     def slash(self, slash: Slash) -> ContractCall:
         """Burn a part of a node's stake."""
         return self._call("NodeStaking", "slash", slash.node, slash.amount_wei, slash.evidence)
+
+    def resume_deposits(self) -> ContractCall:
+        """End the guardian's stop of new deposits."""
+        return self._call("PaymentChannels", "resumeDeposits")
 
     def transfer(self, to: Address, amount_wei: Wei) -> ContractCall:
         """Send tokens of the treasury."""
@@ -223,10 +225,6 @@ class Governance:
     def cancel(self, content: ProposedContent) -> ContractCall:
         """Take back a proposal; only its proposer, before voting begins."""
         return self._call("OpenGovernor", "cancel", *_parts(content.calls), _hash(content))
-
-    def pause(self, duration_s: int) -> ContractCall:
-        """Stop new channels, draws and finalisation; only the guardian."""
-        return self._call("AttributionRewards", "pause", duration_s)
 
     def wrap(self, account: Address, amount_wei: Wei) -> ContractCall:
         """Turn OPEN into votes."""

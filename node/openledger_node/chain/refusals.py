@@ -121,9 +121,11 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "NotCurator": lambda _, signer: (
         f"{signer} is not a curator of this Datanet now, or has signed something else; ask the curators again"
     ),
-    "InPause": lambda until_s: (
-        f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"
+    "DepositsAreStopped": lambda until_s: (
+        f"the guardian has stopped new deposits until {time_text(until_s)}, and open channels work on; run this "
+        "again then"
     ),
+    "NotStopped": lambda: "new deposits are not stopped, so there is nothing to end",
     "ProposeOver": lambda start_s: (
         f"the payout list comes too late for what was claimed at {time_text(start_s)}, so its Datanets' part goes to "
         "the protocol; keep the node running after a claim"
@@ -182,12 +184,10 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "NotGovernor": lambda caller: (
         f"{caller} can't do this: only a vote can; `openledger-node gov propose` begins one"
     ),
-    "NotGuardian": lambda caller: f"{caller} is not this network's guardian, so it can't pause anything",
-    "TooSoon": lambda earliest_s: (
-        f"the next pause can begin at {time_text(earliest_s)} at the earliest; wait until then"
-    ),
+    "NotGuardian": lambda caller: f"{caller} is not this network's guardian, so it can't stop new deposits",
+    "StoppedBefore": lambda _: "the guardian's only stop of new deposits is used up; a vote has to decide",
     "BadDuration": lambda duration_s, most_s: (
-        f"a pause of {duration_s:,} s is not possible; choose one of 1 to {most_s:,} s"
+        f"a stop of {duration_s:,} s is not possible; choose one of 1 to {most_s:,} s"
     ),
     "FixedTarget": lambda target: (
         f"a proposal can't call {target}: nobody can change the rules of voting; propose something else"

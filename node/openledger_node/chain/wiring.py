@@ -45,7 +45,7 @@ def check_wiring(client: ChainClient, network: Network) -> None:
 
 
 def check_has_no_power(client: ChainClient, network: Network, account: Address) -> None:
-    """Require that an account, such as the deployer, can neither rule a network nor pause it.
+    """Require that an account, such as the deployer, can neither rule a network nor stop its deposits.
 
     Raises:
         ChainError: it can, or the endpoint does not answer.
@@ -53,7 +53,7 @@ def check_has_no_power(client: ChainClient, network: Network, account: Address) 
     asked = _Contracts(client, network)
     roles = {"administrator": ADMIN_ROLE, "proposer": PROPOSER_ROLE, "canceller": CANCELLER_ROLE}
     held = [name for name, role in roles.items() if asked.ask("Timelock", "hasRole", role, account)]
-    if asked.ask("AttributionRewards", "guardian") == account:
+    if asked.ask("PaymentChannels", "guardian") == account:
         held.append("guardian")
     if held:
         raise ChainError(f"{account} is still {' and '.join(held)} of {network.network}: do not use this deployment")

@@ -1,4 +1,4 @@
-"""`gov`: votes on the network's values, on stakes and on the treasury, and the guardian's pause."""
+"""`gov`: votes on the network's values, on stakes and on the treasury."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,12 +9,9 @@ from ..errors import InputError
 from .gov_view import show_params, show_proposal, show_proposals, show_votes
 from .render import emit_json
 from .transactions import Json, open_money, transaction_command, wei_of
-from .units import pairs_of, seconds_of
+from .units import pairs_of
 
-app = typer.Typer(
-    help="Votes on the network's values, on stakes and on the treasury, and the guardian's pause.",
-    no_args_is_help=True,
-)
+app = typer.Typer(help="Votes on the network's values, on stakes and on the treasury.", no_args_is_help=True)
 
 Number = Annotated[
     str, typer.Argument(metavar="PROPOSAL", help="Number of the proposal, or the beginning of its id.")
@@ -80,7 +77,8 @@ def propose(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Values as `gov params` names them, such as minStake=150 dataPpm=22%; or `slash NODE AMOUNT`.",
+            help="Values as `gov params` names them, such as minStake=150 dataPpm=22%; or `slash NODE AMOUNT`; or "
+            "`resume`.",
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for those who vote.")] = None,
@@ -94,12 +92,14 @@ def propose(
     """Put a change to the vote. Shows what changes, the course of the vote, and the cost.
 
     `slash NODE AMOUNT --evidence FILE` burns a part of a node's stake. Publish the file for those who vote.
+    `resume` ends the guardian's stop of new deposits.
     """
     typed = values or []
-    is_slash = typed[:1] == ["slash"]
+    is_slash, is_resume = typed[:1] == ["slash"], typed == ["resume"]
     return {
-        "values": {} if is_slash else pairs_of(typed, "KEY=VALUE, such as minStake=150"),
+        "values": {} if is_slash or is_resume else pairs_of(typed, "KEY=VALUE, such as minStake=150"),
         "slash": _slash(typed[1:], evidence) if is_slash else None,
+        "is_resume": is_resume,
         "spend_wei": wei_of(spend) if spend else None,
         "to": to,
         "reason": reason,
@@ -161,17 +161,6 @@ def execute(proposal: Number) -> dict[str, Any]:
 def cancel(proposal: Number) -> dict[str, Any]:
     """Take back your own proposal before its voting begins."""
     return {"proposal": proposal}
-
-
-@transaction_command(app, "gov pause")
-def pause(
-    duration: Annotated[
-        str | None,
-        typer.Argument(metavar="DURATION", help="Such as 30s, 12h or 7d; without it as long as possible."),
-    ] = None,
-) -> dict[str, Any]:
-    """Stop new channels, draws and payments, as the network's guardian. It ends by itself."""
-    return {"duration_s": None if duration is None else seconds_of(duration)}
 
 
 @transaction_command(app, "gov wrap")

@@ -30,7 +30,7 @@ def show_params(found: Found) -> None:
             "epoch": f"{found['epoch']:,}, which ends {in_s(found['epoch_ends_s'], now_s)}",
             "steps": _steps(found["values"]),
             "vote": _vote_rules(found["voting"]),
-            "guardian": _guardian(found["pause"], now_s),
+            "guardian": _guardian(found["guardian"], now_s),
         }
     )
 
@@ -141,13 +141,13 @@ def _vote_rules(voting: Found) -> str:
     )
 
 
-def _guardian(pause: Found, now_s: int) -> str:
-    who = f"{pause['guardian']}{' (this node)' if pause['is_own'] else ''}"
-    if pause["paused_until_s"]:
-        return f"{who}; paused, which ends {in_s(pause['paused_until_s'], now_s)}"
-    next_s = pause["next_possible_s"]
-    when = f"can pause again {in_s(next_s, now_s)}" if next_s else "can pause"
-    return f"{who} {when}, for at most {duration_text(pause['pause_max_s'])}"
+def _guardian(guardian: Found, now_s: int) -> str:
+    who = f"{guardian['account']}{' (this node)' if guardian['is_own'] else ''}"
+    if guardian["stopped_until_s"]:
+        return f"{who} has stopped new deposits, which ends {in_s(guardian['stopped_until_s'], now_s)}"
+    if guardian["can_stop"]:
+        return f"{who} can stop new deposits once, for at most 30 days"
+    return f"{who} has used its only stop of new deposits"
 
 
 def _when(found: Found, now_s: int) -> str:

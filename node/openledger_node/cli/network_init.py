@@ -48,8 +48,6 @@ REAL_WINDOWS = Windows(
     propose_s=3 * DAY_S,
     window_s=3_600,
     redraw_blocks=256,
-    pause_max_s=7 * DAY_S,
-    pause_gap_s=30 * DAY_S,
     slash_gap_s=6 * DAY_S,
     unbonding_s=16 * DAY_S,
     withdraw_delay_min_s=DAY_S,
@@ -108,7 +106,7 @@ Holder = Annotated[
 Guardian = Annotated[
     str | None,
     typer.Option(
-        help="Account, best a multisig, that can pause payments; on a development chain this node's wallet."
+        help="Account, best a multisig, that can stop new deposits once; on a development chain this node's wallet."
     ),
 ]
 ProposalVotes = Annotated[str | None, typer.Option(help="Votes that a proposer needs; by default 1000.")]
@@ -233,7 +231,7 @@ def _show_deployed(
     if as_json:
         emit_json("network", network_to_json(network) | ({"join": line} if is_public else {}))
         return
-    keeps = "only the pause" if plan.guardian == plan.deployer.address else "no power over it"
+    keeps = "only the guardian's power" if plan.guardian == plan.deployer.address else "no power over it"
     say(f"votes rule it now, and {plan.deployer.address} has {keeps}")
     where = plain(str(out))
     if not is_public:
@@ -312,7 +310,7 @@ def _guardian(chosen: str | None, deployer: Key, network: Network) -> Address:
     if network.is_development or guardian != deployer.address:
         return guardian
     raise ConfigError(
-        "the guardian can pause draws and payments for a week, for ever, so it must not be the account that deploys: "
+        "the guardian can stop new deposits, and nobody can replace it, so it must not be the account that deploys: "
         "name another account, best a multisig, with --guardian"
     )
 
@@ -342,7 +340,7 @@ def _announce(client: ChainClient, plan: DeploymentPlan) -> None:
     has_wei = client.coin_balance(deployer)
     say(f"deploys {plan.num_contracts} contracts on chain {plan.network.chain_id} from {deployer};")
     say(_whose_votes(plan))
-    say(f"guardian: {plan.guardian}, who can pause draws and payments for a time")
+    say(f"guardian: {plan.guardian}, who can stop new deposits once, for at most 30 days")
     say(f"gas: at most {amount(cost_most_wei)} coins")
     if price := plan.network.coin_price:
         say(f"one coin is taken to be worth {amount(price.open_wei)} {plain(plan.network.token.symbol)}")

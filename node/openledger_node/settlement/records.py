@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from openledger_protocol.epoch import NO_PAUSE, GuardianPause
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import ClaimRecord, Credit, Payout, Pot
-
-from ..ledger.events import EventRows
 
 
 def record_of(claimed: Event) -> ClaimRecord:
@@ -45,14 +42,6 @@ def payouts_of(proposed: Event) -> list[Payout]:
     """The payout list in a `Proposed` event."""
     rows: Any = proposed.arguments["payouts"]
     return [Payout(pot=row["pot"], account=Address(row["account"]), weight=row["weight"]) for row in rows]
-
-
-def newest_pause(events: EventRows) -> GuardianPause:
-    """The newest pause by the guardian, which moves time limits along."""
-    found = events.find("Paused")
-    return (
-        GuardianPause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until")) if found else NO_PAUSE
-    )
 
 
 def integer(event: Event, name: str) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.epoch import GuardianPause, Windows, propose_until_s, show_until_s
+from openledger_protocol.epoch import Windows, propose_until_s, show_until_s
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine, openings_of
@@ -31,7 +31,7 @@ from . import claimer
 from .claim_line import find_line, skipped_receipts
 from .claimer import Claimer, SettlementPolicy, attempt_at
 from .gas import show_gas_limit
-from .records import integer, newest_pause, payouts_of, record_of
+from .records import integer, payouts_of, record_of
 
 __all__ = ["FAIL_POINTS", "SettlementPolicy", "Settler"]
 
@@ -98,10 +98,10 @@ class Settler:
         Raises:
             ChainError: the chain does not answer; the next step continues here.
         """
-        alerts, pause = [], newest_pause(self._ledger.events)
+        alerts = []
         for claim in self._ledger.claims.unfinished():
             try:
-                alerts += self._follow(claim, head, pause)
+                alerts += self._follow(claim, head)
             except ProtocolError as error:  # a stuck claim must not block the others
                 alerts.append(f"claim {claim.seq} can't continue: {error.message}")
                 log.error("%s", alerts[-1])
@@ -110,7 +110,7 @@ class Settler:
 
     # ---- claims under way
 
-    def _follow(self, claim: Claim, head: Block, pause: GuardianPause) -> list[str]:
+    def _follow(self, claim: Claim, head: Block) -> list[str]:
         """Do what is due for a claim; return what the operator must know."""
         rows = self._ledger.receipts.of_claim(claim.claim_id)
         line = find_line(self._ledger, self._node, claim.seq, rows)
@@ -126,10 +126,10 @@ class Settler:
         if finalized:
             self._close(claim, finalized)
         elif proposed:
-            return self._show(claim, line, proposed, head, pause)
-        elif head.timestamp_s <= (until_s := propose_until_s(record.claimed_at_s, self._windows, pause)):
+            return self._show(claim, line, proposed, head)
+        elif head.timestamp_s <= (until_s := propose_until_s(record.claimed_at_s, self._windows)):
             self._propose(claim, line, head, until_s)
-        elif head.timestamp_s >= pause.until_s:
+        else:
             self._finalize_late(claim, record, head)
         return []
 
@@ -196,13 +196,13 @@ class Settler:
         counted = [claimed.digest for claimed in line.receipts if claimed.countersignature]
         self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s, counted=counted)
 
-    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: GuardianPause) -> list[str]:
-        """Let the chain draw points of the proposed list, and show them by receipts; not in a pause."""
+    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block) -> list[str]:
+        """Let the chain draw points of the proposed list, and show them by receipts."""
         record, ready_at_s = line.record, integer(proposed, "readyAt")
         self._move(claim, "proposed", "claim:proposed")
-        if head.timestamp_s < max(ready_at_s, pause.until_s):
+        if head.timestamp_s < ready_at_s:
             return []
-        if head.timestamp_s > (until_s := show_until_s(ready_at_s, self._windows, pause)):
+        if head.timestamp_s > (until_s := show_until_s(ready_at_s, self._windows)):
             self._finalize_late(claim, record, head)
             return []
         if not any(pot.amount_wei for pot in record.pots):

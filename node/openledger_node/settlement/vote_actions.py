@@ -1,4 +1,4 @@
-"""Actions of voters and of the guardian; each is one transaction."""
+"""Actions of voters; each is one transaction."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,6 @@ from openledger_protocol.primitives import Address, Wei
 from ..chain.deployment import Deployment
 from ..chain.governance import Governance, ProposedContent
 from ..chain.refusals import open_text
-from ..text import duration_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +62,6 @@ class CancelProposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PauseNetwork:
-    """Stop new channels, draws and payments for a time."""
-
-    duration_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WrapVotes:
     """Turn OPEN of a token without votes into votes."""
 
@@ -90,7 +82,6 @@ VoteAction = (
     | QueueProposal
     | ExecuteProposal
     | CancelProposal
-    | PauseNetwork
     | WrapVotes
     | UnwrapVotes
 )
@@ -118,8 +109,6 @@ def vote_call(action: VoteAction, account: Address, deployment: Deployment) -> t
             return "gov execute", f"execute proposal {number}", governance.execute(content)
         case CancelProposal(content=content, number=number):
             return "gov cancel", f"cancel proposal {number}", governance.cancel(content)
-        case PauseNetwork(duration_s=duration_s):
-            return "gov pause", f"pause the network for {duration_text(duration_s)}", governance.pause(duration_s)
         case WrapVotes(amount_wei=amount):
             return "gov wrap", f"turn {open_text(amount)} into votes", governance.wrap(account, amount)
         case UnwrapVotes(amount_wei=amount):

@@ -1,4 +1,4 @@
-"""The guardian's pause by commands, votes of a token that has none, and votes by a key that is elsewhere."""
+"""The guardian's stop of new deposits, and votes of a token that has none."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import open_world
 
 from openledger_node.chain.clients.simulated import open_client
-from openledger_node.chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_WINDOWS
+from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import GivenToken
 from openledger_node.chain.encoding import created_address
 from openledger_node.errors import NodeError
@@ -22,6 +22,7 @@ from openledger_protocol.signatures import address_of
 
 ARTIFACTS = Path(__file__).parents[2] / "support" / "chain_world" / "artifacts"
 GUARDIAN = address_of(KEYS["eve"])
+MONTH_S = 30 * 86_400
 
 
 @pytest.fixture
@@ -30,29 +31,35 @@ def voters(tmp_path: Path) -> Iterator[Voters]:
         yield open_voters(tmp_path / "voters", world)
 
 
-def test_the_guardians_pause_stops_new_channels_ends_by_itself_and_the_next_one_has_to_wait(voters: Voters) -> None:
-    for duration_s in (-1, 31):
-        with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
-            voters.plan("gov pause", "eve", duration_s=duration_s)
-    with pytest.raises(NodeError, match=f"only the guardian {GUARDIAN} can pause, not {voters.account('ada')}"):
-        voters.plan("gov pause", "ada")
-    plan = voters.plan("gov pause", "eve", duration_s=20)
-    assert "nobody can open a channel" in plan["details"][0]
-    voters.do("gov pause", "eve", duration_s=20)
-    assert voters.ask("gov_params")["pause"]["paused_until_s"] is not None
+def test_the_guardian_stops_new_deposits_once_and_a_vote_ends_it(voters: Voters) -> None:
+    world = voters.world
     opening = {"node": GUARDIAN, "generation": "0x" + "1" * 64, "amount_wei": str(OPEN)}
-    with pytest.raises(RevertedError, match="the guardian has paused new channels, draws and payments until"):
+    assert voters.ask("gov_params")["guardian"] == {
+        "account": GUARDIAN,
+        "is_own": False,
+        "stopped_until_s": None,
+        "can_stop": True,
+    }
+    with pytest.raises(NodeError, match="the guardian has not stopped new deposits"):
+        voters.plan("gov propose", is_resume=True)
+    world.must("PaymentChannels", "stopDeposits", MONTH_S, key=KEYS["eve"])
+    guardian = voters.ask("gov_params")["guardian"]
+    assert (guardian["stopped_until_s"], guardian["can_stop"]) == (world.now_s + MONTH_S, False)
+    with pytest.raises(RevertedError, match="the guardian has stopped new deposits until 20"):
         voters.plan("channels open", **opening)
-    with pytest.raises(NodeError, match=r"the network is paused already, until 20.*; it ends by itself"):
-        voters.plan("gov pause", "eve", duration_s=10)
-    voters.world.wait(21)
-    pause = voters.ask("gov_params")["pause"]
-    assert (pause["paused_until_s"], pause["next_possible_s"] is None) == (None, False)
+    voters.do("gov propose", is_resume=True)
+    [action] = voters.ask("gov_show", proposal="1")["actions"]
+    assert (action["text"], action["is_known"]) == ("end the guardian's stop of new deposits", True)
+    voters.carry()
+    assert voters.ask("gov_params")["guardian"]["stopped_until_s"] is None
     assert voters.plan("channels open", **opening)["steps"]
-    with pytest.raises(NodeError, match=r"the last pause ended at 20.*, and the next one can begin at 20"):
-        voters.plan("gov pause", "eve", duration_s=10)
-    voters.world.wait(DEVELOPMENT_WINDOWS.pause_gap_s)
-    voters.do("gov pause", "eve", duration_s=10)
+    assert world.chain.error_of("PaymentChannels", "stopDeposits", 1, key=KEYS["eve"]) == "StoppedBefore"
+
+
+def test_a_vote_can_not_end_a_stop_that_ends_before_it(voters: Voters) -> None:
+    voters.world.must("PaymentChannels", "stopDeposits", 20, key=KEYS["eve"])
+    with pytest.raises(NodeError, match=r"the stop of new deposits ends by itself at 20.*: wait for that"):
+        voters.plan("gov propose", is_resume=True)
     for command in ("gov wrap", "gov unwrap"):
         with pytest.raises(NodeError, match="by itself, so nothing is wrapped: run `openledger-node gov delegate"):
             voters.plan(command, amount_wei="1")

@@ -110,17 +110,17 @@ def test_values_show_what_is_queued_and_what_nobody_can_change(capsys: pytest.Ca
         "moves_from_epoch": 12_350,
         "meaning": "places of each payout list that its node must show",
     }
-    pause = {"guardian": ADA, "is_own": True, "paused_until_s": NOW_S + 5, "next_possible_s": None, "pause_max_s": 30}
+    guardian = {"account": ADA, "is_own": True, "stopped_until_s": NOW_S + 5, "can_stop": False}
     fixed = [{"name": "slash_gap_s", "seconds": 60, "meaning": "from one slash of a node to the next"}]
     epoch = {"chain_time_s": NOW_S, "epoch": 12_343, "epoch_ends_s": NOW_S + 3}
-    show_params({**epoch, "values": [value], "fixed": fixed, "pause": pause, "voting": RULES})
+    show_params({**epoch, "values": [value], "fixed": fixed, "guardian": guardian, "voting": RULES})
     shown = capsys.readouterr().out
     for text in (
         "5 from epoch 12,345",
         "4 to 16",
         "slash_gap_s",
         "again: draws from epoch 12,350",
-        "; paused, which ends in 5 s",
+        f"{ADA} (this node) has stopped new deposits, which ends in 5 s",
     ):
         assert text in shown, text
 

@@ -27,7 +27,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
 from openledger_protocol.transactions import REORG_DEPTH_MAX
 
-WINDOWS: Final = replace(DEVELOPMENT_WINDOWS, propose_s=400, redraw_blocks=256, pause_gap_s=400, unbonding_s=460)
+WINDOWS: Final = replace(DEVELOPMENT_WINDOWS, propose_s=400, redraw_blocks=256, unbonding_s=460)
 """As on a real chain, the bad times and the 64 blocks after which a missing nonce is mended fit into each of them."""
 
 WITHDRAW_DELAY_S: Final = 400

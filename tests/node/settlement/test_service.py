@@ -12,7 +12,6 @@ from support.chain_world.world import OPEN, World
 from support.contributors import ADA
 from support.signed import AUTHORIZER_KEY, account, digest
 
-from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.errors import ChainError
 from openledger_node.settlement import claimer
@@ -75,23 +74,6 @@ def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim
     share = record_of(world.node.ledger.events.find("Claimed")[0]).node_share_wei
     assert are_late(world) == [True]
     assert world.node.treasury.earnings().credited_wei == share - share * LATE_PPM // PPM
-
-
-def test_a_pause_by_the_guardian_costs_an_honest_node_nothing(world: World, tmp_path: Path) -> None:
-    earn_of_rows(world, tmp_path)
-    world.run(lambda: states(world) == ["proposed"])
-    (proposed,) = world.node.ledger.events.find("Proposed")
-    world.must("AttributionRewards", "pause", 30, key=BANK_KEY)
-    world.settle(10)
-    world.settle()
-    assert integer(proposed, "readyAt") < world.now_s
-    tried = {row.intent.kind for row in world.node.ledger.outbox.newest(limit=9)}
-    assert "draw" not in tried, "nothing is drawn in a pause, and nothing refused"
-    assert world.node.alerts == ()
-    world.wait(integer(proposed, "readyAt") + world.node.windows.propose_s + 2 - world.now_s)  # the node slept
-    world.run(lambda: states(world) == ["final"])
-    assert are_late(world) == [False]
-    assert world.balance(ADA) > 0
 
 
 def test_a_countersignature_that_comes_while_the_list_is_made_costs_nothing(

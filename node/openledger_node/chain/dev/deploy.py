@@ -98,8 +98,8 @@ def deploy_network(
     treasury = treasury or timelock
     datanets = create("DatanetRegistry", rules)
     models = create("ModelRegistry", money, rules, datanets)
-    channels = create("PaymentChannels", money, rules, staking, models, datanets)
-    rewards = create("AttributionRewards", money, rules, channels, staking, datanets, guardian or deployer, treasury)
+    channels = create("PaymentChannels", money, rules, staking, models, datanets, guardian or deployer)
+    rewards = create("AttributionRewards", money, rules, channels, staking, datanets, treasury)
     call("PaymentChannels", "wire", rewards)
     call("Timelock", "grantRole", PROPOSER_ROLE, votes_counter)
     call("Timelock", "grantRole", CANCELLER_ROLE, votes_counter)

@@ -1,4 +1,4 @@
-// The values and their bounds, who casts your votes, and who may pause.
+// The values and their bounds, who casts your votes, and the guardian.
 import { weiOf } from "./price.js";
 import { cliLine, quoted, says } from "./cli.js";
 import { act } from "./dialog.js";
@@ -65,19 +65,17 @@ function drawWrap(votes, line, again) {
   return [h("p", { class: "note12 above8" }, "The token of this network has no votes, so it is wrapped for them, one for one."), h("div", { class: "ask-amount" }, field, does("gov wrap", "Wrap", "Turns OPEN into votes; it comes back with Unwrap."), does("gov unwrap", "Unwrap", "Turns votes back into OPEN."))];
 }
 
-// ---- the guardian's pause
+// ---- the guardian
 
-export function pauseText(pause, now) {
-  if (pause.paused_until_s) return [`paused, ends by itself in ${span(pause.paused_until_s - now)}, ${time(pause.paused_until_s)} UTC`];
-  return [pause.next_possible_s ? `not paused; the next pause can begin in ${span(pause.next_possible_s - now)}` : "not paused"];
+export function stopText(guardian, now) {
+  if (guardian.stopped_until_s) return [`stopped, ends by itself in ${span(guardian.stopped_until_s - now)}, ${time(guardian.stopped_until_s)} UTC`];
+  return [guardian.can_stop ? "taken" : "taken; the guardian’s only stop is used up"];
 }
 
-export function drawGuardian(pause, state, again) {
-  const line = cliLine(pause.is_own ? "gov pause" : "gov params");
-  const go = pause.is_own && says(button("Pause…", () => act({ title: `Pause the network for ${span(pause.pause_max_s)}`, sentence: "Stops new channels, draws and payments of claims for everybody. It ends by itself and can’t be ended sooner.", verb: "gov pause", args: { duration_s: null }, words: "gov pause", does: "Pause", done: again }), { kind: "danger", key: "gov pause", disabled: pause.isNow || pause.isSoon }), line, "gov pause");
-  return panel({}, "Pause", pause.isNow ? chip("paused", "warn") : null, facts([
-    ["State", state], ["Guardian", pause.is_own ? "this node’s wallet" : id(pause.guardian)],
-    ["Can stop", `new channels, draws and payments of claims, for at most ${span(pause.pause_max_s)}, then not again for ${span(pause.pause_gap_s)}`],
-    ["Can’t stop", "withdrawals, claims and votes; deadlines move along"],
-  ]), go && h("div", { class: "buttons above8" }, go), h("span", { class: "fill" }), line);
+export function drawGuardian(guardian, state) {
+  return panel({}, "Guardian", guardian.isNow ? chip("deposits stopped", "warn") : null, facts([
+    ["New deposits", state], ["Guardian", guardian.is_own ? "this node’s wallet" : id(guardian.account)],
+    ["Can stop", "new deposits, once for ever and for at most 30 days; a vote can end it sooner"],
+    ["Can’t stop", "open channels, claims, payments, withdrawals and votes; no deadline moves"],
+  ]), h("span", { class: "fill" }), cliLine(guardian.isNow ? "gov propose resume" : "gov params"));
 }

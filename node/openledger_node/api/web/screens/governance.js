@@ -1,4 +1,4 @@
-// Governance: the values that every node follows, the proposals that would change them, and who votes and pauses.
+// Governance: the values that every node follows, the proposals that would change them, and who votes.
 import { money, Refused } from "../lib/api.js";
 import { h, part } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
@@ -7,7 +7,7 @@ import { count, open as openAmount, span, time } from "../lib/format.js";
 import { emptyState, heading, note, strip, tile } from "../lib/parts.js";
 import { setParams } from "../lib/route.js";
 import { drawProposal, drawProposals, isWaiting, stateText, votesText, whenOf } from "../lib/proposal.js";
-import { drawGuardian, drawPower, drawValues, pauseText } from "../lib/votes.js";
+import { drawGuardian, drawPower, drawValues, stopText } from "../lib/votes.js";
 
 export const title = "Governance";
 
@@ -16,7 +16,7 @@ const LONG_EPOCH_S = 600, REST_MS = 15e3; // where epochs are long, nothing here
 
 export function mount(root, params) {
   const held = { picked: params.proposal ?? null, number: null, found: null, why: null, missing: null, all: null, mark: null, shown: null, to: "", isWhole: false, isMore: false };
-  const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span");
+  const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), stopped = part({}, "span");
   root.append(heading("Governance", "The numbers that every node follows, and who may change them.", "gov params"),
     h("div", { class: "grid" }, none, tiles, proposal, values, h("div", { class: "w5 stack" }, list, power, guardian)));
 
@@ -76,8 +76,8 @@ export function mount(root, params) {
     list.show({ rows: all.proposals.map((each) => ({ number: each.number, title: each.title, values: each.values, state: stateText(each, now) })), total: all.num_proposals, chosen: held.shown?.number ?? null },
       (given) => drawProposals(given, pick, { values: rules.values, voting: votes, votes, again }));
     power.show({ ...votes, quorum_wei: null, supply_wei: null }, (given) => drawPower(given, held, again));
-    pause.show(pauseText(rules.pause, now), (text) => text);
-    guardian.show({ ...rules.pause, isNow: Boolean(rules.pause.paused_until_s), isSoon: Boolean(rules.pause.next_possible_s) }, (given) => drawGuardian(given, pause, again));
+    stopped.show(stopText(rules.guardian, now), (text) => text);
+    guardian.show({ ...rules.guardian, isNow: Boolean(rules.guardian.stopped_until_s) }, (given) => drawGuardian(given, stopped));
   }
 
   const pick = (number) => { Object.assign(held, { picked: number, isWhole: false, missing: null }); setParams({ proposal: number }); look(); };
