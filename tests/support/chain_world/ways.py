@@ -166,7 +166,8 @@ def served_chain(*, seed: bytes = SEED, genesis_s: int = GENESIS_S) -> Iterator[
 
     with served(answer) as url:
         yield url
-    chain.close()
+    with methods.lock:  # SQLite crashes if its file is closed while a request reads it
+        chain.close()
 
 
 @contextmanager
