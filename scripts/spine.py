@@ -180,7 +180,7 @@ def run_traced(words: list[str]) -> None:
     sys.setprofile(note)
     from openledger_node.settlement.claimer import Claimer  # under the profiler: a node imports it too
 
-    Claimer.step = lambda *_: None  # type: ignore[method-assign]  # no claim falls into a walk
+    Claimer.step = lambda *_: None  # type: ignore[method-assign]  # its claims would be counted as a part of the walk
     sys.argv = ["openledger-node", *words]
     runpy.run_module("openledger_node", run_name="__main__")
 

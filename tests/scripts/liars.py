@@ -23,9 +23,7 @@ OTHER_NUMBERS = {
     "Proposed": "readyAt",
     "Drawn": "drawBlock",
     "DepositsStopped": "until",
-    "Held": "until",
     "SignerRevoked": "punishableUntil",
-    "Judged": "slashed",
     "MinDelayChange": "newDuration",
 }
 

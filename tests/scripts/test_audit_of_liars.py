@@ -19,7 +19,8 @@ SAID = {
     "NodeStaking": "Bonded UnbondStarted StakeWithdrawn SignerRevoked Slashed",
     "DatanetRegistry": "DatanetCreated DatanetOwnerChanged",
     "ModelRegistry": "AdapterRegistered BondReclaimed",
-    "PaymentChannels": "ChannelOpened ToppedUp WithdrawStarted WithdrawFinished Refunded Claimed Released",
+    "PaymentChannels": "ChannelOpened ToppedUp DepositsStopped WithdrawStarted WithdrawFinished Refunded Claimed "
+    "Released",
     "AttributionRewards": "Proposed Drawn Credited Finalized Withdrawn PayoutSet",
     "Timelock": "RoleGranted RoleRevoked MinDelayChange",
 }

@@ -94,10 +94,12 @@ def _nodes_of_channels(log: EventLog) -> dict[str, str]:
 
 
 def _channels(log: EventLog) -> Expected:
-    """Deposits, refunds and withdrawals of payers."""
+    """Deposits, refunds and withdrawals of payers, and the guardian's stop."""
     yield ("PaymentChannels", "_paidIn"), log.total("ChannelOpened", "ToppedUp")
     yield ("PaymentChannels", "_refunded"), log.total("Refunded")
     yield ("PaymentChannels", "_withdrawn"), log.total("WithdrawFinished")
+    stops = [integer(event, "until") for event in log.of("DepositsStopped")]
+    yield ("PaymentChannels", "stoppedUntil"), stops[-1] if stops else 0
     deposits = log.by("channelId", plus=["ChannelOpened", "ToppedUp"], minus=["WithdrawFinished", "Refunded"])
     for channel, amount in deposits.items():
         yield ("PaymentChannels", "_channels", channel, "deposit"), amount
@@ -128,8 +130,6 @@ def _claims(log: EventLog, claims: Sequence[ClaimHistory]) -> Expected:
     """Claimed totals, and the hash of each claim's record, which is stored until its tokens leave."""
     yield ("PaymentChannels", "_claimed"), log.total("Claimed")
     yield ("PaymentChannels", "_released"), log.total("Released")
-    for event in log.of("DepositsStopped"):
-        yield ("PaymentChannels", "stoppedUntil"), integer(event, "until")
     for node, count in Counter(text(event, "node") for event in log.of("Claimed")).items():
         yield ("PaymentChannels", "nextSeq", node), count
     for claim in claims:

@@ -109,6 +109,11 @@ class Deployment:
         row = self.ask("PaymentChannels", "withdrawalOf", channel_id, block_number=block_number)
         return Withdrawal(amount_wei=Wei(row["amount"]), ready_at_s=row["readyAt"])
 
+    def stopped_until_s(self) -> int:
+        """The end of the guardian's stop of new deposits; 0 if there was none."""
+        seconds: int = self.ask("PaymentChannels", "stoppedUntil")
+        return seconds
+
     def next_seq(self, node: Address) -> int:
         """The sequence number of a node's next claim."""
         seq: int = self.ask("PaymentChannels", "nextSeq", node)

@@ -178,7 +178,7 @@ class Governance:
     def guardian(self) -> Guardian:
         """The guardian and its stop of new deposits."""
         account = Address(self._ask("PaymentChannels", "guardian"))
-        return Guardian(account=account, stopped_until_s=self._ask("PaymentChannels", "stoppedUntil"))
+        return Guardian(account=account, stopped_until_s=self._deployment.stopped_until_s())
 
     # ---- calls of the timelock, which a proposal consists of
 

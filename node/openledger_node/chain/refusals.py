@@ -184,11 +184,6 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "NotGovernor": lambda caller: (
         f"{caller} can't do this: only a vote can; `openledger-node gov propose` begins one"
     ),
-    "NotGuardian": lambda caller: f"{caller} is not this network's guardian, so it can't stop new deposits",
-    "StoppedBefore": lambda _: "the guardian's only stop of new deposits is used up; a vote has to decide",
-    "BadDuration": lambda duration_s, most_s: (
-        f"a stop of {duration_s:,} s is not possible; choose one of 1 to {most_s:,} s"
-    ),
     "FixedTarget": lambda target: (
         f"a proposal can't call {target}: nobody can change the rules of voting; propose something else"
     ),

@@ -50,9 +50,7 @@ def attempt_at(now: int, length: int) -> str:
 class SettlementPolicy:
     """The price by which a claim must be worth its gas."""
 
-    coin_price_wei: (
-        Wei | None
-    )  # of OPEN for one coin of gas; None: gas costs nothing here, and claims wait for nothing
+    coin_price_wei: Wei | None  # of OPEN for one coin; None: gas costs nothing here, and claims wait for nothing
 
     def in_coin(self, amount_wei: Wei) -> Wei:
         """Convert OPEN into the chain's own coin, by the operator's price."""

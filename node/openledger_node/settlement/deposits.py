@@ -13,6 +13,7 @@ from openledger_protocol.payments import ChannelConfig, channel_id
 from openledger_protocol.primitives import Address, ChannelId, Generation, Wei
 
 from ..chain.dev.constants import DEVELOPMENT_WITHDRAW_DELAY_S
+from ..chain.refusals import time_text
 from ..errors import ChainError
 from ..ledger.channels import Channel
 from .actions import Action, OpenChannel, TopUp
@@ -71,8 +72,8 @@ class Deposits:
 
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
-            UnavailableError: no block has the deposit yet, the node's generation changes too often, or the node has
-                claimed money without receipts or signed wrong shares.
+            UnavailableError: no block has the deposit yet, new deposits are stopped, the node's generation changes
+                too often, or the node has claimed money without receipts or signed wrong shares.
             ChainError: the chain can't be asked.
         """
         self._session.overclaims.check(node)
@@ -129,7 +130,10 @@ class Deposits:
         key = channel_id(config, self._session.deployment.payments)
         deposit_wei = self._session.deployment.channel(key).deposit_wei
         self._seen[key] = _Seen(deposit_wei=deposit_wei, at_s=self._now_s())
-        if self._is_low(deposit_wei - ceiling_wei) and not self._is_deposit_under_way(key):
+        left_wei = deposit_wei - ceiling_wei
+        if self._is_low(left_wei) and not self._is_deposit_under_way(key):
+            if left_wei > 0 and self._stopped_until_s():
+                return config, True  # what is left can be spent
             self._refill(config, key, is_open=deposit_wei > 0)
         return config, deposit_wei > 0
 
@@ -189,6 +193,7 @@ class Deposits:
 
     def _open(self, node: Address, generation: Generation) -> ChannelConfig:
         self._check_patience(node)
+        self._check_not_stopped()
         self._check_funds()
         accounts = self._session.accounts
         config = ChannelConfig(
@@ -205,6 +210,7 @@ class Deposits:
 
     def _refill(self, config: ChannelConfig, key: ChannelId, *, is_open: bool) -> None:
         """Top up; open the channel if its first deposit never arrived."""
+        self._check_not_stopped()
         self._check_funds()
         action = TopUp if is_open else OpenChannel
         self._pay_in(action(config=config, amount_wei=self._deposit_wei), key)
@@ -214,6 +220,18 @@ class Deposits:
         start = _deposit_key(key) if key else DEPOSIT
         unfinished = self._session.ledger.outbox.unfinished()
         return any(found.state != "mined" and found.intent.key.startswith(start) for found in unfinished)
+
+    def _check_not_stopped(self) -> None:
+        if until_s := self._stopped_until_s():
+            raise UnavailableError(
+                f"the guardian has stopped new deposits until {time_text(until_s)}: until then only nodes can be "
+                "paid with which a channel has money left"
+            )
+
+    def _stopped_until_s(self) -> int:
+        """The end of a stop of new deposits that runs; 0 if they are taken."""
+        until_s = self._session.deployment.stopped_until_s()
+        return until_s if until_s and self._session.client.head().timestamp_s < until_s else 0
 
     def _check_funds(self) -> None:
         session, wallet = self._session, self._session.accounts.wallet

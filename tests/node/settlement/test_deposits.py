@@ -21,6 +21,9 @@ from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, 
 from openledger_protocol.primitives import BASE_ONLY, Address, ChannelId, Generation, Wei
 
 OTHER = Generation(word("another generation"))
+STOPPED_UNTIL_S = 1_700_000_000
+"""The guardian stopped new deposits once, which is over."""
+
 WALLET, NODE = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
 
 
@@ -31,6 +34,7 @@ class Payer:
         self.looks = looks
         self.own_looks = own_looks
         self.is_refused = is_refused
+        self.chain_s = STOPPED_UNTIL_S
         self.own: list[Any] = []  # its deposits in the outbox
         self.events: list[str] = []
         outbox = SimpleNamespace(unfinished=self.unfinished)
@@ -41,8 +45,12 @@ class Payer:
         self.ring = SimpleNamespace(keys={WALLET: None}, signer=lambda wallet: None)
         self.network = SimpleNamespace(is_development=True, network=NETWORK)
         self.deployment = SimpleNamespace(
-            payments=payments_domain(1, WALLET), token_balance=lambda wallet: 10**18, channel=self.channel
+            payments=payments_domain(1, WALLET),
+            token_balance=lambda wallet: 10**18,
+            channel=self.channel,
+            stopped_until_s=lambda: STOPPED_UNTIL_S,
         )
+        self.client = SimpleNamespace(head=lambda: SimpleNamespace(timestamp_s=self.chain_s))
         self.overclaims = SimpleNamespace(check=lambda node: None)
         self.wrong_shares = SimpleNamespace(check=lambda node: None)
         self.treasury = SimpleNamespace(plan=lambda *_, key, **__: key)
@@ -132,6 +140,36 @@ def test_a_node_that_changes_its_generation_again_and_again_gets_few_deposits(pa
     with pytest.raises(UnavailableError, match=r"4 channels with .* were opened within a day"):
         channel_for(payer, OTHER)
     assert payer.events.count("sent") == CHANNELS_A_DAY_MAX
+
+
+# ---- while new deposits are stopped
+
+
+def test_no_channel_is_begun_while_deposits_are_stopped_and_one_is_right_after(payer: Payer) -> None:
+    payer.chain_s = STOPPED_UNTIL_S - 1
+    for _ in range(CHANNELS_A_DAY_MAX + 1):
+        with pytest.raises(UnavailableError, match="the guardian has stopped new deposits until 2023-11-14"):
+            channel_for(payer, GENERATION)
+    assert payer.ledger.whole.channels.of_payer(WALLET) == []
+    payer.chain_s = STOPPED_UNTIL_S
+    channel_for(payer, GENERATION)
+    assert payer.events.count("sent") == 1
+
+
+def test_what_is_left_in_a_channel_can_be_spent_while_deposits_are_stopped(payer: Payer) -> None:
+    deposits = Deposits(payer, deposit_wei=Wei(100), pause=payer.pause)  # type: ignore[arg-type]
+    config = deposits.channel_with(NODE, GENERATION)  # whose deposit is 1, so that it is nearly used up
+    payer.own.clear()
+    payer.chain_s = STOPPED_UNTIL_S - 1
+    assert deposits.channel_with(NODE, GENERATION) == config
+    assert payer.events.count("sent") == 1
+    payer.deployment.channel = lambda _: SimpleNamespace(deposit_wei=0)
+    with pytest.raises(UnavailableError, match="only nodes can be paid with which a channel has money left"):
+        deposits.channel_with(NODE, GENERATION)
+    payer.deployment.channel = lambda _: SimpleNamespace(deposit_wei=1)
+    payer.chain_s = STOPPED_UNTIL_S
+    deposits.channel_with(NODE, GENERATION)
+    assert payer.events.count("sent") == 2
 
 
 # ---- while the chain is away
