@@ -122,15 +122,9 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         "it must not name the price of a coin of gas",
     ),
     "a price without a day": ({"coin_price": {"open_wei": "1"}}, "coin_price has no field 'date'"),
-    "a price of nothing": (
-        {"coin_price": {"open_wei": "0", "date": "2026-12-06"}},
-        "open_wei: not a positive",
-    ),
+    "a price of nothing": ({"coin_price": {"open_wei": "0", "date": "2026-12-06"}}, "open_wei: not a positive"),
     "a price as a number": ({"coin_price": {"open_wei": 1, "date": "2026-12-06"}}, "open_wei: not a positive"),
-    "a price of no day": (
-        {"coin_price": {"open_wei": "1", "date": "2026-13-06"}},
-        "coin_price.date: month must",
-    ),
+    "a price of no day": ({"coin_price": {"open_wei": "1", "date": "2026-13-06"}}, "coin_price.date: month must"),
     "a price of a week": ({"coin_price": {"open_wei": "1", "date": "2026-W49-7"}}, "coin_price.date: not a day such"),
 }
 

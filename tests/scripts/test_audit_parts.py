@@ -126,11 +126,8 @@ def drawn(*blocks: int) -> Draws:
 
 
 def test_each_draw_that_lapsed_counts() -> None:
-    assert [(draws.redraws, draws.faults) for draws in (drawn(100), drawn(100, 118), drawn(100, 118, 136))] == [
-        (0, []),
-        (1, []),
-        (2, []),
-    ]
+    found = [drawn(100), drawn(100, 118), drawn(100, 118, 136)]
+    assert [(draws.redraws, draws.faults) for draws in found] == [(0, []), (1, []), (2, [])]
 
 
 def test_a_draw_while_one_stands_or_by_a_block_that_is_there_already_is_found_out() -> None:

@@ -88,14 +88,6 @@ class ContractInterface:
         """The four bytes with which a call of a function begins."""
         return _topic(self._function(function))[:SELECTOR_BYTES]
 
-    def decode_arguments(self, function: str, data: bytes) -> dict[str, Argument]:
-        """Decode the arguments of a function from what follows its selector; what follows them is ignored.
-
-        Raises:
-            MalformedError: these are no such arguments.
-        """
-        return _decode(self._function(function)["inputs"], data, self.name)
-
     def decode_log(self, log: Log) -> Event | None:
         """Decode a log of this contract; None for an unknown event.
 

@@ -79,11 +79,6 @@ class _Content:
     cheap: ClaimBatch | None
     until_s: int  # chain time at which any gas below the whole one's worth will do
 
-    @property
-    def deadline_s(self) -> int | None:
-        """The earliest withdrawal of a payer."""
-        return self.whole.deadline_s
-
 
 class Claimer:
     """Puts unclaimed receipts into claims."""
@@ -124,13 +119,13 @@ class Claimer:
         content = self._content(head)
         sent = next((claim for claim in self._ledger.claims.unfinished() if claim.state == "sent"), None)
         if sent:
-            if content is None or content.deadline_s is None or not self._take_back(sent, content.whole):
+            if content is None or content.whole.deadline_s is None or not self._take_back(sent, content.whole):
                 return
             content = self._content(head)  # with the receipts of the other
         if content is None:
             self.why_not = None
             return
-        is_urgent = content.deadline_s is not None or self._is_hurried
+        is_urgent = content.whole.deadline_s is not None or self._is_hurried
         takes_whole = is_urgent or head.timestamp_s >= content.until_s
         chosen = content.whole if takes_whole else content.cheap
         self.why_not = self._why_no_claim(head, is_urgent=is_urgent) or _why_too_dear(chosen, content)

@@ -193,8 +193,7 @@ class Deposits:
 
     def _open(self, node: Address, generation: Generation) -> ChannelConfig:
         self._check_patience(node)
-        self._check_not_stopped()
-        self._check_funds()
+        self._check_deposit()
         accounts = self._session.accounts
         config = ChannelConfig(
             payer=accounts.wallet,
@@ -210,8 +209,7 @@ class Deposits:
 
     def _refill(self, config: ChannelConfig, key: ChannelId, *, is_open: bool) -> None:
         """Top up; open the channel if its first deposit never arrived."""
-        self._check_not_stopped()
-        self._check_funds()
+        self._check_deposit()
         action = TopUp if is_open else OpenChannel
         self._pay_in(action(config=config, amount_wei=self._deposit_wei), key)
 
@@ -221,20 +219,18 @@ class Deposits:
         unfinished = self._session.ledger.outbox.unfinished()
         return any(found.state != "mined" and found.intent.key.startswith(start) for found in unfinished)
 
-    def _check_not_stopped(self) -> None:
-        if until_s := self._stopped_until_s():
-            raise UnavailableError(
-                f"the guardian has stopped new deposits until {time_text(until_s)}: until then only nodes can be "
-                "paid with which a channel has money left"
-            )
-
     def _stopped_until_s(self) -> int:
         """The end of a stop of new deposits that runs; 0 if they are taken."""
         until_s = self._session.deployment.stopped_until_s()
         return until_s if until_s and self._session.client.head().timestamp_s < until_s else 0
 
-    def _check_funds(self) -> None:
+    def _check_deposit(self) -> None:
         session, wallet = self._session, self._session.accounts.wallet
+        if until_s := self._stopped_until_s():
+            raise UnavailableError(
+                f"the guardian has stopped new deposits until {time_text(until_s)}, and no channel with this node "
+                "has money left: ask again then, or ask another node"
+            )
         if wallet not in session.ring.keys:
             raise PaymentRequiredError(
                 "no channel with this node has money left, and the wallet is locked: `openledger-node channels open`"
@@ -257,7 +253,7 @@ class Deposits:
                 if not self._is_deposit_under_way():
                     break
                 self._pause(PAUSE_S)
-            self._check_funds()  # the deposit before may have taken what was there
+            self._check_deposit()  # the deposit before may have taken what was there
             name = f"{_deposit_key(key)}{time.time_ns()}"
             session.send(session.treasury.plan([action], wallet, session.ring.signer(wallet), key=name))
 

@@ -34,12 +34,8 @@ def voters(tmp_path: Path) -> Iterator[Voters]:
 def test_the_guardian_stops_new_deposits_once_and_a_vote_ends_it(voters: Voters) -> None:
     world = voters.world
     opening = {"node": GUARDIAN, "generation": "0x" + "1" * 64, "amount_wei": str(OPEN)}
-    assert voters.ask("gov_params")["guardian"] == {
-        "account": GUARDIAN,
-        "is_own": False,
-        "stopped_until_s": None,
-        "can_stop": True,
-    }
+    unused = {"account": GUARDIAN, "is_own": False, "stopped_until_s": None, "can_stop": True}
+    assert voters.ask("gov_params")["guardian"] == unused
     with pytest.raises(NodeError, match="the guardian has not stopped new deposits"):
         voters.plan("gov propose", is_resume=True)
     world.must("PaymentChannels", "stopDeposits", MONTH_S, key=KEYS["eve"])
